@@ -1,0 +1,2 @@
+//! The weir binary: daemon, workers, control and command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A lab of network namespaces: clients, Weir and real servers on veth.

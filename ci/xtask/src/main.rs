@@ -1,0 +1,2 @@
+//! The one door: demo, test, ci, dist, bench.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The configuration file: lexer with spans, schema table, diagnostics.

@@ -1,0 +1,1 @@
+//! Control-socket messages, codec, roles and reply codes.

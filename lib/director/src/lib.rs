@@ -1,0 +1,1 @@
+//! The packet's walk: classify, session, rewrite, resolve.

@@ -1,0 +1,1 @@
+//! Ids, time, services, pools, snapshot, verdicts, drop reasons and the ledger.

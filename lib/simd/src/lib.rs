@@ -1,0 +1,1 @@
+//! Prefetch: the only unsafe lines outside the drivers.

@@ -1,0 +1,1 @@
+//! Simulated clock, packet builders, walk scripts, network emulator and smoltcp end points.

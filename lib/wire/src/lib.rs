@@ -1,0 +1,1 @@
+//! Header views, TCP options, checksums and sequence arithmetic.

@@ -1,0 +1,1 @@
+//! FullNAT: session table, LIP pools, TCP state, rewriting.

@@ -1,0 +1,27 @@
+//! Packet I/O: the [`Port`] trait, the memory its frames live in, and the drivers.
+//!
+//! A worker thread owns one queue of every port, and one [`FramePool`]. A [`Frame`] that a port
+//! receives is *moved* to the port that transmits it: on AF_XDP all ports of a worker share the
+//! pool's memory, so nothing is copied. This crate knows Ethernet devices and nothing of TCP.
+//!
+//! | driver | memory | host path |
+//! |---|---|---|
+//! | `af_xdp` | the pool's region, shared by all ports | the XDP program passes what is not ours |
+//! | `af_packet` | copied between the ring and the pool | the kernel sees every frame too |
+//! | `netmap` | netmap's own region | the host rings |
+//! | [`memory`], `pcap` | the pool's region | none |
+
+mod burst;
+mod device;
+#[expect(unsafe_code, reason = "a frame is a raw owner of mapped memory")]
+mod frame;
+pub mod memory;
+#[expect(unsafe_code, reason = "maps packet memory and hands out its chunks")]
+mod pool;
+mod port;
+
+pub use burst::Burst;
+pub use device::{DeviceSpec, DriverChoice, OpenError, QueueCount};
+pub use frame::{ChecksumState, Frame, RegionId};
+pub use pool::{FramePool, PoolError};
+pub use port::{DriverKind, Port, PortInfo, PortStats};
