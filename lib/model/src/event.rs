@@ -1,0 +1,46 @@
+//! Typed events: what happened that an operator may want to know, before anybody formats it.
+
+use crate::{DropReason, LipId, PoolId, ServiceId, Time, WorkerId};
+
+/// Something that happened on a worker; control turns it into text, JSON or syslog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A pool's use towards one real server crossed its `warn-at` share.
+    PoolNearlyExhausted {
+        /// When it happened.
+        at: Time,
+        /// The pool.
+        pool: PoolId,
+        /// Ports in use towards the real server on this worker.
+        used: u32,
+        /// Ports that the pool has towards the real server on this worker.
+        total: u32,
+    },
+    /// A new session was refused.
+    Refused {
+        /// When it happened.
+        at: Time,
+        /// The service.
+        service: ServiceId,
+        /// Why.
+        reason: DropReason,
+    },
+    /// Another station claims an address that Weir owns.
+    AddressConflict {
+        /// When it happened.
+        at: Time,
+        /// The local address, where it is a LIP.
+        lip: Option<LipId>,
+        /// The address.
+        address: core::net::IpAddr,
+        /// The other station's Ethernet address.
+        mac: [u8; 6],
+    },
+    /// Processing a frame failed inside Weir.
+    Internal {
+        /// When it happened.
+        at: Time,
+        /// The worker.
+        worker: WorkerId,
+    },
+}

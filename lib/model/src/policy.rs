@@ -1,0 +1,124 @@
+//! Choices that a configuration makes for a service, and their names.
+
+use core::time::Duration;
+
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident = $label:literal, )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $( $(#[$vdoc])* $variant, )*
+        }
+
+        impl $name {
+            /// Every value with the name that the configuration file uses.
+            pub const NAMES: &'static [(&'static str, Self)] = &[ $( ($label, Self::$variant), )* ];
+
+            /// Returns the name that the configuration file, console and JSON use.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $label, )* }
+            }
+        }
+    };
+}
+
+named!(
+    /// The transport protocol of a service.
+    Protocol {
+        /// TCP (RFC 9293).
+        Tcp = "tcp",
+        /// UDP (RFC 768).
+        Udp = "udp",
+    }
+);
+
+impl Protocol {
+    /// Returns the IP protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+named!(
+    /// How packets of a service reach its real servers.
+    Forward {
+        /// Client to VIP becomes LIP to real server, both ways through Weir.
+        FullNat = "fullnat",
+    }
+);
+
+named!(
+    /// How a service picks the real server of a new session.
+    SchedulerKind {
+        /// Each in turn.
+        RoundRobin = "rr",
+        /// Each in turn, as often as its weight says.
+        WeightedRoundRobin = "wrr",
+        /// The one with the fewest sessions for its weight.
+        WeightedLeastConnection = "wlc",
+    }
+);
+
+named!(
+    /// How real servers learn the client's address.
+    ClientAddress {
+        /// Not at all.
+        None = "none",
+        /// By a TCP option.
+        Toa = "toa",
+    }
+);
+
+named!(
+    /// What becomes of the client's TCP timestamps (RFC 7323) towards the real server.
+    TimestampMode {
+        /// Translated, so that they only grow towards each real server.
+        Translate = "translate",
+        /// Removed from the handshake, so that neither end uses them.
+        Strip = "strip",
+    }
+);
+
+named!(
+    /// How a worker waits for packets.
+    Poll {
+        /// Never waits: lowest latency, a whole core.
+        Busy = "busy",
+        /// Waits in the kernel when nothing has come for a while.
+        Adaptive = "adaptive",
+    }
+);
+
+named!(
+    /// What a control socket may do.
+    Role {
+        /// Reads.
+        Viewer = "viewer",
+        /// Reads and changes.
+        Operator = "operator",
+    }
+);
+
+/// How long a session may be silent in each state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Established, or UDP answered at least once.
+    pub idle: Duration,
+    /// The real server has not answered the SYN, or the client has not completed the handshake.
+    pub syn_recv: Duration,
+    /// One side has closed; the other may still send.
+    pub fin_wait: Duration,
+    /// Both sides have closed and one FIN is not acknowledged.
+    pub last_ack: Duration,
+    /// Both FINs are acknowledged; late segments are still translated.
+    pub time_wait: Duration,
+    /// Reset; late segments are still translated.
+    pub close: Duration,
+    /// UDP that was never answered.
+    pub one_way: Duration,
+}

@@ -1,0 +1,85 @@
+//! Verdicts and drop reasons: what becomes of a frame, and why when it goes nowhere.
+
+use crate::{PortId, WorkerId};
+
+/// Says what the worker must do with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Transmit it on this port.
+    Forward(PortId),
+    /// Transmit it on the port that it came from: it was turned into an answer in place.
+    Reply,
+    /// Give it to the host's own network stack.
+    Deliver,
+    /// Free it; the reason was counted.
+    Drop(DropReason),
+    /// Copy it to another worker, which owns its session.
+    HandOff(WorkerId),
+    /// Free it: the director keeps a copy until a neighbour is resolved.
+    Hold,
+}
+
+macro_rules! drop_reasons {
+    ($( $variant:ident = $label:literal, $doc:literal; )*) => {
+        /// Says why a frame was dropped; each reason is a counter with the same name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $( #[doc = $doc] $variant, )*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of its counter.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
+
+            /// Returns the name that counters, events and JSON use.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $( Self::$variant => $label, )* }
+            }
+
+            /// Returns the operator's documentation of the counter.
+            #[must_use]
+            pub const fn documentation(self) -> &'static str {
+                match self { $( Self::$variant => $doc, )* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    Absorbed = "absorbed", "Addressed to Weir itself and acted on: an ARP reply, an ICMP error about our own packet.";
+    Malformed = "malformed", "Headers that contradict themselves or the frame's length.";
+    BadChecksum = "bad-checksum", "An IPv4 header or ICMP checksum that does not match.";
+    NotOurs = "not-ours", "Neither for a VIP nor a LIP, and this driver has no host path to give it to.";
+    UnknownProtocol = "unknown-protocol", "For a VIP or LIP, but neither TCP, UDP nor ICMP.";
+    Fragment = "fragment", "An IP fragment for a VIP or LIP whose ports are not known.";
+    NoService = "no-service", "For a VIP, but no service listens at that port and protocol.";
+    NoSession = "no-session", "Belongs to no session and cannot open one.";
+    NoReal = "no-real", "The service has no real server that takes new sessions.";
+    LipExhausted = "lip-exhausted", "No LIP of the pool has a free port towards the real server; the client was refused.";
+    TableFull = "table-full", "The session table has no free entry.";
+    StaleSession = "stale-session", "The session's service was removed; both ends were reset.";
+    TtlExpired = "ttl-expired", "The time to live ran out here; the sender was told, within the rate limit.";
+    TooBig = "too-big", "Longer than the outgoing port's MTU and not to be fragmented; the sender was told, within the rate limit.";
+    NoRoute = "no-route", "No connected prefix, route or gateway leads to the destination.";
+    Unresolved = "unresolved", "The next hop did not answer ARP, or too many frames waited for it.";
+    UnmatchedIcmp = "unmatched-icmp", "An ICMP error that quotes no packet of a session, or an ICMP type that a VIP or LIP does not answer.";
+    RateLimited = "rate-limited", "Above the rate at which Weir answers such packets.";
+    HandOffFull = "hand-off-full", "The worker that owns the session did not keep up.";
+    TxRingFull = "tx-ring-full", "The outgoing port's transmit ring was full.";
+    HostPathFull = "host-path-full", "The host's own network stack did not take the frame.";
+    OutboxFull = "outbox-full", "No room was left for a packet that Weir wanted to originate.";
+    Internal = "internal", "Processing the frame failed inside Weir; the frame is in the crash ring, its session was reset.";
+}
+
+impl DropReason {
+    /// The number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Returns the reason's counter index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
