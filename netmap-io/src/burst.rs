@@ -39,7 +39,6 @@ impl Burst {
     }
 
     /// Returns the frames in arrival order.
-    #[must_use]
     pub fn frames(&self) -> &[Frame] {
         &self.frames
     }

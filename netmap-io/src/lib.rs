@@ -11,6 +11,7 @@
 //! | `netmap` | netmap's own region | the host rings |
 //! | [`memory`], `pcap` | the pool's region | none |
 
+pub mod bpf;
 mod burst;
 mod device;
 #[expect(unsafe_code, reason = "a frame is a raw owner of mapped memory")]

@@ -125,6 +125,10 @@ impl FramePool {
 
     /// Gives a chunk back.
     #[inline]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "giving the chunk back ends the frame"
+    )]
     pub fn free(&mut self, frame: Frame) {
         self.give_back(frame.region(), frame.index());
     }
