@@ -1,0 +1,607 @@
+//! One pass over a frame: every length is checked here, once, and nobody behind has to check again.
+
+use core::fmt;
+use core::net::Ipv4Addr;
+
+use crate::checksum::Sum;
+use crate::eth::{
+    ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, EthHeader, VlanTag,
+};
+use crate::header::Header;
+use crate::icmp::IcmpHeader;
+use crate::ipv4::{Ipv4Header, Protocol};
+use crate::seq::SeqNumber;
+use crate::tcp::{TcpFlags, TcpHeader};
+use crate::udp::UdpHeader;
+
+/// What a frame is and where its parts begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// Offset of what the Ethernet header and tag carry: 14 or 18.
+    pub l3: u16,
+    /// Tag control information of the 802.1Q tag.
+    pub vlan: Option<u16>,
+    /// What the frame carries.
+    pub kind: Kind,
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// ARP, not yet looked into.
+    Arp,
+    /// IPv4.
+    Ipv4(V4),
+    /// IPv6, not yet looked into.
+    Ipv6,
+    /// Another `EtherType`, a second VLAN tag, or a length (below 0x600).
+    Other(u16),
+}
+
+/// An IPv4 packet whose header is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V4 {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Length of header and payload. The frame may be longer: Ethernet pads.
+    pub total_len: u16,
+    /// Offset in the frame of what follows the IPv4 header and its options.
+    pub l4: u16,
+    /// What is known of the fragment, if it is one.
+    pub fragment: Option<Fragment>,
+    /// Whether routers may not fragment the packet.
+    pub dont_fragment: bool,
+    /// What follows.
+    pub l4_kind: L4,
+}
+
+/// A fragment's place in its packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Place in bytes.
+    pub offset: u16,
+    /// Whether more fragments follow.
+    pub more: bool,
+    /// Identification.
+    pub id: u16,
+}
+
+/// What an IPv4 packet carries. Of a first fragment this is what it has of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L4 {
+    /// A TCP segment.
+    Tcp(Tcp),
+    /// A UDP datagram.
+    Udp {
+        /// Source port.
+        src_port: u16,
+        /// Destination port.
+        dst_port: u16,
+        /// Length of header and payload as the header says.
+        len: u16,
+    },
+    /// An ICMP message.
+    Icmp {
+        /// Message type.
+        kind: u8,
+        /// Code.
+        code: u8,
+    },
+    /// A middle or last fragment: there is no header.
+    NonFirstFragment,
+    /// Another protocol.
+    Other(u8),
+}
+
+/// A TCP segment whose header is in order. Options are not looked into; see [`V4::tcp_options`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Sequence number.
+    pub seq: SeqNumber,
+    /// Acknowledgement number.
+    pub ack: SeqNumber,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Window, not scaled.
+    pub window: u16,
+    /// Length of the header with options: 20 to 60.
+    pub header_len: u16,
+    /// Length of the payload.
+    pub payload_len: u16,
+}
+
+impl Tcp {
+    /// How many sequence numbers the segment takes: its payload, SYN and FIN.
+    #[inline]
+    #[must_use]
+    pub const fn seq_len(&self) -> u32 {
+        self.payload_len as u32 + self.flags.seq_len()
+    }
+
+    /// The sequence number behind the segment.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> SeqNumber {
+        self.seq + self.seq_len()
+    }
+}
+
+impl Parsed {
+    /// Takes a frame apart. The IPv4 header checksum is verified; those of TCP, UDP and ICMP are not (RFC 1624 arithmetic
+    /// keeps an error an error).
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Result<Self, ParseError> {
+        let eth = header::<EthHeader>(frame, 0, Layer::Ethernet)?;
+        let mut parsed = Self {
+            l3: EthHeader::LEN as u16,
+            vlan: None,
+            kind: Kind::Other(eth.ethertype.get()),
+        };
+        let mut ethertype = eth.ethertype.get();
+        if ethertype == ETHERTYPE_VLAN {
+            let tag = header::<VlanTag>(frame, EthHeader::LEN, Layer::Vlan)?;
+            parsed.l3 += VlanTag::LEN as u16;
+            parsed.vlan = Some(tag.tci.get());
+            ethertype = tag.ethertype.get();
+        }
+        parsed.kind = match ethertype {
+            ETHERTYPE_IPV4 => Kind::Ipv4(V4::parse(frame, parsed.l3)?),
+            ETHERTYPE_IPV6 => Kind::Ipv6,
+            ETHERTYPE_ARP => Kind::Arp,
+            other => Kind::Other(other),
+        };
+        Ok(parsed)
+    }
+
+    /// The IPv4 packet, if the frame carries one.
+    #[inline]
+    #[must_use]
+    pub const fn v4(&self) -> Option<&V4> {
+        match &self.kind {
+            Kind::Ipv4(v4) => Some(v4),
+            Kind::Arp | Kind::Ipv6 | Kind::Other(_) => None,
+        }
+    }
+}
+
+impl V4 {
+    #[inline]
+    fn parse(frame: &[u8], l3: u16) -> Result<Self, ParseError> {
+        let ip = header::<Ipv4Header>(frame, l3 as usize, Layer::Ipv4)?;
+        if ip.version() != 4 {
+            return Err(ParseError::BadVersion(ip.version()));
+        }
+        let header_len = ip.header_len();
+        if header_len < Ipv4Header::LEN {
+            return Err(ParseError::BadHeaderLength(header_len as u8));
+        }
+        let total_len = ip.total_len.get();
+        if (total_len as usize) < header_len {
+            return Err(ParseError::BadTotalLength(total_len));
+        }
+        let packet = frame.get(l3 as usize..).unwrap_or_default();
+        // What lies behind the total length is Ethernet padding.
+        let packet = packet
+            .get(..total_len as usize)
+            .ok_or(ParseError::Truncated {
+                layer: Layer::Ipv4,
+                need: total_len,
+                have: packet.len() as u16,
+            })?;
+        let Some((ip_bytes, payload)) = packet.split_at_checked(header_len) else {
+            return Err(ParseError::BadHeaderLength(header_len as u8));
+        };
+        if !Sum::of(ip_bytes).is_valid() {
+            return Err(ParseError::BadIpChecksum);
+        }
+        let fragment = if ip.is_fragment() {
+            Some(Fragment::of(ip, payload)?)
+        } else {
+            None
+        };
+        let l4_kind = match fragment {
+            Some(Fragment { offset: 1.., .. }) => L4::NonFirstFragment,
+            Some(_) | None => L4::parse(ip.protocol, payload, fragment.is_some())?,
+        };
+        Ok(Self {
+            src: ip.src_addr(),
+            dst: ip.dst_addr(),
+            protocol: ip.protocol,
+            ttl: ip.ttl,
+            tos: ip.tos,
+            total_len,
+            l4: l3 + header_len as u16,
+            fragment,
+            dont_fragment: ip.dont_fragment(),
+            l4_kind,
+        })
+    }
+
+    /// Length of what follows the IPv4 header; `l3` is that of the same [`Parsed`].
+    #[inline]
+    #[must_use]
+    pub const fn l4_len(&self, l3: u16) -> u16 {
+        self.total_len.saturating_sub(self.l4.saturating_sub(l3))
+    }
+
+    /// What follows the IPv4 header, without Ethernet padding.
+    #[inline]
+    #[must_use]
+    pub fn payload<'a>(&self, frame: &'a [u8], l3: u16) -> Option<&'a [u8]> {
+        frame
+            .get(self.l4 as usize..)?
+            .get(..self.l4_len(l3) as usize)
+    }
+
+    /// What follows the IPv4 header, without Ethernet padding, for change.
+    #[inline]
+    #[must_use]
+    pub fn payload_mut<'a>(&self, frame: &'a mut [u8], l3: u16) -> Option<&'a mut [u8]> {
+        frame
+            .get_mut(self.l4 as usize..)?
+            .get_mut(..self.l4_len(l3) as usize)
+    }
+
+    /// The TCP segment, if that is what the packet carries.
+    #[inline]
+    #[must_use]
+    pub const fn tcp(&self) -> Option<&Tcp> {
+        match &self.l4_kind {
+            L4::Tcp(tcp) => Some(tcp),
+            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
+        }
+    }
+
+    /// Source and destination port, where there are any.
+    #[inline]
+    #[must_use]
+    pub const fn ports(&self) -> Option<(u16, u16)> {
+        match self.l4_kind {
+            L4::Tcp(Tcp {
+                src_port, dst_port, ..
+            })
+            | L4::Udp {
+                src_port, dst_port, ..
+            } => Some((src_port, dst_port)),
+            L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
+        }
+    }
+
+    /// The TCP options: between the fixed header and the payload.
+    #[inline]
+    #[must_use]
+    pub fn tcp_options<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
+        let tcp = self.tcp()?;
+        let header = frame
+            .get(self.l4 as usize..)?
+            .get(..tcp.header_len as usize)?;
+        header.get(TcpHeader::LEN..)
+    }
+
+    /// The TCP options for change.
+    #[inline]
+    #[must_use]
+    pub fn tcp_options_mut<'a>(&self, frame: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        let tcp = self.tcp()?;
+        let header = frame
+            .get_mut(self.l4 as usize..)?
+            .get_mut(..tcp.header_len as usize)?;
+        header.get_mut(TcpHeader::LEN..)
+    }
+}
+
+impl Fragment {
+    /// Only the last fragment may have a length that is not a multiple of 8, none may be empty, and none may reach beyond
+    /// 65,535 bytes (RFC 791 section 3.2).
+    fn of(ip: &Ipv4Header, payload: &[u8]) -> Result<Self, ParseError> {
+        let fragment = Self {
+            offset: ip.frag_offset(),
+            more: ip.more_fragments(),
+            id: ip.id.get(),
+        };
+        let end = ip.header_len() + fragment.offset as usize + payload.len();
+        let ragged = fragment.more && !payload.len().is_multiple_of(8);
+        if payload.is_empty() || ragged || end > u16::MAX as usize {
+            return Err(ParseError::BadFragment);
+        }
+        Ok(fragment)
+    }
+}
+
+impl L4 {
+    #[inline]
+    fn parse(protocol: u8, payload: &[u8], fragment: bool) -> Result<Self, ParseError> {
+        match protocol {
+            Protocol::TCP => Tcp::parse(payload).map(Self::Tcp),
+            Protocol::UDP => {
+                let udp = header::<UdpHeader>(payload, 0, Layer::Udp)?;
+                let len = udp.len.get();
+                // The length is that of the whole datagram, which a fragment has a part of.
+                if (len as usize) < UdpHeader::LEN || (len as usize > payload.len() && !fragment) {
+                    return Err(ParseError::BadUdpLength(len));
+                }
+                Ok(Self::Udp {
+                    src_port: udp.src_port.get(),
+                    dst_port: udp.dst_port.get(),
+                    len,
+                })
+            }
+            Protocol::ICMP => {
+                let icmp = header::<IcmpHeader>(payload, 0, Layer::Icmp)?;
+                Ok(Self::Icmp {
+                    kind: icmp.kind,
+                    code: icmp.code,
+                })
+            }
+            other => Ok(Self::Other(other)),
+        }
+    }
+}
+
+impl Tcp {
+    #[inline]
+    fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+        let tcp = header::<TcpHeader>(payload, 0, Layer::Tcp)?;
+        let header_len = tcp.header_len();
+        if header_len < TcpHeader::LEN || header_len > payload.len() {
+            return Err(ParseError::BadTcpOffset(header_len as u8));
+        }
+        Ok(Self {
+            src_port: tcp.src_port.get(),
+            dst_port: tcp.dst_port.get(),
+            seq: tcp.seq_number(),
+            ack: tcp.ack_number(),
+            flags: tcp.flags(),
+            window: tcp.window.get(),
+            header_len: header_len as u16,
+            payload_len: (payload.len() - header_len) as u16,
+        })
+    }
+}
+
+/// Part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Ethernet header.
+    Ethernet,
+    /// 802.1Q tag.
+    Vlan,
+    /// IPv4 packet.
+    Ipv4,
+    /// TCP header.
+    Tcp,
+    /// UDP header.
+    Udp,
+    /// ICMP header.
+    Icmp,
+}
+
+/// Why a frame was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// The bytes end before this part does.
+    Truncated {
+        /// The part.
+        layer: Layer,
+        /// Bytes that it needs.
+        need: u16,
+        /// Bytes that are left for it.
+        have: u16,
+    },
+    /// The IP version under the `EtherType` of IPv4 is not 4.
+    BadVersion(u8),
+    /// The IPv4 header claims fewer than 20 bytes, or more than the packet has.
+    BadHeaderLength(u8),
+    /// The IPv4 total length is shorter than the header; 0 is what an unsegmented super-frame carries.
+    BadTotalLength(u16),
+    /// The IPv4 header checksum is wrong.
+    BadIpChecksum,
+    /// An empty fragment, a ragged one in the middle, or one that ends beyond 65,535 bytes.
+    BadFragment,
+    /// The TCP header claims fewer than 20 bytes, or more than the packet has.
+    BadTcpOffset(u8),
+    /// The UDP length is below 8, or more than the packet has.
+    BadUdpLength(u16),
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ethernet => "Ethernet header",
+            Self::Vlan => "802.1Q tag",
+            Self::Ipv4 => "IPv4 packet",
+            Self::Tcp => "TCP header",
+            Self::Udp => "UDP header",
+            Self::Icmp => "ICMP header",
+        })
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { layer, need, have } => {
+                write!(f, "{layer} truncated: needs {need} bytes, {have} are there")
+            }
+            Self::BadVersion(version) => write!(f, "IP version {version} in an IPv4 frame"),
+            Self::BadHeaderLength(len) => write!(f, "IPv4 header length {len} is impossible"),
+            Self::BadTotalLength(len) => write!(f, "IPv4 total length {len} is below the header's"),
+            Self::BadIpChecksum => f.write_str("IPv4 header checksum is wrong"),
+            Self::BadFragment => f.write_str("fragment is empty, ragged or ends beyond 65535"),
+            Self::BadTcpOffset(len) => write!(f, "TCP header length {len} is impossible"),
+            Self::BadUdpLength(len) => write!(f, "UDP length {len} is impossible"),
+        }
+    }
+}
+
+impl core::error::Error for ParseError {}
+
+/// The packet that an ICMP error quotes: its beginning, at least 8 bytes behind its IPv4 header (RFC 792).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmbeddedV4 {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Total length of the packet before it was cut.
+    pub total_len: u16,
+    /// Offset of what follows its IPv4 header, from the start of the quotation.
+    pub l4: u16,
+    /// How many bytes of what follows are quoted: 8 or more where there are ports.
+    pub l4_quoted: u16,
+    /// What follows.
+    pub l4_kind: EmbeddedL4,
+}
+
+/// What a quoted packet carries, as far as 8 bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmbeddedL4 {
+    /// A TCP segment.
+    Tcp {
+        /// Source port.
+        src_port: u16,
+        /// Destination port.
+        dst_port: u16,
+        /// Sequence number.
+        seq: SeqNumber,
+        /// Offset of the sequence number, from the start of the quotation.
+        seq_offset: u16,
+    },
+    /// A UDP datagram.
+    Udp {
+        /// Source port.
+        src_port: u16,
+        /// Destination port.
+        dst_port: u16,
+    },
+    /// An ICMP message.
+    Icmp {
+        /// Message type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Identifier, of an echo message.
+        ident: u16,
+    },
+    /// A middle or last fragment: there is no header.
+    NonFirstFragment,
+    /// Another protocol.
+    Other(u8),
+}
+
+impl EmbeddedV4 {
+    /// Source and destination port, where there are any.
+    #[must_use]
+    pub const fn ports(&self) -> Option<(u16, u16)> {
+        match self.l4_kind {
+            EmbeddedL4::Tcp {
+                src_port, dst_port, ..
+            }
+            | EmbeddedL4::Udp { src_port, dst_port } => Some((src_port, dst_port)),
+            EmbeddedL4::Icmp { .. } | EmbeddedL4::NonFirstFragment | EmbeddedL4::Other(_) => None,
+        }
+    }
+
+    /// Offset of the quoted packet's TCP or UDP checksum from the start of the quotation, where it is quoted.
+    #[must_use]
+    pub const fn l4_checksum_offset(&self) -> Option<u16> {
+        let within = match self.l4_kind {
+            EmbeddedL4::Tcp { .. } => TcpHeader::CHECKSUM_OFFSET as u16,
+            EmbeddedL4::Udp { .. } => UdpHeader::CHECKSUM_OFFSET as u16,
+            EmbeddedL4::Icmp { .. } | EmbeddedL4::NonFirstFragment | EmbeddedL4::Other(_) => {
+                return None;
+            }
+        };
+        if self.l4_quoted < within + 2 {
+            None
+        } else {
+            Some(self.l4 + within)
+        }
+    }
+}
+
+/// Takes apart the packet that an ICMP error quotes: `quoted` is what follows the 8 bytes of the ICMP header.
+///
+/// Its header checksum and total length are not judged: routers on the way change the one and everybody cuts the other.
+pub fn parse_embedded_v4(quoted: &[u8]) -> Result<EmbeddedV4, ParseError> {
+    let ip = header::<Ipv4Header>(quoted, 0, Layer::Ipv4)?;
+    if ip.version() != 4 {
+        return Err(ParseError::BadVersion(ip.version()));
+    }
+    let header_len = ip.header_len();
+    if header_len < Ipv4Header::LEN {
+        return Err(ParseError::BadHeaderLength(header_len as u8));
+    }
+    // Behind its total length a quotation may carry extensions (RFC 4884) or padding.
+    let packet = quoted.get(..ip.total_len.get() as usize).unwrap_or(quoted);
+    let l4 = packet
+        .get(header_len..)
+        .ok_or(ParseError::BadHeaderLength(header_len as u8))?;
+    let first8 = |layer| {
+        l4.first_chunk::<8>().copied().ok_or(ParseError::Truncated {
+            layer,
+            need: 8,
+            have: l4.len() as u16,
+        })
+    };
+    let l4_kind = match ip.protocol {
+        _ if ip.frag_offset() != 0 => EmbeddedL4::NonFirstFragment,
+        Protocol::TCP => {
+            let [a, b, c, d, seq @ ..] = first8(Layer::Tcp)?;
+            EmbeddedL4::Tcp {
+                src_port: u16::from_be_bytes([a, b]),
+                dst_port: u16::from_be_bytes([c, d]),
+                seq: SeqNumber(u32::from_be_bytes(seq)),
+                seq_offset: header_len as u16 + 4,
+            }
+        }
+        Protocol::UDP => {
+            let [a, b, c, d, ..] = first8(Layer::Udp)?;
+            EmbeddedL4::Udp {
+                src_port: u16::from_be_bytes([a, b]),
+                dst_port: u16::from_be_bytes([c, d]),
+            }
+        }
+        Protocol::ICMP => {
+            let [kind, code, _, _, high, low, ..] = first8(Layer::Icmp)?;
+            EmbeddedL4::Icmp {
+                kind,
+                code,
+                ident: u16::from_be_bytes([high, low]),
+            }
+        }
+        other => EmbeddedL4::Other(other),
+    };
+    Ok(EmbeddedV4 {
+        src: ip.src_addr(),
+        dst: ip.dst_addr(),
+        protocol: ip.protocol,
+        total_len: ip.total_len.get(),
+        l4: header_len as u16,
+        l4_quoted: l4.len() as u16,
+        l4_kind,
+    })
+}
+
+#[inline]
+fn header<T: Header>(bytes: &[u8], offset: usize, layer: Layer) -> Result<&T, ParseError> {
+    T::at(bytes, offset).ok_or_else(|| ParseError::Truncated {
+        layer,
+        need: T::LEN as u16,
+        have: bytes.len().saturating_sub(offset) as u16,
+    })
+}
