@@ -1,1 +1,17 @@
-//! FullNAT: session table, LIP pools, TCP state, rewriting.
+//! FullNAT: who a packet belongs to, from which LIP:port it goes on, and how it is rewritten.
+//!
+//! `client -> VIP` becomes `LIP -> real server` and back. The engine takes bytes, time and
+//! randomness as arguments and reaches no clock, thread or socket. It knows nothing of SYN cookies:
+//! `lib/director` composes the two engines.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing)]
+
+extern crate alloc;
+
+mod key;
+mod session;
+
+pub use key::{Direction, FlowHash, FlowHasher, FlowKey};
+pub use session::{Session, SessionFlags, SessionId, State, Timer};

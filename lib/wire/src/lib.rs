@@ -27,6 +27,7 @@ pub mod arp;
 pub mod checksum;
 pub mod display;
 pub mod eth;
+pub mod frame_buf;
 pub mod header;
 pub mod icmp;
 pub mod icmpv6;
@@ -46,6 +47,7 @@ pub use eth::{
     ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, EthAddr,
     EthHeader, VlanTag,
 };
+pub use frame_buf::FrameBuf;
 pub use header::Header;
 pub use icmp::{IcmpCode, IcmpErrorRepr, IcmpHeader, IcmpKind};
 pub use icmpv6::{
