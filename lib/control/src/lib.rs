@@ -1,1 +1,24 @@
 //! Control-socket messages, codec, roles and reply codes.
+//!
+//! The protocol is one JSON object per line over a Unix socket. The daemon greets, the client
+//! sends a [`Request`], the daemon answers with any number of row lines and one end line; every
+//! line of the daemon carries a four-digit [`Code`]. The codec ([`LineReader`], [`Request::parse`],
+//! [`Reply::to_line`]) does no I/O, so that the daemon drives it from its event loop and tests
+//! drive it from arrays; [`Client`] is the blocking client of the command line and the console.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod codec;
+mod message;
+mod rows;
+mod table;
+
+pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
+pub use codec::{LineError, LineReader, REPLY_LIMIT, REQUEST_LIMIT};
+pub use message::{Code, Filter, Greeting, Rejection, Reply, Request, SCHEMA, What, permits};
+pub use rows::{
+    LedgerReply, PoolRealRow, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow,
+    SynproxyRow, WorkerLedger, WorkerRow,
+};
+pub use table::{Table, ledger, pools, ports, services, sessions, workers};

@@ -1,0 +1,481 @@
+//! What goes over the control socket: greeting, requests, replies and their codes.
+
+use std::net::IpAddr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use weir_model::Role;
+
+/// The number of the message schema: it grows when an older client could misread an answer, not
+/// when something is added.
+pub const SCHEMA: u32 = 1;
+
+macro_rules! codes {
+    ($( $variant:ident = $digits:literal, $doc:literal; )*) => {
+        /// Says what a line of the daemon is. The first digit is the class: 0 progress, 1 rows,
+        /// 8 the request could not be carried out, 9 the request was not understood.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $( #[doc = $doc] #[serde(rename = $digits)] $variant, )*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
+
+            /// Returns the four digits.
+            #[must_use]
+            pub const fn digits(self) -> &'static str {
+                match self { $( Self::$variant => $digits, )* }
+            }
+
+            /// Returns what the code means.
+            #[must_use]
+            pub const fn documentation(self) -> &'static str {
+                match self { $( Self::$variant => $doc, )* }
+            }
+        }
+    };
+}
+
+codes! {
+    Done = "0000", "The answer is complete.";
+    Greeting = "0001", "The daemon is ready for requests.";
+    Service = "1001", "A row of `show services`.";
+    Pool = "1002", "A row of `show pools`.";
+    Session = "1003", "A row of `show sessions`.";
+    Port = "1004", "A row of `show ports`.";
+    Worker = "1005", "A row of `show workers`.";
+    Ledger = "1006", "The row of `show ledger`.";
+    Config = "1007", "A line of `show config`.";
+    NotPermitted = "8001", "The socket's role does not permit the request.";
+    UnknownName = "8002", "No object has the name that the request gives.";
+    Unavailable = "8003", "This build cannot do what the request asks.";
+    Busy = "8004", "Too many requests are under way.";
+    Stopping = "8005", "The daemon is stopping.";
+    Failed = "8006", "The request failed inside the daemon.";
+    NotJson = "9001", "The line is not a JSON object.";
+    UnknownRequest = "9002", "The object names no request.";
+    BadArgument = "9003", "The request has an argument that is missing, unknown or wrong.";
+    TooLong = "9004", "The line is too long; the connection is closed.";
+}
+
+/// The first line of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// [`Code::Greeting`].
+    pub code: Code,
+    /// The number of the message schema.
+    pub schema: u32,
+    /// What may be done through this socket: `viewer` or `operator`.
+    pub role: String,
+    /// The version of the daemon.
+    pub version: String,
+    /// The name of the appliance.
+    pub node: String,
+}
+
+impl Greeting {
+    /// Makes the greeting of a socket.
+    #[must_use]
+    pub fn new(role: Role, version: &str, node: &str) -> Self {
+        Self {
+            code: Code::Greeting,
+            schema: SCHEMA,
+            role: role.name().to_owned(),
+            version: version.to_owned(),
+            node: node.to_owned(),
+        }
+    }
+
+    /// Returns the greeting as a line with its end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        line(self)
+    }
+}
+
+/// What `show` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Services with their real servers.
+    Services,
+    /// LIP pools with their use.
+    Pools,
+    /// Sessions, one row each.
+    Sessions,
+    /// Ports with their drivers.
+    Ports,
+    /// Workers.
+    Workers,
+    /// The ledger.
+    Ledger,
+    /// The effective configuration, one row per line.
+    Config,
+}
+
+impl What {
+    /// Returns the code of its rows.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Services => Code::Service,
+            Self::Pools => Code::Pool,
+            Self::Sessions => Code::Session,
+            Self::Ports => Code::Port,
+            Self::Workers => Code::Worker,
+            Self::Ledger => Code::Ledger,
+            Self::Config => Code::Config,
+        }
+    }
+}
+
+/// Narrows what `show` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Only this service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only sessions of this client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// At most so many rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// A request: `{"do":"show","what":"sessions","filter":{"service":"web"}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Reads state.
+    Show {
+        /// What to read.
+        what: What,
+        /// Which of it.
+        #[serde(default, skip_serializing_if = "Filter::is_everything")]
+        filter: Filter,
+    },
+}
+
+/// Why a request is refused: the code and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The code.
+    pub code: Code,
+    /// The cause, and what to try next where there is something.
+    pub text: String,
+}
+
+impl Filter {
+    /// Says whether nothing is left out.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Request {
+    /// The names that a request can have.
+    pub const NAMES: &'static [&'static str] = &["show"];
+
+    /// Reads a request from a line.
+    ///
+    /// # Errors
+    /// Returns the rejection to answer with, whatever the line holds.
+    pub fn parse(line: &str) -> Result<Self, Rejection> {
+        let value: serde_json::Value = serde_json::from_str(line).map_err(|error| Rejection {
+            code: Code::NotJson,
+            text: format!("the line is not JSON: {error}"),
+        })?;
+        let Some(object) = value.as_object() else {
+            return Err(Rejection {
+                code: Code::NotJson,
+                text: "a request is a JSON object, e.g. {\"do\":\"show\",\"what\":\"services\"}"
+                    .to_owned(),
+            });
+        };
+        let name = object.get("do").and_then(serde_json::Value::as_str);
+        let Some(name) = name else {
+            return Err(Rejection {
+                code: Code::UnknownRequest,
+                text: "the object has no \"do\" that names a request".to_owned(),
+            });
+        };
+        if !Self::NAMES.contains(&name) {
+            return Err(Rejection {
+                code: Code::UnknownRequest,
+                text: format!(
+                    "`{}` is not a request; there is {}",
+                    shortened(name),
+                    Self::NAMES.join(", ")
+                ),
+            });
+        }
+        Self::deserialize(&value).map_err(|error| Rejection {
+            code: Code::BadArgument,
+            text: shortened(&error.to_string()),
+        })
+    }
+
+    /// Returns the request as a line with its end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        line(self)
+    }
+
+    /// Returns the least role that may ask this.
+    #[must_use]
+    pub const fn needs(&self) -> Role {
+        match self {
+            Self::Show { .. } => Role::Viewer,
+        }
+    }
+
+    /// Says whether a socket's role permits the request.
+    ///
+    /// # Errors
+    /// Returns the rejection to answer with.
+    pub fn permitted(&self, role: Role) -> Result<(), Rejection> {
+        if permits(role, self.needs()) {
+            return Ok(());
+        }
+        Err(Rejection {
+            code: Code::NotPermitted,
+            text: format!(
+                "this socket's role is {}, the request needs {}; use the {} socket",
+                role.name(),
+                self.needs().name(),
+                self.needs().name()
+            ),
+        })
+    }
+}
+
+/// Says whether `role` may do what needs `needed`.
+#[must_use]
+pub const fn permits(role: Role, needed: Role) -> bool {
+    match (role, needed) {
+        (Role::Operator, Role::Operator | Role::Viewer) | (Role::Viewer, Role::Viewer) => true,
+        (Role::Viewer, Role::Operator) => false,
+    }
+}
+
+/// A line of the daemon in answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// What the line is.
+    pub code: Code,
+    /// A row, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<serde_json::Value>,
+    /// How many rows were sent, at the end of an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// The cause, where the request was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl Reply {
+    /// Makes a row line.
+    #[must_use]
+    pub fn row(what: What, row: &impl Serialize) -> Self {
+        match serde_json::to_value(row) {
+            Ok(row) => Self {
+                code: what.code(),
+                row: Some(row),
+                rows: None,
+                text: None,
+            },
+            Err(error) => Self::refused(&Rejection {
+                code: Code::Failed,
+                text: format!("the row cannot be written as JSON: {error}"),
+            }),
+        }
+    }
+
+    /// Makes the line that ends an answer.
+    #[must_use]
+    pub fn done(rows: u64) -> Self {
+        Self {
+            code: Code::Done,
+            row: None,
+            rows: Some(rows),
+            text: None,
+        }
+    }
+
+    /// Makes the line that refuses a request and ends the answer.
+    #[must_use]
+    pub fn refused(rejection: &Rejection) -> Self {
+        Self {
+            code: rejection.code,
+            row: None,
+            rows: None,
+            text: Some(rejection.text.clone()),
+        }
+    }
+
+    /// Returns the reply as a line with its end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        line(self)
+    }
+
+    /// Reads a row as one of the row structs; none where the line is no row.
+    #[must_use]
+    pub fn into_row<T: DeserializeOwned>(self) -> Option<Result<T, serde_json::Error>> {
+        self.row.map(serde_json::from_value)
+    }
+}
+
+fn line(message: &impl Serialize) -> String {
+    // Our messages hold strings, numbers and maps with string keys only: JSON cannot refuse them.
+    let mut text = serde_json::to_string(message).unwrap_or_else(|_| {
+        format!(
+            "{{\"code\":\"{}\",\"text\":\"the answer cannot be written as JSON\"}}",
+            Code::Failed.digits()
+        )
+    });
+    text.push('\n');
+    text
+}
+
+/// What a client sent may be long; an answer quotes its beginning.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 160;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn codes_are_four_digits_each_once() {
+        for (i, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(code.digits().len(), 4);
+            assert!(code.digits().bytes().all(|digit| digit.is_ascii_digit()));
+            assert!(
+                Code::ALL
+                    .iter()
+                    .skip(i + 1)
+                    .all(|other| other.digits() != code.digits())
+            );
+            assert_eq!(
+                serde_json::to_string(code).unwrap(),
+                format!("\"{}\"", code.digits())
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_reads_back_as_it_was_written() {
+        let request = Request::Show {
+            what: What::Sessions,
+            filter: Filter {
+                service: Some("web".to_owned()),
+                client: Some("192.0.2.1".parse().unwrap()),
+                limit: None,
+            },
+        };
+        let line = request.to_line();
+        assert_eq!(
+            line,
+            "{\"do\":\"show\",\"what\":\"sessions\",\"filter\":{\"service\":\"web\",\"client\":\"192.0.2.1\"}}\n"
+        );
+        assert_eq!(Request::parse(line.trim_end()), Ok(request));
+        assert_eq!(
+            Request::parse("{\"do\":\"show\",\"what\":\"ports\"}"),
+            Ok(Request::Show {
+                what: What::Ports,
+                filter: Filter::default()
+            })
+        );
+    }
+
+    #[test]
+    fn each_kind_of_bad_request_has_its_code() {
+        for (line, code) in [
+            ("", Code::NotJson),
+            ("{", Code::NotJson),
+            ("[1]", Code::NotJson),
+            ("{}", Code::UnknownRequest),
+            ("{\"do\":7}", Code::UnknownRequest),
+            ("{\"do\":\"destroy\"}", Code::UnknownRequest),
+            ("{\"do\":\"show\"}", Code::BadArgument),
+            ("{\"do\":\"show\",\"what\":\"secrets\"}", Code::BadArgument),
+            (
+                "{\"do\":\"show\",\"what\":\"pools\",\"filter\":{\"client\":\"nobody\"}}",
+                Code::BadArgument,
+            ),
+            (
+                "{\"do\":\"show\",\"what\":\"pools\",\"filter\":{\"color\":\"red\"}}",
+                Code::BadArgument,
+            ),
+            (
+                "{\"do\":\"show\",\"what\":\"pools\",\"sudo\":true}",
+                Code::BadArgument,
+            ),
+        ] {
+            let rejection = Request::parse(line).unwrap_err();
+            assert_eq!(rejection.code, code, "{line}: {}", rejection.text);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_and_long_names_are_refused_with_a_short_sentence() {
+        let deep = "[".repeat(60_000);
+        assert_eq!(Request::parse(&deep).unwrap_err().code, Code::NotJson);
+        let long = format!("{{\"do\":\"{}\"}}", "x".repeat(60_000));
+        assert!(Request::parse(&long).unwrap_err().text.len() < 300);
+    }
+
+    #[test]
+    fn a_viewer_may_not_do_what_needs_an_operator() {
+        assert!(permits(Role::Operator, Role::Operator));
+        assert!(permits(Role::Operator, Role::Viewer));
+        assert!(permits(Role::Viewer, Role::Viewer));
+        assert!(!permits(Role::Viewer, Role::Operator));
+        let show = Request::Show {
+            what: What::Ledger,
+            filter: Filter::default(),
+        };
+        assert_eq!(show.permitted(Role::Viewer), Ok(()));
+    }
+
+    #[test]
+    fn replies_read_back_as_they_were_written() {
+        let row = Reply::row(What::Sessions, &crate::SessionRow::default());
+        for reply in [
+            row,
+            Reply::done(3),
+            Reply::refused(&Rejection {
+                code: Code::Busy,
+                text: "eight are under way".to_owned(),
+            }),
+        ] {
+            let line = reply.to_line();
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert_eq!(serde_json::from_str::<Reply>(&line).unwrap(), reply);
+        }
+        assert_eq!(Reply::done(3).to_line(), "{\"code\":\"0000\",\"rows\":3}\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(line in ".{0,300}") {
+            if let Err(rejection) = Request::parse(&line) {
+                prop_assert!(rejection.code.digits().starts_with('9'));
+                prop_assert!(!rejection.text.is_empty());
+            }
+        }
+    }
+}
