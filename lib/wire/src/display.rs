@@ -6,8 +6,11 @@ use crate::arp::{ARP_REQUEST, ArpPacket, ArpRepr};
 use crate::eth::ETHERTYPE_VLAN;
 use crate::header::Header;
 use crate::icmp::{IcmpCode, IcmpHeader, IcmpKind};
-use crate::ipv6::Ipv6Header;
-use crate::parse::{Kind, L4, Parsed, Tcp, V4};
+use crate::icmpv6::{Icmpv6Header, Icmpv6Kind, NeighbourAdvertisement, NeighbourSolicitation};
+use crate::ipv4::Protocol;
+use crate::ipv6::{Ipv6Header, UpperLayer};
+use crate::parse::{EmbeddedL4, EmbeddedV4, Kind, L4, Parsed, Tcp, V4, parse_embedded_v4};
+use crate::tcp::{TcpFlags, TcpHeader};
 use crate::tcp_options::{TcpOption, TcpOptions};
 
 /// Prints an Ethernet frame in one line, as `tcpdump -n -S` does; what does not parse is named and counted.
@@ -77,7 +80,7 @@ fn ipv4(f: &mut fmt::Formatter<'_>, frame: &[u8], l3: u16, v4: &V4) -> fmt::Resu
     match &v4.l4_kind {
         L4::Tcp(it) => {
             write!(f, "{src}.{} > {dst}.{}: ", it.src_port, it.dst_port)?;
-            tcp(f, it, v4.tcp_options(frame).unwrap_or_default())?;
+            tcp(f, it, v4.payload(frame, l3).unwrap_or_default())?;
         }
         L4::Udp {
             src_port,
@@ -101,9 +104,7 @@ fn ipv4(f: &mut fmt::Formatter<'_>, frame: &[u8], l3: u16, v4: &V4) -> fmt::Resu
     Ok(())
 }
 
-fn tcp(f: &mut fmt::Formatter<'_>, tcp: &Tcp, options: &[u8]) -> fmt::Result {
-    use crate::tcp::TcpFlags;
-
+fn tcp(f: &mut fmt::Formatter<'_>, tcp: &Tcp, segment: &[u8]) -> fmt::Result {
     let Tcp {
         seq,
         ack,
@@ -112,14 +113,24 @@ fn tcp(f: &mut fmt::Formatter<'_>, tcp: &Tcp, options: &[u8]) -> fmt::Result {
         payload_len,
         ..
     } = tcp;
-    write!(f, "Flags [{flags}], seq {seq}")?;
+    write!(f, "Flags [{flags}]")?;
     if *payload_len != 0 {
-        write!(f, ":{}", *seq + *payload_len as u32)?;
+        write!(f, ", seq {seq}:{}", *seq + *payload_len as u32)?;
+    } else if flags.intersects(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) {
+        write!(f, ", seq {seq}")?;
     }
     if flags.contains(TcpFlags::ACK) {
         write!(f, ", ack {ack}")?;
     }
     write!(f, ", win {window}")?;
+    if flags.contains(TcpFlags::URG)
+        && let Some(header) = TcpHeader::at(segment, 0)
+    {
+        write!(f, ", urg {}", header.urgent)?;
+    }
+    let options = segment
+        .get(TcpHeader::LEN..tcp.header_len as usize)
+        .unwrap_or_default();
     if !options.is_empty() {
         f.write_str(", options [")?;
         let mut walk = TcpOptions::new(options);
@@ -169,53 +180,96 @@ fn icmp(f: &mut fmt::Formatter<'_>, message: &[u8]) -> fmt::Result {
     let Some(header) = IcmpHeader::at(message, 0) else {
         return write!(f, "truncated, length {}", message.len());
     };
-    match header.kind {
-        IcmpKind::ECHO_REQUEST | IcmpKind::ECHO_REPLY => {
-            let name = if header.kind == IcmpKind::ECHO_REQUEST {
-                "echo request"
-            } else {
-                "echo reply"
-            };
+    let quoted = header
+        .is_error()
+        .then(|| parse_embedded_v4(message.get(IcmpHeader::LEN..).unwrap_or_default()).ok())
+        .flatten();
+    match (header.kind, &quoted) {
+        (IcmpKind::ECHO_REQUEST, _) => {
             write!(
                 f,
-                "{name}, id {}, seq {}",
+                "echo request, id {}, seq {}",
                 header.echo_ident(),
                 header.echo_seq()
             )?;
         }
-        IcmpKind::UNREACHABLE => match header.code {
-            IcmpCode::UNREACHABLE_FRAG_NEEDED => {
-                write!(
-                    f,
-                    "unreachable - need to frag (mtu {})",
-                    header.next_hop_mtu()
-                )?;
-            }
-            IcmpCode::UNREACHABLE_NET => f.write_str("net unreachable")?,
-            IcmpCode::UNREACHABLE_HOST => f.write_str("host unreachable")?,
-            IcmpCode::UNREACHABLE_PROTOCOL => f.write_str("protocol unreachable")?,
-            IcmpCode::UNREACHABLE_PORT => f.write_str("port unreachable")?,
-            IcmpCode::UNREACHABLE_PROHIBITED => f.write_str("unreachable - admin prohibited")?,
-            code => write!(f, "unreachable - code {code}")?,
-        },
-        IcmpKind::SOURCE_QUENCH => f.write_str("source quench")?,
-        IcmpKind::TIME_EXCEEDED => match header.code {
-            IcmpCode::TIME_EXCEEDED_TTL => f.write_str("time exceeded in-transit")?,
-            IcmpCode::TIME_EXCEEDED_REASSEMBLY => f.write_str("ip reassembly time exceeded")?,
-            code => write!(f, "time exceeded - code {code}")?,
-        },
-        kind => write!(f, "type {kind}, code {}", header.code)?,
-    }
-    if header.is_error()
-        && let Ok(quoted) = crate::parse::parse_embedded_v4(message.get(8..).unwrap_or_default())
-    {
-        let (src, dst) = (quoted.src, quoted.dst);
-        match quoted.ports() {
-            Some((from, to)) => write!(f, " for {src}.{from} > {dst}.{to}")?,
-            None => write!(f, " for {src} > {dst}")?,
+        (IcmpKind::ECHO_REPLY, _) => {
+            write!(
+                f,
+                "echo reply, id {}, seq {}",
+                header.echo_ident(),
+                header.echo_seq()
+            )?;
         }
+        (IcmpKind::UNREACHABLE, Some(quoted)) => unreachable(f, *header, quoted)?,
+        (IcmpKind::SOURCE_QUENCH, _) => f.write_str("source quench")?,
+        (IcmpKind::TIME_EXCEEDED, _) if header.code == IcmpCode::TIME_EXCEEDED_TTL => {
+            f.write_str("time exceeded in-transit")?;
+        }
+        (IcmpKind::TIME_EXCEEDED, _) if header.code == IcmpCode::TIME_EXCEEDED_REASSEMBLY => {
+            f.write_str("ip reassembly time exceeded")?;
+        }
+        (kind, _) => write!(f, "type {kind}, code {}", header.code)?,
     }
-    write!(f, ", length {}", message.len())
+    write!(f, ", length {}", message.len())?;
+    // tcpdump says this only when asked for more; whoever debugs a NAT wants it first.
+    let Some(EmbeddedV4 {
+        src, dst, l4_kind, ..
+    }) = quoted
+    else {
+        return Ok(());
+    };
+    match l4_kind {
+        EmbeddedL4::Tcp {
+            src_port,
+            dst_port,
+            seq,
+            ..
+        } => {
+            write!(f, " [about {src}.{src_port} > {dst}.{dst_port}: seq {seq}]")
+        }
+        EmbeddedL4::Udp { src_port, dst_port } => {
+            write!(f, " [about {src}.{src_port} > {dst}.{dst_port}: UDP]")
+        }
+        EmbeddedL4::Icmp { kind, ident, .. } => {
+            write!(f, " [about {src} > {dst}: ICMP type {kind}, id {ident}]")
+        }
+        EmbeddedL4::NonFirstFragment => write!(f, " [about a fragment {src} > {dst}]"),
+        EmbeddedL4::Other(protocol) => write!(f, " [about {src} > {dst}: ip-proto-{protocol}]"),
+    }
+}
+
+fn unreachable(f: &mut fmt::Formatter<'_>, header: IcmpHeader, quoted: &EmbeddedV4) -> fmt::Result {
+    let EmbeddedV4 {
+        dst,
+        protocol,
+        l4_kind,
+        ..
+    } = quoted;
+    match (header.code, l4_kind) {
+        (IcmpCode::UNREACHABLE_NET, _) => write!(f, "net {dst} unreachable"),
+        (IcmpCode::UNREACHABLE_HOST, _) => write!(f, "host {dst} unreachable"),
+        (IcmpCode::UNREACHABLE_PROTOCOL, _) => {
+            write!(f, "{dst} protocol {protocol} unreachable")
+        }
+        (IcmpCode::UNREACHABLE_PORT, EmbeddedL4::Tcp { dst_port, .. }) => {
+            write!(f, "{dst} tcp port {dst_port} unreachable")
+        }
+        (IcmpCode::UNREACHABLE_PORT, EmbeddedL4::Udp { dst_port, .. }) => {
+            write!(f, "{dst} udp port {dst_port} unreachable")
+        }
+        (IcmpCode::UNREACHABLE_FRAG_NEEDED, _) => {
+            write!(
+                f,
+                "{dst} unreachable - need to frag (mtu {})",
+                header.next_hop_mtu()
+            )
+        }
+        (IcmpCode::UNREACHABLE_PROHIBITED, _) => {
+            write!(f, "host {dst} unreachable - admin prohibited filter")
+        }
+        (code, _) => write!(f, "{dst} unreachable - code {code}"),
+    }
 }
 
 fn ipv6(f: &mut fmt::Formatter<'_>, packet: &[u8]) -> fmt::Result {
@@ -223,9 +277,84 @@ fn ipv6(f: &mut fmt::Formatter<'_>, packet: &[u8]) -> fmt::Result {
         return write!(f, "IP6 truncated, length {}", packet.len());
     };
     let (src, dst) = (ip.src_addr(), ip.dst_addr());
-    write!(
-        f,
-        "IP6 {src} > {dst}: next header {}, length {}",
-        ip.next_header, ip.payload_len
-    )
+    let payload = packet.get(Ipv6Header::LEN..).unwrap_or_default();
+    let payload = payload
+        .get(..ip.payload_len.get() as usize)
+        .unwrap_or(payload);
+    let upper = match UpperLayer::find(ip.next_header, payload) {
+        Ok(upper) => upper,
+        Err(error) => return write!(f, "IP6 {src} > {dst}: [{error}], length {}", payload.len()),
+    };
+    let segment = payload.get(upper.offset as usize..).unwrap_or_default();
+    if let Some(fragment) = upper.fragment {
+        let more = if fragment.more { "+" } else { "" };
+        let (offset, len) = (fragment.offset, segment.len());
+        return write!(
+            f,
+            "IP6 {src} > {dst}: frag {}:{len}@{offset}{more}",
+            fragment.id
+        );
+    }
+    match L4::parse(upper.protocol, segment, false) {
+        Ok(L4::Tcp(it)) => {
+            write!(f, "IP6 {src}.{} > {dst}.{}: ", it.src_port, it.dst_port)?;
+            tcp(f, &it, segment)
+        }
+        Ok(L4::Udp {
+            src_port,
+            dst_port,
+            len,
+        }) => {
+            let len = len.saturating_sub(8);
+            write!(
+                f,
+                "IP6 {src}.{src_port} > {dst}.{dst_port}: UDP, length {len}"
+            )
+        }
+        Ok(_) if upper.protocol == Protocol::ICMPV6 => {
+            write!(f, "IP6 {src} > {dst}: ICMP6, ")?;
+            icmpv6(f, segment)?;
+            write!(f, ", length {}", segment.len())
+        }
+        Ok(_) => write!(
+            f,
+            "IP6 {src} > {dst}: ip-proto-{} {}",
+            upper.protocol,
+            segment.len()
+        ),
+        Err(error) => write!(f, "IP6 {src} > {dst}: [{error}], length {}", segment.len()),
+    }
+}
+
+fn icmpv6(f: &mut fmt::Formatter<'_>, message: &[u8]) -> fmt::Result {
+    let Some(header) = Icmpv6Header::at(message, 0) else {
+        return f.write_str("truncated");
+    };
+    match header.kind {
+        Icmpv6Kind::ECHO_REQUEST => {
+            write!(
+                f,
+                "echo request, id {}, seq {}",
+                header.echo_ident(),
+                header.echo_seq()
+            )
+        }
+        Icmpv6Kind::ECHO_REPLY => {
+            write!(
+                f,
+                "echo reply, id {}, seq {}",
+                header.echo_ident(),
+                header.echo_seq()
+            )
+        }
+        Icmpv6Kind::NEIGHBOUR_SOLICITATION => match NeighbourSolicitation::at(message, 0) {
+            Some(it) => write!(f, "neighbor solicitation, who has {}", it.target_addr()),
+            None => f.write_str("neighbor solicitation, truncated"),
+        },
+        Icmpv6Kind::NEIGHBOUR_ADVERTISEMENT => match NeighbourAdvertisement::at(message, 0) {
+            Some(it) => write!(f, "neighbor advertisement, tgt is {}", it.target_addr()),
+            None => f.write_str("neighbor advertisement, truncated"),
+        },
+        kind => write!(f, "type {kind}, code {}", header.code),
+    }
 }

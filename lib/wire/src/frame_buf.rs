@@ -65,8 +65,12 @@ impl<'a> FrameBuf<'a> {
             self.chunk.copy_within(moved, self.start - len);
             self.start -= len;
         } else {
-            let end = self.end.checked_add(len).filter(|&end| end <= self.chunk.len())?;
-            self.chunk.copy_within(self.start + at..self.end, self.start + at + len);
+            let end = self
+                .end
+                .checked_add(len)
+                .filter(|&end| end <= self.chunk.len())?;
+            self.chunk
+                .copy_within(self.start + at..self.end, self.start + at + len);
             self.end = end;
         }
         let gap = self.start + at..self.start + at + len;
@@ -79,7 +83,10 @@ impl<'a> FrameBuf<'a> {
     /// and the answer is `None`, when the chunk is too short.
     #[must_use]
     pub fn set_len(&mut self, len: usize) -> Option<()> {
-        let end = self.start.checked_add(len).filter(|&end| end <= self.chunk.len())?;
+        let end = self
+            .start
+            .checked_add(len)
+            .filter(|&end| end <= self.chunk.len())?;
         self.end = end;
         Some(())
     }
@@ -94,9 +101,15 @@ mod tests {
         let mut chunk = *b"..abcdef..";
         let mut frame = FrameBuf::new(&mut chunk, 2..8).unwrap();
         frame.insert_gap(2, 2).unwrap().copy_from_slice(b"XY");
-        assert_eq!((frame.bytes(), frame.range()), (b"abXYcdef".as_slice(), 0..8));
+        assert_eq!(
+            (frame.bytes(), frame.range()),
+            (b"abXYcdef".as_slice(), 0..8)
+        );
         frame.insert_gap(4, 2).unwrap().copy_from_slice(b"ZZ");
-        assert_eq!((frame.bytes(), frame.range()), (b"abXYZZcdef".as_slice(), 0..10));
+        assert_eq!(
+            (frame.bytes(), frame.range()),
+            (b"abXYZZcdef".as_slice(), 0..10)
+        );
     }
 
     #[test]

@@ -60,6 +60,20 @@ impl Icmpv6Header {
         self.kind < 128
     }
 
+    /// The identifier of an echo message.
+    #[must_use]
+    pub const fn echo_ident(&self) -> u16 {
+        let [high, low, _, _] = self.rest;
+        u16::from_be_bytes([high, low])
+    }
+
+    /// The sequence number of an echo message.
+    #[must_use]
+    pub const fn echo_seq(&self) -> u16 {
+        let [_, _, high, low] = self.rest;
+        u16::from_be_bytes([high, low])
+    }
+
     /// The MTU that a packet-too-big message names.
     #[must_use]
     pub const fn mtu(&self) -> u32 {

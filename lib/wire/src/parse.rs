@@ -321,8 +321,9 @@ impl Fragment {
 }
 
 impl L4 {
+    /// Takes apart what follows an IP header; `fragment` says that it is the first piece only.
     #[inline]
-    fn parse(protocol: u8, payload: &[u8], fragment: bool) -> Result<Self, ParseError> {
+    pub(crate) fn parse(protocol: u8, payload: &[u8], fragment: bool) -> Result<Self, ParseError> {
         match protocol {
             Protocol::TCP => Tcp::parse(payload).map(Self::Tcp),
             Protocol::UDP => {
