@@ -1,2 +1,223 @@
 //! The one door: demo, test, ci, dist, bench.
-fn main() {}
+
+mod bench;
+mod build;
+mod demo;
+mod explore;
+mod gate;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use weir_lab::scenario::Run;
+use weir_lab::{Lab, inside, machine};
+
+/// Everything one does with Weir's source, from one door.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Shows Weir at work: real clients, two nginx servers, 1,000 pages, the books.
+    Demo(demo::Demo),
+    /// Runs everything that must be green: format, lints, tests, docs, lab.
+    Test(Test),
+    /// Does what CI does: .ci/run.
+    Ci,
+    /// Makes the one static binary dist/weir.
+    Dist,
+    /// Compares Weir with the kernel's NAT in one run.
+    Bench(bench::Bench),
+    /// Opens the lab to look around in.
+    Lab(explore::Explore),
+    /// Installs the programs that the lab needs.
+    Tools,
+    /// Runs the lab's scenarios; `test` does this as its last step.
+    #[command(hide = true)]
+    Scenarios(Scenarios),
+    /// Does one task inside a namespace; the lab calls it.
+    #[command(hide = true)]
+    Inside {
+        /// The task as JSON.
+        task: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Test {
+    /// Take the full figures: longer loads, 200,000 connections.
+    #[arg(long)]
+    long: bool,
+    /// Run only the lab scenarios whose names contain one of these, and no other step.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    #[command(flatten)]
+    weir: Weir,
+}
+
+#[derive(Debug, Args)]
+struct Scenarios {
+    #[arg(long)]
+    long: bool,
+    #[arg(long)]
+    scenario: Vec<String>,
+    #[command(flatten)]
+    weir: Weir,
+}
+
+/// Which `weir` to run.
+#[derive(Debug, Args)]
+struct Weir {
+    /// Use this binary instead of building one.
+    #[arg(long = "weir", value_name = "FILE", env = "WEIR_PROGRAM")]
+    program: Option<PathBuf>,
+}
+
+impl Weir {
+    fn get(&self) -> Result<PathBuf> {
+        match &self.program {
+            Some(program) => program
+                .canonicalize()
+                .with_context(|| format!("cannot use {}", program.display())),
+            None => build::release(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Demo(demo) => demo.run(),
+        Verb::Test(test) => test.run(),
+        Verb::Ci => ci(),
+        Verb::Dist => build::dist().map(|()| ExitCode::SUCCESS),
+        Verb::Bench(bench) => bench.run(),
+        Verb::Lab(explore) => explore.run(),
+        Verb::Tools => tools(),
+        Verb::Scenarios(scenarios) => scenarios.run(),
+        Verb::Inside { task } => inside::run(&task).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn ci() -> Result<ExitCode> {
+    let status = Command::new("bash")
+        .arg(build::root().join(".ci/run"))
+        .status()
+        .context("cannot run .ci/run")?;
+    Ok(exit_code(status))
+}
+
+fn tools() -> Result<ExitCode> {
+    if !machine::is_root() {
+        return again_as_root(&["tools".to_owned()]);
+    }
+    machine::install_tools()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Test {
+    fn run(&self) -> Result<ExitCode> {
+        let mut tally = gate::Tally::default();
+        if self.scenario.is_empty() {
+            gate::run(&mut tally);
+        }
+        match self.weir.get() {
+            Ok(program) => tally.add(self.scenarios(program)?),
+            Err(error) => tally.fail("weir", &error),
+        }
+        println!("{} passed, {} failed", tally.passed, tally.failed);
+        Ok(ExitCode::from(u8::from(tally.failed > 0)))
+    }
+
+    fn scenarios(&self, program: PathBuf) -> Result<gate::Tally> {
+        println!("-- lab");
+        if machine::is_root() {
+            return in_the_lab(program, self.long, &self.scenario);
+        }
+        let mut words = vec!["scenarios".to_owned(), "--weir".to_owned()];
+        words.push(program.display().to_string());
+        words.extend(self.long.then(|| "--long".to_owned()));
+        for name in &self.scenario {
+            words.extend(["--scenario".to_owned(), name.clone()]);
+        }
+        gate::listen(machine::as_root()?.args(words))
+    }
+}
+
+impl Scenarios {
+    fn run(&self) -> Result<ExitCode> {
+        let tally = in_the_lab(self.weir.get()?, self.long, &self.scenario)?;
+        Ok(ExitCode::from(u8::from(tally.failed > 0)))
+    }
+}
+
+fn in_the_lab(program: PathBuf, long: bool, names: &[String]) -> Result<gate::Tally> {
+    prepare()?;
+    let (passed, failed) = Run::new(program, long).scenarios(names);
+    if passed + failed == 0 {
+        bail!("no scenario is named like {names:?}");
+    }
+    Ok(gate::Tally {
+        passed: passed.into(),
+        failed: failed.into(),
+    })
+}
+
+/// Readies the machine for a lab: signals, tools, left-overs.
+fn prepare() -> Result<()> {
+    Lab::clean_up_on_signal()?;
+    machine::install_tools()?;
+    Lab::sweep()
+}
+
+/// Runs this program again as root and passes its exit status on.
+fn again_as_root(words: &[String]) -> Result<ExitCode> {
+    let status = machine::as_root()?
+        .args(words)
+        .status()
+        .context("cannot run sudo")?;
+    Ok(exit_code(status))
+}
+
+fn exit_code(status: std::process::ExitStatus) -> ExitCode {
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => ExitCode::from(code),
+        None => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn scenario_names_can_be_given_more_than_once() {
+        let cli = Cli::parse_from(["xtask", "test", "--scenario", "storm", "--scenario", "kill"]);
+        let Verb::Test(test) = cli.verb else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(test.scenario, ["storm", "kill"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! What runs inside a namespace: small servers and clients with exact failure counts.
+//!
+//! The lab starts its own program again (`xtask inside <task as JSON>`), so that sockets belong to
+//! the namespace without a thread changing namespaces. The last line on standard output is the
+//! task's report as JSON.
+
+pub mod hold;
+pub mod http;
+pub mod servers;
+pub mod socket;
+pub mod storm;
+pub mod transfer;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// A task for the program inside a namespace.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Answers each datagram with itself, for ever.
+    UdpEcho(servers::Listen),
+    /// Answers each byte of a connection with itself, for ever.
+    TcpEcho(servers::Listen),
+    /// Greets each connection and closes it first, for ever.
+    TcpBanner(servers::Listen),
+    /// Fetches pages.
+    HttpGet(http::HttpGet),
+    /// Opens many short connections.
+    Storm(storm::Storm),
+    /// Opens connections and keeps them busy for a while.
+    Hold(hold::Hold),
+    /// Sends bytes to an echo server and compares what comes back.
+    Bulk(transfer::Bulk),
+    /// Sends datagrams to an echo server and compares what comes back.
+    Datagrams(transfer::Datagrams),
+}
+
+/// Does a task given as JSON and prints its report.
+///
+/// # Errors
+/// When the task cannot be read or cannot start; failures on the wire are figures in the report.
+pub fn run(task: &str) -> Result<()> {
+    let task: Task = serde_json::from_str(task).context("cannot read the task")?;
+    match task {
+        Task::UdpEcho(listen) => servers::udp_echo(&listen),
+        Task::TcpEcho(listen) => servers::tcp_echo(&listen),
+        Task::TcpBanner(listen) => servers::tcp_banner(&listen),
+        Task::HttpGet(get) => print(&get.run()),
+        Task::Storm(storm) => print(&storm.run()),
+        Task::Hold(hold) => print(&hold.run()),
+        Task::Bulk(bulk) => print(&bulk.run()?),
+        Task::Datagrams(datagrams) => print(&datagrams.run()?),
+    }
+}
+
+fn print(report: &impl Serialize) -> Result<()> {
+    println!(
+        "{}",
+        serde_json::to_string(report).context("cannot print the report")?
+    );
+    Ok(())
+}

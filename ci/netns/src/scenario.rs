@@ -1,0 +1,184 @@
+//! What Weir must show with real Linux clients and servers.
+
+pub mod change_queue;
+pub mod client_address;
+pub mod kill;
+pub mod loss;
+pub mod matrix;
+pub mod mistakes;
+pub mod ratio;
+pub mod reload;
+pub mod small_pool;
+pub mod soundness;
+pub mod storm;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+/// A named part of the lab tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name, for `--scenario`.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub shows: &'static str,
+    run: fn(&mut Run) -> Result<()>,
+}
+
+/// Every scenario, the cheap ones first.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "mistakes",
+        shows: "ten mistakes in a configuration: ten reports, exit 2",
+        run: mistakes::run,
+    },
+    Scenario {
+        name: "soundness",
+        shows: "the lab itself, with the kernel's NAT in Weir's place",
+        run: soundness::run,
+    },
+    Scenario {
+        name: "client-address",
+        shows: "servers see only LIPs; TOA, timestamps and checksums are right",
+        run: client_address::run,
+    },
+    Scenario {
+        name: "matrix",
+        shows: "both drivers, one and two queues: pages, bytes, datagrams, pings, own traffic",
+        run: matrix::run,
+    },
+    Scenario {
+        name: "ratio",
+        shows: "iperf3 both ways against the kernel's NAT",
+        run: ratio::run,
+    },
+    Scenario {
+        name: "change-queue",
+        shows: "two workers while flows change their queue",
+        run: change_queue::run,
+    },
+    Scenario {
+        name: "loss",
+        shows: "every byte arrives over links that lose frames",
+        run: loss::run,
+    },
+    Scenario {
+        name: "storm",
+        shows: "connections in a row through one LIP with 1,000 ports",
+        run: storm::run,
+    },
+    Scenario {
+        name: "small-pool",
+        shows: "a pool that is too small answers RST at once, and only its own service suffers",
+        run: small_pool::run,
+    },
+    Scenario {
+        name: "reload",
+        shows: "SIGHUP under load loses no session",
+        run: reload::run,
+    },
+    Scenario {
+        name: "kill",
+        shows: "kill -9 leaves no program and no setting behind; restart works at once",
+        run: kill::run,
+    },
+];
+
+/// The drivers that every Linux has.
+pub const DRIVERS: [&str; 2] = ["af-xdp", "af-packet"];
+
+/// A run of scenarios: what it needs and how it went.
+#[derive(Debug)]
+pub struct Run {
+    /// The `weir` binary.
+    pub weir: PathBuf,
+    /// Whether to take the full figures instead of the short ones.
+    pub long: bool,
+    passed: u32,
+    failed: u32,
+}
+
+impl Run {
+    /// Starts a run with this binary.
+    #[must_use]
+    pub fn new(weir: PathBuf, long: bool) -> Self {
+        Self {
+            weir,
+            long,
+            passed: 0,
+            failed: 0,
+        }
+    }
+
+    /// Runs the scenarios whose names contain one of `names`; all without names.
+    ///
+    /// Returns how many checks passed and how many failed.
+    #[must_use]
+    pub fn scenarios(mut self, names: &[String]) -> (u32, u32) {
+        let chosen = |scenario: &&Scenario| {
+            names.is_empty()
+                || names
+                    .iter()
+                    .any(|name| scenario.name.contains(name.as_str()))
+        };
+        for scenario in ALL.iter().filter(chosen) {
+            println!("  -- {}: {}", scenario.name, scenario.shows);
+            if let Err(error) = (scenario.run)(&mut self) {
+                self.note(scenario.name, Err(error));
+            }
+        }
+        (self.passed, self.failed)
+    }
+
+    /// Does one check and prints one line for it.
+    pub fn check(&mut self, name: &str, body: impl FnOnce() -> Result<String>) {
+        let result = body();
+        self.note(name, result);
+    }
+
+    /// Returns the short or the full figure.
+    #[must_use]
+    pub fn figure<T>(&self, short: T, full: T) -> T {
+        if self.long { full } else { short }
+    }
+
+    fn note(&mut self, name: &str, result: Result<String>) {
+        match result {
+            Ok(figure) => {
+                self.passed += 1;
+                println!("ok    {name}: {figure}");
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!(
+                    "FAIL  {name}: {}",
+                    format!("{error:#}").replace('\n', "\n        ")
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn failures_are_counted_and_do_not_stop_the_run() {
+        let mut run = Run::new(PathBuf::new(), false);
+        run.check("one", || bail!("no"));
+        run.check("two", || Ok(String::new()));
+        assert_eq!((run.passed, run.failed), (1, 1));
+    }
+
+    #[test]
+    fn names_of_scenarios_are_unique() {
+        let mut names: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

@@ -1,0 +1,102 @@
+//! SIGHUP under load: services come and go, and no other session notices.
+
+use std::net::SocketAddrV4;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::soundness::list;
+use super::{DRIVERS, Run};
+use crate::inside::hold::Hold;
+use crate::inside::http::HttpGet;
+use crate::lab::{Lab, Topology, VIP};
+use crate::server::{self, ECHO_PORT, Nginx};
+use crate::{Service, WeirConf, WeirProcess};
+
+/// The port of the service that comes and goes.
+const NEW_PORT: u16 = 8080;
+
+pub(super) fn run(run: &mut Run) -> Result<()> {
+    for driver in DRIVERS {
+        let lab = Lab::new(Topology::default())?;
+        let _nginx = Nginx::start_all(&lab)?;
+        let _echo = server::tcp_echo(&lab, 0)?;
+        let before = WeirConf::new(driver, 1, lab.dir());
+        let mut after = before.clone();
+        let mut extra = Service::tcp("extra", NEW_PORT, &[]);
+        extra.reals = vec![(0, 80)];
+        after.services.push(extra);
+        let weir = WeirProcess::start(&lab, &run.weir, &before)?;
+        let echo = SocketAddrV4::new(VIP, ECHO_PORT);
+        let kept = lab.start_hold(Hold {
+            target: echo,
+            count: 50,
+            keep_ms: 6_000,
+            source: None,
+        })?;
+        let mut loading = lab.start_http_get(get(&lab, 80, 20_000))?;
+        run.check(
+            &format!("{driver}: ten reloads add and remove a service"),
+            || {
+                for round in 0..5 {
+                    weir.reload(&after)?;
+                    thread::sleep(Duration::from_millis(400));
+                    let report = lab.http_get(get(&lab, NEW_PORT, 10))?;
+                    ensure!(report.ok == 10, "round {round}, service added: {report:?}");
+                    weir.reload(&before)?;
+                    thread::sleep(Duration::from_millis(400));
+                    let report = lab.http_get(get(&lab, NEW_PORT, 1))?;
+                    ensure!(
+                        report.ok == 0,
+                        "round {round}, service removed but it answers"
+                    );
+                }
+                ensure!(
+                    loading.is_running(),
+                    "the load ended before the reloads did"
+                );
+                Ok("the service answers and is gone, five times".to_owned())
+            },
+        );
+        let (pages, echo) = (loading.report()?, kept.report()?);
+        run.check(&format!("{driver}: pages during the reloads"), || {
+            ensure!(
+                pages.ok == 20_000,
+                "{} of 20000: {}",
+                pages.ok,
+                list(&pages.failures)
+            );
+            Ok(format!(
+                "{} pages, slowest {:.1} ms",
+                pages.ok, pages.slowest_ms
+            ))
+        });
+        run.check(
+            &format!("{driver}: open sessions during the reloads"),
+            || {
+                ensure!(echo.opened == 50 && echo.lost.is_empty(), "{echo:?}");
+                Ok(format!(
+                    "50 kept, {} rounds of echoes, none lost",
+                    echo.rounds
+                ))
+            },
+        );
+        run.check(&format!("{driver}: ledger"), || {
+            Ok(weir.ledger()?.to_string())
+        });
+    }
+    Ok(())
+}
+
+fn get(lab: &Lab, port: u16, count: u64) -> HttpGet {
+    HttpGet {
+        target: SocketAddrV4::new(VIP, port),
+        path: "/bench".to_owned(),
+        count,
+        concurrency: 16,
+        sources: lab.client_addresses(),
+        keep_alive: true,
+        pause_ms: if count > 1_000 { 5 } else { 0 },
+    }
+}

@@ -1,0 +1,139 @@
+//! The lab itself, with the kernel's NAT in Weir's place: what fails here is not Weir's fault.
+
+use anyhow::{Result, bail, ensure};
+
+use super::Run;
+use crate::client::load::Way;
+use crate::inside::http::HttpGet;
+use crate::inside::socket::Failures;
+use crate::inside::storm::Storm;
+use crate::inside::transfer::{Bulk, Datagrams};
+use crate::lab::{Lab, Topology, VIP};
+use crate::server::{self, BANNER_PORT, ECHO_PORT, IPERF_PORT, Nginx};
+use crate::{KernelNat, client::load::WrkReport};
+
+pub(super) fn run(run: &mut Run) -> Result<()> {
+    let seconds = run.figure(2, 10);
+    let lab = Lab::new(Topology::default())?;
+    let (_, sum) = server::big_file()?;
+    let _nginx = Nginx::start_all(&lab)?;
+    let _servers = [
+        server::iperf(&lab, 0)?,
+        server::udp_echo(&lab, 0)?,
+        server::tcp_echo(&lab, 0)?,
+        server::tcp_banner(&lab, 0)?,
+    ];
+    let _nat = KernelNat::start(&lab)?;
+    let at = |port| std::net::SocketAddrV4::new(VIP, port);
+    run.check("kernel NAT: 1,000 pages", || pages(&lab));
+    run.check("kernel NAT: wrk keep-alive", || {
+        wrk(&lab.wrk("/bench", seconds, true)?)
+    });
+    run.check("kernel NAT: wrk close", || {
+        wrk(&lab.wrk("/bench", seconds, false)?)
+    });
+    run.check("kernel NAT: iperf3", || {
+        let up = lab.iperf(at(IPERF_PORT), Way::Up, seconds)?;
+        let down = lab.iperf(at(IPERF_PORT), Way::Down, seconds)?;
+        Ok(format!("{} up, {} down", gigabits(up), gigabits(down)))
+    });
+    run.check("kernel NAT: 1 GiB download", || {
+        ensure!(
+            lab.download_sha256(&format!("http://{VIP}/big"))? == sum,
+            "other bytes came"
+        );
+        Ok("the right SHA-256".to_owned())
+    });
+    run.check("kernel NAT: echo", || {
+        let bulk = lab.bulk(Bulk {
+            target: at(ECHO_PORT),
+            bytes: 16 << 20,
+        })?;
+        ensure!(bulk.failure.is_none() && bulk.same == 16 << 20, "{bulk:?}");
+        let datagrams = lab.datagrams(Datagrams {
+            target: at(ECHO_PORT),
+            count: 100,
+            size: 1400,
+        })?;
+        ensure!(datagrams.lost == 0, "{datagrams:?}");
+        Ok(format!(
+            "16 MiB in {:.2} s, {} datagrams",
+            bulk.seconds, datagrams.same
+        ))
+    });
+    run.check("kernel NAT: connections in a row", || {
+        let count = 5_000;
+        let sources = lab.client_addresses();
+        let storm = Storm {
+            target: at(BANNER_PORT),
+            count,
+            concurrency: 4,
+            sources,
+        };
+        let report = lab.storm(storm)?;
+        ensure!(report.ok == count, "{report:?}");
+        Ok(format!("{count} at {:.0}/s", report.per_second()))
+    });
+    Ok(())
+}
+
+/// Fetches 1,000 pages from eight addresses and demands that all arrive, from every real server.
+pub(super) fn pages(lab: &Lab) -> Result<String> {
+    let get = HttpGet {
+        target: std::net::SocketAddrV4::new(VIP, 80),
+        path: "/page".to_owned(),
+        count: 1000,
+        concurrency: 8,
+        sources: lab.client_addresses(),
+        keep_alive: false,
+        pause_ms: 0,
+    };
+    let report = lab.http_get(get)?;
+    if report.ok != 1000 {
+        bail!("{} of 1000 pages, {}", report.ok, list(&report.failures));
+    }
+    ensure!(
+        report.servers.len() == lab.reals.len(),
+        "not every real server was used: {:?}",
+        report.servers
+    );
+    let servers: Vec<String> = report
+        .servers
+        .iter()
+        .map(|(server, pages)| format!("{server} {pages}"))
+        .collect();
+    Ok(format!(
+        "{}; slowest {:.1} ms",
+        servers.join(", "),
+        report.slowest_ms
+    ))
+}
+
+/// Demands a wrk run without errors and says its figures.
+pub(super) fn wrk(report: &WrkReport) -> Result<String> {
+    ensure!(report.requests > 0, "not one answer");
+    ensure!(
+        report.errors == 0,
+        "{} errors in {} requests",
+        report.errors,
+        report.requests
+    );
+    Ok(format!(
+        "{:.0} pages/s, 99 % within {}, no errors",
+        report.per_second, report.latency_99
+    ))
+}
+
+/// Lists failures by kind.
+pub(super) fn list(failures: &Failures) -> String {
+    let kinds: Vec<String> = failures
+        .iter()
+        .map(|(kind, times)| format!("{kind} ({times})"))
+        .collect();
+    kinds.join(", ")
+}
+
+/// Writes bits per second for people.
+pub(super) fn gigabits(bits: f64) -> String {
+    format!("{:.2} Gbit/s", bits / 1e9)
+}

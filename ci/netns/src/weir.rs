@@ -1,0 +1,192 @@
+//! Weir itself, as a process in the load balancer's namespace.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::command::run;
+use crate::lab::{LAN, Lab, WAN};
+use crate::ledger::{self, Ledger};
+use crate::process::Process;
+use crate::weir_conf::WeirConf;
+
+const START: Duration = Duration::from_secs(15);
+const STOP: Duration = Duration::from_secs(10);
+
+/// A running `weir run`; stopped when dropped.
+#[derive(Debug)]
+pub struct WeirProcess<'lab> {
+    lab: &'lab Lab,
+    process: Process,
+    program: PathBuf,
+    socket: PathBuf,
+    file: PathBuf,
+}
+
+impl<'lab> WeirProcess<'lab> {
+    /// Writes the configuration, starts the daemon and waits until packets flow.
+    ///
+    /// # Errors
+    /// When it does not say `ready` within fifteen seconds, with what it said instead.
+    pub fn start(lab: &'lab Lab, program: &Path, conf: &WeirConf) -> Result<Self> {
+        let file = lab.dir().join("weir.conf");
+        fs::write(&file, conf.to_string()).context("cannot write weir.conf")?;
+        let mut command = lab.lb.command(program);
+        // What the daemon remembers about the machine belongs to this lab, not to the host.
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&file)
+            .env("RUNTIME_DIRECTORY", lab.dir());
+        let process = lab.start("weir", &mut command)?;
+        let socket = conf.socket.clone();
+        let mut weir = Self {
+            lab,
+            process,
+            program: program.to_owned(),
+            socket,
+            file,
+        };
+        weir.process.wait_for_line("ready", START)?;
+        Ok(weir)
+    }
+
+    /// Returns `weir show <what> --json`; several lines become an array.
+    ///
+    /// # Errors
+    /// When the command fails or prints no JSON.
+    pub fn show(&self, what: &str) -> Result<Value> {
+        let text = run(self.show_command(what).arg("--json"))?;
+        read_json(&text).with_context(|| format!("`weir show {what} --json` printed `{text}`"))
+    }
+
+    /// Returns the table that `weir show <what>` prints for people.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn show_table(&self, what: &str) -> Result<String> {
+        run(&mut self.show_command(what))
+    }
+
+    /// Recomputes the ledger and returns it.
+    ///
+    /// # Errors
+    /// When it does not balance, as a whole and for each worker.
+    pub fn ledger(&self) -> Result<Ledger> {
+        ledger::check(&self.show("ledger")?)
+    }
+
+    /// Returns the number of sessions that are open now.
+    ///
+    /// # Errors
+    /// As [`WeirProcess::show`].
+    pub fn sessions(&self) -> Result<usize> {
+        let sessions = self.show("sessions")?;
+        Ok(sessions.as_array().map_or(1, Vec::len)) // a single session is an object on one line
+    }
+
+    /// Writes another configuration and asks the daemon to apply it.
+    ///
+    /// # Errors
+    /// When the file cannot be written or the daemon has ended.
+    pub fn reload(&self, conf: &WeirConf) -> Result<()> {
+        fs::write(&self.file, conf.to_string()).context("cannot write weir.conf")?;
+        self.process.signal(Signal::SIGHUP)
+    }
+
+    /// Returns what the daemon has printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Returns the last lines that the daemon has printed.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail()
+    }
+
+    /// Returns the lines of the log that name a driver.
+    #[must_use]
+    pub fn driver_lines(&self) -> Vec<String> {
+        let drivers = ["af-xdp", "af-packet", "netmap", "pf-ring"];
+        let log = self.log();
+        let named = |line: &&str| drivers.iter().any(|driver| line.contains(driver));
+        log.lines().filter(named).map(str::to_owned).collect()
+    }
+
+    /// Asks the daemon to stop and waits.
+    ///
+    /// # Errors
+    /// When it still runs after ten seconds.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.process.stop(STOP)
+    }
+
+    /// Kills the daemon as `kill -9` does and waits.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait(STOP).map(drop)
+    }
+
+    /// Lists the load balancer's interfaces that carry an XDP program now.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn xdp_links(lab: &Lab) -> Result<Vec<&'static str>> {
+        let mut found = Vec::new();
+        for link in [WAN, LAN] {
+            if lab
+                .lb
+                .ip(&format!("-d link show {link}"))?
+                .contains("prog/xdp")
+            {
+                found.push(link);
+            }
+        }
+        Ok(found)
+    }
+
+    fn show_command(&self, what: &str) -> Command {
+        let mut command = self.lab.lb.command(&self.program);
+        command.args(["show", what, "--socket"]).arg(&self.socket);
+        command
+    }
+}
+
+fn read_json(text: &str) -> Result<Value> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let values = lines
+        .map(serde_json::from_str)
+        .collect::<Result<Vec<Value>, _>>()?;
+    Ok(Value::Array(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_value_and_one_per_line_are_both_read() {
+        assert_eq!(read_json("[{\"a\":1}]\n").unwrap(), json!([{"a": 1}]));
+        assert_eq!(
+            read_json("{\"a\":1}\n{\"a\":2}\n").unwrap(),
+            json!([{"a": 1}, {"a": 2}])
+        );
+        assert_eq!(read_json("").unwrap(), json!([]));
+        assert!(read_json("no socket").is_err());
+    }
+}

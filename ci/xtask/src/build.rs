@@ -1,0 +1,109 @@
+//! Building the binary, for the lab and for the world.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+/// Returns the root of the repository.
+pub(crate) fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here)
+}
+
+/// Builds a cargo command that runs in the root of the repository.
+pub(crate) fn cargo(words: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words.split_whitespace()).current_dir(root());
+    command
+}
+
+/// Builds `weir` as users get it and returns where it is.
+pub(crate) fn release() -> Result<PathBuf> {
+    println!("Building weir (release; the first time takes minutes).");
+    executable(&mut cargo("build --release --package weir --bin weir"))
+}
+
+/// Makes `dist/weir`: one static binary, and proves that it is static.
+pub(crate) fn dist() -> Result<()> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    println!("Building weir for {target}, static.");
+    let mut command = cargo("build --release --package weir --bin weir --target");
+    command
+        .arg(target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let built = executable(&mut command)?;
+    let dist = root().join("dist");
+    fs::create_dir_all(&dist).context("cannot make dist/")?;
+    let weir = dist.join("weir");
+    fs::copy(&built, &weir).context("cannot copy the binary to dist/")?;
+    let said = Command::new("ldd")
+        .arg(&weir)
+        .output()
+        .context("cannot run ldd")?;
+    let said = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+    let said = said.trim();
+    if !said.contains("statically linked") && !said.contains("not a dynamic executable") {
+        bail!("dist/weir is not static; ldd says: {said}");
+    }
+    let sum = Command::new("sha256sum")
+        .arg(&weir)
+        .output()
+        .context("cannot run sha256sum")?;
+    let sum = String::from_utf8_lossy(&sum.stdout);
+    let size = fs::metadata(&weir)
+        .context("cannot measure dist/weir")?
+        .len();
+    println!("dist/weir  {size} bytes ({} KiB), {said}", size >> 10);
+    println!(
+        "sha256     {}",
+        sum.split_whitespace().next().unwrap_or_default()
+    );
+    Ok(())
+}
+
+/// Runs a cargo build and returns the path of the one program that it made.
+fn executable(command: &mut Command) -> Result<PathBuf> {
+    let output = command
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("weir does not build");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    find_executable(&messages).context("cargo did not say where it put weir")
+}
+
+fn find_executable(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_is_found_in_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/weir\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(
+            find_executable(messages),
+            Some(PathBuf::from("/t/release/weir"))
+        );
+        assert_eq!(find_executable("{\"reason\":\"build-finished\"}\n"), None);
+    }
+
+    #[test]
+    fn root_holds_the_workspace() {
+        assert!(root().join("Cargo.lock").is_file());
+    }
+}

@@ -1,0 +1,114 @@
+//! The demo: real clients, Weir, two nginx servers, 1,000 pages, and the books.
+
+use std::net::SocketAddrV4;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use weir_lab::inside::http::HttpGet;
+use weir_lab::lab::{VIP, client_address, lip, real_address};
+use weir_lab::server::Nginx;
+use weir_lab::{Lab, Topology, WeirConf, WeirProcess, machine};
+
+use crate::{Weir, again_as_root, explore, prepare};
+
+const PAGES: u64 = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave everything running until Enter is pressed.
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    weir: Weir,
+}
+
+impl Demo {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let program = self.weir.get()?;
+        if !machine::is_root() {
+            let mut words = vec!["demo".to_owned(), "--weir".to_owned()];
+            words.push(program.display().to_string());
+            words.extend(self.keep.then(|| "--keep".to_owned()));
+            return again_as_root(&words);
+        }
+        prepare()?;
+        let started = Instant::now();
+        println!("{}", picture());
+        let lab = Lab::new(Topology::default())?;
+        let _nginx = Nginx::start_all(&lab)?;
+        let mut conf = WeirConf::new("auto", 1, lab.dir());
+        conf.services.retain(|service| service.name == "web");
+        let weir = WeirProcess::start(&lab, &program, &conf)?;
+        println!("Weir runs with `driver = auto`. It says:");
+        for line in weir.driver_lines() {
+            println!("  {line}");
+        }
+        let report = lab.http_get(HttpGet {
+            target: SocketAddrV4::new(VIP, 80),
+            path: "/page".to_owned(),
+            count: PAGES,
+            concurrency: 8,
+            sources: lab.client_addresses(),
+            keep_alive: false,
+            pause_ms: 0,
+        })?;
+        println!(
+            "\n{} of {PAGES} pages fetched through {VIP} in {:.2} s, the slowest in {:.1} ms:",
+            report.ok, report.seconds, report.slowest_ms
+        );
+        for (server, pages) in &report.servers {
+            println!("  {pages:4} from {server}");
+        }
+        for (kind, times) in &report.failures {
+            println!("  {times:4} failed: {kind}");
+        }
+        for what in ["services", "pools", "sessions", "ports", "ledger"] {
+            println!("\n$ weir show {what}");
+            print_table(&weir.show_table(what)?);
+        }
+        let ledger = weir.ledger();
+        if self.keep {
+            explore::wait(&lab, &conf.socket, &program)?;
+        }
+        weir.stop()?;
+        drop(lab);
+        if report.ok != PAGES {
+            bail!("{} of {PAGES} requests failed", PAGES - report.ok);
+        }
+        println!(
+            "\nAll {PAGES} pages arrived and the ledger balances ({}). Cleaned up after {:.1} s.",
+            ledger?,
+            started.elapsed().as_secs_f64()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints a table, the beginning only when it is long.
+fn print_table(table: &str) {
+    const SHOWN: usize = 12;
+    for line in table.lines().take(SHOWN) {
+        println!("  {line}");
+    }
+    let more = table.lines().count().saturating_sub(SHOWN);
+    if more > 0 {
+        println!("  ... and {more} more lines");
+    }
+}
+
+fn picture() -> String {
+    format!(
+        "\n  clients                      Weir                        real servers\n  \
+         {:<14}    VIP {}:80                        {} nginx\n  \
+         ...            >------------[ ]------------>-----+------>\n  \
+         {:<14}         LIP {}                   {} nginx\n",
+        client_address(0),
+        VIP,
+        real_address(0),
+        client_address(7),
+        lip(0),
+        real_address(1),
+    )
+}

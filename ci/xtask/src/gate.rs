@@ -1,0 +1,225 @@
+//! The steps before the lab: format, lints, tests, documentation.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Error, Result, bail};
+
+use crate::build::{cargo, root};
+
+/// How much passed and failed so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl Tally {
+    /// Adds another tally.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
+    /// Counts one failure and says why.
+    pub(crate) fn fail(&mut self, name: &str, why: &Error) {
+        self.failed += 1;
+        println!("FAIL  {name}: {why:#}");
+    }
+
+    fn step(&mut self, name: &str, command: &mut Command) {
+        println!("-- {name}");
+        match command.status() {
+            Ok(status) if status.success() => {
+                self.passed += 1;
+                println!("ok    {name}");
+            }
+            Ok(status) => self.fail(name, &anyhow::anyhow!("ended with {status}")),
+            Err(error) => self.fail(name, &error.into()),
+        }
+    }
+
+    fn tests(&mut self, name: &str, command: &mut Command) {
+        println!("-- {name}");
+        match suite(command) {
+            Ok(tally) => {
+                self.add(tally);
+                let verdict = if tally.failed == 0 { "ok   " } else { "FAIL " };
+                println!(
+                    "{verdict} {name}: {} passed, {} failed",
+                    tally.passed, tally.failed
+                );
+            }
+            Err(error) => self.fail(name, &error),
+        }
+    }
+}
+
+/// Runs the steps; each prints one line with its verdict.
+pub(crate) fn run(tally: &mut Tally) {
+    tally.step("format", &mut cargo("fmt --all --check"));
+    tally.step(
+        "lints",
+        &mut cargo("clippy --quiet --workspace --all-targets -- -D warnings"),
+    );
+    if root().join("deny.toml").is_file() && answers("deny --version") {
+        tally.step(
+            "licences and bans",
+            &mut cargo("deny --log-level error check bans licenses sources"),
+        );
+    }
+    if answers("nextest --version") {
+        let words =
+            "nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail";
+        tally.tests("tests", &mut cargo(words));
+        tally.tests(
+            "documentation tests",
+            &mut cargo("test --quiet --workspace --doc"),
+        );
+    } else {
+        tally.tests(
+            "tests",
+            &mut cargo("test --quiet --workspace --no-fail-fast"),
+        );
+    }
+    tally.step(
+        "documentation",
+        cargo("doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    );
+}
+
+/// Runs a program that prints `ok` and `FAIL` lines, passes them on and counts them.
+pub(crate) fn listen(command: &mut Command) -> Result<Tally> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run sudo")?;
+    let mut tally = Tally::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("cannot read the lab's lines")?;
+            tally.passed += u64::from(line.starts_with("ok "));
+            tally.failed += u64::from(line.starts_with("FAIL "));
+            println!("{line}");
+        }
+    }
+    let status = child.wait().context("cannot wait for the lab")?;
+    if !status.success() && tally.failed == 0 {
+        bail!("the lab ended with {status}");
+    }
+    Ok(tally)
+}
+
+fn answers(words: &str) -> bool {
+    let status = cargo(words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Runs a test suite, passes its output on and reads its summaries.
+fn suite(command: &mut Command) -> Result<Tally> {
+    // nextest and cargo report on standard error, libtest on standard output.
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = std::thread::scope(|scope| {
+        let out = scope.spawn(|| stdout.map(pass_on).unwrap_or_default());
+        let err = stderr.map(pass_on).unwrap_or_default();
+        (out.join().unwrap_or_default(), err)
+    });
+    let mut tally = out;
+    tally.add(err);
+    let status = child.wait().context("cannot wait for cargo")?;
+    if !status.success() && tally.failed == 0 {
+        bail!("ended with {status}");
+    }
+    Ok(tally)
+}
+
+fn pass_on(pipe: impl std::io::Read) -> Tally {
+    let mut tally = Tally::default();
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        if let Some(one) = summary(&line) {
+            tally.add(one);
+        } else if !line.trim().is_empty() && !line.starts_with("running ") {
+            println!("      {line}");
+        }
+    }
+    tally
+}
+
+/// Reads the summary line of libtest or nextest.
+fn summary(line: &str) -> Option<Tally> {
+    let is_summary = line.contains("test result: ") || line.trim_start().starts_with("Summary [");
+    if !is_summary {
+        return None;
+    }
+    let count = |what: &str| {
+        let before = line
+            .split(what)
+            .next()
+            .filter(|before| before.len() < line.len())?;
+        before
+            .split(|c: char| !c.is_ascii_digit())
+            .rfind(|n| !n.is_empty())?
+            .parse::<u64>()
+            .ok()
+    };
+    Some(Tally {
+        passed: count(" passed").unwrap_or_default(),
+        failed: count(" failed").unwrap_or_default() + count(" timed out").unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_of_both_runners_are_read() {
+        let libtest = "test result: FAILED. 41 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(
+            summary(libtest),
+            Some(Tally {
+                passed: 41,
+                failed: 2
+            })
+        );
+        let nextest =
+            "     Summary [   2.013s] 123 tests run: 120 passed (1 slow), 3 failed, 4 skipped";
+        assert_eq!(
+            summary(nextest),
+            Some(Tally {
+                passed: 120,
+                failed: 3
+            })
+        );
+        let clean = "     Summary [   2.013s] 123 tests run: 123 passed, 0 skipped";
+        assert_eq!(
+            summary(clean),
+            Some(Tally {
+                passed: 123,
+                failed: 0
+            })
+        );
+        assert_eq!(summary("running 3 tests"), None);
+    }
+
+    #[test]
+    fn lines_of_the_lab_are_counted() {
+        let mut command = Command::new("printf");
+        command.arg("ok    one: 1\\nFAIL  two: 2\\n  -- three\\nok    four: ok\\n");
+        assert_eq!(
+            listen(&mut command).unwrap(),
+            Tally {
+                passed: 2,
+                failed: 1
+            }
+        );
+    }
+}
