@@ -11,15 +11,21 @@
 //! | `netmap` | netmap's own region | the host rings |
 //! | [`memory`], `pcap` | the pool's region | none |
 
+pub mod af_packet;
 pub mod bpf;
 mod burst;
 mod device;
 #[expect(unsafe_code, reason = "a frame is a raw owner of mapped memory")]
 mod frame;
+mod gso;
+pub mod ingress_drop;
 pub mod memory;
+mod owned;
 #[expect(unsafe_code, reason = "maps packet memory and hands out its chunks")]
 mod pool;
 mod port;
+#[expect(unsafe_code, reason = "reads and writes memory that the kernel shares")]
+mod shared;
 
 pub use burst::Burst;
 pub use device::{DeviceSpec, DriverChoice, OpenError, QueueCount};

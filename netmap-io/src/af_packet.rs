@@ -1,0 +1,210 @@
+//! AF_PACKET: works on every Ethernet device and changes nothing on it.
+//!
+//! Frames of owned addresses are copied out of a TPACKET_V3 ring, one per queue; the kernel is
+//! kept from them by an [`IngressDrop`]. A peer's super-frames are cut on receipt and checksums
+//! that the peer left to its hardware are flagged, because a virtual peer cannot be told to stop.
+
+mod port;
+#[expect(unsafe_code, reason = "reads frames in memory that the kernel fills")]
+mod ring;
+#[expect(unsafe_code, reason = "calls the kernel with pointers into our memory")]
+mod sys;
+#[expect(unsafe_code, reason = "hands the kernel pointers to frames")]
+mod tx;
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::ingress_drop::{self, IngressDrop};
+use crate::shared::SharedMemory;
+use crate::{DriverKind, FramePool, OpenError, Port, PortInfo};
+use port::AfPacketPort;
+use ring::{BLOCK_LEN, FRAME_LEN, RETIRE_MS, RxRing};
+use sys::{Fanout, Interface, PacketSocket};
+
+/// Blocks in a queue's receive ring: 16 MiB, the bandwidth-delay product of 10 Gbit/s and 13 ms.
+const BLOCKS: u32 = 64;
+/// Room for the frames of a full transmit ring of a real device.
+const SEND_BUFFER: i32 = 32 << 20;
+
+/// A device whose queues are packet sockets.
+#[derive(Debug)]
+pub struct AfPacketDevice {
+    device: String,
+    interface: Interface,
+    queues: Vec<Option<PacketSocket>>,
+    fanout: Fanout,
+    drop: IngressDrop,
+}
+
+impl AfPacketDevice {
+    /// Opens `queues` sockets on `device`; no frame arrives before [`set_owned`](Self::set_owned).
+    ///
+    /// # Errors
+    /// With a sentence that says what is missing.
+    pub fn open(device: &str, queues: u16, run_dir: &Path) -> Result<Self, OpenError> {
+        let interface = sys::interface(device).map_err(|cause| no_interface(device, cause))?;
+        let drop = IngressDrop::attach(device, run_dir).map_err(|cause| refusal(device, cause))?;
+        let fanout = if sys::receive_queues(device).unwrap_or(1) > 1 {
+            Fanout::Queue
+        } else {
+            Fanout::Hash
+        };
+        let mut opened = Self {
+            device: device.to_owned(),
+            interface,
+            queues: Vec::new(),
+            fanout,
+            drop,
+        };
+        opened.open_sockets(queues)?;
+        Ok(opened)
+    }
+
+    /// Makes the port of one queue; each can be opened once.
+    ///
+    /// # Errors
+    /// When there is no such queue, it is open already, or the kernel gives no memory.
+    pub fn open_queue(
+        &mut self,
+        queue: u16,
+        pool: &mut FramePool,
+    ) -> Result<Box<dyn Port>, OpenError> {
+        let longest = pool.chunk_len(FramePool::UMEM).unwrap_or(0);
+        let needed = self.interface.mtu.saturating_add(ETHERNET_AND_TAG);
+        if longest < needed {
+            let cause = format!(
+                "frames of MTU {} need {needed} bytes and a chunk has {longest}; set an MTU of at \
+                 most {}",
+                self.interface.mtu,
+                longest.saturating_sub(ETHERNET_AND_TAG)
+            );
+            return Err(refusal(&self.device, cause));
+        }
+        let socket = self
+            .queues
+            .get_mut(queue as usize)
+            .and_then(Option::take)
+            .ok_or_else(|| refusal(&self.device, format!("queue {queue} is not there to open")))?;
+        let len = BLOCKS as usize * BLOCK_LEN as usize;
+        let memory = SharedMemory::map(&socket, len)
+            .map_err(|cause| refusal(&self.device, format!("cannot map the ring: {cause}")))?;
+        let info = PortInfo {
+            device: self.device.clone(),
+            queue,
+            driver: DriverKind::AfPacket,
+            mode: "TPACKET_V3",
+            mac: self.interface.mac,
+            mtu: u16::try_from(self.interface.mtu).unwrap_or(u16::MAX),
+        };
+        let ring = RxRing::new(memory, BLOCK_LEN);
+        Ok(Box::new(AfPacketPort::new(info, socket, ring)))
+    }
+
+    /// Makes `addresses` the ones whose frames arrive here and not at the kernel.
+    ///
+    /// # Errors
+    /// When the kernel refuses an element.
+    pub fn set_owned(&mut self, addresses: &[IpAddr]) -> Result<(), OpenError> {
+        self.drop
+            .set_owned(addresses)
+            .map_err(|cause| refusal(&self.device, cause))
+    }
+
+    /// Describes how the device is driven: `TPACKET_V3, fanout by queue, ingress drop tcx`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let fanout = match (self.queues.len(), self.fanout) {
+            (0 | 1, _) => "",
+            (_, Fanout::Queue) => ", fanout by queue",
+            (_, Fanout::Hash) => ", fanout by flow hash",
+        };
+        format!("TPACKET_V3{fanout}, ingress drop {}", self.drop.mode())
+    }
+
+    fn open_sockets(&mut self, queues: u16) -> Result<(), OpenError> {
+        let filter = ingress_drop::socket_filter(self.drop.owned())
+            .map_err(|cause| refusal(&self.device, cause))?;
+        self.queues.resize_with(queues as usize, || None);
+        let mut group = None;
+        for place in 0..queues {
+            let queue = self.queue_at(place, queues);
+            let socket = PacketSocket::new()
+                .and_then(|socket| {
+                    // The filter comes before the binding: nothing is owned yet, so nothing is
+                    // received twice before all sockets are in the group.
+                    socket.attach_filter(&filter)?;
+                    prepare(&socket)?;
+                    socket.bind(self.interface.ifindex)?;
+                    // The kernel leaves the state of the device on a fresh socket.
+                    socket.take_error();
+                    if queues > 1 {
+                        group = Some(socket.join(group, self.fanout)?);
+                    }
+                    Ok(socket)
+                })
+                .map_err(|cause| {
+                    refusal(&self.device, format!("cannot open queue {queue}: {cause}"))
+                })?;
+            if let Some(slot) = self.queues.get_mut(queue as usize) {
+                *slot = Some(socket);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which queue is the group's member number `place`: the kernel counts queues from one,
+    /// zero being "unknown", and takes the remainder.
+    fn queue_at(&self, place: u16, queues: u16) -> u16 {
+        match self.fanout {
+            Fanout::Queue => (place + queues - 1) % queues,
+            Fanout::Hash => place,
+        }
+    }
+}
+
+/// Ethernet header and one tag.
+const ETHERNET_AND_TAG: u32 = 18;
+
+fn prepare(socket: &PacketSocket) -> Result<(), Errno> {
+    socket.set_packet_option(
+        libc::PACKET_VERSION,
+        libc::tpacket_versions::TPACKET_V3 as i32,
+    )?;
+    socket.set_packet_option(libc::PACKET_VNET_HDR, 1)?;
+    socket.set_packet_option(libc::PACKET_IGNORE_OUTGOING, 1)?;
+    socket.set_packet_option(libc::PACKET_QDISC_BYPASS, 1)?;
+    socket.set_send_buffer(SEND_BUFFER)?;
+    socket.set_rx_ring(&libc::tpacket_req3 {
+        tp_block_size: BLOCK_LEN,
+        tp_block_nr: BLOCKS,
+        tp_frame_size: FRAME_LEN,
+        tp_frame_nr: BLOCKS * (BLOCK_LEN / FRAME_LEN),
+        tp_retire_blk_tov: RETIRE_MS,
+        tp_sizeof_priv: 0,
+        tp_feature_req_word: 0,
+    })
+}
+
+fn no_interface(device: &str, cause: Errno) -> OpenError {
+    if cause == Errno::ENODEV {
+        return OpenError::NoDevice {
+            device: device.to_owned(),
+        };
+    }
+    if cause == Errno::EPERM {
+        return refusal(device, "packet sockets need CAP_NET_RAW; run as root");
+    }
+    refusal(device, cause)
+}
+
+fn refusal(device: &str, cause: impl Display) -> OpenError {
+    OpenError::Driver {
+        driver: DriverKind::AfPacket.name(),
+        device: device.to_owned(),
+        cause: cause.to_string(),
+    }
+}

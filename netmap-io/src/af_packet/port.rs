@@ -1,0 +1,316 @@
+//! One queue of a device on AF_PACKET.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::ring::{RxFrame, RxRing};
+use super::sys::PacketSocket;
+use super::tx::TxQueue;
+use crate::gso::{DATA_VALID, GSO_NONE, NEEDS_CSUM, Segmenter};
+use crate::{Burst, ChecksumState, Frame, FramePool, Port, PortInfo, PortStats};
+
+/// What is left in front of a received frame for options that are inserted.
+const HEAD_ROOM: usize = 256;
+
+/// A queue: a receive ring whose frames are copied into the pool, and a batch to transmit.
+#[derive(Debug)]
+pub(super) struct AfPacketPort {
+    info: PortInfo,
+    socket: PacketSocket,
+    ring: RxRing,
+    /// Packets of the ring's oldest frame that were taken already: a super-frame may not fit the
+    /// burst.
+    taken: usize,
+    tx: TxQueue,
+    stats: PortStats,
+}
+
+/// What became of one frame in the ring.
+enum Taken {
+    Whole,
+    /// The burst or the pool is full; the rest stays in the ring.
+    Full,
+    Invalid,
+}
+
+impl AfPacketPort {
+    pub(super) fn new(info: PortInfo, socket: PacketSocket, ring: RxRing) -> Self {
+        Self {
+            info,
+            socket,
+            ring,
+            taken: 0,
+            tx: TxQueue::new(),
+            stats: PortStats::default(),
+        }
+    }
+}
+
+impl Port for AfPacketPort {
+    fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> usize {
+        let before = burst.len();
+        while burst.room() > 0 {
+            let Some(frame) = self.ring.peek() else {
+                break;
+            };
+            match take(frame, &mut self.taken, pool, burst) {
+                Taken::Whole => {}
+                Taken::Full => break,
+                Taken::Invalid => self.stats.rx_invalid += 1,
+            }
+            self.taken = 0;
+            self.ring.advance();
+        }
+        let received = burst.frames().get(before..).unwrap_or_default();
+        self.stats.rx_frames += received.len() as u64;
+        self.stats.rx_bytes += received.iter().map(|f| f.len() as u64).sum::<u64>();
+        received.len()
+    }
+
+    fn tx(&mut self, pool: &mut FramePool, frame: Frame) -> Result<(), Frame> {
+        if self.tx.is_full() {
+            // A refusal by the device is told by the next `flush`, which sees it again.
+            let _ = self.tx.send(&self.socket, pool, &mut self.stats);
+        }
+        self.stats.tx_frames += 1;
+        self.stats.tx_bytes += frame.len() as u64;
+        self.tx.push(frame);
+        Ok(())
+    }
+
+    fn flush(&mut self, pool: &mut FramePool) -> io::Result<()> {
+        self.tx
+            .send(&self.socket, pool, &mut self.stats)
+            .map_err(io::Error::from)
+    }
+
+    fn poll_fd(&self) -> Option<RawFd> {
+        Some(self.socket.as_raw_fd())
+    }
+
+    fn stats(&mut self) -> PortStats {
+        self.stats.rx_ring_lost += self.socket.take_losses().unwrap_or(0);
+        self.stats
+    }
+
+    fn info(&self) -> &PortInfo {
+        &self.info
+    }
+}
+
+/// Copies a frame of the ring, or the packets that a super-frame is cut into, to the burst.
+fn take(frame: RxFrame, taken: &mut usize, pool: &mut FramePool, burst: &mut Burst) -> Taken {
+    if frame.bytes.is_empty() || frame.cut {
+        return Taken::Invalid;
+    }
+    if frame.vnet.gso_type == GSO_NONE {
+        return take_packet(frame, pool, burst);
+    }
+    let Some(cutter) = Segmenter::new(frame.bytes, frame.vnet) else {
+        return Taken::Invalid;
+    };
+    while let Some(len) = cutter.segment_len(frame.bytes, *taken) {
+        if burst.room() == 0 {
+            return Taken::Full;
+        }
+        let Some(mut packet) = pool.alloc(FramePool::UMEM) else {
+            return Taken::Full;
+        };
+        let written = place(&mut packet, len)
+            && cutter
+                .write(frame.bytes, *taken, packet.bytes_mut())
+                .is_some();
+        if !written {
+            pool.free(packet);
+            return Taken::Invalid;
+        }
+        packet.set_checksum(ChecksumState::Good);
+        finish(packet, frame.tag, pool, burst);
+        *taken += 1;
+    }
+    Taken::Whole
+}
+
+fn take_packet(frame: RxFrame, pool: &mut FramePool, burst: &mut Burst) -> Taken {
+    let Some(mut packet) = pool.alloc(FramePool::UMEM) else {
+        return Taken::Full;
+    };
+    if !place(&mut packet, frame.bytes.len()) {
+        pool.free(packet);
+        return Taken::Invalid;
+    }
+    packet.bytes_mut().copy_from_slice(frame.bytes);
+    packet.set_checksum(checksum_state(&frame));
+    finish(packet, frame.tag, pool, burst);
+    Taken::Whole
+}
+
+/// Chooses where in the chunk a frame of `len` bytes stands: behind the usual head room, or less
+/// of it for a long frame, but never without room for a tag.
+fn place(packet: &mut Frame, len: usize) -> bool {
+    let Some(spare) = packet.capacity().checked_sub(len) else {
+        return false;
+    };
+    let start = HEAD_ROOM.min(spare);
+    start >= TAG_LEN && packet.set_range(start..start + len)
+}
+
+const TAG_LEN: usize = 4;
+
+fn finish(mut packet: Frame, tag: Option<[u8; 4]>, pool: &mut FramePool, burst: &mut Burst) {
+    if let Some(tag) = tag {
+        put_tag(&mut packet, tag);
+    }
+    // The caller has seen that the burst has room.
+    if let Err(packet) = burst.push(packet) {
+        pool.free(packet);
+    }
+}
+
+/// Moves the addresses forward and puts the tag where it stood on the wire (IEEE 802.1Q).
+fn put_tag(packet: &mut Frame, tag: [u8; 4]) {
+    let range = packet.range();
+    if range.len() < 12 || range.start < TAG_LEN {
+        return;
+    }
+    let start = range.start - TAG_LEN;
+    if packet.set_range(start..range.end) {
+        let bytes = packet.bytes_mut();
+        bytes.copy_within(TAG_LEN..TAG_LEN + 12, 0);
+        if let Some(to) = bytes.get_mut(12..12 + TAG_LEN) {
+            to.copy_from_slice(&tag);
+        }
+    }
+}
+
+fn checksum_state(frame: &RxFrame) -> ChecksumState {
+    let needed = frame.vnet.flags & NEEDS_CSUM != 0;
+    if needed || frame.status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+        return ChecksumState::Partial;
+    }
+    let valid = frame.vnet.flags & DATA_VALID != 0;
+    if valid || frame.status & libc::TP_STATUS_CSUM_VALID != 0 {
+        return ChecksumState::Good;
+    }
+    ChecksumState::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gso::VnetHeader;
+
+    fn frame(bytes: &[u8]) -> RxFrame<'_> {
+        RxFrame {
+            bytes,
+            cut: false,
+            vnet: VnetHeader::NONE,
+            tag: None,
+            status: libc::TP_STATUS_USER,
+        }
+    }
+
+    fn received(f: RxFrame, pool: &mut FramePool) -> Frame {
+        let mut burst = Burst::with_capacity(1);
+        let mut taken = 0;
+        assert!(matches!(
+            take(f, &mut taken, pool, &mut burst),
+            Taken::Whole
+        ));
+        burst.drain().next().unwrap()
+    }
+
+    #[test]
+    fn the_tag_that_the_kernel_took_off_is_put_back() {
+        let mut pool = FramePool::with_umem(1, 2048).unwrap();
+        let bytes: Vec<u8> = (0..60).collect();
+        let tagged = RxFrame {
+            tag: Some([0x81, 0, 0x20, 7]),
+            ..frame(&bytes)
+        };
+        let packet = received(tagged, &mut pool);
+        assert_eq!(packet.bytes()[..12], bytes[..12]);
+        assert_eq!(packet.bytes()[12..16], [0x81, 0, 0x20, 7]);
+        assert_eq!(packet.bytes()[16..], bytes[12..]);
+        assert_eq!(packet.range().start, HEAD_ROOM - 4);
+        pool.free(packet);
+    }
+
+    #[test]
+    fn the_checksum_state_is_what_the_kernel_said() {
+        let mut pool = FramePool::with_umem(1, 2048).unwrap();
+        let cases = [
+            (0, 0, ChecksumState::Unknown),
+            (NEEDS_CSUM, 0, ChecksumState::Partial),
+            (0, libc::TP_STATUS_CSUMNOTREADY, ChecksumState::Partial),
+            (DATA_VALID, 0, ChecksumState::Good),
+            (0, libc::TP_STATUS_CSUM_VALID, ChecksumState::Good),
+        ];
+        for (flags, status, expected) in cases {
+            let mut f = frame(&[0; 60]);
+            f.vnet.flags = flags;
+            f.status |= status;
+            let packet = received(f, &mut pool);
+            assert_eq!(packet.checksum(), expected);
+            pool.free(packet);
+        }
+    }
+
+    #[test]
+    fn a_frame_longer_than_a_chunk_or_cut_by_the_ring_is_invalid_and_costs_no_chunk() {
+        let mut pool = FramePool::with_umem(1, 2048).unwrap();
+        let mut burst = Burst::with_capacity(1);
+        let mut taken = 0;
+        let long = frame(&[0; 2045]);
+        assert!(matches!(
+            take(long, &mut taken, &mut pool, &mut burst),
+            Taken::Invalid
+        ));
+        let cut = RxFrame {
+            cut: true,
+            ..frame(&[0; 60])
+        };
+        assert!(matches!(
+            take(cut, &mut taken, &mut pool, &mut burst),
+            Taken::Invalid
+        ));
+        assert_eq!(pool.available(FramePool::UMEM), 1);
+        let fits = [0; 2044];
+        let packet = received(frame(&fits), &mut pool);
+        assert_eq!(packet.range(), 4..2048);
+        pool.free(packet);
+    }
+
+    #[test]
+    fn a_super_frame_that_does_not_fit_the_burst_goes_on_in_the_next() {
+        let mut pool = FramePool::with_umem(8, 2048).unwrap();
+        let mut burst = Burst::with_capacity(2);
+        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 0];
+        bytes.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        bytes.extend([
+            0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+        ]);
+        bytes.extend([7; 2500]);
+        let mut f = frame(&bytes);
+        f.vnet = VnetHeader {
+            gso_type: crate::gso::GSO_TCPV4,
+            gso_size: 1000,
+            ..VnetHeader::NONE
+        };
+        let mut taken = 0;
+        assert!(matches!(
+            take(f, &mut taken, &mut pool, &mut burst),
+            Taken::Full
+        ));
+        let lengths: Vec<usize> = burst.frames().iter().map(Frame::len).collect();
+        assert_eq!((taken, lengths), (2, vec![1054, 1054]));
+        burst.drain().for_each(|packet| pool.free(packet));
+        assert!(matches!(
+            take(f, &mut taken, &mut pool, &mut burst),
+            Taken::Whole
+        ));
+        let last = burst.drain().next().unwrap();
+        assert_eq!((last.len(), last.checksum()), (554, ChecksumState::Good));
+        pool.free(last);
+    }
+}

@@ -1,0 +1,164 @@
+//! The transmit batch: frames that go out with one `sendmmsg`.
+
+use nix::errno::Errno;
+
+use super::sys::PacketSocket;
+use crate::gso::{Layout, NEEDS_CSUM, VnetHeader};
+use crate::{ChecksumState, Frame, FramePool, PortStats};
+
+/// Frames that one call sends at most.
+const BATCH: usize = 256;
+
+/// Frames waiting for the next call, and the room for its messages.
+#[derive(Debug)]
+pub(super) struct TxQueue {
+    frames: Vec<Frame>,
+    messages: Vec<Message>,
+    calls: Calls,
+}
+
+/// One message: a header and the frames whose bytes follow it.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    header: [u8; VnetHeader::LEN],
+    frames: usize,
+}
+
+/// What the kernel reads; the pointers are made anew by each `send`.
+#[derive(Debug)]
+struct Calls {
+    pieces: Vec<libc::iovec>,
+    messages: Vec<libc::mmsghdr>,
+}
+
+// SAFETY: the pointers are read only within the `send` that made them.
+unsafe impl Send for Calls {}
+
+impl TxQueue {
+    pub(super) fn new() -> Self {
+        Self {
+            frames: Vec::with_capacity(BATCH),
+            messages: Vec::with_capacity(BATCH),
+            calls: Calls {
+                pieces: Vec::with_capacity(2 * BATCH),
+                messages: Vec::with_capacity(BATCH),
+            },
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.frames.len() >= BATCH
+    }
+
+    /// Queues a frame; the caller has made room.
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.frames.push(frame);
+    }
+
+    /// Sends all frames and gives their chunks back; what the kernel refuses is counted as lost,
+    /// because a frame that waits for a full device would only arrive late.
+    pub(super) fn send(
+        &mut self,
+        socket: &PacketSocket,
+        pool: &mut FramePool,
+        stats: &mut PortStats,
+    ) -> Result<(), Errno> {
+        if self.frames.is_empty() {
+            return Ok(());
+        }
+        self.describe();
+        let result = self.transmit(socket, stats);
+        self.frames.drain(..).for_each(|frame| pool.free(frame));
+        result
+    }
+
+    fn describe(&mut self) {
+        self.messages.clear();
+        for frame in &self.frames {
+            self.messages.push(Message {
+                header: single(frame).to_bytes(),
+                frames: 1,
+            });
+        }
+    }
+
+    fn transmit(&mut self, socket: &PacketSocket, stats: &mut PortStats) -> Result<(), Errno> {
+        self.calls.point_at(&self.messages, &self.frames);
+        let mut done = 0;
+        while let Some(rest) = self.calls.messages.get_mut(done..)
+            && !rest.is_empty()
+        {
+            // SAFETY: `point_at` aimed all pointers at headers and frames that this queue owns and
+            // does not touch before the end of this function.
+            let sent = unsafe { socket.send(rest) };
+            match sent {
+                Ok(n) if n > 0 => done += n,
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EMSGSIZE | Errno::EINVAL) => {
+                    stats.tx_ring_lost += self.lost(done..done + 1);
+                    done += 1;
+                }
+                Err(gone) => {
+                    stats.tx_ring_lost += self.lost(done..self.messages.len());
+                    return Err(gone);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&self, messages: std::ops::Range<usize>) -> u64 {
+        let messages = self.messages.get(messages).unwrap_or_default();
+        messages.iter().map(|m| m.frames as u64).sum()
+    }
+}
+
+impl Calls {
+    fn point_at(&mut self, messages: &[Message], frames: &[Frame]) {
+        self.pieces.clear();
+        self.messages.clear();
+        let mut frames = frames.iter();
+        for message in messages {
+            self.pieces.push(piece(&message.header));
+            for frame in frames.by_ref().take(message.frames) {
+                self.pieces.push(piece(frame.bytes()));
+            }
+        }
+        let mut pieces = self.pieces.as_mut_slice();
+        for message in messages {
+            let Some((own, rest)) = pieces.split_at_mut_checked(message.frames + 1) else {
+                return;
+            };
+            pieces = rest;
+            // SAFETY: an all-zero `mmsghdr` is a valid value.
+            let mut call: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            call.msg_hdr.msg_iov = own.as_mut_ptr();
+            call.msg_hdr.msg_iovlen = own.len();
+            self.messages.push(call);
+        }
+    }
+}
+
+/// `sendmsg` does not write through the pointer, whatever its type says.
+fn piece(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+/// Describes a frame that goes out as it is; one with a pseudo-header sum is completed on the way.
+fn single(frame: &Frame) -> VnetHeader {
+    if frame.checksum() != ChecksumState::Partial {
+        return VnetHeader::NONE;
+    }
+    let Some(layout) = Layout::parse(frame.bytes()) else {
+        return VnetHeader::NONE;
+    };
+    VnetHeader {
+        flags: NEEDS_CSUM,
+        csum_start: layout.l4 as u16,
+        csum_offset: layout.checksum_offset() as u16,
+        ..VnetHeader::NONE
+    }
+}

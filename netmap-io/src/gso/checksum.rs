@@ -1,0 +1,90 @@
+//! The Internet checksum of whole packets (RFC 1071).
+
+use super::layout::{Layout, UDP};
+
+/// Adds the 16-bit words of `bytes` in the machine's byte order, an odd last byte padded with zero.
+///
+/// The sum of a few hundred thousand bytes cannot overflow, and sums of even-length pieces may be
+/// added to each other.
+pub(crate) fn sum(bytes: &[u8]) -> u64 {
+    let mut total = 0u64;
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    for block in blocks {
+        let mut part = 0u64;
+        for word in block.as_chunks::<4>().0 {
+            part += u64::from(u32::from_ne_bytes(*word));
+        }
+        total += part;
+    }
+    let (pairs, last) = rest.as_chunks::<2>();
+    for pair in pairs {
+        total += u64::from(u16::from_ne_bytes(*pair));
+    }
+    if let [byte] = last {
+        total += u64::from(u16::from_ne_bytes([*byte, 0]));
+    }
+    total
+}
+
+/// Folds a sum into 16 bits; its complement, in the machine's byte order, is the checksum.
+pub(crate) fn fold(mut total: u64) -> u16 {
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+/// Returns the sum of the pseudo header for `length` bytes of transport header and payload.
+pub(crate) fn pseudo_sum(frame: &[u8], layout: Layout, length: usize) -> Option<u64> {
+    let addresses = if layout.v6 {
+        frame.get(layout.ip + 8..layout.ip + 40)?
+    } else {
+        frame.get(layout.ip + 12..layout.ip + 20)?
+    };
+    let [l3, l2, l1, l0] = (length as u32).to_be_bytes();
+    Some(sum(addresses) + sum(&[l3, l2, l1, l0, 0, layout.protocol]))
+}
+
+/// Computes the transport checksum of a whole frame and stores it.
+pub(crate) fn transport_checksum(frame: &mut [u8], layout: Layout) -> Option<()> {
+    let field = layout.l4 + layout.checksum_offset();
+    *frame.get_mut(field..)?.first_chunk_mut()? = [0, 0];
+    let transport = frame.get(layout.l4..)?;
+    let total = pseudo_sum(frame, layout, transport.len())? + sum(transport);
+    let mut checksum = !fold(total);
+    if layout.protocol == UDP && checksum == 0 {
+        // RFC 768: zero means that there is no checksum.
+        checksum = 0xffff;
+    }
+    *frame.get_mut(field..)?.first_chunk_mut()? = checksum.to_ne_bytes();
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_1071_section_3_sums_to_ddf2() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&bytes)).to_ne_bytes(), [0xdd, 0xf2]);
+    }
+
+    #[test]
+    fn every_length_agrees_with_the_sum_word_by_word() {
+        let bytes: Vec<u8> = (0..200u32).map(|i| (i * 37 + 11) as u8).collect();
+        for n in 0..bytes.len() {
+            let mut expected = 0u32;
+            for pair in bytes[..n].chunks(2) {
+                expected += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            }
+            let expected = (expected & 0xffff) + (expected >> 16);
+            let expected = (expected & 0xffff) + (expected >> 16);
+            assert_eq!(
+                fold(sum(&bytes[..n])).to_ne_bytes(),
+                (expected as u16).to_be_bytes(),
+                "{n} bytes"
+            );
+        }
+    }
+}
