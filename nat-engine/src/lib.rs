@@ -10,8 +10,16 @@
 
 extern crate alloc;
 
+mod icmp;
 mod key;
+mod rewrite;
 mod session;
+mod tcp;
+mod toa;
 
+pub use icmp::{icmp_checksum_is_valid, session_key_of, translate_icmp_error};
 pub use key::{Direction, FlowHash, FlowHasher, FlowKey};
+pub use rewrite::{Changed, OptionPolicy, translate_tcp, translate_udp};
 pub use session::{Session, SessionFlags, SessionId, State, Timer};
+pub use tcp::{Step, track};
+pub use toa::{ToaOutcome, insert_toa, synthetic_ack};

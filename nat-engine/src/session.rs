@@ -113,6 +113,10 @@ impl SessionFlags {
     pub const CHALLENGED: Self = Self(1 << 8);
     /// The session counts as established in its service's and real server's counters.
     pub const COUNTED_ESTABLISHED: Self = Self(1 << 9);
+    /// Weir reset both ends because the session expired; what still comes is refused.
+    pub const EXPIRED: Self = Self(1 << 10);
+    /// The client offered SACK (RFC 2018).
+    pub const CLIENT_SACK: Self = Self(1 << 11);
 
     /// Says whether all of `flags` are set.
     #[inline]
@@ -208,10 +212,10 @@ pub struct Session {
     pub service: ServiceId,
     /// Facts that are true or not.
     pub flags: SessionFlags,
-    /// The next hop towards the real server, as the director numbers it.
-    pub inbound_hop: u16,
-    /// The next hop towards the client, as the director numbers it.
-    pub outbound_hop: u16,
+    /// The maximum segment size that the client offered; 0 when it offered none.
+    pub client_mss: u16,
+    /// The local address's id.
+    pub lip_id: LipId,
     /// The state.
     pub state: State,
     /// The IP protocol number.
@@ -247,8 +251,6 @@ pub struct Session {
     pub real_wscale: u8,
     /// The accounting of local ports that the port was taken from.
     pub port_space: u32,
-    /// The local address's id.
-    pub lip_id: LipId,
 }
 
 const _: () = assert!(size_of::<Session>() == 128, "a session is two cache lines");
