@@ -103,6 +103,15 @@ impl Captured {
         Ok(judge(&text))
     }
 
+    /// Returns the length of the longest frame.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        frames(&self.bytes)
+            .map(<[u8]>::len)
+            .max()
+            .unwrap_or_default()
+    }
+
     /// Returns the client addresses that TOA options of this kind carry.
     #[must_use]
     pub fn toa(&self, kind: u8) -> BTreeSet<SocketAddrV4> {

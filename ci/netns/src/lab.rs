@@ -199,6 +199,23 @@ impl Lab {
         Ok(())
     }
 
+    /// Drops every second bare ACK that reaches the real servers: half of the handshakes end with
+    /// a segment that carries data, and the TOA must come with it.
+    ///
+    /// # Errors
+    /// When `nft` refuses.
+    pub fn lose_bare_acks(&self) -> Result<()> {
+        for real in &self.reals {
+            real.nft(&format!(
+                "table netdev weir-acks {{\n\
+                 chain ingress {{\n\
+                 type filter hook ingress device {REAL_LINK} priority 0\n\
+                 tcp flags == ack ip length <= 64 numgen inc mod 2 == 0 drop\n}}\n}}\n"
+            ))?;
+        }
+        Ok(())
+    }
+
     /// Says how the load balancer's interfaces are set: features, queues, MTU, programs, filters.
     ///
     /// # Errors

@@ -42,6 +42,9 @@ pub fn as_root() -> Result<Command> {
     }
     println!("The lab makes network namespaces, which needs root: asking sudo once.");
     let program = std::env::current_exe().context("cannot find my own program")?;
+    // A rebuild under way puts the same program at the same place.
+    let program = program.to_string_lossy();
+    let program = program.trim_end_matches(" (deleted)");
     let mut command = Command::new("sudo");
     command.arg("--").arg(program);
     Ok(command)

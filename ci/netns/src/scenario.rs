@@ -4,6 +4,7 @@ pub mod change_queue;
 pub mod client_address;
 pub mod kill;
 pub mod loss;
+pub mod lost_acks;
 pub mod matrix;
 pub mod mistakes;
 pub mod ratio;
@@ -42,6 +43,11 @@ pub const ALL: &[Scenario] = &[
         name: "client-address",
         shows: "servers see only LIPs; TOA, timestamps and checksums are right",
         run: client_address::run,
+    },
+    Scenario {
+        name: "lost-acks",
+        shows: "lost handshake ACKs and full-size segments: the TOA arrives, and it fits",
+        run: lost_acks::run,
     },
     Scenario {
         name: "matrix",

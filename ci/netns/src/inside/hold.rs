@@ -79,3 +79,49 @@ fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(&byte)?;
     stream.read_exact(&mut byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn connections_that_break_are_counted_as_lost_and_the_others_stay() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(target) = listener.local_addr().unwrap() else {
+            panic!()
+        };
+        thread::spawn(move || {
+            for number in 0.. {
+                let Ok((mut stream, _)) = listener.accept() else {
+                    return;
+                };
+                let echoes = if number == 0 { 1 } else { usize::MAX };
+                thread::spawn(move || {
+                    for _ in 0..echoes {
+                        if echo_back(&mut stream).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let hold = Hold {
+            target,
+            count: 3,
+            keep_ms: 400,
+            source: None,
+        };
+        let report = hold.run();
+        assert_eq!((report.opened, report.refused.len()), (3, 0), "{report:?}");
+        assert_eq!(report.lost.values().sum::<u64>(), 1, "{report:?}");
+        assert!(report.rounds >= 2, "{report:?}");
+    }
+
+    fn echo_back(stream: &mut TcpStream) -> std::io::Result<()> {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        stream.write_all(&byte)
+    }
+}

@@ -120,3 +120,49 @@ impl Storm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+
+    fn serve(greeting: &'static [u8]) -> SocketAddrV4 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            panic!()
+        };
+        thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.write_all(greeting).unwrap();
+            }
+        });
+        address
+    }
+
+    fn blow(target: SocketAddrV4) -> StormReport {
+        let sources = vec![Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)];
+        let count = 50;
+        Storm {
+            target,
+            count,
+            concurrency: 3,
+            sources,
+        }
+        .run()
+    }
+
+    #[test]
+    fn every_whole_greeting_is_counted_once() {
+        let report = blow(serve(BANNER));
+        assert_eq!((report.ok, report.failed()), (50, 0), "{report:?}");
+    }
+
+    #[test]
+    fn cut_greeting_is_a_failure() {
+        let report = blow(serve(b"220"));
+        assert_eq!((report.ok, report.failed()), (0, 50), "{report:?}");
+        assert_eq!(report.failures.get("short greeting"), Some(&50));
+    }
+}

@@ -12,7 +12,8 @@ use crate::lab::{CLIENT_LINK, Lab, REAL_LINK, Topology, VIP, lip, real_address};
 use crate::server::Nginx;
 use crate::{WeirConf, WeirProcess};
 
-const TOA_KIND: u8 = 254;
+/// The option kind of the TOA.
+pub(super) const TOA_KIND: u8 = 254;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     for driver in DRIVERS {
