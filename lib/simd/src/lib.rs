@@ -1,1 +1,51 @@
 //! Prefetch: the only unsafe lines outside the drivers.
+//!
+//! A table of a million sessions does not fit any cache, so a lookup is a wait for memory. The
+//! director hashes a whole burst first and asks for every line that it will need; by the time it
+//! comes back to a packet, its line has arrived.
+
+#![no_std]
+
+/// Asks for the cache line in which `value` begins, without waiting for it.
+///
+/// A hint and nothing else: on targets without one it does nothing.
+#[inline]
+pub fn prefetch_read<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let address = core::ptr::from_ref(value).cast::<i8>();
+        // SAFETY: the instruction reads nothing that the program can observe and faults on no
+        // address; this one comes from a reference, so its owner keeps it valid besides.
+        #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(address);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// Asks for the cache line in which element `index` begins; does nothing when there is none.
+#[inline]
+pub fn prefetch_index<T>(values: &[T], index: usize) {
+    if let Some(value) = values.get(index) {
+        prefetch_read(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_past_the_end_is_ignored_and_values_stay_as_they_were() {
+        let values = [1u64, 2, 3];
+        for index in [0, 2, 3, usize::MAX] {
+            prefetch_index(&values, index);
+        }
+        prefetch_index::<u64>(&[], 0);
+        prefetch_read(&values);
+        assert_eq!(values, [1, 2, 3]);
+    }
+}
