@@ -1,0 +1,352 @@
+//! Local ports: which are free for a LIP towards an endpoint, and which one to take next.
+
+mod bits;
+mod class;
+mod resting;
+mod space;
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use weir_model::{EndpointId, LipId, PoolId, Snapshot};
+use weir_wire::SeqNumber;
+
+pub use self::class::{PortClass, owner_of};
+use self::resting::Resting;
+use self::space::Space;
+use crate::{OutOfMemory, Rng};
+
+/// Names the ports of one LIP towards one endpoint; valid while one of them is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpaceId(pub u32);
+
+/// Names the LIPs of a pool towards one endpoint; valid until the next configuration change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LipSetId(pub u32);
+
+/// What is remembered of a port's last connection, so that the next one begins after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// One past the last sequence number sent to the real server.
+    pub end_seq: SeqNumber,
+    /// The last timestamp value sent to the real server; 0 where none was.
+    pub last_tsval: u32,
+    /// When the port was released, in milliseconds, wrapping.
+    pub freed_at: u32,
+}
+
+/// A local port for a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The LIP.
+    pub lip: LipId,
+    /// Where the port is to be released.
+    pub space: SpaceId,
+    /// The port.
+    pub port: u16,
+    /// What is remembered of its last connection.
+    pub rest: Option<Rest>,
+    /// It rested shorter than the pool's `reuse-after`, because no other port was free.
+    pub early: bool,
+    /// The LIP whose turn it was had no port.
+    pub fell_back: bool,
+}
+
+/// Says that every port of a pool towards an endpoint is in use by this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted;
+
+/// How many ports are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortUse {
+    /// In use.
+    pub used: u32,
+    /// In use, resting or free.
+    pub total: u32,
+}
+
+/// The local ports of one worker.
+///
+/// A port is accounted per LIP and endpoint, because a real server tells connections apart by both.
+/// Taking and releasing are O(1). Ports rest in the order of their release, at first in a
+/// ring of 24-byte records that remembers how their last connection ended; when the ring wraps, the
+/// oldest port of all becomes free without memory.
+///
+/// Memory: 24 bytes per record of the ring; per LIP and endpoint some 250 bytes, and two bits per
+/// port of this worker once the first was taken (16 KiB for 64,512 ports).
+#[derive(Debug)]
+pub struct LocalPorts {
+    worker: u8,
+    workers: u8,
+    spaces: Vec<Option<Space>>,
+    /// Places in `spaces` that hold none.
+    vacant: Vec<SpaceId>,
+    by_key: BTreeMap<(LipId, EndpointId), SpaceId>,
+    sets: Vec<LipSet>,
+    ring: Resting,
+    rng: Rng,
+    refused: u64,
+}
+
+/// The LIPs of a pool that can reach one endpoint, in turn.
+#[derive(Debug)]
+struct LipSet {
+    pool: PoolId,
+    endpoint: EndpointId,
+    spaces: Vec<SpaceId>,
+    reuse_after_ms: u32,
+    turn: u32,
+    usage: PortUse,
+}
+
+impl LocalPorts {
+    /// Makes the accounting of one of `workers` workers, which remembers up to `resting` released
+    /// ports. To remember all for 120 s takes 120 records per connection per second; memory that
+    /// was lost costs a challenge ACK at worst (RFC 5961 section 4).
+    ///
+    /// The seed chooses at which port each search begins: after a restart these are seldom the
+    /// ports that real servers still remember.
+    pub fn new(worker: u8, workers: u8, resting: u32, seed: [u8; 16]) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            worker,
+            workers,
+            spaces: Vec::new(),
+            vacant: Vec::new(),
+            by_key: BTreeMap::new(),
+            sets: Vec::new(),
+            ring: Resting::with_capacity(resting)?,
+            rng: Rng::new(seed),
+            refused: 0,
+        })
+    }
+
+    /// Follows a configuration change. Ports in use stay so; what is gone from the configuration is
+    /// not taken from again, and its memory is freed by the first change after its last port was
+    /// released. Every [`LipSetId`] is to be asked for anew.
+    pub fn apply(&mut self, snapshot: &Snapshot) {
+        let before = core::mem::take(&mut self.sets);
+        for space in self.spaces.iter_mut().flatten() {
+            space.set = None;
+        }
+        let mut wanted: Vec<(PoolId, EndpointId)> = snapshot
+            .services
+            .iter()
+            .flat_map(|service| {
+                service
+                    .reals
+                    .iter()
+                    .map(|real| (service.pool, real.endpoint))
+            })
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        for (pool, endpoint) in wanted {
+            self.add_set(snapshot, pool, endpoint, &before);
+        }
+        self.free_what_is_gone();
+    }
+
+    /// Returns the LIPs of a pool towards an endpoint; none when no service uses this pair.
+    #[must_use]
+    pub fn set(&self, pool: PoolId, endpoint: EndpointId) -> Option<LipSetId> {
+        self.sets
+            .binary_search_by_key(&(pool, endpoint), |set| (set.pool, set.endpoint))
+            .ok()
+            .map(|index| LipSetId(index as u32))
+    }
+
+    /// Takes a port for a new session: of the LIP whose turn it is, or of the next that has one.
+    pub fn take(&mut self, set: LipSetId, now_ms: u32) -> Result<Taken, Exhausted> {
+        let set = self.sets.get_mut(set.0 as usize).ok_or(Exhausted)?;
+        if set.usage.used >= set.usage.total {
+            return Err(Exhausted);
+        }
+        let lips = set.spaces.len() as u32;
+        for tried in 0..lips {
+            let turn = set.turn;
+            set.turn = if turn + 1 < lips { turn + 1 } else { 0 };
+            let Some(&id) = set.spaces.get(turn as usize) else {
+                continue;
+            };
+            let Some(space) = self.spaces.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+                continue;
+            };
+            let Some(picked) = space.take(&mut self.ring, now_ms, set.reuse_after_ms) else {
+                continue;
+            };
+            set.usage.used += 1;
+            return Ok(Taken {
+                lip: space.lip,
+                space: id,
+                port: picked.port,
+                rest: picked.rest,
+                early: picked.early,
+                fell_back: tried > 0,
+            });
+        }
+        Err(Exhausted)
+    }
+
+    /// Releases a port once its connection is closed; `rest.freed_at` must not be before that of an
+    /// earlier release. A port that is not in use is refused and counted: says false.
+    pub fn release(&mut self, id: SpaceId, port: u16, rest: Rest) -> bool {
+        let Some(space) = self.spaces.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+            self.refused += 1;
+            return false;
+        };
+        let Some(has_to_rest) = space.give_up(port) else {
+            self.refused += 1;
+            return false;
+        };
+        if !has_to_rest {
+            return true;
+        }
+        if let Some(set) = space.set.and_then(|set| self.sets.get_mut(set as usize)) {
+            set.usage.used -= 1;
+        }
+        if let Some(oldest) = self.ring.overwrites()
+            && let Some(space) = self
+                .spaces
+                .get_mut(oldest.0 as usize)
+                .and_then(Option::as_mut)
+        {
+            space.forget_oldest(&mut self.ring);
+        }
+        if let Some(space) = self.spaces.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            space.rest(&mut self.ring, id, port, rest);
+        }
+        true
+    }
+
+    /// Returns the use of a pool's ports towards an endpoint, in O(1).
+    #[must_use]
+    pub fn usage(&self, set: LipSetId) -> PortUse {
+        self.sets
+            .get(set.0 as usize)
+            .map_or_else(PortUse::default, |set| set.usage)
+    }
+
+    /// Returns the use of one LIP's ports towards an endpoint.
+    #[must_use]
+    pub fn usage_of_lip(&self, lip: LipId, endpoint: EndpointId) -> PortUse {
+        let space = self.by_key.get(&(lip, endpoint));
+        space
+            .and_then(|id| self.spaces.get(id.0 as usize)?.as_ref())
+            .map_or_else(PortUse::default, |space| PortUse {
+                used: space.used,
+                total: space.class.count(),
+            })
+    }
+
+    /// Returns how many releases were refused because the port was not in use: a fault in Weir.
+    #[must_use]
+    pub const fn refused_releases(&self) -> u64 {
+        self.refused
+    }
+
+    /// Returns the bytes of memory in use.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let spaces: usize = self.spaces.iter().flatten().map(Space::bytes).sum();
+        let sets: usize = self
+            .sets
+            .iter()
+            .map(|set| size_of::<LipSet>() + set.spaces.capacity() * size_of::<SpaceId>())
+            .sum();
+        size_of::<Self>()
+            + self.ring.bytes()
+            + self.spaces.capacity() * size_of::<Option<Space>>()
+            + spaces
+            + sets
+    }
+
+    fn add_set(
+        &mut self,
+        snapshot: &Snapshot,
+        pool_id: PoolId,
+        endpoint_id: EndpointId,
+        before: &[LipSet],
+    ) {
+        let (Some(pool), Some(endpoint)) = (
+            snapshot.pools.get(pool_id.index()),
+            snapshot.endpoints.get(endpoint_id.index()),
+        ) else {
+            return;
+        };
+        let class = PortClass::new(pool.first_port, pool.last_port, self.worker, self.workers);
+        let index = self.sets.len() as u32;
+        let turn = before
+            .binary_search_by_key(&(pool_id, endpoint_id), |set| (set.pool, set.endpoint))
+            .ok()
+            .and_then(|index| before.get(index))
+            .map_or_else(|| u32::from(self.worker), |set| set.turn);
+        let mut set = LipSet {
+            pool: pool_id,
+            endpoint: endpoint_id,
+            spaces: Vec::new(),
+            reuse_after_ms: u32::try_from(pool.reuse_after.as_millis()).unwrap_or(u32::MAX),
+            turn,
+            usage: PortUse::default(),
+        };
+        for lip in &pool.lips {
+            if lip.address.is_ipv4() != endpoint.address.is_ipv4() {
+                continue;
+            }
+            let id = self.ensure_space(lip.id, endpoint_id, class);
+            // An address is in one pool; were it in two, the first would have it.
+            if let Some(space) = self.spaces.get_mut(id.0 as usize).and_then(Option::as_mut)
+                && space.set.is_none()
+            {
+                space.set = Some(index);
+                space.change_class(&mut self.ring, class);
+                set.usage.used += space.used;
+                set.usage.total += class.count();
+                set.spaces.push(id);
+            }
+        }
+        set.turn = turn.checked_rem(set.spaces.len() as u32).unwrap_or(0);
+        self.sets.push(set);
+    }
+
+    fn ensure_space(&mut self, lip: LipId, endpoint: EndpointId, class: PortClass) -> SpaceId {
+        if let Some(&id) = self.by_key.get(&(lip, endpoint)) {
+            return id;
+        }
+        let cursor = self.rng.below(class.count());
+        let space = Some(Space::new(lip, class, cursor));
+        let end = SpaceId(self.spaces.len() as u32);
+        let id = self.vacant.pop().unwrap_or(end);
+        match self.spaces.get_mut(id.0 as usize) {
+            Some(place) => *place = space,
+            None => self.spaces.push(space),
+        }
+        self.by_key.insert((lip, endpoint), id);
+        id
+    }
+
+    fn free_what_is_gone(&mut self) {
+        self.by_key.retain(|_, &mut id| {
+            let Some(place) = self.spaces.get_mut(id.0 as usize) else {
+                return false;
+            };
+            let Some(space) = place else {
+                return false;
+            };
+            if space.set.is_some() || space.is_in_use() {
+                return true;
+            }
+            space.forget_all(&mut self.ring);
+            *place = None;
+            self.vacant.push(id);
+            false
+        });
+    }
+}
+
+/// A port of one space.
+#[derive(Clone, Copy, Debug)]
+struct Picked {
+    port: u16,
+    rest: Option<Rest>,
+    early: bool,
+}

@@ -1,0 +1,215 @@
+//! The ports of one LIP towards one endpoint.
+
+use alloc::vec::Vec;
+
+use weir_model::LipId;
+
+use super::bits::Bits;
+use super::resting::{Queue, Resting};
+use super::{Picked, PortClass, Rest, SpaceId};
+
+/// How long the memory of a port's last connection is of use: nothing of it can be under way any
+/// more, and the longest `TIME_WAIT` of a real server is over.
+pub(super) const FULL_REST_MS: u32 = 120_000;
+
+/// Each port is in use, resting, or free (fully rested or never used).
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) lip: LipId,
+    pub(super) class: PortClass,
+    /// The LIP set that takes from here; none when the configuration no longer has it.
+    pub(super) set: Option<u32>,
+    /// Ports of the class in use.
+    pub(super) used: u32,
+    /// Ports in use that an earlier range had, in ascending order.
+    outside: Vec<u16>,
+    /// Where the search for a free port goes on, as an index of the class.
+    cursor: u32,
+    resting: Queue,
+    ports: Option<Ports>,
+}
+
+/// What a space only needs once a port was taken.
+#[derive(Debug)]
+struct Ports {
+    free: Bits,
+    used: Vec<u64>,
+}
+
+impl Space {
+    pub(super) const fn new(lip: LipId, class: PortClass, cursor: u32) -> Self {
+        Self {
+            lip,
+            class,
+            set: None,
+            used: 0,
+            outside: Vec::new(),
+            cursor,
+            resting: Queue::EMPTY,
+            ports: None,
+        }
+    }
+
+    /// Takes a port: the one that rests longest if it is fully rested, else a free one, else the
+    /// one that rests longest whatever its age.
+    pub(super) fn take(
+        &mut self,
+        ring: &mut Resting,
+        now_ms: u32,
+        reuse_after_ms: u32,
+    ) -> Option<Picked> {
+        if self.used >= self.class.count() {
+            return None;
+        }
+        if self.ports.is_none() {
+            self.ports = Some(Ports::new(self.class.count())?);
+        }
+        let ports = self.ports.as_mut()?;
+
+        let age = |rest: Rest| now_ms.wrapping_sub(rest.freed_at);
+        let oldest = ring.peek(self.resting).map(|(_, rest)| age(rest));
+        let rested = oldest.is_some_and(|age| age >= reuse_after_ms.max(FULL_REST_MS));
+        let free = if rested {
+            None
+        } else {
+            ports.free.next_cyclic(self.cursor)
+        };
+        let (index, rest) = if let Some(index) = free {
+            ports.free.remove(index);
+            self.cursor = index + 1;
+            (index, None)
+        } else {
+            let (port, rest) = ring.pop(&mut self.resting)?;
+            (self.class.index(port)?, Some(rest))
+        };
+        ports.mark_used(index, true);
+        self.used += 1;
+        Some(Picked {
+            port: self.class.port(index)?,
+            rest,
+            early: rest.is_some_and(|rest| age(rest) < reuse_after_ms),
+        })
+    }
+
+    /// Gives a port up and says whether it has to rest; none when it was not in use.
+    pub(super) fn give_up(&mut self, port: u16) -> Option<bool> {
+        let Some(index) = self.class.index(port) else {
+            let place = self.outside.binary_search(&port).ok()?;
+            self.outside.remove(place);
+            return Some(false);
+        };
+        let ports = self.ports.as_mut()?;
+        if !ports.is_used(index) {
+            return None;
+        }
+        ports.mark_used(index, false);
+        self.used -= 1;
+        Some(true)
+    }
+
+    /// Lets a port that was given up rest, or frees it when the ring has no records.
+    pub(super) fn rest(&mut self, ring: &mut Resting, space: SpaceId, port: u16, rest: Rest) {
+        if !ring.push(&mut self.resting, space, port, rest) {
+            self.free(port);
+        }
+    }
+
+    /// Frees the port that rests longest, because the ring needs its record.
+    pub(super) fn forget_oldest(&mut self, ring: &mut Resting) {
+        if let Some((port, _)) = ring.pop(&mut self.resting) {
+            self.free(port);
+        }
+    }
+
+    /// Frees all memory that is kept of resting ports.
+    pub(super) fn forget_all(&mut self, ring: &mut Resting) {
+        ring.retain(&mut self.resting, |_| false);
+        self.ports = None;
+    }
+
+    /// Takes over another range or share of it: ports in use stay in use, those outside are not
+    /// taken again.
+    pub(super) fn change_class(&mut self, ring: &mut Resting, class: PortClass) {
+        let old = core::mem::replace(&mut self.class, class);
+        if old == class {
+            return;
+        }
+        self.cursor = 0;
+        let Some(ports) = self.ports.take() else {
+            return; // No port was ever taken.
+        };
+        let mut in_use = core::mem::take(&mut self.outside);
+        in_use.extend(ports.numbers_used().filter_map(|index| old.port(index)));
+        in_use.sort_unstable();
+
+        self.used = 0;
+        let mut ports = Ports::new(class.count());
+        for port in in_use {
+            match (class.index(port), ports.as_mut()) {
+                (Some(index), Some(ports)) => {
+                    ports.mark_used(index, true);
+                    ports.free.remove(index);
+                    self.used += 1;
+                }
+                (Some(_) | None, _) => self.outside.push(port),
+            }
+        }
+        ring.retain(&mut self.resting, |port| {
+            let Some(index) = class.index(port) else {
+                return false;
+            };
+            if let Some(ports) = ports.as_mut() {
+                ports.free.remove(index);
+            }
+            true
+        });
+        self.ports = ports;
+    }
+
+    /// Says whether any session has a port of this space.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.used > 0 || !self.outside.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.outside.capacity() * size_of::<u16>() + self.ports.as_ref().map_or(0, Ports::bytes)
+    }
+
+    fn free(&mut self, port: u16) {
+        if let (Some(index), Some(ports)) = (self.class.index(port), self.ports.as_mut()) {
+            ports.free.insert(index);
+        }
+    }
+}
+
+impl Ports {
+    fn new(count: u32) -> Option<Self> {
+        let words = count.div_ceil(64) as usize;
+        let mut used = Vec::new();
+        used.try_reserve_exact(words).ok()?;
+        used.resize(words, 0);
+        let free = Bits::full(count)?;
+        Some(Self { free, used })
+    }
+
+    fn is_used(&self, index: u32) -> bool {
+        self.used
+            .get(index as usize / 64)
+            .is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    fn mark_used(&mut self, index: u32, used: bool) {
+        if let Some(word) = self.used.get_mut(index as usize / 64) {
+            let bit = index % 64;
+            *word = *word & !(1 << bit) | u64::from(used) << bit;
+        }
+    }
+
+    fn numbers_used(&self) -> impl Iterator<Item = u32> {
+        (0..self.used.len() as u32 * 64).filter(|&index| self.is_used(index))
+    }
+
+    fn bytes(&self) -> usize {
+        self.used.capacity() * size_of::<u64>() + self.free.bytes()
+    }
+}
