@@ -12,14 +12,28 @@ extern crate alloc;
 
 mod icmp;
 mod key;
+mod ports;
 mod rewrite;
+mod rng;
+mod scheduler;
 mod session;
+mod table;
 mod tcp;
 mod toa;
+mod wheel;
 
 pub use icmp::{icmp_checksum_is_valid, session_key_of, translate_icmp_error};
 pub use key::{Direction, FlowHash, FlowHasher, FlowKey};
+pub use ports::{
+    Exhausted, LipSetId, LocalPorts, PortClass, PortUse, Rest, SpaceId, Taken, owner_of,
+};
 pub use rewrite::{Changed, OptionPolicy, translate_tcp, translate_udp};
+pub use rng::Rng;
+pub use scheduler::{
+    Candidate, Load, RoundRobin, Scheduler, WeightedLeastConnection, WeightedRoundRobin, scheduler,
+};
 pub use session::{Session, SessionFlags, SessionId, State, Timer};
+pub use table::{InsertError, OutOfMemory, Scan, SessionTable};
 pub use tcp::{Step, track};
 pub use toa::{ToaOutcome, insert_toa, synthetic_ack};
+pub use wheel::TimerWheel;
