@@ -126,3 +126,67 @@ impl ArpRepr {
         self.sender_ip == self.target_ip
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request and its reply as Linux sent them.
+    const REQUEST: [u8; 28] = [
+        0, 1, 8, 0, 6, 4, 0, 1, 0x1a, 0x08, 0x02, 0x6c, 0x48, 0x2d, 10, 77, 0, 1, 0, 0, 0, 0, 0, 0,
+        10, 77, 0, 2,
+    ];
+    const REPLY: [u8; 28] = [
+        0, 1, 8, 0, 6, 4, 0, 2, 0x4e, 0xca, 0xc2, 0x76, 0xe4, 0x4a, 10, 77, 0, 2, 0x1a, 0x08, 0x02,
+        0x6c, 0x48, 0x2d, 10, 77, 0, 1,
+    ];
+
+    #[test]
+    fn the_answer_to_a_request_is_that_of_linux() {
+        let request = ArpRepr::parse(&REQUEST).unwrap();
+        let mac = EthAddr([0x4e, 0xca, 0xc2, 0x76, 0xe4, 0x4a]);
+        let mut bytes = [0; 28];
+        assert_eq!(request.reply_from(mac).unwrap().emit(&mut bytes), Some(()));
+        assert_eq!(bytes, REPLY);
+        assert_eq!(ArpRepr::parse(&REPLY).unwrap().reply_from(mac), None);
+    }
+
+    #[test]
+    fn what_is_not_ipv4_over_ethernet_is_not_read() {
+        for (at, value) in [
+            (0, 1),
+            (1, 6),
+            (2, 0x86),
+            (4, 8),
+            (5, 16),
+            (6, 1),
+            (7, 3),
+            (7, 0),
+        ] {
+            let mut bytes = REQUEST;
+            bytes[at] = value;
+            assert_eq!(ArpRepr::parse(&bytes), None, "byte {at} = {value}");
+        }
+        assert_eq!(ArpRepr::parse(&REQUEST[..27]), None);
+    }
+
+    #[test]
+    fn an_announcement_names_one_address_twice() {
+        let request = ArpRepr::parse(&REQUEST).unwrap();
+        assert!(!request.is_announcement());
+        assert!(
+            ArpRepr {
+                target_ip: request.sender_ip,
+                ..request
+            }
+            .is_announcement()
+        );
+    }
+
+    #[test]
+    fn a_buffer_one_byte_short_is_not_touched() {
+        let mut bytes = [7; 27];
+        assert_eq!(ArpRepr::parse(&REQUEST).unwrap().emit(&mut bytes), None);
+        assert_eq!(bytes, [7; 27]);
+    }
+}

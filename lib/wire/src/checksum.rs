@@ -259,3 +259,212 @@ const fn fold64(sum: u64) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);
     sum as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, word by word: RFC 1071 section 4.1.
+    fn naive(bytes: &[u8]) -> u16 {
+        let mut sum: u32 = bytes
+            .chunks(2)
+            .map(|pair| (pair[0] as u32) << 8 | pair.get(1).copied().unwrap_or(0) as u32)
+            .sum();
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071_adds_up() {
+        let sum = Sum::of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.fold(), 0xddf2);
+        assert_eq!(sum.complement(), 0x220d);
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624_does_not_become_minus_zero() {
+        // Section 4: equation 2 of RFC 1141 gives 0xffff here.
+        assert_eq!(
+            Delta::new().replace_u16(0x5555, 0x3285).apply(0xdd2f),
+            0x0000
+        );
+        assert_eq!(
+            Delta::new().replace_u16(0x3285, 0x5555).apply(0x0000),
+            0xdd2f
+        );
+    }
+
+    #[test]
+    fn a_well_known_header_has_its_well_known_checksum() {
+        // The worked example of Wikipedia's "Internet checksum".
+        let mut header = [
+            0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0x00, 0x00, 0xc0, 0xa8,
+            0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7,
+        ];
+        assert_eq!(Sum::of(&header).complement(), 0xb861);
+        header[10..12].copy_from_slice(&[0xb8, 0x61]);
+        assert!(Sum::of(&header).is_valid());
+        header[0] ^= 1;
+        assert!(!Sum::of(&header).is_valid());
+    }
+
+    #[test]
+    fn only_zeroes_add_up_to_zero() {
+        assert_eq!(Sum::of(&[0; 64]).fold(), 0);
+        assert_eq!(Sum::of(&[0xff; 64]).fold(), 0xffff);
+        assert_eq!(Sum::new().add_u16(0xffff).add_u16(0xffff).fold(), 0xffff);
+    }
+
+    #[test]
+    fn a_long_run_of_ones_carries_right() {
+        for len in [0usize, 1, 3, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5] {
+            let bytes = std::vec![0xff; len];
+            let odd = if len.is_multiple_of(2) {
+                0xffff
+            } else {
+                0xff00
+            };
+            assert_eq!(
+                Sum::of(&bytes).fold(),
+                if len == 0 { 0 } else { odd },
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_and_bytes_add_alike() {
+        let bytes = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc];
+        let sum = Sum::new().add_u16(0x1234).add_u32(0x5678_9abc);
+        assert_eq!(sum.fold(), Sum::of(&bytes).fold());
+    }
+
+    #[test]
+    fn udp_never_says_none_by_accident() {
+        assert_eq!(Sum::new().add_u16(0xffff).complement(), 0);
+        assert_eq!(Sum::new().add_u16(0xffff).complement_udp(), 0xffff);
+        let delta = Delta::new().replace_u16(0x5555, 0x3285);
+        assert_eq!(delta.apply_udp(0xdd2f), 0xffff);
+        assert_eq!(delta.apply_udp(0), 0, "none stays none");
+    }
+
+    #[test]
+    fn no_change_changes_nothing() {
+        for checksum in 0..=0xffff {
+            assert_eq!(Delta::new().apply(checksum), checksum);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sum_is_that_of_the_definition(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(Sum::of(&bytes).fold(), naive(&bytes));
+        }
+
+        #[test]
+        fn sum_does_not_care_where_it_is_cut(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            cut in 0usize..150,
+        ) {
+            let (head, tail) = bytes.split_at((cut * 2).min(bytes.len()));
+            prop_assert_eq!(Sum::of(head).add_bytes(tail).fold(), naive(&bytes));
+        }
+
+        /// A packet with its checksum in the first word; fields change anywhere, at odd offsets too.
+        #[test]
+        fn updating_equals_adding_up_anew(
+            mut packet in proptest::collection::vec(any::<u8>(), 24..80),
+            changes in proptest::collection::vec((2usize..20, any::<u32>(), 0u8..3), 0..6),
+        ) {
+            packet[..2].fill(0);
+            packet[2] |= 1; // no header is all zeroes
+            let old = !naive(&packet);
+            let mut delta = Delta::new();
+            for (at, new, width) in changes {
+                match width {
+                    0 => {
+                        let field: &mut [u8; 4] = (&mut packet[at..at + 4]).try_into().unwrap();
+                        delta = delta.replace_u32_at(at, u32::from_be_bytes(*field), new);
+                        *field = new.to_be_bytes();
+                    }
+                    1 => {
+                        let field: &mut [u8; 2] = (&mut packet[at..at + 2]).try_into().unwrap();
+                        delta = delta.replace_u16_at(at, u16::from_be_bytes(*field), new as u16);
+                        *field = (new as u16).to_be_bytes();
+                    }
+                    _ => {
+                        delta = delta.replace_u8_at(at, packet[at], new as u8);
+                        packet[at] = new as u8;
+                    }
+                }
+            }
+            prop_assume!(naive(&packet) != 0);
+            prop_assert_eq!(delta.apply(old), !naive(&packet));
+        }
+
+        #[test]
+        fn addresses_of_both_families_update_alike(
+            old in any::<[u8; 16]>(),
+            new in any::<[u8; 16]>(),
+            rest in 1u16..,
+        ) {
+            let sum = |addr: &[u8]| Sum::new().add_u16(rest).add_bytes(addr).complement();
+            let delta = Delta::new().replace_bytes16(old, new);
+            prop_assert_eq!(delta.apply(sum(&old)), sum(&new));
+
+            let (old, new) = (old.first_chunk().unwrap(), new.first_chunk().unwrap());
+            let delta = Delta::new().replace_bytes4(*old, *new);
+            prop_assert_eq!(delta.apply(sum(old)), sum(new));
+        }
+
+        #[test]
+        fn an_error_stays_an_error_of_the_same_size(
+            packet in proptest::collection::vec(any::<u8>(), 4..40),
+            error in 1u16..0xffff,
+            old in any::<u32>(),
+            new in any::<u32>(),
+        ) {
+            let covered = |field: u32| Sum::of(&field.to_be_bytes()).add_bytes(&packet);
+            prop_assume!(covered(old).fold() != 0 && covered(new).fold() != 0);
+            let wrong = Sum::new().add_u16(covered(old).complement()).add_u16(error).fold();
+            let after = Delta::new().replace_u32(old, new).apply(wrong);
+            prop_assert!(!covered(new).add_u16(after).is_valid());
+            // Taking the error off makes the packet right again.
+            prop_assert!(covered(new).add_u16(after).add_u16(!error).is_valid());
+        }
+
+        #[test]
+        fn bytes_can_be_put_in_and_taken_out(
+            head in proptest::collection::vec(any::<[u8; 2]>(), 1..10),
+            middle in proptest::collection::vec(any::<[u8; 2]>(), 0..10),
+            tail in proptest::collection::vec(any::<u8>(), 1..10),
+        ) {
+            let short: Vec<u8> = [head.as_flattened(), &tail].concat();
+            let long: Vec<u8> = [head.as_flattened(), middle.as_flattened(), &tail].concat();
+            prop_assume!(naive(&short) != 0);
+            let (short, long) = (!naive(&short), !naive(&long));
+            prop_assert_eq!(Delta::new().insert_bytes(middle.as_flattened()).apply(short), long);
+            prop_assert_eq!(Delta::new().remove_bytes(middle.as_flattened()).apply(long), short);
+        }
+
+        #[test]
+        fn one_delta_serves_two_checksums(
+            addr in any::<(u32, u32)>(), port in any::<(u16, u16)>(), more in 1u32..,
+        ) {
+            let addrs = Delta::new().replace_u32(addr.0, addr.1);
+            let ports = Delta::new().replace_u16(port.0, port.1);
+            let ip = |addr| Sum::new().add_u32(addr).add_u32(more).complement();
+            let l4 = |addr, port| {
+                Sum::new().add_u32(addr).add_u16(port).add_u32(more).complement()
+            };
+            prop_assert_eq!(addrs.apply(ip(addr.0)), ip(addr.1));
+            prop_assert_eq!(addrs.and(ports).apply(l4(addr.0, port.0)), l4(addr.1, port.1));
+        }
+    }
+}

@@ -165,3 +165,63 @@ impl IcmpErrorRepr<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn errors_quote_and_queries_do_not() {
+        for kind in [3, 4, 5, 11, 12] {
+            assert!(is_error(kind), "{kind}");
+        }
+        for kind in [0, 8, 9, 10, 13, 14, 17, 18, 255] {
+            assert!(!is_error(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_frag_needed_error_names_the_mtu_and_adds_up() {
+        let quoted: Vec<u8> = (0..28).collect();
+        let repr = IcmpErrorRepr {
+            kind: IcmpKind::UNREACHABLE,
+            code: IcmpCode::UNREACHABLE_FRAG_NEEDED,
+            mtu: 1300,
+            quoted: &quoted,
+        };
+        let mut bytes = [0xee; 37];
+        assert_eq!(repr.emit(&mut bytes), Some(()));
+        assert_eq!(bytes[..2], [3, 4]);
+        assert_eq!(bytes[4..8], [0, 0, 0x05, 0x14]);
+        assert_eq!((&bytes[8..36], bytes[36]), (&quoted[..], 0xee));
+        assert!(Sum::of(&bytes[..36]).is_valid());
+        let header = IcmpHeader::at(&bytes, 0).unwrap();
+        assert!(header.is_error());
+        assert_eq!(header.next_hop_mtu(), 1300);
+    }
+
+    #[test]
+    fn a_long_packet_is_quoted_up_to_576_bytes() {
+        let quoted = [0x5a; 1500];
+        let repr = IcmpErrorRepr {
+            kind: 11,
+            code: 0,
+            mtu: 0,
+            quoted: &quoted,
+        };
+        assert_eq!(repr.buffer_len() + 20, 576);
+        let mut bytes = [0; 1500];
+        assert_eq!(repr.emit(&mut bytes), Some(()));
+        assert_eq!(bytes[555..557], [0x5a, 0]);
+        assert_eq!(repr.emit(&mut bytes[..555]), None);
+    }
+
+    #[test]
+    fn an_echo_has_identifier_and_number() {
+        let bytes = [8, 0, 0, 0, 0x12, 0x34, 0, 9];
+        let header = IcmpHeader::at(&bytes, 0).unwrap();
+        assert_eq!((header.echo_ident(), header.echo_seq()), (0x1234, 9));
+    }
+}

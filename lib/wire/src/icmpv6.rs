@@ -189,3 +189,74 @@ impl LinkLayerOption {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 9]);
+
+    #[test]
+    fn structures_have_their_size_on_the_wire() {
+        assert_eq!((Icmpv6Header::LEN, LinkLayerOption::LEN), (8, 8));
+        assert_eq!(
+            (NeighbourSolicitation::LEN, NeighbourAdvertisement::LEN),
+            (24, 24)
+        );
+    }
+
+    #[test]
+    fn errors_are_the_types_below_128() {
+        let header = |kind| Icmpv6Header {
+            kind,
+            code: 0,
+            checksum: 0.into(),
+            rest: [0, 0, 5, 0],
+        };
+        assert!(header(Icmpv6Kind::PACKET_TOO_BIG).is_error());
+        assert!(!header(Icmpv6Kind::ECHO_REQUEST).is_error());
+        assert_eq!(header(2).mtu(), 1280);
+    }
+
+    #[test]
+    fn the_link_layer_option_is_found_behind_others() {
+        let wanted = LinkLayerOption::new(LinkLayerOption::TARGET, MAC);
+        let mut options = [0; 24];
+        options[..2].copy_from_slice(&[14, 2]); // a nonce of two units
+        wanted.put(&mut options, 16).unwrap();
+        assert_eq!(
+            LinkLayerOption::find(&options, LinkLayerOption::TARGET),
+            Some(MAC)
+        );
+        assert_eq!(
+            LinkLayerOption::find(&options, LinkLayerOption::SOURCE),
+            None
+        );
+        assert_eq!(
+            LinkLayerOption::find(&options[..23], LinkLayerOption::TARGET),
+            None
+        );
+    }
+
+    #[test]
+    fn an_option_of_length_zero_ends_the_search() {
+        let mut options = [0; 16];
+        LinkLayerOption::new(LinkLayerOption::SOURCE, MAC)
+            .put(&mut options, 8)
+            .unwrap();
+        assert_eq!(
+            LinkLayerOption::find(&options, LinkLayerOption::SOURCE),
+            None
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_link_type_is_not_taken() {
+        let mut options = [0; 16];
+        options[..2].copy_from_slice(&[LinkLayerOption::SOURCE, 2]);
+        assert_eq!(
+            LinkLayerOption::find(&options, LinkLayerOption::SOURCE),
+            None
+        );
+    }
+}

@@ -174,3 +174,88 @@ impl Ipv4Repr {
         header.put(bytes, 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_of_linux_is_emitted_bit_by_bit() {
+        // Captured: 10.77.0.1 > 10.77.0.2, TCP, DF, id 0xc1c9.
+        let expected = [
+            0x45, 0x00, 0x00, 0x3c, 0xc1, 0xc9, 0x40, 0x00, 0x40, 0x06, 0x64, 0x56, 10, 77, 0, 1,
+            10, 77, 0, 2,
+        ];
+        let repr = Ipv4Repr {
+            src: Ipv4Addr::new(10, 77, 0, 1),
+            dst: Ipv4Addr::new(10, 77, 0, 2),
+            protocol: Protocol::TCP,
+            ttl: 64,
+            tos: 0,
+            ident: 0xc1c9,
+            dont_fragment: true,
+            payload_len: 40,
+        };
+        let mut bytes = [0; 20];
+        assert_eq!(repr.emit(&mut bytes), Some(()));
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_packet_of_more_than_65535_bytes_is_not_emitted() {
+        let mut repr = Ipv4Repr {
+            src: Ipv4Addr::UNSPECIFIED,
+            dst: Ipv4Addr::BROADCAST,
+            protocol: 0,
+            ttl: 1,
+            tos: 0,
+            ident: 0,
+            dont_fragment: false,
+            payload_len: 65_516,
+        };
+        let mut bytes = [7; 20];
+        assert_eq!(repr.emit(&mut bytes), None);
+        assert_eq!(bytes, [7; 20]);
+        repr.payload_len -= 1;
+        assert_eq!(repr.emit(&mut bytes), Some(()));
+    }
+
+    #[test]
+    fn fragment_bits_are_told_apart() {
+        let mut bytes = [0u8; 20];
+        let header = Ipv4Header::at_mut(&mut bytes, 0).unwrap();
+        let mut say = |word: u16| {
+            header.flags_frag = word.into();
+            let flags = (
+                header.dont_fragment(),
+                header.more_fragments(),
+                header.is_fragment(),
+            );
+            (flags, header.frag_offset())
+        };
+        assert_eq!(say(0x4000), ((true, false, false), 0));
+        assert_eq!(say(0x2000), ((false, true, true), 0));
+        assert_eq!(say(0x00b9), ((false, false, true), 1480));
+        assert_eq!(say(0x1fff), ((false, false, true), 65528));
+        assert_eq!(say(0x8000), ((false, false, false), 0));
+    }
+
+    #[test]
+    fn fields_read_and_write_in_their_places() {
+        let mut bytes = [0u8; 20];
+        let header = Ipv4Header::at_mut(&mut bytes, 0).unwrap();
+        header.version_ihl = 0x4f;
+        header.tos = 0xb8;
+        header.set_src(Ipv4Addr::new(1, 2, 3, 4));
+        header.set_dst(Ipv4Addr::new(5, 6, 7, 8));
+        (header.ttl, header.protocol) = (64, 6);
+        assert_eq!(
+            (header.version(), header.header_len(), header.dscp()),
+            (4, 60, 46)
+        );
+        assert_eq!(header.src_addr(), Ipv4Addr::new(1, 2, 3, 4));
+        assert_eq!(header.dst_addr(), Ipv4Addr::new(5, 6, 7, 8));
+        assert_eq!(header.ttl_word(), 0x4006);
+        assert_eq!(bytes[12..], [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+}

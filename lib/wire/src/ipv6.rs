@@ -224,3 +224,157 @@ impl FragmentHeader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TCP: u8 = 6;
+
+    /// An extension header that says what follows and is `units` units of 8 bytes long.
+    fn extension(next: u8, units: u8) -> Vec<u8> {
+        let mut bytes = std::vec![0; units as usize * 8];
+        bytes[0] = next;
+        bytes[1] = units - 1;
+        bytes
+    }
+
+    fn fragment(next: u8, word: u16) -> [u8; 8] {
+        let [high, low] = word.to_be_bytes();
+        [next, 0, high, low, 0, 0, 0, 77]
+    }
+
+    #[test]
+    fn a_packet_without_extensions_begins_at_once() {
+        let upper = UpperLayer {
+            protocol: TCP,
+            offset: 0,
+            fragment: None,
+        };
+        assert_eq!(UpperLayer::find(TCP, &[]), Ok(upper));
+        let none = UpperLayer {
+            protocol: ExtensionHeader::NO_NEXT,
+            ..upper
+        };
+        assert_eq!(
+            UpperLayer::find(ExtensionHeader::NO_NEXT, &[1, 2]),
+            Ok(none)
+        );
+        let esp = UpperLayer {
+            protocol: ExtensionHeader::ESP,
+            ..upper
+        };
+        assert_eq!(UpperLayer::find(ExtensionHeader::ESP, &[0; 32]), Ok(esp));
+    }
+
+    #[test]
+    fn every_kind_of_extension_is_passed() {
+        let payload = [
+            extension(ExtensionHeader::DESTINATION, 1),
+            extension(ExtensionHeader::ROUTING, 2),
+            extension(ExtensionHeader::AUTHENTICATION, 3),
+            // Counted in units of 4 bytes, without the first two.
+            [&[ExtensionHeader::MOBILITY, 4][..], &[0; 22]].concat(),
+            extension(ExtensionHeader::HOST_IDENTITY, 1),
+            extension(ExtensionHeader::SHIM6, 1),
+            extension(TCP, 1),
+        ]
+        .concat();
+        let upper = UpperLayer::find(ExtensionHeader::HOP_BY_HOP, &payload);
+        let offset = payload.len() as u16;
+        assert_eq!(
+            upper,
+            Ok(UpperLayer {
+                protocol: TCP,
+                offset,
+                fragment: None
+            })
+        );
+        for len in 0..payload.len() {
+            let cut = UpperLayer::find(ExtensionHeader::HOP_BY_HOP, &payload[..len]);
+            assert_eq!(cut, Err(ExtensionError::Truncated), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_first_fragment_is_looked_into_and_later_ones_are_not() {
+        let payload = [
+            &fragment(ExtensionHeader::DESTINATION, 1)[..],
+            &extension(TCP, 1),
+        ]
+        .concat();
+        let first = Some(Ipv6Fragment {
+            offset: 0,
+            more: true,
+            id: 77,
+        });
+        assert_eq!(
+            UpperLayer::find(ExtensionHeader::FRAGMENT, &payload),
+            Ok(UpperLayer {
+                protocol: TCP,
+                offset: 16,
+                fragment: first
+            })
+        );
+        // What looks like an extension header here is the middle of a packet.
+        let payload = [&fragment(ExtensionHeader::DESTINATION, 1448)[..], &[9; 8]].concat();
+        let last = Some(Ipv6Fragment {
+            offset: 1448,
+            more: false,
+            id: 77,
+        });
+        assert_eq!(
+            UpperLayer::find(ExtensionHeader::FRAGMENT, &payload),
+            Ok(UpperLayer {
+                protocol: ExtensionHeader::DESTINATION,
+                offset: 8,
+                fragment: last
+            })
+        );
+    }
+
+    #[test]
+    fn endless_chains_and_forbidden_orders_are_refused() {
+        let chain = |count: usize| {
+            let mut payload = extension(ExtensionHeader::DESTINATION, 1).repeat(count);
+            payload[(count - 1) * 8] = TCP;
+            UpperLayer::find(ExtensionHeader::DESTINATION, &payload)
+        };
+        assert_eq!(chain(8).map(|upper| upper.offset), Ok(64));
+        assert_eq!(chain(9), Err(ExtensionError::TooMany));
+        let late = extension(ExtensionHeader::HOP_BY_HOP, 2);
+        let late = UpperLayer::find(ExtensionHeader::ROUTING, &late);
+        assert_eq!(late, Err(ExtensionError::HopByHopNotFirst));
+        let twice = [fragment(ExtensionHeader::FRAGMENT, 1), fragment(TCP, 1)].concat();
+        let twice = UpperLayer::find(ExtensionHeader::FRAGMENT, &twice);
+        assert_eq!(twice, Err(ExtensionError::FragmentTwice));
+    }
+
+    #[test]
+    fn fields_of_the_fixed_header_are_told_apart() {
+        let mut bytes = [0u8; 40];
+        bytes[..4].copy_from_slice(&[0x6b, 0x8c, 0x12, 0x34]);
+        bytes[23] = 1;
+        let header = Ipv6Header::at(&bytes, 0).unwrap();
+        assert_eq!((header.version(), header.traffic_class()), (6, 0xb8));
+        assert_eq!(header.flow_label(), 0xc1234);
+        assert_eq!(header.src_addr(), Ipv6Addr::LOCALHOST);
+        assert_eq!(header.dst_addr(), Ipv6Addr::UNSPECIFIED);
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_ends_within_the_packet(
+            next in prop::sample::select(&[0u8, 43, 44, 51, 60, 135][..]),
+            payload in proptest::collection::vec(0u8..62, 0..200),
+        ) {
+            if let Ok(upper) = UpperLayer::find(next, &payload) {
+                prop_assert!(upper.offset as usize <= payload.len());
+            }
+        }
+    }
+}

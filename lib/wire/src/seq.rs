@@ -156,3 +156,71 @@ impl SeqDelta {
         Self(self.0.wrapping_neg())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NEAR_WRAP: SeqNumber = SeqNumber(0xffff_ff00);
+
+    #[test]
+    fn order_holds_across_the_wrap() {
+        let after = NEAR_WRAP + 0x200;
+        assert_eq!(after, SeqNumber(0x100));
+        assert!(NEAR_WRAP.before(after) && after.after(NEAR_WRAP));
+        assert!(NEAR_WRAP.leq(after) && after.geq(NEAR_WRAP));
+        assert!(!after.before(NEAR_WRAP) && !after.leq(NEAR_WRAP));
+        assert_eq!(NEAR_WRAP.distance(after), 0x200);
+        assert_eq!(after.distance(NEAR_WRAP), -0x200);
+        assert_eq!(after - 0x200, NEAR_WRAP);
+        assert_eq!(NEAR_WRAP.later(after), after);
+        assert_eq!(after.later(NEAR_WRAP), after);
+    }
+
+    #[test]
+    fn a_number_is_neither_before_nor_after_itself() {
+        assert!(!NEAR_WRAP.before(NEAR_WRAP) && !NEAR_WRAP.after(NEAR_WRAP));
+        assert!(NEAR_WRAP.leq(NEAR_WRAP) && NEAR_WRAP.geq(NEAR_WRAP));
+    }
+
+    #[test]
+    fn a_window_may_wrap_and_may_be_empty() {
+        assert!(NEAR_WRAP.in_window(NEAR_WRAP, 1));
+        assert!(SeqNumber(0xff).in_window(NEAR_WRAP, 0x200));
+        assert!(!SeqNumber(0x100).in_window(NEAR_WRAP, 0x200));
+        assert!(!(NEAR_WRAP - 1).in_window(NEAR_WRAP, 0x200));
+        assert!(!NEAR_WRAP.in_window(NEAR_WRAP, 0));
+    }
+
+    #[test]
+    fn half_a_circle_apart_does_not_panic() {
+        let (a, b) = (SeqNumber(0), SeqNumber(1 << 31));
+        assert_eq!(a.distance(b), i32::MIN);
+        assert!(a.before(b) && b.before(a));
+    }
+
+    proptest! {
+        #[test]
+        fn a_shift_is_undone(from in any::<u32>(), to in any::<u32>(), seq in any::<u32>()) {
+            let (from, to, seq) = (SeqNumber(from), SeqNumber(to), SeqNumber(seq));
+            let delta = SeqDelta::between(from, to);
+            prop_assert_eq!(delta.apply(from), to);
+            prop_assert_eq!(delta.unapply(to), from);
+            prop_assert_eq!(delta.unapply(delta.apply(seq)), seq);
+            prop_assert_eq!(delta.inverse().apply(seq), delta.unapply(seq));
+            prop_assert_eq!(delta.is_zero(), from == to);
+            // Distances are what a shift keeps.
+            prop_assert_eq!(from.distance(seq), delta.apply(from).distance(delta.apply(seq)));
+        }
+
+        #[test]
+        fn what_is_ahead_by_less_than_half_is_after(seq in any::<u32>(), ahead in 1u32..1 << 31) {
+            let (seq, far) = (SeqNumber(seq), SeqNumber(seq) + ahead);
+            prop_assert!(far.after(seq) && seq.before(far) && !far.leq(seq) && !seq.geq(far));
+            prop_assert_eq!(seq.distance(far).cast_unsigned(), ahead);
+            prop_assert!(far.in_window(seq, ahead + 1) && !far.in_window(seq, ahead));
+        }
+    }
+}

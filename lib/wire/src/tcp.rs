@@ -300,3 +300,156 @@ impl Writer<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::SocketAddr;
+    use std::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tcp_options::{TcpOption, TcpOptions};
+
+    #[test]
+    fn flags_print_as_in_tcpdump() {
+        assert_eq!(TcpFlags::SYN.to_string(), "S");
+        assert_eq!((TcpFlags::SYN | TcpFlags::ACK).to_string(), "S.");
+        assert_eq!(
+            (TcpFlags::FIN | TcpFlags::PSH | TcpFlags::ACK).to_string(),
+            "FP."
+        );
+        assert_eq!(TcpFlags::ACK.to_string(), ".");
+        assert_eq!(TcpFlags::NONE.to_string(), "none");
+        assert_eq!(TcpFlags(0xff).to_string(), "FSRP.UEW");
+    }
+
+    #[test]
+    fn all_of_a_set_differs_from_any_of_it() {
+        let syn_ack = TcpFlags::SYN | TcpFlags::ACK;
+        assert!(syn_ack.contains(TcpFlags::ACK) && !TcpFlags::ACK.contains(syn_ack));
+        assert!(TcpFlags::ACK.intersects(syn_ack) && !TcpFlags::RST.intersects(syn_ack));
+        assert_eq!(syn_ack.without(TcpFlags::SYN), TcpFlags::ACK);
+        assert_eq!(syn_ack & TcpFlags::SYN, TcpFlags::SYN);
+    }
+
+    #[test]
+    fn syn_and_fin_take_a_sequence_number_each() {
+        assert_eq!(TcpFlags::ACK.seq_len(), 0);
+        assert_eq!((TcpFlags::SYN | TcpFlags::ACK).seq_len(), 1);
+        assert_eq!((TcpFlags::SYN | TcpFlags::FIN).seq_len(), 2);
+    }
+
+    #[test]
+    fn setting_length_and_flags_leaves_the_rest() {
+        let mut bytes = [0u8; 20];
+        let header = TcpHeader::at_mut(&mut bytes, 0).unwrap();
+        header.off_flags = 0x5f02.into();
+        header.set_header_len(60);
+        assert_eq!(header.off_flags.get(), 0xff02);
+        header.set_flags(TcpFlags::RST);
+        assert_eq!((header.off_flags.get(), header.header_len()), (0xff04, 60));
+        assert_eq!(header.flags(), TcpFlags::RST);
+    }
+
+    #[test]
+    fn the_syn_of_linux_is_emitted_bit_by_bit() {
+        // Captured: mss 1460, sackOK, TS val 2917921819 ecr 0, nop, wscale 10.
+        let repr = TcpRepr {
+            src_port: 33784,
+            dst_port: 9000,
+            seq: SeqNumber(3_206_665_627),
+            flags: TcpFlags::SYN,
+            window: 64240,
+            mss: Some(1460),
+            wscale: Some(10),
+            sack_permitted: true,
+            timestamps: Some(Timestamps {
+                tsval: 2_917_921_819,
+                tsecr: 0,
+            }),
+            ..TcpRepr::default()
+        };
+        let expected = [
+            0x83, 0xf8, 0x23, 0x28, 0xbf, 0x21, 0xd5, 0x9b, 0, 0, 0, 0, 0xa0, 0x02, 0xfa, 0xf0, 0,
+            0, 0, 0, 0x02, 0x04, 0x05, 0xb4, 0x04, 0x02, 0x08, 0x0a, 0xad, 0xeb, 0xf4, 0x1b, 0, 0,
+            0, 0, 0x01, 0x03, 0x03, 0x0a,
+        ];
+        let mut bytes = [0xee; 40];
+        assert_eq!(repr.emit(&mut bytes), Some(()));
+        assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_buffer_one_byte_short_is_not_touched() {
+        let repr = TcpRepr {
+            mss: Some(1460),
+            ..TcpRepr::default()
+        };
+        let mut bytes = [0xee; 23];
+        assert_eq!(repr.emit(&mut bytes), None);
+        assert_eq!(bytes, [0xee; 23]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_emitted_reads_back(
+            mss in any::<Option<u16>>(),
+            wscale in any::<Option<u8>>(),
+            sack_permitted in any::<bool>(),
+            timestamps in any::<Option<(u32, u32)>>(),
+            client in any::<Option<(core::net::IpAddr, u16)>>(),
+            numbers in any::<(u16, u16, u32, u32, u8, u16)>(),
+        ) {
+            let repr = TcpRepr {
+                src_port: numbers.0,
+                dst_port: numbers.1,
+                seq: SeqNumber(numbers.2),
+                ack: SeqNumber(numbers.3),
+                flags: TcpFlags(numbers.4),
+                window: numbers.5,
+                mss,
+                wscale,
+                sack_permitted,
+                timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
+                toa: client.map(|(ip, port)| Toa::new(SocketAddr::new(ip, port))),
+            };
+            let len = repr.buffer_len();
+            prop_assert!(len <= TcpRepr::MAX_LEN && len.is_multiple_of(4));
+            let mut bytes = [0xee; 64];
+            prop_assert_eq!(repr.emit(&mut bytes), Some(()));
+            prop_assert!(bytes[len..].iter().all(|byte| *byte == 0xee));
+
+            let header = TcpHeader::at(&bytes, 0).unwrap();
+            prop_assert_eq!(header.header_len(), len);
+            prop_assert_eq!((header.checksum.get(), header.urgent.get()), (0, 0));
+            let mut back = TcpRepr {
+                src_port: header.src_port.get(),
+                dst_port: header.dst_port.get(),
+                seq: header.seq_number(),
+                ack: header.ack_number(),
+                flags: header.flags(),
+                window: header.window.get(),
+                ..TcpRepr::default()
+            };
+            let mut options = TcpOptions::new(&bytes[20..len]);
+            for located in options.by_ref() {
+                match located.option {
+                    TcpOption::Nop => {}
+                    TcpOption::Mss(value) => back.mss = Some(value),
+                    TcpOption::WindowScale(value) => back.wscale = Some(value),
+                    TcpOption::SackPermitted => back.sack_permitted = true,
+                    TcpOption::Timestamps { tsval, tsecr } => {
+                        back.timestamps = Some(Timestamps { tsval, tsecr });
+                    }
+                    TcpOption::Toa(toa) => back.toa = Some(toa),
+                    TcpOption::EndOfList | TcpOption::Sack(_) | TcpOption::Unknown { .. } => {
+                        prop_assert!(false, "{:?}", located);
+                    }
+                }
+            }
+            prop_assert!(!options.is_malformed());
+            prop_assert_eq!(back, repr);
+        }
+    }
+}

@@ -54,3 +54,34 @@ impl UdpRepr {
         header.put(bytes, 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_emitted_with_its_length_and_no_checksum() {
+        let repr = UdpRepr {
+            src_port: 0x1234,
+            dst_port: 53,
+            payload_len: 5,
+        };
+        let mut bytes = [7; 9];
+        assert_eq!(repr.emit(&mut bytes), Some(()));
+        assert_eq!(bytes, [0x12, 0x34, 0, 53, 0, 13, 0, 0, 7]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_emitted() {
+        let mut repr = UdpRepr {
+            src_port: 1,
+            dst_port: 2,
+            payload_len: 65_528,
+        };
+        let mut bytes = [7; 8];
+        assert_eq!(repr.emit(&mut bytes), None);
+        repr.payload_len = 0;
+        assert_eq!(repr.emit(&mut bytes[..7]), None);
+        assert_eq!(bytes, [7; 8]);
+    }
+}
