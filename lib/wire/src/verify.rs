@@ -292,3 +292,119 @@ fn ipv4_offset(frame: &[u8]) -> Option<usize> {
     (ethertype == ETHERTYPE_IPV4 && ip.version() == 4 && ip.header_len() >= Ipv4Header::LEN)
         .then_some(offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// `10.0.0.1.4660 > 10.0.0.2.53: UDP, length 2`, tcpdump's "udp sum ok".
+    const UDP: [u8; 44] = [
+        2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0x66, 0xcd,
+        10, 0, 0, 1, 10, 0, 0, 2, 0x12, 0x34, 0, 53, 0, 10, 0xb9, 0x6f, 0x1f, 0xff,
+    ];
+    const FIELD: core::ops::Range<usize> = 40..42;
+
+    fn set(range: core::ops::Range<usize>, value: u16) -> [u8; 44] {
+        let mut frame = UDP;
+        frame[range].copy_from_slice(&value.to_be_bytes());
+        frame
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_named_with_the_right_one() {
+        assert_eq!(verify_frame(&UDP), Ok(()));
+        let error = verify_frame(&set(FIELD, 0x1234)).unwrap_err();
+        assert_eq!(
+            error,
+            BadChecksum::Udp {
+                found: 0x1234,
+                expected: 0xb96f
+            }
+        );
+        assert_eq!(
+            error.to_string(),
+            "UDP checksum is 0x1234, should be 0xb96f"
+        );
+        assert_eq!(verify_frame(&set(24..26, 1)), Err(BadChecksum::Ipv4));
+        assert!(matches!(
+            verify_frame(&UDP[..43]),
+            Err(BadChecksum::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn a_udp_datagram_without_checksum_is_in_order_and_stays_so() {
+        let mut frame = set(FIELD, 0);
+        assert_eq!(verify_frame(&frame), Ok(()));
+        let parsed = Parsed::parse(&frame).unwrap();
+        assert_eq!(complete_partial(&mut frame, &parsed), Completed::No);
+        assert_eq!(frame, set(FIELD, 0));
+    }
+
+    #[test]
+    fn a_udp_checksum_that_computes_to_zero_goes_out_as_ones() {
+        // With this payload everything adds up to 0xffff.
+        let mut frame = set(42..44, 0x1fff_u16.wrapping_add(0xb96f));
+        assert_eq!(fill_checksums(&mut frame), Some(()));
+        assert_eq!(frame[FIELD], [0xff, 0xff]);
+        assert_eq!(verify_frame(&frame), Ok(()));
+
+        // The pseudo header adds up to 0x141e: what an offloading sender leaves.
+        frame[FIELD].copy_from_slice(&[0x14, 0x1e]);
+        let parsed = Parsed::parse(&frame).unwrap();
+        assert_eq!(complete_partial(&mut frame, &parsed), Completed::Yes);
+        assert_eq!(frame[FIELD], [0xff, 0xff]);
+    }
+
+    #[test]
+    fn a_whole_checksum_that_looks_partial_is_not_harmed() {
+        // This payload makes the right checksum equal to the sum of the pseudo header.
+        let mut frame = set(42..44, 0x1fff + 0xb96f - 0x141e);
+        assert_eq!(fill_checksums(&mut frame), Some(()));
+        assert_eq!(frame[FIELD], [0x14, 0x1e]);
+        let before = frame;
+        let parsed = Parsed::parse(&frame).unwrap();
+        assert_eq!(complete_partial(&mut frame, &parsed), Completed::Yes);
+        assert_eq!(frame, before);
+    }
+
+    #[test]
+    fn fragments_are_judged_by_their_header_only() {
+        let mut frame = UDP;
+        frame[20..22].copy_from_slice(&[0, 1]); // offset 8
+        frame[24..26].copy_from_slice(&[0x66, 0xcc]);
+        assert_eq!(verify_frame(&frame), Ok(()));
+        let parsed = Parsed::parse(&frame).unwrap();
+        assert_eq!(complete_partial(&mut frame, &parsed), Completed::No);
+        let payload = frame[34..].to_vec();
+        assert_eq!(fill_checksums(&mut frame), Some(()));
+        assert_eq!(
+            frame[34..],
+            payload[..],
+            "the payload of a fragment is not ours to mend"
+        );
+    }
+
+    #[test]
+    fn what_is_no_ip_packet_has_nothing_to_verify_or_fill() {
+        let mut frame: Vec<u8> = UDP.to_vec();
+        frame[12..14].copy_from_slice(&[0x88, 0xcc]);
+        assert_eq!(verify_frame(&frame), Ok(()));
+        let before = frame.clone();
+        assert_eq!(fill_checksums(&mut frame), None);
+        assert_eq!(frame, before);
+    }
+
+    #[test]
+    fn a_broken_ipv6_packet_is_refused() {
+        let mut frame = [0u8; 60];
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        frame[14] = 0x60;
+        frame[19] = 200; // payload length
+        assert_eq!(verify_frame(&frame), Err(BadChecksum::MalformedIpv6));
+        assert_eq!(verify_frame(&frame[..53]), Err(BadChecksum::MalformedIpv6));
+    }
+}
