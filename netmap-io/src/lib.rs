@@ -12,23 +12,31 @@
 //! | [`memory`], `pcap` | the pool's region | none |
 
 pub mod af_packet;
+mod af_xdp;
+pub mod arp_tap;
 pub mod bpf;
 mod burst;
 mod device;
+pub mod ethtool;
 #[expect(unsafe_code, reason = "a frame is a raw owner of mapped memory")]
 mod frame;
 mod gso;
 pub mod ingress_drop;
 pub mod memory;
+pub mod netlink;
 mod owned;
 #[expect(unsafe_code, reason = "maps packet memory and hands out its chunks")]
 mod pool;
 mod port;
+pub mod settings;
 #[expect(unsafe_code, reason = "reads and writes memory that the kernel shares")]
 mod shared;
+#[expect(unsafe_code, reason = "asks the kernel to wait for several descriptors")]
+mod wait;
 
 pub use burst::Burst;
-pub use device::{DeviceSpec, DriverChoice, OpenError, QueueCount};
+pub use device::{Device, DeviceInfo, DeviceSpec, DriverChoice, OpenError, QueueCount};
 pub use frame::{ChecksumState, Frame, RegionId};
 pub use pool::{FramePool, PoolError};
 pub use port::{DriverKind, Port, PortInfo, PortStats};
+pub use wait::WaitSet;

@@ -76,9 +76,8 @@ mod tests {
             return;
         }
         let mut table = OwnedTable::new().unwrap();
-        let list = |texts: &[&str]| -> Vec<IpAddr> {
-            texts.iter().map(|t| t.parse().unwrap()).collect()
-        };
+        let list =
+            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|t| t.parse().unwrap()).collect() };
         table.set(&list(&["192.0.2.1", "2001:db8::1"])).unwrap();
         assert!(holds(&table, "192.0.2.1") && holds(&table, "2001:db8::1"));
         table.set(&list(&["192.0.2.1", "192.0.2.2"])).unwrap();

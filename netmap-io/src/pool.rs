@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
+use crate::af_xdp::UmemShares;
 use crate::{Frame, RegionId};
 
 /// Says why packet memory could not be had.
@@ -31,6 +32,7 @@ pub enum PoolError {
 #[derive(Debug, Default)]
 pub struct FramePool {
     regions: Vec<Region>,
+    umem_shares: UmemShares,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,11 @@ impl FramePool {
     #[must_use]
     pub fn chunk_len(&self, region: RegionId) -> Option<u32> {
         self.regions.get(region.0 as usize).map(|r| r.chunk_len)
+    }
+
+    /// Returns the AF_XDP sockets that use region 0.
+    pub(crate) fn umem_shares(&mut self) -> &mut UmemShares {
+        &mut self.umem_shares
     }
 
     /// Takes a chunk's number out of the free list without making a frame, for a ring that hands

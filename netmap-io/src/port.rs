@@ -110,4 +110,8 @@ pub trait Port: Send {
 
     /// Returns what the port is.
     fn info(&self) -> &PortInfo;
+
+    /// Ends the port and puts the chunks that its rings hold back into `pool`; a port that is
+    /// merely dropped leaks them, which matters only to a worker that goes on.
+    fn close(self: Box<Self>, _pool: &mut FramePool) {}
 }

@@ -1,0 +1,287 @@
+//! AF_XDP: frames straight from the device's receive path, without the kernel's network stack.
+//!
+//! A small XDP program on the device sends what is for a VIP or LIP to the socket of the queue it
+//! arrived on; all else passes to the kernel. All sockets of a worker work on the same packet
+//! memory, so a frame goes from one device to another without being copied by us.
+
+mod port;
+mod program;
+#[expect(unsafe_code, reason = "rings are memory that the kernel writes too")]
+mod ring;
+#[expect(unsafe_code, reason = "system calls with pointers into our memory")]
+mod sys;
+mod umem;
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+pub(crate) use umem::UmemShares;
+
+use crate::bpf::{BpfError, Link, Map, Program, XdpMode};
+use crate::ethtool::{self, Facts};
+use crate::netlink;
+use crate::owned::OwnedTable;
+use crate::settings::Settings;
+use crate::{DriverKind, FramePool, OpenError, Port, PortInfo};
+
+/// Slots of each ring. A worker that is away for a millisecond loses nothing at 2 million frames
+/// per second.
+const RX_LEN: u32 = 2048;
+const TX_LEN: u32 = 2048;
+const FILL_LEN: u32 = 2048;
+const COMPLETION_LEN: u32 = 2048;
+
+/// The kernel leaves these bytes in front of every received frame.
+const HEAD_ROOM: u32 = 256;
+/// Ethernet header and one tag.
+const LINK_LAYER: u32 = 14 + 4;
+
+/// A device with Weir's XDP program on it.
+#[derive(Debug)]
+pub(crate) struct XdpDevice {
+    device: String,
+    facts: Facts,
+    mode: XdpMode,
+    /// Why native mode was not had.
+    native_refusal: Option<String>,
+    owned: OwnedTable,
+    sockets: Map,
+    queues: u16,
+    // Dropped in this order: first no frame comes any more, then the settings go back.
+    _attachment: Attachment,
+    _settings: Settings,
+}
+
+/// Keeps the program on the device; none on kernels before 5.9, where the settings remember the
+/// program and detach it.
+type Attachment = Option<Link>;
+
+impl XdpDevice {
+    /// Frames that one queue can hold in its rings; a pool should have as many for each port.
+    pub(crate) const CHUNKS_PER_QUEUE: u32 = RX_LEN + FILL_LEN + TX_LEN;
+
+    /// Puts the program on a device, in native mode where the device can, and makes its queues as
+    /// many as the workers.
+    pub(crate) fn open(device: &str, queues: u16, run_dir: &Path) -> Result<Self, OpenError> {
+        let refuse = |cause: String| OpenError::driver(DriverKind::AfXdp, device, cause);
+        let mut settings =
+            Settings::open(device, run_dir).map_err(|error| refuse(error.to_string()))?;
+        let facts = ethtool::facts(device).map_err(|cause| refuse(cause.desc().to_owned()))?;
+        let longest = FramePool::CHUNK_LEN - HEAD_ROOM - LINK_LAYER;
+        if facts.mtu > longest {
+            return Err(refuse(format!(
+                "its MTU is {}, and a frame in one piece carries at most {longest} bytes; \
+                 set it with `ip link set dev {device} mtu {longest}` or use driver = af-packet",
+                facts.mtu
+            )));
+        }
+        match settings.set_queues(queues) {
+            Ok(true) => {}
+            Ok(false) => {
+                let most = ethtool::most_queues(device).unwrap_or(1);
+                return Err(refuse(format!(
+                    "it has at most {most} queues, and {queues} are wanted; set queues = {most}"
+                )));
+            }
+            Err(error) => return Err(refuse(error.to_string())),
+        }
+        keep_frames_whole(&mut settings).map_err(&refuse)?;
+
+        let owned = OwnedTable::new().map_err(|e| refuse(explain(&e)))?;
+        let sockets = Map::xsk("weir_xsks", u32::from(queues)).map_err(|e| refuse(explain(&e)))?;
+        let program = program::load(&owned, &sockets).map_err(|e| refuse(explain(&e)))?;
+        let (attachment, mode, native_refusal) =
+            attach(device, &facts, &program, &mut settings).map_err(&refuse)?;
+        if mode == XdpMode::Generic {
+            // In the generic path the frames were already glued together when the program runs.
+            let off = settings.switch_off("rx-gro");
+            if !off.map_err(|e| refuse(e.to_string()))? {
+                return Err(refuse("its rx-gro cannot be switched off".to_owned()));
+            }
+        }
+        Ok(Self {
+            device: device.to_owned(),
+            facts,
+            mode,
+            native_refusal,
+            owned,
+            sockets,
+            queues,
+            _attachment: attachment,
+            _settings: settings,
+        })
+    }
+
+    /// Opens a socket on a queue over the pool's memory.
+    pub(crate) fn open_queue(
+        &self,
+        queue: u16,
+        pool: &mut FramePool,
+    ) -> Result<Box<dyn Port>, OpenError> {
+        let refuse = |cause: String| OpenError::driver(DriverKind::AfXdp, &self.device, cause);
+        if queue >= self.queues {
+            let last = self.queues.saturating_sub(1);
+            return Err(refuse(format!(
+                "there is no queue {queue}: its queues are 0 to {last}"
+            )));
+        }
+        let fail = |step: &str, cause: Errno| {
+            let why = if cause == Errno::EBUSY {
+                "another program has a socket there"
+            } else if cause == Errno::EPERM {
+                "CAP_NET_RAW is missing"
+            } else if cause == Errno::ENOBUFS || cause == Errno::ENOMEM {
+                "there is not enough memory that can be locked"
+            } else {
+                cause.desc()
+            };
+            refuse(format!("queue {queue}: {step}: {why}"))
+        };
+        let (socket, access) = umem::open_socket(pool, self.facts.ifindex, queue, self.mode)
+            .map_err(|cause| fail("the socket was refused", cause))?;
+        let info = PortInfo {
+            device: self.device.clone(),
+            queue,
+            driver: DriverKind::AfXdp,
+            mode: mode_name(self.mode, socket.is_zero_copy()),
+            mac: self.facts.mac,
+            mtu: u16::try_from(self.facts.mtu).unwrap_or(u16::MAX),
+        };
+        let fd = socket.as_raw_fd().to_ne_bytes();
+        let port = port::XdpPort::new(pool, info, socket, access)
+            .map_err(|cause| fail("the rings were refused", cause))?;
+        // From here on frames arrive.
+        self.sockets
+            .update(&u32::from(queue).to_ne_bytes(), &fd)
+            .map_err(|error| refuse(error.to_string()))?;
+        Ok(Box::new(port))
+    }
+
+    /// Makes `addresses` the ones whose frames come to the workers.
+    pub(crate) fn set_owned(&mut self, addresses: &[IpAddr]) -> Result<(), OpenError> {
+        self.owned
+            .set(addresses)
+            .map_err(|e| OpenError::driver(DriverKind::AfXdp, &self.device, explain(&e)))
+    }
+
+    /// Returns how the driver runs, for people.
+    pub(crate) fn mode(&self) -> &'static str {
+        match self.mode {
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        }
+    }
+
+    /// Returns why the program does not run in the device's own driver.
+    pub(crate) fn native_refusal(&self) -> Option<&str> {
+        self.native_refusal.as_deref()
+    }
+}
+
+/// Switches off what changes frames before the program sees them: merging by the device, and tags
+/// that are kept beside the frame.
+fn keep_frames_whole(settings: &mut Settings) -> Result<(), String> {
+    for feature in ["rx-lro", "rx-gro-hw"] {
+        let off = settings.switch_off(feature).map_err(|e| e.to_string())?;
+        if !off {
+            return Err(format!("its {feature} cannot be switched off"));
+        }
+    }
+    // A device that cannot leave the tag in the frame serves untagged traffic all the same.
+    settings
+        .switch_off("rx-vlan-hw-parse")
+        .map(drop)
+        .map_err(|e| e.to_string())
+}
+
+/// Attaches natively where the device can, else in the generic path.
+fn attach(
+    device: &str,
+    facts: &Facts,
+    program: &Program,
+    settings: &mut Settings,
+) -> Result<(Attachment, XdpMode, Option<String>), String> {
+    let refusal = match attach_in(device, facts, program, settings, XdpMode::Native) {
+        Ok(attachment) => return Ok((attachment, XdpMode::Native, None)),
+        Err(refusal) => refusal,
+    };
+    if refusal == Errno::EBUSY {
+        return Err(format!(
+            "another XDP program is attached; see `ip link show dev {device}`, and remove it with \
+             `ip link set dev {device} xdp off`"
+        ));
+    }
+    let native = native_refusal(facts, refusal);
+    match attach_in(device, facts, program, settings, XdpMode::Generic) {
+        Ok(attachment) => Ok((attachment, XdpMode::Generic, Some(native))),
+        Err(Errno::EPERM) => Err("CAP_NET_ADMIN and CAP_BPF are missing".to_owned()),
+        Err(cause) => Err(format!(
+            "native mode: {native}; generic mode: {}",
+            cause.desc()
+        )),
+    }
+}
+
+fn attach_in(
+    device: &str,
+    facts: &Facts,
+    program: &Program,
+    settings: &mut Settings,
+    mode: XdpMode,
+) -> Result<Attachment, Errno> {
+    let refusal = match Link::xdp(program, facts.ifindex, mode) {
+        Ok(link) => return Ok(Some(link)),
+        Err(error) => error.errno().unwrap_or(Errno::EINVAL),
+    };
+    // EINVAL is what a kernel without XDP links says, among other things.
+    if refusal != Errno::EINVAL {
+        return Err(refusal);
+    }
+    netlink::attach_xdp(facts.ifindex, program.as_fd(), mode)?;
+    for (id, _) in netlink::xdp_programs(facts.ifindex)? {
+        if settings.note_xdp_program(id).is_err() {
+            netlink::detach_xdp(device, id)?;
+            return Err(Errno::EIO);
+        }
+    }
+    Ok(None)
+}
+
+/// Puts the driver's error number for an attachment into words.
+fn native_refusal(facts: &Facts, cause: Errno) -> String {
+    let virtual_pair = facts.kernel_driver == "veth";
+    let sentence = if cause == Errno::EOPNOTSUPP {
+        "the device's driver has no native mode"
+    } else if cause == Errno::EPERM {
+        "CAP_NET_ADMIN and CAP_BPF are missing"
+    } else if virtual_pair && cause == Errno::ERANGE {
+        "the MTU of the other end of the pair is too large (at most 3506)"
+    } else if virtual_pair && cause == Errno::ENOSPC {
+        "the other end of the pair transmits on more queues than this end receives on; set them \
+         with `ethtool -L <other end> tx <queues>`"
+    } else if virtual_pair && cause == Errno::ENOTCONN {
+        "the other end of the pair is missing"
+    } else {
+        cause.desc()
+    };
+    sentence.to_owned()
+}
+
+fn explain(error: &BpfError) -> String {
+    match error.errno() {
+        Some(Errno::EPERM) => "CAP_NET_ADMIN and CAP_BPF are missing".to_owned(),
+        Some(Errno::E2BIG) => "there are more VIPs and LIPs than fit its table".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn mode_name(mode: XdpMode, zero_copy: bool) -> &'static str {
+    match (mode, zero_copy) {
+        (XdpMode::Native, true) => "native zero-copy",
+        (XdpMode::Native, false) => "native copy",
+        (XdpMode::Generic, _) => "generic",
+    }
+}

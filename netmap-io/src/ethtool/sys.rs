@@ -1,0 +1,247 @@
+//! ioctl(2) on a device: `struct ifreq`, and `struct ethtool_*` as rows of 32-bit words.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+const GDRVINFO: u32 = 0x03;
+const GRINGPARAM: u32 = 0x10;
+const GSTRINGS: u32 = 0x1b;
+const GSSET_INFO: u32 = 0x37;
+const GFEATURES: u32 = 0x3a;
+const SFEATURES: u32 = 0x3b;
+const GCHANNELS: u32 = 0x3c;
+const SCHANNELS: u32 = 0x3d;
+/// The names of the features are string set 4.
+const FEATURE_STRINGS: u32 = 4;
+/// A name takes 32 bytes.
+const STRING_WORDS: usize = 8;
+
+/// The numbers of queues of a device (`struct ethtool_channels`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// The most queues that only receive.
+    pub max_rx: u32,
+    /// The most queues that only transmit.
+    pub max_tx: u32,
+    /// The most queues for other purposes.
+    pub max_other: u32,
+    /// The most queues that do both.
+    pub max_combined: u32,
+    /// Queues that only receive.
+    pub rx: u32,
+    /// Queues that only transmit.
+    pub tx: u32,
+    /// Queues for other purposes.
+    pub other: u32,
+    /// Queues that do both.
+    pub combined: u32,
+}
+
+/// Thirty-two features (`struct ethtool_get_features_block`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FeatureBlock {
+    pub(super) available: u32,
+    pub(super) active: u32,
+    pub(super) never_changed: u32,
+}
+
+/// A socket to ask about one device with.
+pub(super) struct Control {
+    socket: OwnedFd,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl Control {
+    pub(super) fn open(device: &str) -> Result<Self, Errno> {
+        let mut name = [0; libc::IFNAMSIZ];
+        if device.is_empty() || device.len() >= libc::IFNAMSIZ {
+            return Err(Errno::ENODEV);
+        }
+        for (slot, byte) in name.iter_mut().zip(device.bytes()) {
+            *slot = byte.cast_signed();
+        }
+        let socket = socket(
+            AddressFamily::Inet,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        Ok(Self { socket, name })
+    }
+
+    pub(super) fn ifindex(&self) -> Result<u32, Errno> {
+        let answer = self.ask(libc::SIOCGIFINDEX, |_| ())?;
+        // SAFETY: SIOCGIFINDEX filled this field.
+        Ok(unsafe { answer.ifr_ifru.ifru_ifindex }.cast_unsigned())
+    }
+
+    pub(super) fn mac(&self) -> Result<[u8; 6], Errno> {
+        let answer = self.ask(libc::SIOCGIFHWADDR, |_| ())?;
+        // SAFETY: SIOCGIFHWADDR filled this field.
+        let address = unsafe { answer.ifr_ifru.ifru_hwaddr };
+        let bytes = address.sa_data.map(i8::cast_unsigned);
+        Ok(bytes.first_chunk().copied().unwrap_or_default())
+    }
+
+    pub(super) fn mtu(&self) -> Result<u32, Errno> {
+        let answer = self.ask(libc::SIOCGIFMTU, |_| ())?;
+        // SAFETY: SIOCGIFMTU filled this field.
+        Ok(unsafe { answer.ifr_ifru.ifru_mtu }.cast_unsigned())
+    }
+
+    pub(super) fn flags(&self) -> Result<libc::c_int, Errno> {
+        let answer = self.ask(libc::SIOCGIFFLAGS, |_| ())?;
+        // SAFETY: SIOCGIFFLAGS filled this field.
+        Ok(libc::c_int::from(unsafe { answer.ifr_ifru.ifru_flags }))
+    }
+
+    pub(super) fn set_flags(&self, flags: libc::c_int) -> Result<(), Errno> {
+        self.ask(libc::SIOCSIFFLAGS, |request| {
+            request.ifr_ifru.ifru_flags = flags as libc::c_short;
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn kernel_driver(&self) -> Result<String, Errno> {
+        // cmd, driver[32], version[32], fw_version[32], bus_info[32], erom_version[32],
+        // reserved2[12] and five counts: 196 bytes.
+        let mut words = [0; 49];
+        words[0] = GDRVINFO;
+        self.ethtool(&mut words)?;
+        Ok(text(words.iter().skip(1).take(STRING_WORDS)))
+    }
+
+    pub(super) fn channels(&self) -> Result<Channels, Errno> {
+        let mut words = [GCHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.ethtool(&mut words)?;
+        let [
+            _,
+            max_rx,
+            max_tx,
+            max_other,
+            max_combined,
+            rx,
+            tx,
+            other,
+            combined,
+        ] = words;
+        Ok(Channels {
+            max_rx,
+            max_tx,
+            max_other,
+            max_combined,
+            rx,
+            tx,
+            other,
+            combined,
+        })
+    }
+
+    pub(super) fn set_channels(&self, to: &Channels) -> Result<(), Errno> {
+        let mut words = [
+            SCHANNELS,
+            to.max_rx,
+            to.max_tx,
+            to.max_other,
+            to.max_combined,
+            to.rx,
+            to.tx,
+            to.other,
+            to.combined,
+        ];
+        self.ethtool(&mut words)
+    }
+
+    pub(super) fn ring_lengths(&self) -> Result<(u32, u32), Errno> {
+        let mut words = [GRINGPARAM, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.ethtool(&mut words)?;
+        let [_, _, _, _, _, rx, _, _, tx] = words;
+        Ok((rx, tx))
+    }
+
+    pub(super) fn feature_names(&self) -> Result<Vec<String>, Errno> {
+        // cmd, reserved, a mask of string sets (64 bits), then the length of each set asked for.
+        let mut info = [GSSET_INFO, 0, 1 << FEATURE_STRINGS, 0, 0];
+        self.ethtool(&mut info)?;
+        let [.., count] = info;
+        // The number of names is fixed in a running kernel, so this is the size it will write.
+        let mut words = vec![0; 3 + count as usize * STRING_WORDS];
+        for (slot, value) in words.iter_mut().zip([GSTRINGS, FEATURE_STRINGS, count]) {
+            *slot = value;
+        }
+        self.ethtool(&mut words)?;
+        let (_, names) = words.split_at_checked(3).unwrap_or_default();
+        Ok(names.chunks(STRING_WORDS).map(|n| text(n.iter())).collect())
+    }
+
+    pub(super) fn features(&self, count: usize) -> Result<Vec<FeatureBlock>, Errno> {
+        let blocks = count.div_ceil(32);
+        let mut words = vec![0; 2 + blocks * 4];
+        for (slot, value) in words.iter_mut().zip([GFEATURES, blocks as u32]) {
+            *slot = value;
+        }
+        self.ethtool(&mut words)?;
+        let (_, answer) = words.split_at_checked(2).unwrap_or_default();
+        let (answer, _) = answer.as_chunks::<4>();
+        let block = |&[available, _requested, active, never_changed]: &[u32; 4]| FeatureBlock {
+            available,
+            active,
+            never_changed,
+        };
+        Ok(answer.iter().map(block).collect())
+    }
+
+    pub(super) fn set_feature(&self, count: usize, bit: usize, on: bool) -> Result<(), Errno> {
+        let blocks = count.div_ceil(32);
+        let mut words = vec![0; 2 + blocks * 2];
+        let mask = 1u32 << (bit % 32);
+        let at = 2 + bit / 32 * 2;
+        let values = [
+            (0, SFEATURES),
+            (1, blocks as u32),
+            (at, mask),
+            (at + 1, if on { mask } else { 0 }),
+        ];
+        for (index, value) in values {
+            if let Some(slot) = words.get_mut(index) {
+                *slot = value;
+            }
+        }
+        self.ethtool(&mut words)
+    }
+
+    /// Asks ethtool. `words` must be as large as the command in its first word reads and writes,
+    /// which the callers above see to.
+    fn ethtool(&self, words: &mut [u32]) -> Result<(), Errno> {
+        self.ask(libc::SIOCETHTOOL, |request| {
+            request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+        })?;
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        command: libc::c_ulong,
+        fill: impl FnOnce(&mut libc::ifreq),
+    ) -> Result<libc::ifreq, Errno> {
+        // SAFETY: all zeros is a valid `ifreq`.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_name = self.name;
+        fill(&mut request);
+        // SAFETY: the request lives through the call, and so does what it points to, because
+        // `ethtool` borrows it for as long.
+        let result =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), command as _, &raw mut request) };
+        Errno::result(result)?;
+        Ok(request)
+    }
+}
+
+/// Reads a zero-terminated text out of words.
+fn text<'a>(words: impl Iterator<Item = &'a u32>) -> String {
+    let bytes: Vec<u8> = words.flat_map(|w| w.to_ne_bytes()).collect();
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}
