@@ -1,6 +1,8 @@
 //! One pass over a frame: every length is checked here, once, and nobody behind has to check again.
 
-use core::fmt;
+mod embedded;
+mod error;
+
 use core::net::Ipv4Addr;
 
 use crate::checksum::Sum;
@@ -13,6 +15,9 @@ use crate::ipv4::{Ipv4Header, Protocol};
 use crate::seq::SeqNumber;
 use crate::tcp::{TcpFlags, TcpHeader};
 use crate::udp::UdpHeader;
+
+pub use embedded::{EmbeddedL4, EmbeddedV4, parse_embedded_v4};
+pub use error::{Layer, ParseError};
 
 /// What a frame is and where its parts begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,232 +377,6 @@ impl Tcp {
     }
 }
 
-/// Part of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// Ethernet header.
-    Ethernet,
-    /// 802.1Q tag.
-    Vlan,
-    /// IPv4 packet.
-    Ipv4,
-    /// TCP header.
-    Tcp,
-    /// UDP header.
-    Udp,
-    /// ICMP header.
-    Icmp,
-}
-
-/// Why a frame was not understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParseError {
-    /// The bytes end before this part does.
-    Truncated {
-        /// The part.
-        layer: Layer,
-        /// Bytes that it needs.
-        need: u16,
-        /// Bytes that are left for it.
-        have: u16,
-    },
-    /// The IP version under the `EtherType` of IPv4 is not 4.
-    BadVersion(u8),
-    /// The IPv4 header claims fewer than 20 bytes, or more than the packet has.
-    BadHeaderLength(u8),
-    /// The IPv4 total length is shorter than the header; 0 is what an unsegmented super-frame carries.
-    BadTotalLength(u16),
-    /// The IPv4 header checksum is wrong.
-    BadIpChecksum,
-    /// An empty fragment, a ragged one in the middle, or one that ends beyond 65,535 bytes.
-    BadFragment,
-    /// The TCP header claims fewer than 20 bytes, or more than the packet has.
-    BadTcpOffset(u8),
-    /// The UDP length is below 8, or more than the packet has.
-    BadUdpLength(u16),
-}
-
-impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ethernet => "Ethernet header",
-            Self::Vlan => "802.1Q tag",
-            Self::Ipv4 => "IPv4 packet",
-            Self::Tcp => "TCP header",
-            Self::Udp => "UDP header",
-            Self::Icmp => "ICMP header",
-        })
-    }
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { layer, need, have } => {
-                write!(f, "{layer} truncated: needs {need} bytes, {have} are there")
-            }
-            Self::BadVersion(version) => write!(f, "IP version {version} in an IPv4 frame"),
-            Self::BadHeaderLength(len) => write!(f, "IPv4 header length {len} is impossible"),
-            Self::BadTotalLength(len) => write!(f, "IPv4 total length {len} is below the header's"),
-            Self::BadIpChecksum => f.write_str("IPv4 header checksum is wrong"),
-            Self::BadFragment => f.write_str("fragment is empty, ragged or ends beyond 65535"),
-            Self::BadTcpOffset(len) => write!(f, "TCP header length {len} is impossible"),
-            Self::BadUdpLength(len) => write!(f, "UDP length {len} is impossible"),
-        }
-    }
-}
-
-impl core::error::Error for ParseError {}
-
-/// The packet that an ICMP error quotes: its beginning, at least 8 bytes behind its IPv4 header (RFC 792).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EmbeddedV4 {
-    /// Source address.
-    pub src: Ipv4Addr,
-    /// Destination address.
-    pub dst: Ipv4Addr,
-    /// Protocol number.
-    pub protocol: u8,
-    /// Total length of the packet before it was cut.
-    pub total_len: u16,
-    /// Offset of what follows its IPv4 header, from the start of the quotation.
-    pub l4: u16,
-    /// How many bytes of what follows are quoted: 8 or more where there are ports.
-    pub l4_quoted: u16,
-    /// What follows.
-    pub l4_kind: EmbeddedL4,
-}
-
-/// What a quoted packet carries, as far as 8 bytes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EmbeddedL4 {
-    /// A TCP segment.
-    Tcp {
-        /// Source port.
-        src_port: u16,
-        /// Destination port.
-        dst_port: u16,
-        /// Sequence number.
-        seq: SeqNumber,
-        /// Offset of the sequence number, from the start of the quotation.
-        seq_offset: u16,
-    },
-    /// A UDP datagram.
-    Udp {
-        /// Source port.
-        src_port: u16,
-        /// Destination port.
-        dst_port: u16,
-    },
-    /// An ICMP message.
-    Icmp {
-        /// Message type.
-        kind: u8,
-        /// Code.
-        code: u8,
-        /// Identifier, of an echo message.
-        ident: u16,
-    },
-    /// A middle or last fragment: there is no header.
-    NonFirstFragment,
-    /// Another protocol.
-    Other(u8),
-}
-
-impl EmbeddedV4 {
-    /// Source and destination port, where there are any.
-    #[must_use]
-    pub const fn ports(&self) -> Option<(u16, u16)> {
-        match self.l4_kind {
-            EmbeddedL4::Tcp {
-                src_port, dst_port, ..
-            }
-            | EmbeddedL4::Udp { src_port, dst_port } => Some((src_port, dst_port)),
-            EmbeddedL4::Icmp { .. } | EmbeddedL4::NonFirstFragment | EmbeddedL4::Other(_) => None,
-        }
-    }
-
-    /// Offset of the quoted packet's TCP or UDP checksum from the start of the quotation, where it is quoted.
-    #[must_use]
-    pub const fn l4_checksum_offset(&self) -> Option<u16> {
-        let within = match self.l4_kind {
-            EmbeddedL4::Tcp { .. } => TcpHeader::CHECKSUM_OFFSET as u16,
-            EmbeddedL4::Udp { .. } => UdpHeader::CHECKSUM_OFFSET as u16,
-            EmbeddedL4::Icmp { .. } | EmbeddedL4::NonFirstFragment | EmbeddedL4::Other(_) => {
-                return None;
-            }
-        };
-        if self.l4_quoted < within + 2 {
-            None
-        } else {
-            Some(self.l4 + within)
-        }
-    }
-}
-
-/// Takes apart the packet that an ICMP error quotes: `quoted` is what follows the 8 bytes of the ICMP header.
-///
-/// Its header checksum and total length are not judged: routers on the way change the one and everybody cuts the other.
-pub fn parse_embedded_v4(quoted: &[u8]) -> Result<EmbeddedV4, ParseError> {
-    let ip = header::<Ipv4Header>(quoted, 0, Layer::Ipv4)?;
-    if ip.version() != 4 {
-        return Err(ParseError::BadVersion(ip.version()));
-    }
-    let header_len = ip.header_len();
-    if header_len < Ipv4Header::LEN {
-        return Err(ParseError::BadHeaderLength(header_len as u8));
-    }
-    // Behind its total length a quotation may carry extensions (RFC 4884) or padding.
-    let packet = quoted.get(..ip.total_len.get() as usize).unwrap_or(quoted);
-    let l4 = packet
-        .get(header_len..)
-        .ok_or(ParseError::BadHeaderLength(header_len as u8))?;
-    let first8 = |layer| {
-        l4.first_chunk::<8>().copied().ok_or(ParseError::Truncated {
-            layer,
-            need: 8,
-            have: l4.len() as u16,
-        })
-    };
-    let l4_kind = match ip.protocol {
-        _ if ip.frag_offset() != 0 => EmbeddedL4::NonFirstFragment,
-        Protocol::TCP => {
-            let [a, b, c, d, seq @ ..] = first8(Layer::Tcp)?;
-            EmbeddedL4::Tcp {
-                src_port: u16::from_be_bytes([a, b]),
-                dst_port: u16::from_be_bytes([c, d]),
-                seq: SeqNumber(u32::from_be_bytes(seq)),
-                seq_offset: header_len as u16 + 4,
-            }
-        }
-        Protocol::UDP => {
-            let [a, b, c, d, ..] = first8(Layer::Udp)?;
-            EmbeddedL4::Udp {
-                src_port: u16::from_be_bytes([a, b]),
-                dst_port: u16::from_be_bytes([c, d]),
-            }
-        }
-        Protocol::ICMP => {
-            let [kind, code, _, _, high, low, ..] = first8(Layer::Icmp)?;
-            EmbeddedL4::Icmp {
-                kind,
-                code,
-                ident: u16::from_be_bytes([high, low]),
-            }
-        }
-        other => EmbeddedL4::Other(other),
-    };
-    Ok(EmbeddedV4 {
-        src: ip.src_addr(),
-        dst: ip.dst_addr(),
-        protocol: ip.protocol,
-        total_len: ip.total_len.get(),
-        l4: header_len as u16,
-        l4_quoted: l4.len() as u16,
-        l4_kind,
-    })
-}
-
 #[inline]
 fn header<T: Header>(bytes: &[u8], offset: usize, layer: Layer) -> Result<&T, ParseError> {
     T::at(bytes, offset).ok_or_else(|| ParseError::Truncated {
@@ -615,13 +394,12 @@ mod tests {
     use crate::eth::{ETHERTYPE_QINQ, EthAddr};
     use crate::ipv4::Ipv4Repr;
     use crate::tcp::TcpRepr;
-    use crate::verify::fill_checksums;
 
-    const IP: usize = 14;
-    const L4_AT: usize = 34;
+    pub(super) const IP: usize = 14;
+    pub(super) const L4_AT: usize = 34;
 
     /// A frame that carries `payload` under IPv4.
-    fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    pub(super) fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = std::vec![0; L4_AT];
         EthHeader::new(EthAddr::BROADCAST, EthAddr([2; 6]), ETHERTYPE_IPV4)
             .put(&mut frame, 0)
@@ -641,7 +419,7 @@ mod tests {
         frame
     }
 
-    fn tcp(payload: &[u8]) -> Vec<u8> {
+    pub(super) fn tcp(payload: &[u8]) -> Vec<u8> {
         let repr = TcpRepr {
             src_port: 1234,
             dst_port: 80,
@@ -659,7 +437,7 @@ mod tests {
     }
 
     /// Changes bytes of a frame and mends its IPv4 header checksum.
-    fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         let len = (frame[IP] & 15) as usize * 4;
         frame[IP + 10..IP + 12].fill(0);
@@ -953,107 +731,5 @@ mod tests {
         // 20 + 65,512 + 3 is the last byte that a packet can have.
         assert!(Parsed::parse(&frame(8189, b"end")).is_ok());
         assert_eq!(error(&frame(8189, b"over")), ParseError::BadFragment);
-    }
-
-    #[test]
-    fn errors_say_what_and_how_much() {
-        let text = |error: ParseError| std::format!("{error}");
-        let cut = ParseError::Truncated {
-            layer: Layer::Tcp,
-            need: 20,
-            have: 8,
-        };
-        assert_eq!(
-            text(cut),
-            "TCP header truncated: needs 20 bytes, 8 are there"
-        );
-        assert_eq!(
-            text(ParseError::BadUdpLength(3)),
-            "UDP length 3 is impossible"
-        );
-    }
-
-    #[test]
-    fn eight_bytes_of_a_quoted_segment_are_enough() {
-        let mut frame = ipv4(Protocol::TCP, &tcp(b"hello"));
-        fill_checksums(&mut frame).unwrap();
-        let quoted = parse_embedded_v4(&frame[IP..L4_AT + 8]).unwrap();
-        let expected = EmbeddedV4 {
-            src: Ipv4Addr::new(10, 0, 0, 1),
-            dst: Ipv4Addr::new(10, 0, 0, 2),
-            protocol: 6,
-            total_len: 49,
-            l4: 20,
-            l4_quoted: 8,
-            l4_kind: EmbeddedL4::Tcp {
-                src_port: 1234,
-                dst_port: 80,
-                seq: SeqNumber(0xffff_fffe),
-                seq_offset: 24,
-            },
-        };
-        assert_eq!(quoted, expected);
-        assert_eq!(quoted.ports(), Some((1234, 80)));
-        assert_eq!(quoted.l4_checksum_offset(), None);
-        let more = parse_embedded_v4(&frame[IP..L4_AT + 18]).unwrap();
-        assert_eq!(more.l4_checksum_offset(), Some(36));
-        assert_eq!(
-            parse_embedded_v4(&frame[IP..L4_AT + 7]),
-            Err(ParseError::Truncated {
-                layer: Layer::Tcp,
-                need: 8,
-                have: 7
-            })
-        );
-    }
-
-    #[test]
-    fn a_quotation_is_read_without_trust_in_its_header() {
-        let mut frame = ipv4(Protocol::UDP, &[0, 1, 0, 2, 0, 8, 0, 0]);
-        frame[IP + 8] = 1; // a router took from the TTL and left the checksum
-        let quoted = parse_embedded_v4(&frame[IP..]).unwrap();
-        assert_eq!(
-            quoted.l4_kind,
-            EmbeddedL4::Udp {
-                src_port: 1,
-                dst_port: 2
-            }
-        );
-        assert_eq!(quoted.l4_checksum_offset(), Some(26));
-
-        let echo = ipv4(Protocol::ICMP, &[8, 0, 0, 0, 0x12, 0x34, 0, 1]);
-        let echo = parse_embedded_v4(&echo[IP..]).unwrap();
-        assert_eq!(
-            echo.l4_kind,
-            EmbeddedL4::Icmp {
-                kind: 8,
-                code: 0,
-                ident: 0x1234
-            }
-        );
-
-        let fragment = with(ipv4(Protocol::TCP, b"middle"), IP + 6, &[0, 1]);
-        let fragment = parse_embedded_v4(&fragment[IP..]).unwrap();
-        assert_eq!(
-            (fragment.l4_kind, fragment.ports()),
-            (EmbeddedL4::NonFirstFragment, None)
-        );
-
-        // Extensions behind the quoted packet are no part of it (RFC 4884).
-        let mut short = ipv4(47, b"gre");
-        short.extend([0xee; 20]);
-        assert_eq!(parse_embedded_v4(&short[IP..]).unwrap().l4_quoted, 3);
-        assert_eq!(
-            parse_embedded_v4(&[0x65; 40]),
-            Err(ParseError::BadVersion(6))
-        );
-        assert_eq!(
-            parse_embedded_v4(&[0x44; 40]),
-            Err(ParseError::BadHeaderLength(16))
-        );
-        assert_eq!(
-            parse_embedded_v4(&[0x4f; 40]),
-            Err(ParseError::BadHeaderLength(60))
-        );
     }
 }
