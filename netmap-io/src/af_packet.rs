@@ -1,6 +1,6 @@
 //! AF_PACKET: works on every Ethernet device and changes nothing on it.
 //!
-//! Frames of owned addresses are copied out of a TPACKET_V3 ring, one per queue; the kernel is
+//! Frames of owned addresses are copied out of a TPACKET_V2 ring, one per queue; the kernel is
 //! kept from them by an [`IngressDrop`]. A peer's super-frames are cut on receipt and checksums
 //! that the peer left to its hardware are flagged, because a virtual peer cannot be told to stop.
 
@@ -18,15 +18,20 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
+use crate::ethtool::{self, Facts};
 use crate::ingress_drop::{self, IngressDrop};
 use crate::shared::SharedMemory;
 use crate::{DriverKind, FramePool, OpenError, Port, PortInfo};
 use port::AfPacketPort;
-use ring::{BLOCK_LEN, FRAME_LEN, RETIRE_MS, RxRing};
-use sys::{Fanout, Interface, PacketSocket};
+use ring::{RxRing, SLOT_LEN};
+use sys::{Fanout, PacketSocket};
 
-/// Blocks in a queue's receive ring: 16 MiB, the bandwidth-delay product of 10 Gbit/s and 13 ms.
-const BLOCKS: u32 = 64;
+/// Slots in a queue's receive ring: 16 MiB, eight milliseconds of the smallest frames at 1 Mpps.
+const SLOTS: u32 = 8192;
+/// The kernel allocates the ring in pieces of this size.
+const PIECE_LEN: u32 = 64 * 1024;
+/// Room for long frames: as much as the window of a fast connection.
+const RECEIVE_BUFFER: i32 = 16 << 20;
 /// Room for the frames of a full transmit ring of a real device.
 const SEND_BUFFER: i32 = 32 << 20;
 
@@ -34,7 +39,7 @@ const SEND_BUFFER: i32 = 32 << 20;
 #[derive(Debug)]
 pub struct AfPacketDevice {
     device: String,
-    interface: Interface,
+    facts: Facts,
     queues: Vec<Option<PacketSocket>>,
     fanout: Fanout,
     drop: IngressDrop,
@@ -46,16 +51,12 @@ impl AfPacketDevice {
     /// # Errors
     /// With a sentence that says what is missing.
     pub fn open(device: &str, queues: u16, run_dir: &Path) -> Result<Self, OpenError> {
-        let interface = sys::interface(device).map_err(|cause| no_interface(device, cause))?;
+        let facts = ethtool::facts(device).map_err(|cause| no_facts(device, cause))?;
         let drop = IngressDrop::attach(device, run_dir).map_err(|cause| refusal(device, cause))?;
-        let fanout = if sys::receive_queues(device).unwrap_or(1) > 1 {
-            Fanout::Queue
-        } else {
-            Fanout::Hash
-        };
+        let fanout = fanout(device, &facts.kernel_driver);
         let mut opened = Self {
             device: device.to_owned(),
-            interface,
+            facts,
             queues: Vec::new(),
             fanout,
             drop,
@@ -74,12 +75,12 @@ impl AfPacketDevice {
         pool: &mut FramePool,
     ) -> Result<Box<dyn Port>, OpenError> {
         let longest = pool.chunk_len(FramePool::UMEM).unwrap_or(0);
-        let needed = self.interface.mtu.saturating_add(ETHERNET_AND_TAG);
+        let needed = self.facts.mtu.saturating_add(ETHERNET_AND_TAG);
         if longest < needed {
             let cause = format!(
                 "frames of MTU {} need {needed} bytes and a chunk has {longest}; set an MTU of at \
                  most {}",
-                self.interface.mtu,
+                self.facts.mtu,
                 longest.saturating_sub(ETHERNET_AND_TAG)
             );
             return Err(refusal(&self.device, cause));
@@ -89,18 +90,18 @@ impl AfPacketDevice {
             .get_mut(queue as usize)
             .and_then(Option::take)
             .ok_or_else(|| refusal(&self.device, format!("queue {queue} is not there to open")))?;
-        let len = BLOCKS as usize * BLOCK_LEN as usize;
+        let len = SLOTS as usize * SLOT_LEN as usize;
         let memory = SharedMemory::map(&socket, len)
             .map_err(|cause| refusal(&self.device, format!("cannot map the ring: {cause}")))?;
         let info = PortInfo {
             device: self.device.clone(),
             queue,
             driver: DriverKind::AfPacket,
-            mode: "TPACKET_V3",
-            mac: self.interface.mac,
-            mtu: u16::try_from(self.interface.mtu).unwrap_or(u16::MAX),
+            mode: "TPACKET_V2",
+            mac: self.facts.mac,
+            mtu: u16::try_from(self.facts.mtu).unwrap_or(u16::MAX),
         };
-        let ring = RxRing::new(memory, BLOCK_LEN);
+        let ring = RxRing::new(memory, SLOT_LEN);
         Ok(Box::new(AfPacketPort::new(info, socket, ring)))
     }
 
@@ -114,15 +115,15 @@ impl AfPacketDevice {
             .map_err(|cause| refusal(&self.device, cause))
     }
 
-    /// Describes how the device is driven: `TPACKET_V3, fanout by queue, ingress drop tcx`.
+    /// Describes how the device is driven: `TPACKET_V2, fanout by queue, ingress drop tcx`.
     #[must_use]
     pub fn describe(&self) -> String {
         let fanout = match (self.queues.len(), self.fanout) {
             (0 | 1, _) => "",
-            (_, Fanout::Queue) => ", fanout by queue",
+            (_, Fanout::Queue { .. }) => ", fanout by queue",
             (_, Fanout::Hash) => ", fanout by flow hash",
         };
-        format!("TPACKET_V3{fanout}, ingress drop {}", self.drop.mode())
+        format!("TPACKET_V2{fanout}, ingress drop {}", self.drop.mode())
     }
 
     fn open_sockets(&mut self, queues: u16) -> Result<(), OpenError> {
@@ -138,7 +139,7 @@ impl AfPacketDevice {
                     // received twice before all sockets are in the group.
                     socket.attach_filter(&filter)?;
                     prepare(&socket)?;
-                    socket.bind(self.interface.ifindex)?;
+                    socket.bind(self.facts.ifindex)?;
                     // The kernel leaves the state of the device on a fresh socket.
                     socket.take_error();
                     if queues > 1 {
@@ -156,14 +157,26 @@ impl AfPacketDevice {
         Ok(())
     }
 
-    /// Says which queue is the group's member number `place`: the kernel counts queues from one,
-    /// zero being "unknown", and takes the remainder.
+    /// Says which queue is the group's member number `place`: the kernel divides its number of the
+    /// queue by that of the members and takes the remainder.
     fn queue_at(&self, place: u16, queues: u16) -> u16 {
         match self.fanout {
-            Fanout::Queue => (place + queues - 1) % queues,
+            Fanout::Queue { lowest } => (place + queues - lowest % queues) % queues,
             Fanout::Hash => place,
         }
     }
+}
+
+/// Chooses how several sockets share the frames of a device.
+fn fanout(device: &str, kernel_driver: &str) -> Fanout {
+    let queues = ethtool::channels(device).ok().flatten();
+    if queues.map_or(1, |channels| channels.queues()) < 2 {
+        return Fanout::Hash;
+    }
+    // A driver notes the receive queue as one more than its number, zero being "unknown"; veth
+    // leaves what the sender noted, which is the number itself.
+    let lowest = u16::from(kernel_driver != "veth");
+    Fanout::Queue { lowest }
 }
 
 /// Ethernet header and one tag.
@@ -172,24 +185,24 @@ const ETHERNET_AND_TAG: u32 = 18;
 fn prepare(socket: &PacketSocket) -> Result<(), Errno> {
     socket.set_packet_option(
         libc::PACKET_VERSION,
-        libc::tpacket_versions::TPACKET_V3 as i32,
+        libc::tpacket_versions::TPACKET_V2 as i32,
     )?;
     socket.set_packet_option(libc::PACKET_VNET_HDR, 1)?;
     socket.set_packet_option(libc::PACKET_IGNORE_OUTGOING, 1)?;
     socket.set_packet_option(libc::PACKET_QDISC_BYPASS, 1)?;
     socket.set_send_buffer(SEND_BUFFER)?;
-    socket.set_rx_ring(&libc::tpacket_req3 {
-        tp_block_size: BLOCK_LEN,
-        tp_block_nr: BLOCKS,
-        tp_frame_size: FRAME_LEN,
-        tp_frame_nr: BLOCKS * (BLOCK_LEN / FRAME_LEN),
-        tp_retire_blk_tov: RETIRE_MS,
-        tp_sizeof_priv: 0,
-        tp_feature_req_word: 0,
+    // A frame longer than its slot is queued whole; any threshold but zero asks for that.
+    socket.set_packet_option(libc::PACKET_COPY_THRESH, 1)?;
+    socket.set_receive_buffer(RECEIVE_BUFFER)?;
+    socket.set_rx_ring(&libc::tpacket_req {
+        tp_block_size: PIECE_LEN,
+        tp_block_nr: SLOTS / (PIECE_LEN / SLOT_LEN),
+        tp_frame_size: SLOT_LEN,
+        tp_frame_nr: SLOTS,
     })
 }
 
-fn no_interface(device: &str, cause: Errno) -> OpenError {
+fn no_facts(device: &str, cause: Errno) -> OpenError {
     if cause == Errno::ENODEV {
         return OpenError::NoDevice {
             device: device.to_owned(),

@@ -6,11 +6,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::ring::{RxFrame, RxRing};
 use super::sys::PacketSocket;
 use super::tx::TxQueue;
-use crate::gso::{DATA_VALID, GSO_NONE, NEEDS_CSUM, Segmenter};
+use crate::gso::{DATA_VALID, GSO_NONE, NEEDS_CSUM, Segmenter, VnetHeader};
 use crate::{Burst, ChecksumState, Frame, FramePool, Port, PortInfo, PortStats};
 
 /// What is left in front of a received frame for options that are inserted.
 const HEAD_ROOM: usize = 256;
+
+/// Vnet header, Ethernet header with two tags, and the longest IP packet.
+const LARGEST: usize = VnetHeader::LEN + 22 + 65_535;
 
 /// A queue: a receive ring whose frames are copied into the pool, and a batch to transmit.
 #[derive(Debug)]
@@ -18,11 +21,20 @@ pub(super) struct AfPacketPort {
     info: PortInfo,
     socket: PacketSocket,
     ring: RxRing,
+    large: Large,
     /// Packets of the ring's oldest frame that were taken already: a super-frame may not fit the
     /// burst.
     taken: usize,
     tx: TxQueue,
     stats: PortStats,
+}
+
+/// The frame that was too long for its slot in the ring.
+#[derive(Debug)]
+struct Large {
+    buffer: Box<[u8]>,
+    /// Zero when there is none.
+    len: usize,
 }
 
 /// What became of one frame in the ring.
@@ -39,6 +51,10 @@ impl AfPacketPort {
             info,
             socket,
             ring,
+            large: Large {
+                buffer: vec![0; LARGEST].into_boxed_slice(),
+                len: 0,
+            },
             taken: 0,
             tx: TxQueue::new(),
             stats: PortStats::default(),
@@ -53,12 +69,19 @@ impl Port for AfPacketPort {
             let Some(frame) = self.ring.peek() else {
                 break;
             };
-            match take(frame, &mut self.taken, pool, burst) {
-                Taken::Whole => {}
-                Taken::Full => break,
-                Taken::Invalid => self.stats.rx_invalid += 1,
+            let frame = if frame.cut {
+                self.large.complete(frame, &self.socket)
+            } else {
+                Some(frame)
+            };
+            match frame.map(|frame| take(frame, &mut self.taken, pool, burst)) {
+                Some(Taken::Whole) => {}
+                Some(Taken::Full) => break,
+                Some(Taken::Invalid) => self.stats.rx_invalid += 1,
+                None => self.stats.rx_ring_lost += 1,
             }
             self.taken = 0;
+            self.large.len = 0;
             self.ring.advance();
         }
         let received = burst.frames().get(before..).unwrap_or_default();
@@ -95,6 +118,31 @@ impl Port for AfPacketPort {
 
     fn info(&self) -> &PortInfo {
         &self.info
+    }
+}
+
+impl Large {
+    /// Returns the whole of a frame that the ring has only the beginning of; none when the
+    /// socket's queue had no room for it.
+    fn complete<'a>(
+        &'a mut self,
+        frame: RxFrame<'a>,
+        socket: &PacketSocket,
+    ) -> Option<RxFrame<'a>> {
+        if frame.status & libc::TP_STATUS_COPY == 0 {
+            return None;
+        }
+        if self.len == 0 {
+            self.len = socket.receive(&mut self.buffer).ok()?;
+        }
+        let whole = self.buffer.get(..self.len)?;
+        let (vnet, bytes) = whole.split_at_checked(VnetHeader::LEN)?;
+        Some(RxFrame {
+            bytes,
+            cut: false,
+            vnet: VnetHeader::parse(vnet)?,
+            ..frame
+        })
     }
 }
 
@@ -198,7 +246,6 @@ fn checksum_state(frame: &RxFrame) -> ChecksumState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gso::VnetHeader;
 
     fn frame(bytes: &[u8]) -> RxFrame<'_> {
         RxFrame {

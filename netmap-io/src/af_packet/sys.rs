@@ -1,6 +1,5 @@
 //! The AF_PACKET socket: each call of the kernel as one safe function.
 
-use std::ffi::CString;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -14,8 +13,12 @@ const ALL_PROTOCOLS: u16 = 3u16.to_be();
 /// How the sockets of a device share its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fanout {
-    /// By the queue that the device received the frame on.
-    Queue,
+    /// By the queue that the device received the frame on, of which the lowest has this number in
+    /// the kernel's notes.
+    Queue {
+        /// See above.
+        lowest: u16,
+    },
     /// By the flow's symmetric hash.
     Hash,
 }
@@ -23,7 +26,7 @@ pub(super) enum Fanout {
 impl Fanout {
     fn mode(self) -> u32 {
         match self {
-            Self::Queue => libc::PACKET_FANOUT_QM,
+            Self::Queue { .. } => libc::PACKET_FANOUT_QM,
             Self::Hash => libc::PACKET_FANOUT_HASH,
         }
     }
@@ -63,8 +66,14 @@ impl PacketSocket {
             .or_else(|_| self.set_option(libc::SOL_SOCKET, libc::SO_SNDBUF, &bytes))
     }
 
+    /// Sets the size of the queue for long frames past the system's limit where that is allowed.
+    pub(super) fn set_receive_buffer(&self, bytes: i32) -> Result<(), Errno> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
+            .or_else(|_| self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes))
+    }
+
     /// Asks for a receive ring.
-    pub(super) fn set_rx_ring(&self, request: &libc::tpacket_req3) -> Result<(), Errno> {
+    pub(super) fn set_rx_ring(&self, request: &libc::tpacket_req) -> Result<(), Errno> {
         self.set_option(libc::SOL_PACKET, libc::PACKET_RX_RING, request)
     }
 
@@ -111,10 +120,9 @@ impl PacketSocket {
 
     /// Returns how many frames the ring lost since the last call, which resets the count.
     pub(super) fn take_losses(&self) -> Result<u64, Errno> {
-        let mut answer = libc::tpacket_stats_v3 {
+        let mut answer = libc::tpacket_stats {
             tp_packets: 0,
             tp_drops: 0,
-            tp_freeze_q_cnt: 0,
         };
         self.get_option(libc::PACKET_STATISTICS, &mut answer)?;
         Ok(u64::from(answer.tp_drops))
@@ -125,6 +133,21 @@ impl PacketSocket {
         let mut error = 0i32;
         let read = self.get(libc::SOL_SOCKET, libc::SO_ERROR, &mut error);
         (read.is_ok() && error != 0).then(|| Errno::from_raw(error))
+    }
+
+    /// Takes the oldest long frame, its vnet header in front, and returns its true length, which
+    /// is more than `buffer` holds when it was cut.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: the kernel writes at most the buffer's length into it.
+        let len = unsafe {
+            libc::recv(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+            )
+        };
+        Errno::result(len).map(isize::cast_unsigned)
     }
 
     /// Sends messages without waiting and returns how many of them the kernel took.
@@ -187,106 +210,5 @@ impl AsFd for PacketSocket {
 impl AsRawFd for PacketSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
-    }
-}
-
-/// What a device is, as far as this driver asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Interface {
-    pub(super) ifindex: u32,
-    pub(super) mac: [u8; 6],
-    pub(super) mtu: u32,
-}
-
-/// Asks the kernel for a device; `ENODEV` when there is none.
-pub(super) fn interface(device: &str) -> Result<Interface, Errno> {
-    let socket = PacketSocket::new()?;
-    let mut request = request_for(device)?;
-    ask(&socket, libc::SIOCGIFINDEX, &mut request)?;
-    // SAFETY: SIOCGIFINDEX has written this member.
-    let ifindex = unsafe { request.ifr_ifru.ifru_ifindex };
-    ask(&socket, libc::SIOCGIFMTU, &mut request)?;
-    // SAFETY: SIOCGIFMTU has written this member.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    ask(&socket, libc::SIOCGIFHWADDR, &mut request)?;
-    // SAFETY: SIOCGIFHWADDR has written this member.
-    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
-    let mac = address.sa_data.map(i8::cast_unsigned);
-    Ok(Interface {
-        ifindex: ifindex.cast_unsigned(),
-        mac: *mac.first_chunk().unwrap_or(&[0; 6]),
-        mtu: mtu.cast_unsigned(),
-    })
-}
-
-/// `struct ethtool_channels`.
-#[repr(C)]
-#[derive(Default)]
-struct Channels {
-    command: u32,
-    max_rx: u32,
-    max_tx: u32,
-    max_other: u32,
-    max_combined: u32,
-    rx: u32,
-    tx: u32,
-    other: u32,
-    combined: u32,
-}
-
-/// `ETHTOOL_GCHANNELS`.
-const GET_CHANNELS: u32 = 0x3c;
-
-/// Returns the number of receive queues that a device uses; none when its driver does not say.
-pub(super) fn receive_queues(device: &str) -> Option<u32> {
-    let socket = PacketSocket::new().ok()?;
-    let mut request = request_for(device).ok()?;
-    let mut channels = Channels {
-        command: GET_CHANNELS,
-        ..Channels::default()
-    };
-    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut channels).cast();
-    // The kernel fills `channels` through the pointer, which lives through the call.
-    ask(&socket, libc::SIOCETHTOOL as libc::Ioctl, &mut request).ok()?;
-    Some(channels.rx + channels.combined)
-}
-
-fn request_for(device: &str) -> Result<libc::ifreq, Errno> {
-    let name = CString::new(device).map_err(|_| Errno::ENODEV)?;
-    let name = name.as_bytes_with_nul();
-    if name.len() > libc::IFNAMSIZ {
-        return Err(Errno::ENODEV);
-    }
-    // SAFETY: an all-zero `ifreq` is a valid value.
-    let mut request: libc::ifreq = unsafe { zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = (*from).cast_signed();
-    }
-    Ok(request)
-}
-
-fn ask(socket: &PacketSocket, what: libc::Ioctl, request: &mut libc::ifreq) -> Result<(), Errno> {
-    // SAFETY: these requests read the name and write the union of one `ifreq`.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), what, std::ptr::from_mut(request)) };
-    Errno::result(result).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_no_device_can_have_is_no_device() {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: packet sockets need root");
-            return;
-        }
-        assert_eq!(interface("no-such-device").unwrap_err(), Errno::ENODEV);
-        assert_eq!(
-            interface("a-name-of-more-than-15").unwrap_err(),
-            Errno::ENODEV
-        );
-        assert_eq!(interface("nul\0inside").unwrap_err(), Errno::ENODEV);
-        assert_eq!(interface("lo").unwrap().mtu, 65536);
     }
 }

@@ -1,0 +1,490 @@
+//! The AF_PACKET driver on veth: what a real Linux peer sends and receives.
+
+#[path = "support/netns.rs"]
+mod netns;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use netmap_io::af_packet::AfPacketDevice;
+use netmap_io::{Burst, ChecksumState, Frame, FramePool, Port};
+use netns::{Netns, Pair};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+const PEER: &str = "10.9.0.1";
+const VIP: &str = "10.9.0.100";
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
+
+fn run_dir() -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("weir-af-packet-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Opens queue 0 of `device` in the calling thread's namespace.
+fn open(device: &str, owned: &[&str], pool: &mut FramePool) -> (AfPacketDevice, Box<dyn Port>) {
+    let mut opened = AfPacketDevice::open(device, 1, &run_dir()).unwrap();
+    let port = opened.open_queue(0, pool).unwrap();
+    let owned: Vec<IpAddr> = owned.iter().map(|a| ip(a)).collect();
+    opened.set_owned(&owned).unwrap();
+    (opened, port)
+}
+
+/// Receives until `done` says so, for at most three seconds.
+fn receive(
+    port: &mut dyn Port,
+    pool: &mut FramePool,
+    mut done: impl FnMut(&Frame) -> bool,
+) -> bool {
+    let mut burst = Burst::with_capacity(64);
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        port.rx(pool, &mut burst);
+        let mut seen = false;
+        for frame in burst.drain() {
+            seen |= done(&frame);
+            pool.free(frame);
+        }
+        if seen {
+            return true;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    false
+}
+
+fn address_peer(pair: &Pair) {
+    pair.peer
+        .run("ip", &["addr", "add", "10.9.0.1/24", "dev", "p0"]);
+    pair.peer.run(
+        "ip",
+        &[
+            "neigh",
+            "add",
+            VIP,
+            "lladdr",
+            "02:00:00:00:00:77",
+            "dev",
+            "p0",
+            "nud",
+            "permanent",
+        ],
+    );
+}
+
+fn swap(bytes: &mut [u8], a: usize, b: usize, len: usize) {
+    for i in 0..len {
+        bytes.swap(a + i, b + i);
+    }
+}
+
+/// RFC 1071, word by word.
+fn plain_sum(bytes: &[u8]) -> u16 {
+    let mut total = 0u32;
+    for pair in bytes.chunks(2) {
+        total += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+/// Says whether the transport checksum of an untagged IPv4 frame is right.
+fn checksum_is_right(frame: &[u8]) -> bool {
+    let ip = &frame[14..];
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let header = usize::from(ip[0] & 15) * 4;
+    let mut pseudo = ip[12..20].to_vec();
+    pseudo.extend([0, ip[9]]);
+    pseudo.extend(((total - header) as u16).to_be_bytes());
+    pseudo.extend(&ip[header..total]);
+    plain_sum(&ip[..header]) == 0xffff && plain_sum(&pseudo) == 0xffff
+}
+
+/// Sends `count` copies of a raw frame out of `device`.
+fn send_raw(device: &str, frame: &[u8], count: usize) {
+    let mut pool = FramePool::with_umem(4, 2048).unwrap();
+    let mut opened = AfPacketDevice::open(device, 1, &run_dir()).unwrap();
+    let mut port = opened.open_queue(0, &mut pool).unwrap();
+    for _ in 0..count {
+        let mut out = pool.alloc(FramePool::UMEM).unwrap();
+        assert!(out.set_range(256..256 + frame.len()));
+        out.bytes_mut().copy_from_slice(frame);
+        port.tx(&mut pool, out).unwrap();
+        port.flush(&mut pool).unwrap();
+    }
+    assert_eq!(port.stats().tx_ring_lost, 0);
+}
+
+/// A UDP packet to the VIP that no stack made.
+fn udp_frame(tag: Option<[u8; 4]>, payload: usize) -> Vec<u8> {
+    let mut frame = MAC.to_vec();
+    frame.extend([2, 0, 0, 0, 0, 1]);
+    frame.extend(tag.iter().flatten());
+    frame.extend([8, 0, 0x45, 0]);
+    frame.extend((28 + payload as u16).to_be_bytes());
+    frame.extend([0, 0, 0x40, 0, 64, 17, 0, 0, 10, 9, 0, 1, 10, 9, 0, 100]);
+    frame.extend([0x30, 0x39, 0, 7]);
+    frame.extend((8 + payload as u16).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend((0..payload).map(|i| i as u8));
+    frame
+}
+
+#[test]
+fn frames_go_both_ways_and_a_partial_checksum_is_flagged_and_completed() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(1);
+    address_peer(&pair);
+    let weir = pair.weir.spawn(|| {
+        let mut pool = FramePool::with_umem(64, 2048).unwrap();
+        let (_device, mut port) = open("w0", &[VIP], &mut pool);
+        let mut burst = Burst::with_capacity(8);
+        let end = Instant::now() + Duration::from_secs(3);
+        let mut state = None;
+        while state.is_none() && Instant::now() < end {
+            port.rx(&mut pool, &mut burst);
+            for mut frame in burst.drain() {
+                state = Some((frame.checksum(), checksum_is_right(frame.bytes())));
+                let bytes = frame.bytes_mut();
+                swap(bytes, 0, 6, 6);
+                swap(bytes, 26, 30, 4);
+                swap(bytes, 34, 36, 2);
+                port.tx(&mut pool, frame).unwrap();
+            }
+            port.flush(&mut pool).unwrap();
+        }
+        let stats = port.stats();
+        assert_eq!((stats.rx_frames, stats.tx_frames), (1, 1));
+        assert_eq!((stats.rx_ring_lost, stats.tx_ring_lost), (0, 0));
+        assert_eq!(pool.outstanding(FramePool::UMEM), 0);
+        state
+    });
+    let answer = pair.peer.spawn(|| {
+        let socket = UdpSocket::bind((PEER, 5555)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(3)))
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        socket.send_to(b"are you there", (VIP, 7)).unwrap();
+        let mut buffer = [0; 64];
+        let (len, from) = socket.recv_from(&mut buffer).unwrap();
+        (buffer[..len].to_vec(), from.to_string())
+    });
+    let (bytes, from) = answer.join().unwrap();
+    assert_eq!(
+        (bytes.as_slice(), from.as_str()),
+        (b"are you there".as_slice(), "10.9.0.100:7")
+    );
+    assert_eq!(weir.join().unwrap(), Some((ChecksumState::Partial, false)));
+}
+
+#[test]
+fn the_tag_of_a_tagged_frame_is_kept() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(1);
+    let (ready, opened) = std::sync::mpsc::channel();
+    let weir = pair.weir.spawn(move || {
+        let mut pool = FramePool::with_umem(64, 2048).unwrap();
+        let (_device, mut port) = open("w0", &[VIP], &mut pool);
+        ready.send(()).unwrap();
+        let mut seen = Vec::new();
+        receive(port.as_mut(), &mut pool, |frame| {
+            seen = frame.bytes().to_vec();
+            true
+        });
+        seen
+    });
+    opened.recv().unwrap();
+    let frame = udp_frame(Some([0x81, 0, 0x60, 42]), 100);
+    let sent = frame.clone();
+    pair.peer
+        .spawn(move || send_raw("p0", &sent, 1))
+        .join()
+        .unwrap();
+    assert_eq!(weir.join().unwrap(), frame);
+}
+
+#[test]
+fn each_queue_of_the_device_is_the_port_of_the_same_number() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(2);
+    let (ready, opened) = std::sync::mpsc::channel();
+    let weir = pair.weir.spawn(move || {
+        let mut pool = FramePool::with_umem(256, 2048).unwrap();
+        let mut device = AfPacketDevice::open("w0", 2, &run_dir()).unwrap();
+        let mut ports = [
+            device.open_queue(0, &mut pool).unwrap(),
+            device.open_queue(1, &mut pool).unwrap(),
+        ];
+        assert!(device.open_queue(1, &mut pool).is_err());
+        assert!(device.open_queue(2, &mut pool).is_err());
+        device.set_owned(&[ip(VIP)]).unwrap();
+        ready.send(device.describe()).unwrap();
+        let mut seen = Vec::new();
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut burst = Burst::with_capacity(64);
+        while seen.len() < 20 && Instant::now() < end {
+            for (queue, port) in ports.iter_mut().enumerate() {
+                port.rx(&mut pool, &mut burst);
+                for frame in burst.drain() {
+                    seen.push((queue, frame.len() - 42));
+                    pool.free(frame);
+                }
+            }
+        }
+        seen
+    });
+    assert_eq!(
+        opened.recv().unwrap(),
+        "TPACKET_V2, fanout by queue, ingress drop tcx"
+    );
+    // XPS is off on veth, so a packet socket that skips the qdisc picks the queue by processor;
+    // where the machine has one processor, there is only queue 0 to see.
+    for cpu in 0..std::thread::available_parallelism().unwrap().get().min(2) {
+        pair.peer
+            .spawn(move || {
+                let mut set = CpuSet::new();
+                set.set(cpu).unwrap();
+                sched_setaffinity(Pid::from_raw(0), &set).unwrap();
+                send_raw("p0", &udp_frame(None, 100 + cpu), 10);
+            })
+            .join()
+            .unwrap();
+    }
+    let seen = weir.join().unwrap();
+    assert!(seen.len() >= 10);
+    for (queue, payload) in seen {
+        assert_eq!(queue, payload - 100);
+    }
+}
+
+#[test]
+fn the_kernel_is_kept_from_owned_addresses_only_and_only_while_the_device_is_open() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(1);
+    pair.peer
+        .run("ip", &["addr", "add", "10.9.0.1/24", "dev", "p0"]);
+    // The kernel has the VIP here on purpose: without the drop it would answer.
+    pair.weir
+        .run("ip", &["addr", "add", "10.9.0.2/24", "dev", "w0"]);
+    pair.weir
+        .run("ip", &["addr", "add", "10.9.0.100/24", "dev", "w0"]);
+    let ping = |address: &str| {
+        pair.peer
+            .succeeds("ping", &["-c", "1", "-W", "1", "-q", address])
+    };
+    assert!(ping(VIP));
+    let mut pool = FramePool::with_umem(64, 2048).unwrap();
+    let netns = pair.weir.clone();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (ready, opened) = std::sync::mpsc::channel();
+    let weir = netns.spawn(move || {
+        let (_device, mut port) = open("w0", &[VIP], &mut pool);
+        ready.send(()).unwrap();
+        wait.recv().unwrap();
+        // The socket had its copy of what the kernel did not see.
+        receive(port.as_mut(), &mut pool, |frame| {
+            frame.bytes().get(30..34) == Some(&[10, 9, 0, 100])
+        })
+    });
+    opened.recv().unwrap();
+    assert!(!ping(VIP));
+    assert!(ping("10.9.0.2"));
+    go.send(()).unwrap();
+    assert!(weir.join().unwrap());
+    assert!(ping(VIP));
+}
+
+#[test]
+fn what_a_full_ring_lost_is_counted() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(1);
+    let (ready, opened) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    const SENT: usize = 20_000;
+    let weir = pair.weir.spawn(move || {
+        let mut pool = FramePool::with_umem(64, 2048).unwrap();
+        let (_device, mut port) = open("w0", &[VIP], &mut pool);
+        ready.send(()).unwrap();
+        wait.recv().unwrap();
+        let mut received = 0;
+        while receive(port.as_mut(), &mut pool, |_| {
+            received += 1;
+            true
+        }) && received < SENT as u64
+        {
+            if port.stats().rx_frames + port.stats().rx_ring_lost >= SENT as u64 {
+                break;
+            }
+        }
+        port.stats()
+    });
+    opened.recv().unwrap();
+    pair.peer
+        .spawn(|| send_raw("p0", &udp_frame(None, 1400), SENT))
+        .join()
+        .unwrap();
+    go.send(()).unwrap();
+    let stats = weir.join().unwrap();
+    assert!(stats.rx_ring_lost > 0, "{stats:?}");
+    assert_eq!(stats.rx_frames + stats.rx_ring_lost, SENT as u64);
+}
+
+/// Three namespaces in a row; the one in the middle carries frames between its two ports.
+struct Bridge {
+    client: Netns,
+    weir: Netns,
+    server: Netns,
+    stop: Arc<AtomicBool>,
+    worker: Option<JoinHandle<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    longest: usize,
+    cut: u64,
+    wrong: u64,
+}
+
+impl Bridge {
+    fn start() -> Self {
+        let (client, weir, server) = (Netns::new("cli"), Netns::new("mid"), Netns::new("srv"));
+        netns::link(&client, "c0", &weir, "w0", 1);
+        netns::link(&server, "s0", &weir, "w1", 1);
+        client.run("ip", &["addr", "add", "10.9.1.1/24", "dev", "c0"]);
+        server.run("ip", &["addr", "add", "10.9.1.2/24", "dev", "s0"]);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, opened) = std::sync::mpsc::channel();
+        let stopped = Arc::clone(&stop);
+        let worker = weir.spawn(move || {
+            let mut pool = FramePool::with_umem(4096, 2048).unwrap();
+            let both = ["10.9.1.1", "10.9.1.2"];
+            let (_d0, mut a) = open("w0", &both, &mut pool);
+            let (_d1, mut b) = open("w1", &both, &mut pool);
+            ready.send(()).unwrap();
+            let mut seen = Seen::default();
+            while !stopped.load(Ordering::Relaxed) {
+                let moved = carry(a.as_mut(), b.as_mut(), &mut pool, &mut seen)
+                    + carry(b.as_mut(), a.as_mut(), &mut pool, &mut seen);
+                if moved == 0 {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            }
+            assert_eq!(pool.outstanding(FramePool::UMEM), 0);
+            seen
+        });
+        opened.recv().unwrap();
+        Self {
+            client,
+            weir,
+            server,
+            stop,
+            worker: Some(worker),
+        }
+    }
+
+    fn finish(&mut self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        self.worker.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+        for netns in [&self.client, &self.weir, &self.server] {
+            netns::delete(netns);
+        }
+    }
+}
+
+fn carry(from: &mut dyn Port, to: &mut dyn Port, pool: &mut FramePool, seen: &mut Seen) -> usize {
+    let mut burst = Burst::with_capacity(64);
+    let moved = from.rx(pool, &mut burst);
+    for frame in burst.drain() {
+        seen.longest = seen.longest.max(frame.len());
+        if frame.checksum() == ChecksumState::Good && frame.bytes().get(12..14) == Some(&[8, 0]) {
+            seen.cut += 1;
+            seen.wrong += u64::from(!checksum_is_right(frame.bytes()));
+        }
+        to.tx(pool, frame).unwrap();
+    }
+    to.flush(pool).unwrap();
+    moved
+}
+
+#[test]
+fn a_bulk_transfer_with_the_peers_offloads_on_arrives_whole() {
+    if !netns::available() {
+        return;
+    }
+    const TOTAL: usize = 64 << 20;
+    let mut bridge = Bridge::start();
+    let (ready, listening) = std::sync::mpsc::channel();
+    let server = bridge.server.spawn(move || {
+        let listener = TcpListener::bind("10.9.1.2:5201").unwrap();
+        ready.send(()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 1 << 16];
+        let (mut at, mut wrong) = (0usize, 0usize);
+        loop {
+            let len = stream.read(&mut buffer).unwrap();
+            if len == 0 {
+                break;
+            }
+            wrong += (0..len).filter(|i| buffer[*i] != pattern(at + i)).count();
+            at += len;
+        }
+        stream.write_all(&at.to_be_bytes()).unwrap();
+        (at, wrong)
+    });
+    listening.recv().unwrap();
+    let client = bridge.client.spawn(|| {
+        let mut stream = TcpStream::connect("10.9.1.2:5201").unwrap();
+        let mut sent = 0;
+        while sent < TOTAL {
+            let bytes: Vec<u8> = (sent..sent + (1 << 16)).map(pattern).collect();
+            stream.write_all(&bytes).unwrap();
+            sent += bytes.len();
+        }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).unwrap();
+        usize::from_be_bytes(answer)
+    });
+    assert_eq!(client.join().unwrap(), TOTAL);
+    assert_eq!(server.join().unwrap(), (TOTAL, 0));
+    let seen = bridge.finish();
+    assert_eq!((seen.longest, seen.wrong), (1514, 0), "{seen:?}");
+    assert!(
+        seen.cut > 10_000,
+        "the sender sent no super-frames: {seen:?}"
+    );
+}
+
+fn pattern(i: usize) -> u8 {
+    (i ^ (i >> 8) ^ (i >> 17)) as u8
+}
