@@ -157,6 +157,8 @@ pub struct PortRow {
     pub device: String,
     /// The driver that runs.
     pub driver: String,
+    /// How the driver runs: `native copy`, `generic`, `TPACKET_V3`.
+    pub mode: String,
     /// Why this driver was taken.
     pub reason: String,
     /// Queues in use.
@@ -207,6 +209,8 @@ pub struct WorkerRow {
     pub handed_out: u64,
     /// Frames dropped for any reason.
     pub dropped: u64,
+    /// Whether every frame of its ledger is accounted for.
+    pub balanced: bool,
 }
 
 /// The ledger of the appliance with those of its workers.

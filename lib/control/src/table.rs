@@ -237,8 +237,8 @@ pub fn ports(rows: &[PortRow]) -> String {
     for port in rows.iter().filter(|port| !port.reason.is_empty()) {
         let _ = writeln!(
             text,
-            "{}: {} because {}",
-            port.name, port.driver, port.reason
+            "{}: {} {}, because {}",
+            port.name, port.driver, port.mode, port.reason
         );
     }
     text
@@ -251,17 +251,18 @@ pub fn workers(rows: &[WorkerRow]) -> String {
         return "no workers\n".to_owned();
     }
     let mut table = Table::new(&[
-        ">WORKER",
+        ">W",
         ">CPU",
         "POLL",
         ">BUSY",
-        ">SESSIONS",
+        ">SESS",
         ">OF",
         ">RX",
         ">TX",
-        ">HANDED IN",
+        ">HAND-IN",
         ">OUT",
         ">DROPPED",
+        "LEDGER",
     ]);
     for worker in rows {
         table.line([
@@ -278,6 +279,7 @@ pub fn workers(rows: &[WorkerRow]) -> String {
             count(worker.handed_in),
             count(worker.handed_out),
             count(worker.dropped),
+            if worker.balanced { "ok" } else { "OFF" }.to_owned(),
         ]);
     }
     table.render()
