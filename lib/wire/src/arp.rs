@@ -42,7 +42,8 @@ pub struct ArpPacket {
 }
 
 impl ArpPacket {
-    /// Says whether the four type and length fields are those of IPv4 over Ethernet and the operation is one of the two.
+    /// Says whether the four type and length fields are those of IPv4 over Ethernet and the
+    /// operation is one of the two.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.htype.get() == HTYPE_ETHERNET
@@ -72,7 +73,8 @@ impl ArpRepr {
     /// Length of the emitted packet, without the Ethernet header.
     pub const LEN: usize = 28;
 
-    /// Reads the packet behind the Ethernet header; nothing when it is short or not IPv4 over Ethernet.
+    /// Reads the packet behind the Ethernet header; nothing when it is short or not IPv4 over
+    /// Ethernet.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let packet = ArpPacket::at(bytes, 0)?;

@@ -1,17 +1,20 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 //!
-//! [`Sum`] adds up bytes, for packets that Weir creates or verifies. [`Delta`] adds up *changes*, for packets that pass
-//! through: the old checksum goes into the new one, so an error that happened on the way here is still an error for the
-//! receiver. A checksum must never be computed anew over bytes that came from somewhere else.
+//! [`Sum`] adds up bytes, for packets that Weir creates or verifies. [`Delta`] adds up *changes*,
+//! for packets that pass through: the old checksum goes into the new one, so an error that happened
+//! on the way here is still an error for the receiver. A checksum must never be computed anew over
+//! bytes that came from somewhere else.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// Words added before the running sum is folded; far below the 2^32 at which 64 bits could overflow.
+/// Words added before the running sum is folded; far below the 2^32 at which 64 bits could
+/// overflow.
 const BLOCK: usize = 1 << 16;
 
 /// A one's complement sum of 16-bit words.
 ///
-/// The words are added in the byte order of the machine and turned round at the end (RFC 1071 section 2 B).
+/// The words are added in the byte order of the machine and turned round at the end (RFC 1071
+/// section 2 B).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Sum(u64);
@@ -29,11 +32,24 @@ impl Sum {
         Self::new().add_bytes(bytes)
     }
 
-    /// Adds bytes that begin at an even offset. An odd length is padded with a zero byte, so only the last piece of a
-    /// packet may have one.
+    /// Adds whole 32-bit words, as many as the type says: a header of known size needs no loop.
+    #[inline]
+    pub fn add_words<const N: usize>(self, words: &[[u8; 4]; N]) -> Self {
+        const { assert!(N <= BLOCK / 4, "64 bits could overflow") };
+        self.add_raw(
+            words
+                .iter()
+                .map(|word| u32::from_ne_bytes(*word) as u64)
+                .sum(),
+        )
+    }
+
+    /// Adds bytes that begin at an even offset. An odd length is padded with a zero byte, so only
+    /// the last piece of a packet may have one.
     #[inline]
     pub fn add_bytes(mut self, bytes: &[u8]) -> Self {
-        // Whole 32-bit words into 64-bit lanes: no carry to chase, so the compiler can use wide registers.
+        // Whole 32-bit words into 64-bit lanes: no carry to chase, so the compiler can use wide
+        // registers.
         for block in bytes.chunks(BLOCK) {
             let (words, rest) = block.as_chunks::<4>();
             let mut sum: u64 = words
@@ -62,7 +78,8 @@ impl Sum {
         self.add_raw(value.to_be() as u64)
     }
 
-    /// The sum in 16 bits, host order: 0 only when nothing but zeroes was added, 0xffff over a packet whose checksum is right.
+    /// The sum in 16 bits, host order: 0 only when nothing but zeroes was added, 0xffff over a
+    /// packet whose checksum is right.
     #[inline]
     #[must_use]
     pub const fn fold(self) -> u16 {
@@ -76,7 +93,8 @@ impl Sum {
         !self.fold()
     }
 
-    /// The checksum to store in a UDP header (RFC 768): a computed 0 goes out as 0xffff, for 0 says "none".
+    /// The checksum to store in a UDP header (RFC 768): a computed 0 goes out as 0xffff, for 0 says
+    /// "none".
     #[inline]
     #[must_use]
     pub const fn complement_udp(self) -> u16 {
@@ -100,7 +118,8 @@ impl Sum {
     }
 }
 
-/// The sum of the IPv4 pseudo header (RFC 9293 section 3.1): `len` is that of the TCP or UDP header and payload.
+/// The sum of the IPv4 pseudo header (RFC 9293 section 3.1): `len` is that of the TCP or UDP header
+/// and payload.
 #[inline]
 pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> Sum {
     Sum::new()
@@ -166,21 +185,25 @@ impl Delta {
             .replace_u32(old as u32, new as u32)
     }
 
-    /// A 16-bit field at an odd offset changes: its bytes are the low and the high one of two neighbouring words.
+    /// A 16-bit field at an odd offset changes: its bytes are the low and the high one of two
+    /// neighbouring words.
     #[inline]
     pub const fn replace_u16_at_odd(self, old: u16, new: u16) -> Self {
         self.replace_u16(old.swap_bytes(), new.swap_bytes())
     }
 
-    /// A 32-bit field at an odd offset changes, as timestamps and SACK edges do where a sender left the NOPs out.
+    /// A 32-bit field at an odd offset changes, as timestamps and SACK edges do where a sender left
+    /// the NOPs out.
     ///
-    /// The bytes `a b c d` lie in the words `.a bc d.`, whose sum is that of `da bc`: the field rotated by one byte.
+    /// The bytes `a b c d` lie in the words `.a bc d.`, whose sum is that of `da bc`: the field
+    /// rotated by one byte.
     #[inline]
     pub const fn replace_u32_at_odd(self, old: u32, new: u32) -> Self {
         self.replace_u32(old.rotate_right(8), new.rotate_right(8))
     }
 
-    /// A 16-bit field changes; `offset` is counted from any even place of the packet, such as the start of its options.
+    /// A 16-bit field changes; `offset` is counted from any even place of the packet, such as the
+    /// start of its options.
     #[inline]
     pub const fn replace_u16_at(self, offset: usize, old: u16, new: u16) -> Self {
         if offset.is_multiple_of(2) {
@@ -190,7 +213,8 @@ impl Delta {
         }
     }
 
-    /// A 32-bit field changes; `offset` is counted from any even place of the packet, such as the start of its options.
+    /// A 32-bit field changes; `offset` is counted from any even place of the packet, such as the
+    /// start of its options.
     #[inline]
     pub const fn replace_u32_at(self, offset: usize, old: u32, new: u32) -> Self {
         if offset.is_multiple_of(2) {
@@ -207,36 +231,38 @@ impl Delta {
         self.replace_u16((old as u16) << shift, (new as u16) << shift)
     }
 
-    /// Bytes are put in at an even offset (a TOA option, say); what stood behind them moves up. Their length must be even,
-    /// or every later byte would change its place within its word.
+    /// Bytes are put in at an even offset (a TOA option, say); what stood behind them moves up.
+    /// Their length must be even, or every later byte would change its place within its word.
     #[inline]
     pub fn insert_bytes(self, bytes: &[u8]) -> Self {
         Self(self.0 + Sum::of(bytes).fold() as u64)
     }
 
-    /// Bytes are taken out at an even offset; what stood behind them moves down. Their length must be even.
+    /// Bytes are taken out at an even offset; what stood behind them moves down. Their length must
+    /// be even.
     #[inline]
     pub fn remove_bytes(self, bytes: &[u8]) -> Self {
         Self(self.0 + Sum::of(bytes).complement() as u64)
     }
 
-    /// Both changes. The change of addresses, say, counts for the IPv4 header and, by the pseudo header, for TCP; that of
-    /// ports for TCP only.
+    /// Both changes. The change of addresses, say, counts for the IPv4 header and, by the pseudo
+    /// header, for TCP; that of ports for TCP only.
     #[inline]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 + other.0)
     }
 
-    /// The checksum after the changes (RFC 1624 equation 3: HC' = ~(~HC + ~m + m')). A wrong checksum stays wrong, and by
-    /// the same amount. From a checksum other than 0xffff the result is never 0xffff and is, bit by bit, what adding
-    /// up the whole packet would give.
+    /// The checksum after the changes (RFC 1624 equation 3: HC' = ~(~HC + ~m + m')). A wrong
+    /// checksum stays wrong, and by the same amount. From a checksum other than 0xffff the result
+    /// is never 0xffff and is, bit by bit, what adding up the whole packet would give.
     #[inline]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
         !fold64(self.0 + !checksum as u64)
     }
 
-    /// The checksum of a UDP datagram after the changes: none stays none, and a computed 0 goes out as 0xffff (RFC 768).
+    /// The checksum of a UDP datagram after the changes: none stays none, and a computed 0 goes out
+    /// as 0xffff (RFC 768).
     #[inline]
     #[must_use]
     pub const fn apply_udp(self, checksum: u16) -> u16 {
@@ -343,6 +369,8 @@ mod tests {
         let bytes = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc];
         let sum = Sum::new().add_u16(0x1234).add_u32(0x5678_9abc);
         assert_eq!(sum.fold(), Sum::of(&bytes).fold());
+        let words = [[0x12, 0x34, 0x56, 0x78], [0x9a, 0xbc, 0, 0]];
+        assert_eq!(Sum::new().add_words(&words).fold(), Sum::of(&bytes).fold());
     }
 
     #[test]
@@ -376,7 +404,8 @@ mod tests {
             prop_assert_eq!(Sum::of(head).add_bytes(tail).fold(), naive(&bytes));
         }
 
-        /// A packet with its checksum in the first word; fields change anywhere, at odd offsets too.
+        /// A packet with its checksum in the first word; fields change anywhere, at odd offsets
+        /// too.
         #[test]
         fn updating_equals_adding_up_anew(
             mut packet in proptest::collection::vec(any::<u8>(), 24..80),

@@ -13,10 +13,12 @@ use crate::parse::{EmbeddedL4, EmbeddedV4, Kind, L4, Parsed, Tcp, V4, parse_embe
 use crate::tcp::{TcpFlags, TcpHeader};
 use crate::tcp_options::{TcpOption, TcpOptions};
 
-/// Prints an Ethernet frame in one line, as `tcpdump -n -S` does; what does not parse is named and counted.
+/// Prints an Ethernet frame in one line, as `tcpdump -n -S` does; what does not parse is named and
+/// counted.
 ///
 /// ```
-/// assert_eq!(weir_wire::Describe(&[0; 5]).to_string(), "[Ethernet header truncated: needs 14 bytes, 5 are there] 5 bytes");
+/// let line = weir_wire::Describe(&[0; 5]).to_string();
+/// assert_eq!(line, "[Ethernet header truncated: needs 14 bytes, 5 are there] 5 bytes");
 /// ```
 #[derive(Clone, Copy)]
 pub struct Describe<'a>(pub &'a [u8]);

@@ -2,7 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// A fixed-size header that can be viewed anywhere in a frame, without a copy and without an alignment rule.
+/// A fixed-size header that can be viewed anywhere in a frame, without a copy and without an
+/// alignment rule.
 pub trait Header: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + Sized {
     /// Size of the fixed part in bytes.
     const LEN: usize = size_of::<Self>();

@@ -40,7 +40,8 @@ impl IcmpCode {
     pub const UNREACHABLE_PROTOCOL: u8 = 2;
     /// Unreachable: port.
     pub const UNREACHABLE_PORT: u8 = 3;
-    /// Unreachable: fragmentation needed and forbidden; the next hop's MTU is in the rest (RFC 1191 section 4).
+    /// Unreachable: fragmentation needed and forbidden; the next hop's MTU is in the rest (RFC 1191
+    /// section 4).
     pub const UNREACHABLE_FRAG_NEEDED: u8 = 4;
     /// Unreachable: source route failed.
     pub const UNREACHABLE_SOURCE_ROUTE: u8 = 5;
@@ -72,14 +73,15 @@ impl IcmpHeader {
     /// Offset of the checksum in the header.
     pub const CHECKSUM_OFFSET: usize = 2;
 
-    /// Says whether the message quotes a packet that went wrong: unreachable, source quench, redirect, time exceeded,
-    /// parameter problem.
+    /// Says whether the message quotes a packet that went wrong: unreachable, source quench,
+    /// redirect, time exceeded, parameter problem.
     #[must_use]
     pub const fn is_error(&self) -> bool {
         is_error(self.kind)
     }
 
-    /// The MTU that a frag-needed message names (RFC 1191 section 4); 0 from routers that do not say.
+    /// The MTU that a frag-needed message names (RFC 1191 section 4); 0 from routers that do not
+    /// say.
     #[must_use]
     pub const fn next_hop_mtu(&self) -> u16 {
         let [_, _, high, low] = self.rest;
@@ -134,7 +136,8 @@ pub struct IcmpErrorRepr<'a> {
 }
 
 impl IcmpErrorRepr<'_> {
-    /// The longest quotation: the whole message fits 576 bytes with its IPv4 header (RFC 1812 section 4.3.2.3).
+    /// The longest quotation: the whole message fits 576 bytes with its IPv4 header (RFC 1812
+    /// section 4.3.2.3).
     pub const MAX_QUOTED: usize = 576 - 20 - 8;
 
     /// Length of the message: header and quotation, cut to its limit.
@@ -143,7 +146,8 @@ impl IcmpErrorRepr<'_> {
         IcmpHeader::LEN + self.quoted.len().min(Self::MAX_QUOTED)
     }
 
-    /// Writes the message with its checksum to the start of `bytes`; nothing is written when there is no room.
+    /// Writes the message with its checksum to the start of `bytes`; nothing is written when there
+    /// is no room.
     #[must_use]
     pub fn emit(&self, bytes: &mut [u8]) -> Option<()> {
         let bytes = bytes.get_mut(..self.buffer_len())?;

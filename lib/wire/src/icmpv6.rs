@@ -54,7 +54,8 @@ pub struct Icmpv6Header {
 }
 
 impl Icmpv6Header {
-    /// Says whether the message quotes a packet that went wrong (RFC 4443 section 2.1: types below 128).
+    /// Says whether the message quotes a packet that went wrong (RFC 4443 section 2.1: types below
+    /// 128).
     #[must_use]
     pub const fn is_error(&self) -> bool {
         self.kind < 128
@@ -170,8 +171,9 @@ impl LinkLayerOption {
         }
     }
 
-    /// Finds the first option of `kind` among the options of a neighbour message; nothing when there is none, when one
-    /// before it has the length 0 (RFC 4861 section 4.6: discard), or when it is not that of Ethernet.
+    /// Finds the first option of `kind` among the options of a neighbour message; nothing when
+    /// there is none, when one before it has the length 0 (RFC 4861 section 4.6: discard), or when
+    /// it is not that of Ethernet.
     #[must_use]
     pub fn find(options: &[u8], kind: u8) -> Option<EthAddr> {
         let mut rest = options;

@@ -154,8 +154,8 @@ impl Ipv4Repr {
     /// Length of the emitted header.
     pub const LEN: usize = 20;
 
-    /// Writes the header with its checksum to the start of `bytes`; nothing is written when there is no room or the
-    /// packet would be longer than 65,535 bytes.
+    /// Writes the header with its checksum to the start of `bytes`; nothing is written when there
+    /// is no room or the packet would be longer than 65,535 bytes.
     #[must_use]
     pub fn emit(&self, bytes: &mut [u8]) -> Option<()> {
         let mut header = Ipv4Header {

@@ -79,7 +79,8 @@ impl ExtensionHeader {
     pub const ROUTING: u8 = 43;
     /// Fragment (RFC 8200 section 4.5).
     pub const FRAGMENT: u8 = 44;
-    /// Encapsulating security payload (RFC 4303): what follows is not readable, so the walk ends here.
+    /// Encapsulating security payload (RFC 4303): what follows is not readable, so the walk ends
+    /// here.
     pub const ESP: u8 = 50;
     /// Authentication (RFC 4302).
     pub const AUTHENTICATION: u8 = 51;
@@ -112,7 +113,8 @@ pub struct Ipv6Fragment {
 /// Where the upper-layer protocol begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpperLayer {
-    /// Its number. Behind a fragment header that is not the first this is what the first fragment begins with.
+    /// Its number. Behind a fragment header that is not the first this is what the first fragment
+    /// begins with.
     pub protocol: u8,
     /// Its offset from the end of the fixed header.
     pub offset: u16,
@@ -121,7 +123,8 @@ pub struct UpperLayer {
 }
 
 impl UpperLayer {
-    /// Walks from the fixed header's `next_header` over `payload`, the bytes behind the fixed header.
+    /// Walks from the fixed header's `next_header` over `payload`, the bytes behind the fixed
+    /// header.
     pub fn find(next_header: u8, payload: &[u8]) -> Result<Self, ExtensionError> {
         let mut upper = Self {
             protocol: next_header,

@@ -1,8 +1,8 @@
 //! Header views, TCP options, checksums and sequence arithmetic.
 //!
-//! Bytes that pass through are *viewed* ([`Header::at`], [`Header::at_mut`]); packets that Weir creates are described by a
-//! `Repr` and emitted. Lengths are checked once, by [`Parsed::parse`]; nothing here reads past the end of what it was
-//! given or panics, whatever the bytes.
+//! Bytes that pass through are *viewed* ([`Header::at`], [`Header::at_mut`]); packets that Weir
+//! creates are described by a `Repr` and emitted. Lengths are checked once, by [`Parsed::parse`];
+//! nothing here reads past the end of what it was given or panics, whatever the bytes.
 //!
 //! ```
 //! use weir_wire::{Header, Kind, L4, Parsed, TcpHeader};

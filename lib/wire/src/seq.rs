@@ -3,14 +3,15 @@
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub, SubAssign};
 
-/// A place on the circle of sequence numbers. There is no order on a circle, so this is not `Ord`: ask
-/// [`before`](Self::before).
+/// A place on the circle of sequence numbers. There is no order on a circle, so this is not `Ord`:
+/// ask [`before`](Self::before).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct SeqNumber(pub u32);
 
 impl SeqNumber {
-    /// Says whether `self` lies in the half circle before `other`. At exactly 2^31 apart each is before the other.
+    /// Says whether `self` lies in the half circle before `other`. At exactly 2^31 apart each is
+    /// before the other.
     #[inline]
     #[must_use]
     pub const fn before(self, other: Self) -> bool {

@@ -192,8 +192,8 @@ impl fmt::Display for TcpFlags {
 
 /// A TCP header with options that is legal to send, without its checksum.
 ///
-/// The options go out in the order TOA, MSS, SACK-permitted and timestamps, window scale, each padded with NOPs to whole
-/// words.
+/// The options go out in the order TOA, MSS, SACK-permitted and timestamps, window scale, each
+/// padded with NOPs to whole words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpRepr {
     /// Source port.
@@ -238,7 +238,8 @@ impl TcpRepr {
             + if self.wscale.is_some() { 4 } else { 0 }
     }
 
-    /// Writes header and options to the start of `bytes` with a checksum of 0; nothing is written when there is no room.
+    /// Writes header and options to the start of `bytes` with a checksum of 0; nothing is written
+    /// when there is no room.
     #[must_use]
     pub fn emit(&self, bytes: &mut [u8]) -> Option<()> {
         let len = self.buffer_len();

@@ -1,4 +1,5 @@
-//! TCP options: one at a time ([`TcpOptions`]) or all that Weir cares about in one pass ([`OptionSummary`]).
+//! TCP options: one at a time ([`TcpOptions`]) or all that Weir cares about in one pass
+//! ([`OptionSummary`]).
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -114,8 +115,8 @@ impl Toa {
     }
 }
 
-/// One TCP option. A known kind with a length that its RFC does not allow is [`Unknown`](Self::Unknown): end systems
-/// skip it, and so does Weir.
+/// One TCP option. A known kind with a length that its RFC does not allow is
+/// [`Unknown`](Self::Unknown): end systems skip it, and so does Weir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpOption<'a> {
     /// Padding.
@@ -186,7 +187,8 @@ pub struct LocatedOption<'a> {
     pub option: TcpOption<'a>,
 }
 
-/// Walks over options; stops behind the end-of-list option and before the first option whose length is impossible.
+/// Walks over options; stops behind the end-of-list option and before the first option whose length
+/// is impossible.
 #[derive(Clone, Debug)]
 pub struct TcpOptions<'a> {
     rest: &'a [u8],
@@ -284,8 +286,9 @@ impl KindSet {
     }
 }
 
-/// What one pass over the options found. Offsets are those of the kind byte, from the start of the options; the options
-/// start at an even place of the packet, so [`Delta::replace_u32_at`] takes them as they are.
+/// What one pass over the options found. Offsets are those of the kind byte, from the start of the
+/// options; the options start at an even place of the packet, so [`Delta::replace_u32_at`] takes
+/// them as they are.
 ///
 /// Where an option comes twice the last one counts, as it does for the stacks at both ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -304,13 +307,14 @@ pub struct OptionSummary {
     pub toa: ToaOptions,
     /// Whether an option that rewriting cares about came more than once.
     pub repeated: bool,
-    /// Whether every length was possible. If not, the rest of the options was not looked at, and no end system looks.
+    /// Whether every length was possible. If not, the rest of the options was not looked at, and no
+    /// end system looks.
     pub well_formed: bool,
 }
 
 impl OptionSummary {
-    /// Walks once over `options`, the bytes between the fixed header and the payload. The kinds 0 to 5 and 8 are read as
-    /// what they are even when `toa_kinds` names them.
+    /// Walks once over `options`, the bytes between the fixed header and the payload. The kinds 0
+    /// to 5 and 8 are read as what they are even when `toa_kinds` names them.
     #[inline]
     #[must_use]
     pub fn new(options: &[u8], toa_kinds: &KindSet) -> Self {
@@ -471,7 +475,8 @@ impl ToaOptions {
 /// The longest options that a header can hold.
 const MAX_OPTIONS: usize = 40;
 
-/// Splits what follows a kind byte into the option's data and the rest; nothing when its length is impossible.
+/// Splits what follows a kind byte into the option's data and the rest; nothing when its length is
+/// impossible.
 #[inline]
 fn split_option(tail: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, tail) = tail.split_first()?;

@@ -41,8 +41,8 @@ impl UdpRepr {
     /// Length of the emitted header.
     pub const LEN: usize = 8;
 
-    /// Writes the header with a checksum of 0 to the start of `bytes`; nothing is written when there is no room or the
-    /// datagram would be longer than 65,535 bytes.
+    /// Writes the header with a checksum of 0 to the start of `bytes`; nothing is written when
+    /// there is no room or the datagram would be longer than 65,535 bytes.
     #[must_use]
     pub fn emit(&self, bytes: &mut [u8]) -> Option<()> {
         let header = UdpHeader {

@@ -1,4 +1,5 @@
-//! Whole checksums: verified, filled in for what Weir creates, completed where a sender left them to its device.
+//! Whole checksums: verified, filled in for what Weir creates, completed where a sender left them
+//! to its device.
 
 use core::fmt;
 
@@ -14,8 +15,9 @@ use crate::parse::{Kind, L4, ParseError, Parsed};
 use crate::tcp::TcpHeader;
 use crate::udp::UdpHeader;
 
-/// Verifies the checksums of a frame: IPv4 header, and TCP, UDP, ICMP or `ICMPv6`. A fragment's payload is not judged, for
-/// its checksum covers the whole; frames that carry neither IPv4 nor IPv6 are in order.
+/// Verifies the checksums of a frame: IPv4 header, and TCP, UDP, ICMP or `ICMPv6`. A fragment's
+/// payload is not judged, for its checksum covers the whole; frames that carry neither IPv4 nor
+/// IPv6 are in order.
 pub fn verify_frame(frame: &[u8]) -> Result<(), BadChecksum> {
     let parsed = Parsed::parse(frame)?;
     match &parsed.kind {
@@ -25,9 +27,10 @@ pub fn verify_frame(frame: &[u8]) -> Result<(), BadChecksum> {
     }
 }
 
-/// Writes the IPv4 header checksum and that of TCP, UDP or ICMP over whatever stands there; a fragment gets that of its
-/// header only. Nothing when the frame does not carry a whole IPv4 packet. This is for packets that Weir creates: over
-/// bytes from elsewhere it would bless their errors.
+/// Writes the IPv4 header checksum and that of TCP, UDP or ICMP over whatever stands there; a
+/// fragment gets that of its header only. Nothing when the frame does not carry a whole IPv4
+/// packet. This is for packets that Weir creates: over bytes from elsewhere it would bless their
+/// errors.
 #[must_use]
 pub fn fill_checksums(frame: &mut [u8]) -> Option<()> {
     let l3 = ipv4_offset(frame)?;
@@ -56,10 +59,11 @@ pub enum Completed {
     Yes,
 }
 
-/// Completes the TCP or UDP checksum where the field holds the folded sum of the pseudo header only: what a veth or
-/// virtio sender with checksum offload hands over.
+/// Completes the TCP or UDP checksum where the field holds the folded sum of the pseudo header
+/// only: what a veth or virtio sender with checksum offload hands over.
 ///
-/// A whole checksum that happens to equal that sum is computed again to the same value, so nothing is harmed.
+/// A whole checksum that happens to equal that sum is computed again to the same value, so nothing
+/// is harmed.
 #[inline]
 pub fn complete_partial(frame: &mut [u8], parsed: &Parsed) -> Completed {
     let Some(field) = Field::of(parsed) else {
@@ -75,7 +79,8 @@ pub fn complete_partial(frame: &mut [u8], parsed: &Parsed) -> Completed {
     if found != field.pseudo.fold() {
         return Completed::No;
     }
-    // The field holds the sum of the pseudo header, so the segment as it stands adds up to all that is covered.
+    // The field holds the sum of the pseudo header, so the segment as it stands adds up to all that
+    // is covered.
     let checksum = field.protocol.complement(Sum::of(segment));
     match field.write(frame, checksum) {
         Some(()) => Completed::Yes,

@@ -1,7 +1,9 @@
-//! Packets that others made, judged by others: Linux sent them, tcpdump described them and verified their checksums.
+//! Packets that others made, judged by others: Linux sent them, tcpdump described them and verified
+//! their checksums.
 //!
-//! `kernel.txt` was captured on a veth with checksum offload off, `partial.txt` with it on (what tcpdump says the checksum
-//! is and should be), `crafted.txt` holds odd but valid packets with tcpdump's description.
+//! `kernel.txt` was captured on a veth with checksum offload off, `partial.txt` with it on (what
+//! tcpdump says the checksum is and should be), `crafted.txt` holds odd but valid packets with
+//! tcpdump's description.
 
 #![expect(
     clippy::unwrap_used,
@@ -86,7 +88,8 @@ fn one_flipped_bit_is_found() {
         for bit in l3 as usize * 8..end as usize * 8 {
             let mut bad = frame.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            // Which protocol it is says the header; a flip there may only be found by the header's own checksum.
+            // Which protocol it is says the header; a flip there may only be found by the header's
+            // own checksum.
             assert!(verify_frame(&bad).is_err(), "{line}: bit {bit}");
         }
     }

@@ -137,7 +137,8 @@ proptest! {
         let _ = (verify_frame(&bytes), ArpRepr::parse(rest), LinkLayerOption::find(rest, next));
         if let Ok(quoted) = parse_embedded_v4(rest) {
             prop_assert!((quoted.l4 + quoted.l4_quoted) as usize <= rest.len());
-            prop_assert!(quoted.l4_checksum_offset().is_none_or(|at| at as usize + 2 <= rest.len()));
+            let fits = |at: u16| at as usize + 2 <= rest.len();
+            prop_assert!(quoted.l4_checksum_offset().is_none_or(fits));
         }
         if let Ok(upper) = UpperLayer::find(next, rest) {
             prop_assert!(upper.offset as usize <= rest.len());

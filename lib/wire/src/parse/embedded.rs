@@ -9,7 +9,8 @@ use crate::seq::SeqNumber;
 use crate::tcp::TcpHeader;
 use crate::udp::UdpHeader;
 
-/// The packet that an ICMP error quotes: its beginning, at least 8 bytes behind its IPv4 header (RFC 792).
+/// The packet that an ICMP error quotes: its beginning, at least 8 bytes behind its IPv4 header
+/// (RFC 792).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmbeddedV4 {
     /// Source address.
@@ -77,7 +78,8 @@ impl EmbeddedV4 {
         }
     }
 
-    /// Offset of the quoted packet's TCP or UDP checksum from the start of the quotation, where it is quoted.
+    /// Offset of the quoted packet's TCP or UDP checksum from the start of the quotation, where it
+    /// is quoted.
     #[must_use]
     pub const fn l4_checksum_offset(&self) -> Option<u16> {
         let within = match self.l4_kind {
@@ -95,9 +97,11 @@ impl EmbeddedV4 {
     }
 }
 
-/// Takes apart the packet that an ICMP error quotes: `quoted` is what follows the 8 bytes of the ICMP header.
+/// Takes apart the packet that an ICMP error quotes: `quoted` is what follows the 8 bytes of the
+/// ICMP header.
 ///
-/// Its header checksum and total length are not judged: routers on the way change the one and everybody cuts the other.
+/// Its header checksum and total length are not judged: routers on the way change the one and
+/// everybody cuts the other.
 pub fn parse_embedded_v4(quoted: &[u8]) -> Result<EmbeddedV4, ParseError> {
     let ip = header::<Ipv4Header>(quoted, 0, Layer::Ipv4)?;
     if ip.version() != 4 {

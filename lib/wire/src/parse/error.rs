@@ -35,7 +35,8 @@ pub enum ParseError {
     BadVersion(u8),
     /// The IPv4 header claims fewer than 20 bytes, or more than the packet has.
     BadHeaderLength(u8),
-    /// The IPv4 total length is shorter than the header; 0 is what an unsegmented super-frame carries.
+    /// The IPv4 total length is shorter than the header; 0 is what an unsegmented super-frame
+    /// carries.
     BadTotalLength(u16),
     /// The IPv4 header checksum is wrong.
     BadIpChecksum,
