@@ -26,7 +26,8 @@ pub fn session_key_of(embedded: &EmbeddedV4) -> Option<FlowKey> {
 /// Says whether the message's checksum is right; a wrong one must not be made right by translation.
 #[must_use]
 pub fn icmp_checksum_is_valid(frame: &FrameBuf<'_>, l3: u16, v4: &V4) -> bool {
-    v4.payload(frame.bytes(), l3).is_some_and(|message| Sum::of(message).is_valid())
+    v4.payload(frame.bytes(), l3)
+        .is_some_and(|message| Sum::of(message).is_valid())
 }
 
 /// Translates an ICMP error that travels in `direction` in place.
@@ -47,7 +48,8 @@ pub fn translate_icmp_error(
     // The quoted packet was sent by the end that the error goes to, to whom that end talks.
     let quoted = session.key(direction.reverse());
     let bytes = frame.bytes_mut();
-    rewrite_ip(bytes, l3, src, dst)?;
+    // ICMP has no pseudo header, so the change of addresses concerns nothing else.
+    let _ = rewrite_ip(bytes, l3, src, dst)?;
     let message = v4.payload_mut(bytes, l3)?;
     let (header, quotation) = message.split_at_mut_checked(IcmpHeader::LEN)?;
 
@@ -63,7 +65,10 @@ pub fn translate_icmp_error(
     let mut delta = addresses;
     delta = put_u16(quotation, l4, quoted.src_port, delta)?;
     delta = put_u16(quotation, l4 + 2, quoted.dst_port, delta)?;
-    if let EmbeddedL4::Tcp { seq, seq_offset, .. } = embedded.l4_kind {
+    if let EmbeddedL4::Tcp {
+        seq, seq_offset, ..
+    } = embedded.l4_kind
+    {
         let (sent, acked) = match direction {
             Direction::Outbound => (session.inbound_seq, session.outbound_seq),
             Direction::Inbound => (session.outbound_seq, session.inbound_seq),
@@ -72,14 +77,18 @@ pub fn translate_icmp_error(
         // The acknowledgement number is quoted by routers that quote more than they must.
         let ack_offset = seq_offset as usize + 4;
         if embedded.l4_quoted >= 12
-            && let Some(ack) = quotation.get(ack_offset..).and_then(|rest| rest.first_chunk::<4>())
+            && let Some(ack) = quotation
+                .get(ack_offset..)
+                .and_then(|rest| rest.first_chunk::<4>())
         {
             let ack = u32::from_be_bytes(*ack).wrapping_add(acked.0);
             delta = put_u32(quotation, ack_offset, ack, delta)?;
         }
     }
     if let Some(offset) = embedded.l4_checksum_offset() {
-        let field = quotation.get_mut(offset as usize..)?.first_chunk_mut::<2>()?;
+        let field = quotation
+            .get_mut(offset as usize..)?
+            .first_chunk_mut::<2>()?;
         let old = u16::from_be_bytes(*field);
         let new = match embedded.l4_kind {
             EmbeddedL4::Udp { .. } => delta.apply_udp(old),

@@ -226,6 +226,13 @@ impl LocalPorts {
             .map_or_else(PortUse::default, |set| set.usage)
     }
 
+    /// Shows the use of every pool towards every endpoint that its services have.
+    pub fn usages(&self, mut each: impl FnMut(PoolId, EndpointId, PortUse)) {
+        for set in &self.sets {
+            each(set.pool, set.endpoint, set.usage);
+        }
+    }
+
     /// Returns the use of one LIP's ports towards an endpoint.
     #[must_use]
     pub fn usage_of_lip(&self, lip: LipId, endpoint: EndpointId) -> PortUse {

@@ -49,12 +49,18 @@ impl Session {
 
     const fn shifts(&self, direction: Direction) -> Shifts {
         let (mine, other, my_ts, other_ts) = match direction {
-            Direction::Inbound => {
-                (self.inbound_seq, self.outbound_seq, self.inbound_ts, self.outbound_ts)
-            }
-            Direction::Outbound => {
-                (self.outbound_seq, self.inbound_seq, self.outbound_ts, self.inbound_ts)
-            }
+            Direction::Inbound => (
+                self.inbound_seq,
+                self.outbound_seq,
+                self.inbound_ts,
+                self.outbound_ts,
+            ),
+            Direction::Outbound => (
+                self.outbound_seq,
+                self.inbound_seq,
+                self.outbound_ts,
+                self.inbound_ts,
+            ),
         };
         Shifts {
             seq: mine.0,
@@ -171,15 +177,11 @@ pub fn translate_udp(
 
 /// Rewrites the addresses, takes one from the time to live, mends the header checksum, and returns
 /// what the addresses change in the checksum of the transport header.
-pub(crate) fn rewrite_ip(
-    bytes: &mut [u8],
-    l3: u16,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-) -> Option<Delta> {
+pub(crate) fn rewrite_ip(bytes: &mut [u8], l3: u16, src: Ipv4Addr, dst: Ipv4Addr) -> Option<Delta> {
     let ip = Ipv4Header::at_mut(bytes, l3 as usize)?;
-    let addresses =
-        Delta::new().replace_bytes4(ip.src, src.octets()).replace_bytes4(ip.dst, dst.octets());
+    let addresses = Delta::new()
+        .replace_bytes4(ip.src, src.octets())
+        .replace_bytes4(ip.dst, dst.octets());
     ip.set_src(src);
     ip.set_dst(dst);
     let old = ip.ttl_word();
@@ -199,7 +201,7 @@ fn shift_window(window: u16, shift: i8) -> u16 {
     }
 }
 
-/// Translates both timestamps of the option at `offset`; TSecr counts on segments with ACK only
+/// Translates both timestamps of the option at `offset`; `TSecr` counts on segments with ACK only
 /// (RFC 7323 section 3.2).
 fn translate_timestamps(
     options: &mut [u8],
@@ -209,13 +211,21 @@ fn translate_timestamps(
     delta: Delta,
 ) -> Delta {
     let delta = add_u32(options, offset + 2, shifts.tsval, delta);
-    if acks { add_u32(options, offset + 6, shifts.tsecr, delta) } else { delta }
+    if acks {
+        add_u32(options, offset + 6, shifts.tsecr, delta)
+    } else {
+        delta
+    }
 }
 
 /// Remembers the highest timestamp that went to the real server, for the port's next session.
 fn note_tsval(session: &mut Session, options: &[u8], offset: usize) {
-    let tsval = options.get(offset + 2..).and_then(|rest| rest.first_chunk::<4>());
-    let Some(tsval) = tsval.map(|bytes| u32::from_be_bytes(*bytes)) else { return };
+    let tsval = options
+        .get(offset + 2..)
+        .and_then(|rest| rest.first_chunk::<4>());
+    let Some(tsval) = tsval.map(|bytes| u32::from_be_bytes(*bytes)) else {
+        return;
+    };
     let ahead = tsval.wrapping_sub(session.last_tsval).cast_signed() > 0;
     if ahead || !session.flags.has(SessionFlags::TIMESTAMPS) {
         session.last_tsval = tsval;
@@ -242,7 +252,10 @@ fn translate_sack(
 
 /// Adds to the 32-bit number at `at`, wrapping, and notes the change.
 fn add_u32(options: &mut [u8], at: usize, add: u32, delta: Delta) -> Delta {
-    let Some(field) = options.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<4>()) else {
+    let Some(field) = options
+        .get_mut(at..)
+        .and_then(|rest| rest.first_chunk_mut::<4>())
+    else {
         return delta;
     };
     let old = u32::from_be_bytes(*field);
@@ -253,7 +266,10 @@ fn add_u32(options: &mut [u8], at: usize, add: u32, delta: Delta) -> Delta {
 
 /// Puts a 16-bit number at `at` and notes the change.
 fn put_u16(options: &mut [u8], at: usize, new: u16, delta: Delta) -> Delta {
-    let Some(field) = options.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) else {
+    let Some(field) = options
+        .get_mut(at..)
+        .and_then(|rest| rest.first_chunk_mut::<2>())
+    else {
         return delta;
     };
     let old = u16::from_be_bytes(*field);

@@ -1,1 +1,45 @@
-//! The packet's walk: classify, session, rewrite, resolve.
+//! The packet's walk: classify, session, rewrite, resolve. Composes the engines of one worker.
+//!
+//! A [`Director`] is pure: bytes, time and configuration come in as arguments, a [`Verdict`] per
+//! packet goes out, and what the engines originate waits in the outbox. The same inputs give the
+//! same outputs, always.
+//!
+//! One turn of a worker:
+//!
+//! ```text
+//! director.apply(..)                  now and then: a new snapshot
+//! director.process(now, packets)      a burst; each packet has a verdict afterwards
+//! director.tick(now)                  bounded timers
+//! director.next_originated(buffer)    until none is left
+//! director.next_notice()              until none is left
+//! ```
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing)]
+
+extern crate alloc;
+
+mod arp;
+mod director;
+mod emit;
+mod expire;
+mod facts;
+mod flow;
+mod icmp;
+mod map;
+mod neighbours;
+mod open;
+mod outbox;
+mod packet;
+mod plan;
+mod rate;
+mod report;
+mod route;
+mod traffic;
+mod walk;
+
+pub use director::Director;
+pub use facts::{Notice, PoolUse, PortFacts, SessionView, WorkerFacts};
+pub use packet::{Packet, Source};
+pub use weir_model::Verdict;

@@ -1,6 +1,6 @@
 //! Typed events: what happened that an operator may want to know, before anybody formats it.
 
-use crate::{DropReason, LipId, PoolId, ServiceId, Time, WorkerId};
+use crate::{DropReason, PoolId, PortId, ServiceId, Time, WorkerId};
 
 /// Something that happened on a worker; control turns it into text, JSON or syslog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub enum Event {
     AddressConflict {
         /// When it happened.
         at: Time,
-        /// The local address, where it is a LIP.
-        lip: Option<LipId>,
+        /// The port at which it was heard.
+        port: PortId,
         /// The address.
         address: core::net::IpAddr,
         /// The other station's Ethernet address.

@@ -51,6 +51,8 @@ drop_reasons! {
     Absorbed = "absorbed", "Addressed to Weir itself and acted on: an ARP reply, an ICMP error about our own packet.";
     Malformed = "malformed", "Headers that contradict themselves or the frame's length.";
     BadChecksum = "bad-checksum", "An IPv4 header or ICMP checksum that does not match.";
+    Martian = "martian", "A source address that no sender may have: our own, loopback, multicast or broadcast.";
+    Tagged = "vlan-tagged", "An 802.1Q tag; the VLAN's own device has to be the port.";
     NotOurs = "not-ours", "Neither for a VIP nor a LIP, and this driver has no host path to give it to.";
     UnknownProtocol = "unknown-protocol", "For a VIP or LIP, but neither TCP, UDP nor ICMP.";
     Fragment = "fragment", "An IP fragment for a VIP or LIP whose ports are not known.";

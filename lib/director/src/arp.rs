@@ -1,0 +1,158 @@
+//! ARP (RFC 826): answers for our addresses, requests for next hops, and what is heard.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use weir_model::{Counter, DropReason, Event, Now, PortId, Verdict};
+use weir_wire::{
+    ARP_REPLY, ARP_REQUEST, ArpPacket, ArpRepr, ETHERTYPE_ARP, EthAddr, EthHeader, Header,
+};
+
+use crate::director::millis;
+use crate::plan::Owned;
+use crate::{Director, Notice, Packet};
+
+/// The length of an ARP frame without padding.
+const FRAME_LEN: usize = EthHeader::LEN + ArpPacket::LEN;
+
+impl Director {
+    /// Walks an ARP frame: answered or absorbed when it concerns our addresses, else the host's.
+    pub(crate) fn arp(&mut self, now: Now, packet: &mut Packet<'_>) -> Verdict {
+        let body = packet
+            .frame
+            .bytes()
+            .get(EthHeader::LEN..)
+            .unwrap_or_default();
+        let Some(arp) = ArpRepr::parse(body) else {
+            return Verdict::Drop(DropReason::Malformed);
+        };
+        let owned = self.plan.owned(arp.target_ip);
+        self.hear(now, packet.port, &arp, owned.is_some(), true);
+        match owned {
+            None => self.host(packet),
+            Some(owned) if arp.op == ARP_REQUEST && answers(owned, packet.port) => {
+                self.answer_arp(packet, &arp)
+            }
+            Some(_) => Verdict::Drop(DropReason::Absorbed),
+        }
+    }
+
+    /// Learns from an ARP packet that another thread heard.
+    pub fn heard_arp(&mut self, now: Now, port: PortId, arp: &ArpRepr) {
+        self.hear(now, port, arp, false, false);
+    }
+
+    /// Learns a neighbour that another worker learned.
+    pub fn learn_neighbour(&mut self, now: Now, port: PortId, address: Ipv4Addr, mac: EthAddr) {
+        if self.neighbours.learn(millis(now), port, address, mac, true) {
+            self.count(Counter::NeighbourLearned);
+        }
+    }
+
+    /// Sends a request for a neighbour's address, to all or to itself alone.
+    pub(crate) fn ask(&mut self, port: PortId, address: Ipv4Addr, unicast: Option<EthAddr>) {
+        let Some(plan) = self.plan.port(port) else {
+            return;
+        };
+        let Some(speaker) = plan.speaker_for(address) else {
+            return;
+        };
+        let request = ArpRepr {
+            op: ARP_REQUEST,
+            sender_mac: plan.mac(),
+            sender_ip: speaker,
+            target_mac: unicast.unwrap_or(EthAddr([0; 6])),
+            target_ip: address,
+        };
+        self.count(Counter::ArpRequested);
+        self.send_arp(port, unicast.unwrap_or(EthAddr::BROADCAST), &request);
+    }
+
+    /// Tells all neighbours of a port that an address is here (RFC 5227 section 3).
+    pub(crate) fn announce(&mut self, port: PortId, address: Ipv4Addr) {
+        let Some(plan) = self.plan.port(port) else {
+            return;
+        };
+        let announcement = ArpRepr {
+            op: ARP_REQUEST,
+            sender_mac: plan.mac(),
+            sender_ip: address,
+            target_mac: EthAddr([0; 6]),
+            target_ip: address,
+        };
+        self.count(Counter::ArpAnnounced);
+        self.send_arp(port, EthAddr::BROADCAST, &announcement);
+    }
+
+    fn send_arp(&mut self, port: PortId, dst: EthAddr, arp: &ArpRepr) {
+        let mut frame = [0; FRAME_LEN];
+        self.ledger.originated += 1;
+        match write_arp(&mut frame, dst, arp) {
+            Some(()) => self.post(port, &frame),
+            None => self.ledger.drop(DropReason::Internal),
+        }
+    }
+
+    fn answer_arp(&mut self, packet: &mut Packet<'_>, request: &ArpRepr) -> Verdict {
+        let Some(plan) = self.plan.port(packet.port) else {
+            return Verdict::Drop(DropReason::NotOurs);
+        };
+        let reply = ArpRepr {
+            op: ARP_REPLY,
+            sender_mac: plan.mac(),
+            sender_ip: request.target_ip,
+            target_mac: request.sender_mac,
+            target_ip: request.sender_ip,
+        };
+        if write_arp(packet.frame.bytes_mut(), request.sender_mac, &reply).is_none() {
+            return Verdict::Drop(DropReason::Malformed);
+        }
+        self.count(Counter::ArpAnswered);
+        Verdict::Reply
+    }
+
+    /// Takes what an ARP packet says of its sender. Who asks for us will be talked to, so it is
+    /// taken in; others are only updated.
+    fn hear(&mut self, now: Now, port: PortId, arp: &ArpRepr, for_us: bool, tell: bool) {
+        let Some(plan) = self.plan.port(port) else {
+            return;
+        };
+        if arp.sender_mac == plan.mac() || !plan.connects(arp.sender_ip) {
+            return;
+        }
+        if self.plan.owned(arp.sender_ip).is_some() {
+            let (address, mac) = (IpAddr::V4(arp.sender_ip), arp.sender_mac.0);
+            let event = Event::AddressConflict {
+                at: now.time,
+                port,
+                address,
+                mac,
+            };
+            self.notify(Notice::Event(event));
+            return;
+        }
+        let (address, mac) = (arp.sender_ip, arp.sender_mac);
+        if self
+            .neighbours
+            .learn(millis(now), port, address, mac, for_us)
+        {
+            self.count(Counter::NeighbourLearned);
+            if tell && self.facts.workers > 1 {
+                self.notify(Notice::Neighbour { port, address, mac });
+            }
+        }
+    }
+}
+
+/// Says whether an address is answered for on a port: a VIP wherever it is asked for, a LIP where
+/// its real servers are.
+fn answers(owned: Owned, port: PortId) -> bool {
+    match owned {
+        Owned::Vip => true,
+        Owned::Lip { port: home, .. } => home == port,
+    }
+}
+
+fn write_arp(frame: &mut [u8], dst: EthAddr, arp: &ArpRepr) -> Option<()> {
+    EthHeader::new(dst, arp.sender_mac, ETHERTYPE_ARP).put(frame, 0)?;
+    arp.emit(frame.get_mut(EthHeader::LEN..)?)
+}

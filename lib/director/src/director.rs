@@ -1,0 +1,296 @@
+//! The director of one worker: its state and the turn that a worker drives.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use core::time::Duration;
+
+use nat_engine::{FlowHasher, LocalPorts, OutOfMemory, Rng, Scheduler, SessionTable, TimerWheel};
+use weir_model::{
+    Counter, Counters, DropReason, Ledger, Now, PortId, SchedulerKind, Snapshot, Verdict,
+};
+
+use crate::neighbours::Neighbours;
+use crate::outbox::Outbox;
+use crate::plan::Plan;
+use crate::rate::RateLimit;
+use crate::traffic::Traffic;
+use crate::walk::Lookup;
+use crate::{Notice, Packet, Source, WorkerFacts};
+
+/// Packets that are looked up together, so that their memory arrives together.
+pub(crate) const LOOKUPS: usize = 64;
+/// Frames that Weir can originate in one turn.
+const OUTBOX: usize = 1024;
+/// Things that the control thread can be told in one turn.
+const NOTICES: usize = 256;
+/// Sessions that expire, or are looked at for it, in one turn.
+const EXPIRIES: u32 = 128;
+/// Announcements in one turn.
+const ANNOUNCEMENTS: usize = 16;
+/// ICMP errors, answers to pings, and refusals that nobody proved worthy of one, per second.
+const ICMP_RATE: u32 = 1_000;
+const ECHO_RATE: u32 = 10_000;
+const REFUSE_RATE: u32 = 10_000;
+
+/// The walk of one worker: its sessions, local ports, neighbours, timers and counters.
+pub struct Director {
+    pub(crate) facts: WorkerFacts,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) plan: Plan,
+    pub(crate) table: SessionTable,
+    pub(crate) wheel: TimerWheel,
+    pub(crate) ports: LocalPorts,
+    pub(crate) rng: Rng,
+    /// Secret of the initial sequence numbers (RFC 6528 section 3).
+    pub(crate) isn_hasher: FlowHasher,
+    pub(crate) schedulers: Vec<Option<(SchedulerKind, Box<dyn Scheduler>)>>,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) outbox: Outbox,
+    pub(crate) traffic: Traffic,
+    pub(crate) ledger: Ledger,
+    pub(crate) counters: Counters,
+    pub(crate) icmp_rate: RateLimit,
+    pub(crate) echo_rate: RateLimit,
+    pub(crate) refuse_rate: RateLimit,
+    pub(crate) draining: bool,
+    pub(crate) lookups: Vec<Lookup>,
+    /// The packet of the burst that is being walked; what `recover` settles after a panic.
+    cursor: usize,
+    notices: VecDeque<Notice>,
+    announcements: VecDeque<(PortId, Ipv4Addr)>,
+    #[cfg(any(test, feature = "panic-hook"))]
+    pub(crate) panic_on: Option<[u8; 8]>,
+}
+
+impl Director {
+    /// Makes a director with empty tables; all that the packet path needs is allocated here.
+    ///
+    /// # Errors
+    /// When the memory for the tables is not to be had.
+    pub fn new(facts: WorkerFacts, snapshot: Arc<Snapshot>, now: Now) -> Result<Self, OutOfMemory> {
+        let now_ms = millis(now);
+        let mut rng = Rng::new(facts.seed);
+        let table =
+            SessionTable::with_capacity(facts.sessions, FlowHasher::new(facts.flow_secret))?;
+        let isn_hasher = FlowHasher::new(key_from(&mut rng));
+        let ports_seed = key_from(&mut rng);
+        let ports = LocalPorts::new(facts.id.0, facts.workers, facts.sessions / 4, ports_seed)?;
+        let mut director = Self {
+            facts,
+            snapshot: Arc::clone(&snapshot),
+            plan: Plan::default(),
+            table,
+            wheel: TimerWheel::new(now_ms),
+            ports,
+            rng,
+            isn_hasher,
+            schedulers: Vec::new(),
+            neighbours: Neighbours::new(),
+            outbox: Outbox::with_capacity(OUTBOX),
+            traffic: Traffic::default(),
+            ledger: Ledger::default(),
+            counters: Counters::default(),
+            icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
+            echo_rate: RateLimit::new(ECHO_RATE, now_ms),
+            refuse_rate: RateLimit::new(REFUSE_RATE, now_ms),
+            draining: false,
+            lookups: Vec::with_capacity(LOOKUPS),
+            cursor: 0,
+            notices: VecDeque::with_capacity(NOTICES),
+            announcements: VecDeque::new(),
+            #[cfg(any(test, feature = "panic-hook"))]
+            panic_on: None,
+        };
+        director.take_snapshot(snapshot);
+        Ok(director)
+    }
+
+    /// Takes a new snapshot and returns the retired one, to be freed off the packet path. Sessions
+    /// of what did not change are not touched.
+    pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.take_snapshot(snapshot)
+    }
+
+    /// Walks a burst: afterwards each packet has its verdict, and the ledger counts it as if the
+    /// worker could carry it out.
+    ///
+    /// When this unwinds, [`recover`](Self::recover) settles the packet at fault, and a further
+    /// call with the same burst continues behind it.
+    pub fn process(&mut self, now: Now, packets: &mut [Packet<'_>]) {
+        while self.cursor < packets.len() {
+            let first = self.cursor;
+            let end = packets.len().min(first + LOOKUPS);
+            self.lookups.clear();
+            for packet in packets.get(first..end).unwrap_or_default() {
+                let lookup = self.look_up(packet);
+                self.lookups.push(lookup);
+            }
+            while self.cursor < end {
+                let lookup = self.lookups.get(self.cursor - first).copied();
+                let (Some(packet), Some(lookup)) = (packets.get_mut(self.cursor), lookup) else {
+                    break;
+                };
+                match packet.source {
+                    Source::Wire => self.ledger.rx += 1,
+                    Source::HandedIn => self.ledger.handed_in += 1,
+                }
+                packet.verdict = self.walk(now, packet, &lookup);
+                self.settle(packet.verdict);
+                self.cursor += 1;
+            }
+        }
+        self.cursor = 0;
+    }
+
+    /// After [`process`](Self::process) unwound: gives the packet at fault the verdict
+    /// `Drop(Internal)`, resets its session, and returns its place in the burst.
+    pub fn recover(&mut self, now: Now, packets: &mut [Packet<'_>]) -> Option<usize> {
+        let at = self.cursor;
+        let packet = packets.get_mut(at)?;
+        // First, so that a second failure in here does not meet the same packet for ever.
+        self.cursor += 1;
+        packet.verdict = Verdict::Drop(DropReason::Internal);
+        self.ledger.drop(DropReason::Internal);
+        let worker = self.facts.id;
+        self.notify(Notice::Event(weir_model::Event::Internal {
+            at: now.time,
+            worker,
+        }));
+        if let Lookup::Flow { key, hash, .. } = self.look_up(packet)
+            && let Some((id, _)) = self.table.find(hash, &key)
+        {
+            self.reset(now, id);
+        }
+        Some(at)
+    }
+
+    /// Does what time asks for, a bounded amount each turn: expiry, requests to neighbours,
+    /// announcements.
+    pub fn tick(&mut self, now: Now) {
+        let now_ms = millis(now);
+        self.expire(now, EXPIRIES);
+        self.ask_neighbours(now_ms);
+        for _ in 0..ANNOUNCEMENTS {
+            let Some((port, address)) = self.announcements.pop_front() else {
+                break;
+            };
+            self.announce(port, address);
+        }
+    }
+
+    /// Returns how long the worker may wait at most before the next [`tick`](Self::tick).
+    #[must_use]
+    pub fn idle_for(&self, now: Now) -> Duration {
+        if !self.announcements.is_empty() || !self.outbox.is_empty() || self.neighbours.has_ready()
+        {
+            return Duration::ZERO;
+        }
+        let asking = if self.neighbours.is_asking() {
+            100
+        } else {
+            1000
+        };
+        let expiry = self.wheel.idle_ms(millis(now)).unwrap_or(1000);
+        Duration::from_millis(u64::from(asking.min(expiry)))
+    }
+
+    /// Writes the next frame that Weir itself sends, or that no longer waits for its neighbour,
+    /// into `buffer`, and says which port it leaves by and how long it is. It is counted as
+    /// transmitted.
+    pub fn next_originated(&mut self, buffer: &mut [u8]) -> Option<(PortId, usize)> {
+        let next = self
+            .neighbours
+            .next_ready(buffer)
+            .or_else(|| self.outbox.pop(buffer))?;
+        self.ledger.held -= 1;
+        self.ledger.tx += 1;
+        Some(next)
+    }
+
+    /// Takes back the count of a transmission that the port's ring refused.
+    pub fn not_transmitted(&mut self) {
+        self.ledger.tx -= 1;
+        self.ledger.drop(DropReason::TxRingFull);
+    }
+
+    /// Takes back the count of a delivery that the host did not take.
+    pub fn not_delivered(&mut self) {
+        self.ledger.delivered -= 1;
+        self.ledger.drop(DropReason::HostPathFull);
+    }
+
+    /// Takes back the count of a hand-off that the other worker had no room for.
+    pub fn not_handed_over(&mut self) {
+        self.ledger.handed_out -= 1;
+        self.ledger.drop(DropReason::HandOffFull);
+    }
+
+    /// Stops opening sessions; those that exist go on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Returns the next thing that the control thread should know.
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// Makes the walk panic on a TCP or UDP packet that contains these bytes.
+    #[cfg(any(test, feature = "panic-hook"))]
+    pub fn panic_on(&mut self, marker: [u8; 8]) {
+        self.panic_on = Some(marker);
+    }
+
+    /// Keeps a notice for the control thread; when it does not keep up, the newest are lost.
+    pub(crate) fn notify(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES {
+            self.notices.push_back(notice);
+        }
+    }
+
+    pub(crate) fn count(&mut self, counter: Counter) {
+        self.counters.count(counter);
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Forward(_) | Verdict::Reply => self.ledger.tx += 1,
+            Verdict::Deliver => self.ledger.delivered += 1,
+            Verdict::Drop(reason) => self.ledger.drop(reason),
+            Verdict::HandOff(_) => self.ledger.handed_out += 1,
+            Verdict::Hold => self.ledger.held += 1,
+        }
+    }
+
+    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.ports.apply(&snapshot);
+        let plan = Plan::new(&snapshot, &self.facts.ports, &self.ports);
+        // The first worker speaks for all: an address is announced once.
+        if self.facts.id.0 == 0 {
+            let known = &self.plan.announced;
+            self.announcements
+                .extend(plan.announced.iter().filter(|at| !known.contains(at)));
+        }
+        self.plan = plan;
+        self.traffic
+            .grow(snapshot.services.bound(), snapshot.real_bound as usize);
+        self.update_schedulers(&snapshot);
+        core::mem::replace(&mut self.snapshot, snapshot)
+    }
+}
+
+/// Returns the monotonic milliseconds that sessions and timers count in, wrapping.
+pub(crate) fn millis(now: Now) -> u32 {
+    now.time.as_millis() as u32
+}
+
+fn key_from(rng: &mut Rng) -> [u8; 16] {
+    let mut key = [0; 16];
+    let (low, high) = key.split_at_mut(8);
+    low.copy_from_slice(&rng.next_u64().to_be_bytes());
+    high.copy_from_slice(&rng.next_u64().to_be_bytes());
+    key
+}

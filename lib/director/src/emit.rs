@@ -1,0 +1,342 @@
+//! Frames that Weir itself sends: refusals, resets, the SYN again, ICMP errors.
+
+use core::net::Ipv4Addr;
+
+use nat_engine::{Direction, Session, SessionFlags, SessionId};
+use weir_model::{Counter, DropReason, Event, Now, PortId, ServiceId, Verdict};
+use weir_wire::icmp::is_error;
+use weir_wire::{
+    ETHERTYPE_IPV4, EthAddr, EthHeader, Header, IcmpErrorRepr, Ipv4Header, Ipv4Repr, Protocol,
+    SeqNumber, Tcp, TcpFlags, TcpRepr, Timestamps, V4, fill_checksums,
+};
+
+use crate::director::millis;
+use crate::neighbours::Resolved;
+use crate::outbox::MAX_ORIGINATED;
+use crate::{Director, Notice, Packet};
+
+/// The time to live of what Weir sends.
+const TTL: u8 = 64;
+
+/// A frame under construction, with room for its Ethernet header in front.
+pub(crate) struct Frame {
+    bytes: [u8; MAX_ORIGINATED],
+    len: usize,
+}
+
+impl Frame {
+    const IP: usize = EthHeader::LEN;
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes: [0; MAX_ORIGINATED],
+            len: 0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Writes the IPv4 header and returns the place for what follows it.
+    fn ipv4(&mut self, repr: &Ipv4Repr) -> Option<&mut [u8]> {
+        let payload = repr.payload_len as usize;
+        let l4 = Self::IP + Ipv4Header::LEN;
+        self.len = l4 + payload;
+        EthHeader::new(EthAddr([0; 6]), EthAddr([0; 6]), ETHERTYPE_IPV4).put(&mut self.bytes, 0)?;
+        repr.emit(self.bytes.get_mut(Self::IP..)?)?;
+        self.bytes.get_mut(l4..l4 + payload)
+    }
+
+    /// Puts the Ethernet addresses on.
+    pub(crate) fn address(&mut self, src: EthAddr, dst: EthAddr) {
+        if let Some(eth) = EthHeader::at_mut(&mut self.bytes, 0) {
+            eth.src = src.0;
+            eth.dst = dst.0;
+        }
+    }
+}
+
+/// Makes a TCP segment without payload.
+pub(crate) fn tcp_frame(
+    frame: &mut Frame,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    repr: &TcpRepr,
+) -> Option<()> {
+    let ip = Ipv4Repr {
+        src,
+        dst,
+        protocol: Protocol::TCP,
+        ttl: TTL,
+        tos: 0,
+        ident: 0,
+        dont_fragment: true,
+        payload_len: repr.buffer_len() as u16,
+    };
+    repr.emit(frame.ipv4(&ip)?)?;
+    let len = frame.len;
+    fill_checksums(frame.bytes.get_mut(..len)?)
+}
+
+impl Director {
+    /// Sends a frame of our own by the routes, or keeps it until its next hop is known.
+    pub(crate) fn originate(&mut self, now: Now, dst: Ipv4Addr, frame: &mut Frame) {
+        self.ledger.originated += 1;
+        let hop = self.plan.routes.to(dst);
+        let port = hop.and_then(|hop| self.plan.port(hop.port));
+        let (Some(hop), Some(source)) = (hop, port.map(crate::plan::PortPlan::mac)) else {
+            self.ledger.drop(DropReason::NoRoute);
+            return;
+        };
+        frame.address(source, EthAddr([0; 6]));
+        let now_ms = millis(now);
+        match self.neighbours.resolve(now_ms, hop.port, hop.neighbour) {
+            Resolved::Known(mac) => {
+                frame.address(source, mac);
+                self.post(hop.port, frame.bytes());
+                return;
+            }
+            Resolved::Ask => self.ask(hop.port, hop.neighbour, None),
+            Resolved::Wait => {}
+        }
+        if self
+            .neighbours
+            .hold(now_ms, hop.port, hop.neighbour, frame.bytes())
+        {
+            self.ledger.held += 1;
+        } else {
+            self.ledger.drop(DropReason::Unresolved);
+        }
+    }
+
+    /// Sends a frame of our own back to where a packet came from, without asking for an address.
+    pub(crate) fn answer(&mut self, packet: &Packet<'_>, frame: &mut Frame) {
+        self.ledger.originated += 1;
+        let eth = EthHeader::at(packet.frame.bytes(), 0);
+        let port = self.plan.port(packet.port);
+        let (Some(eth), Some(port)) = (eth, port) else {
+            self.ledger.drop(DropReason::NoRoute);
+            return;
+        };
+        frame.address(port.mac(), eth.src_addr());
+        self.post(packet.port, frame.bytes());
+    }
+
+    /// Puts a complete frame of our own, already counted as originated, into the outbox.
+    pub(crate) fn post(&mut self, port: PortId, frame: &[u8]) {
+        if self.outbox.push(port, frame) {
+            self.ledger.held += 1;
+        } else {
+            self.ledger.drop(DropReason::OutboxFull);
+        }
+    }
+
+    /// Refuses a packet that would have opened a session: a client of TCP is told at once
+    /// (RFC 9293 section 3.10.7.1).
+    pub(crate) fn refuse(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+        v4: &V4,
+        service: ServiceId,
+        reason: DropReason,
+    ) -> Verdict {
+        self.traffic.refused(service);
+        self.notify(Notice::Event(Event::Refused {
+            at: now.time,
+            service,
+            reason,
+        }));
+        if let Some(tcp) = v4.tcp() {
+            let repr = TcpRepr {
+                src_port: tcp.dst_port,
+                dst_port: tcp.src_port,
+                seq: SeqNumber(0),
+                ack: tcp.end(),
+                flags: TcpFlags::RST | TcpFlags::ACK,
+                ..TcpRepr::default()
+            };
+            self.answer_with(packet, v4, &repr);
+        }
+        Verdict::Drop(reason)
+    }
+
+    /// Answers a segment of a session that Weir ended, with the number that the segment itself
+    /// names (RFC 9293 section 3.10.7.1), so that a challenge ACK ends its sender's side too.
+    pub(crate) fn refuse_segment(&mut self, now: Now, packet: &Packet<'_>, v4: &V4, tcp: &Tcp) {
+        let answerable = tcp.flags.contains(TcpFlags::ACK) && !tcp.flags.contains(TcpFlags::RST);
+        if !answerable || !self.refuse_rate.allow(millis(now)) {
+            return;
+        }
+        let repr = TcpRepr {
+            src_port: tcp.dst_port,
+            dst_port: tcp.src_port,
+            seq: tcp.ack,
+            flags: TcpFlags::RST,
+            ..TcpRepr::default()
+        };
+        self.answer_with(packet, v4, &repr);
+    }
+
+    fn answer_with(&mut self, packet: &Packet<'_>, v4: &V4, repr: &TcpRepr) {
+        let to_vip = matches!(self.plan.owned(v4.dst), Some(crate::plan::Owned::Vip));
+        self.count(if to_vip {
+            Counter::RstToClient
+        } else {
+            Counter::RstToReal
+        });
+        let mut frame = Frame::new();
+        if tcp_frame(&mut frame, v4.dst, v4.src, repr).is_some() {
+            self.answer(packet, &mut frame);
+        }
+    }
+
+    /// Resets both ends of a session, each with the number that it expects next.
+    pub(crate) fn send_resets(&mut self, now: Now, session: &Session) {
+        self.send_reset(now, session, Direction::Outbound);
+        self.send_reset(now, session, Direction::Inbound);
+    }
+
+    /// Resets the end of a session that packets of `direction` go to.
+    pub(crate) fn send_reset(&mut self, now: Now, session: &Session, direction: Direction) {
+        let (src, src_port, dst, dst_port) = session.outgoing(direction);
+        let mut repr = TcpRepr {
+            src_port,
+            dst_port,
+            flags: TcpFlags::RST,
+            ..TcpRepr::default()
+        };
+        match direction {
+            Direction::Inbound => {
+                self.count(Counter::RstToReal);
+                repr.seq = if session.flags.has(SessionFlags::REAL_ACKED) {
+                    session.real_ack
+                } else {
+                    session.isn + 1
+                };
+            }
+            Direction::Outbound => {
+                self.count(Counter::RstToClient);
+                if session.flags.has(SessionFlags::CLIENT_ACKED) {
+                    repr.seq = session.client_ack;
+                } else {
+                    // A client in SYN-SENT believes the acknowledgement, one behind it the number.
+                    repr.seq = session.outbound_seq.apply(session.real_end);
+                    repr.ack = session.client_end;
+                    repr.flags = TcpFlags::RST | TcpFlags::ACK;
+                }
+            }
+        }
+        let mut frame = Frame::new();
+        if tcp_frame(&mut frame, src, dst, &repr).is_some() {
+            self.originate(now, dst, &mut frame);
+        }
+    }
+
+    /// Answers a real server that still knows an older connection of the same LIP:port: a RST with
+    /// the number that its challenge ACK asks for (RFC 5961 section 4), and the SYN again.
+    pub(crate) fn answer_challenge(&mut self, now: Now, id: SessionId, asked: SeqNumber) {
+        let Some(session) = self.table.get(id).copied() else {
+            return;
+        };
+        let (src_port, dst_port) = (session.lip_port, session.real_port);
+        let reset = TcpRepr {
+            src_port,
+            dst_port,
+            seq: asked,
+            flags: TcpFlags::RST,
+            ..TcpRepr::default()
+        };
+        let toa_kind = self
+            .plan
+            .service(session.service)
+            .and_then(|service| service.toa_kind);
+        let timestamps = session.flags.has(SessionFlags::TIMESTAMPS);
+        let syn = TcpRepr {
+            src_port,
+            dst_port,
+            seq: session.isn,
+            flags: TcpFlags::SYN,
+            window: session.client_window as u16,
+            mss: (session.client_mss != 0).then_some(session.client_mss),
+            wscale: (session.client_wscale != Session::NO_WSCALE).then_some(session.client_wscale),
+            sack_permitted: session.flags.has(SessionFlags::CLIENT_SACK),
+            timestamps: timestamps.then_some(Timestamps {
+                tsval: session.last_tsval,
+                tsecr: 0,
+            }),
+            toa: toa_kind.map(|kind| session.toa(kind)),
+            ..TcpRepr::default()
+        };
+        self.count(Counter::RstToReal);
+        for repr in [reset, syn] {
+            let mut frame = Frame::new();
+            if tcp_frame(&mut frame, session.lip, session.real, &repr).is_some() {
+                self.originate(now, session.real, &mut frame);
+            }
+        }
+    }
+
+    /// Tells the sender of a packet why it did not go on, within the rate limit and never about an
+    /// ICMP error (RFC 1812 section 4.3.2.7).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the three fields of the message, by value"
+    )]
+    pub(crate) fn send_icmp_error(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        kind: u8,
+        code: u8,
+        mtu: u16,
+    ) {
+        if let weir_wire::L4::Icmp { kind, .. } = v4.l4_kind
+            && is_error(kind)
+        {
+            return;
+        }
+        if !self.icmp_rate.allow(millis(now)) {
+            return;
+        }
+        let from = self
+            .plan
+            .port(packet.port)
+            .and_then(|port| port.address)
+            .unwrap_or(v4.dst);
+        let end = l3 as usize + v4.total_len as usize;
+        let quoted = packet
+            .frame
+            .bytes()
+            .get(l3 as usize..end)
+            .unwrap_or_default();
+        let error = IcmpErrorRepr {
+            kind,
+            code,
+            mtu,
+            quoted,
+        };
+        let ip = Ipv4Repr {
+            src: from,
+            dst: v4.src,
+            protocol: Protocol::ICMP,
+            ttl: TTL,
+            tos: 0,
+            ident: 0,
+            dont_fragment: false,
+            payload_len: error.buffer_len() as u16,
+        };
+        let mut frame = Frame::new();
+        let Some(payload) = frame.ipv4(&ip) else {
+            return;
+        };
+        if error.emit(payload).is_none() {
+            return;
+        }
+        self.count(Counter::IcmpSent);
+        self.answer(packet, &mut frame);
+    }
+}

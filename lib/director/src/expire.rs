@@ -1,0 +1,178 @@
+//! The end of sessions: state changes, timeouts, resets, and the ports that become free.
+
+use nat_engine::{Direction, Rest, Session, SessionFlags, SessionId, SpaceId, State};
+use weir_model::{Counter, Now, Protocol};
+
+use crate::Director;
+use crate::director::millis;
+use crate::neighbours::ASKED;
+
+/// How long a session that Weir reset is remembered, so that a challenge ACK of either end is
+/// answered with the RST that it asks for (RFC 5961 section 3).
+const EXPIRED_MS: u32 = 10_000;
+
+impl Director {
+    /// Follows a session into another state: counters, the local port, the timer.
+    pub(crate) fn moved(&mut self, now: Now, id: SessionId, before: State, after: State) {
+        let Some(session) = self.table.get_mut(id) else {
+            return;
+        };
+        match after {
+            State::Established => {
+                self.traffic.established(session);
+                self.counters.count(Counter::SessionEstablished);
+            }
+            State::Flowing => self.traffic.established(session),
+            State::FinWait | State::CloseWait | State::LastAck => {
+                if before == State::SynRecv {
+                    // The client's FIN came with the ACK that completes the handshake.
+                    self.counters.count(Counter::SessionEstablished);
+                }
+                self.traffic.not_established(session);
+            }
+            State::TimeWait | State::Close => {
+                self.traffic.not_established(session);
+                self.counters.count(Counter::SessionClosed);
+                self.release_port(now, id);
+            }
+            State::SynSent | State::SynRecv | State::OneWay => {}
+        }
+        self.arm(now, id);
+    }
+
+    /// Files a session's timer under the deadline of its state.
+    pub(crate) fn arm(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.table.get(id) else {
+            return;
+        };
+        let deadline = millis(now).wrapping_add(timeout_ms(&self.plan, session));
+        self.wheel.arm(&mut self.table, id, deadline);
+    }
+
+    /// Ends sessions whose time has run out, at most `budget` of them.
+    pub(crate) fn expire(&mut self, now: Now, mut budget: u32) {
+        let now_ms = millis(now);
+        loop {
+            let plan = &self.plan;
+            let due = self
+                .wheel
+                .next_due(&mut self.table, now_ms, &mut budget, |session| {
+                    session.last_seen.wrapping_add(timeout_ms(plan, session))
+                });
+            let Some(id) = due else { return };
+            self.expire_one(now, id);
+        }
+    }
+
+    /// Sends requests to neighbours that are due, and drops what waited in vain.
+    pub(crate) fn ask_neighbours(&mut self, now_ms: u32) {
+        let mut due = [None; ASKED];
+        let mut places = due.iter_mut();
+        let given_up = self.neighbours.tick(now_ms, |request| {
+            if let Some(place) = places.next() {
+                *place = Some(request);
+            }
+        });
+        for _ in 0..given_up {
+            self.ledger.held -= 1;
+            self.ledger.drop(weir_model::DropReason::Unresolved);
+        }
+        for request in due.into_iter().flatten() {
+            self.ask(request.port, request.address, request.unicast);
+        }
+    }
+
+    /// Removes a session that a new connection of the same client replaces.
+    pub(crate) fn replace(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.table.get(id).copied() else {
+            return;
+        };
+        self.count(Counter::SessionReused);
+        if !session.state.is_closed() {
+            self.send_reset(now, &session, Direction::Inbound);
+        }
+        self.remove(now, id);
+    }
+
+    /// Ends a session before its time: both ends are reset.
+    pub(crate) fn reset(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.table.get(id).copied() else {
+            return;
+        };
+        self.count(Counter::SessionEvicted);
+        if is_tcp(&session) && !session.state.is_closed() {
+            self.send_resets(now, &session);
+        }
+        self.remove(now, id);
+    }
+
+    /// Takes a session out of the table; its port becomes free.
+    pub(crate) fn remove(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.table.get_mut(id) else {
+            return;
+        };
+        self.traffic.not_established(session);
+        self.release_port(now, id);
+        if let Some(session) = self.table.remove(&mut self.wheel, id) {
+            self.traffic.removed(&session);
+        }
+    }
+
+    fn expire_one(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.table.get(id).copied() else {
+            return;
+        };
+        if session.state.is_closed() {
+            self.remove(now, id);
+            return;
+        }
+        self.count(Counter::SessionExpired);
+        let told = self
+            .plan
+            .service(session.service)
+            .is_none_or(|plan| plan.reset_at_expiry);
+        if !is_tcp(&session) || !told {
+            self.remove(now, id);
+            return;
+        }
+        self.send_resets(now, &session);
+        if let Some(session) = self.table.get_mut(id) {
+            self.traffic.not_established(session);
+            session.state = State::Close;
+            session.flags.set(SessionFlags::EXPIRED);
+            session.last_seen = millis(now);
+        }
+        self.release_port(now, id);
+        self.arm(now, id);
+    }
+
+    fn release_port(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.table.get_mut(id) else {
+            return;
+        };
+        if session.flags.has(SessionFlags::PORT_RELEASED) {
+            return;
+        }
+        session.flags.set(SessionFlags::PORT_RELEASED);
+        let rest = Rest {
+            end_seq: session.inbound_seq.apply(session.client_end),
+            last_tsval: session.last_tsval,
+            freed_at: millis(now),
+        };
+        self.ports
+            .release(SpaceId(session.port_space), session.lip_port, rest);
+    }
+}
+
+fn is_tcp(session: &Session) -> bool {
+    session.protocol == Protocol::Tcp.number()
+}
+
+/// Returns how long a session may be silent; nothing when its service is gone.
+fn timeout_ms(plan: &crate::plan::Plan, session: &Session) -> u32 {
+    if session.flags.has(SessionFlags::EXPIRED) {
+        return EXPIRED_MS;
+    }
+    plan.service(session.service)
+        .map_or(0, |service| service.timeout_ms(session.state))
+}

@@ -1,0 +1,269 @@
+//! Packets of TCP and UDP: those of a session are tracked, translated and sent on.
+
+use nat_engine::{
+    Direction, FlowHash, FlowKey, OptionPolicy, SessionId, State, Step, ToaOutcome, insert_toa,
+    synthetic_ack, track, translate_tcp, translate_udp,
+};
+use weir_model::{Counter, DropReason, Now, Verdict};
+use weir_wire::{Header, L4, OptionSummary, Tcp, TcpHeader, Timestamps, V4};
+
+use crate::director::millis;
+use crate::emit::{Frame, tcp_frame};
+use crate::plan::Owned;
+use crate::route::Hop;
+use crate::{Director, Packet};
+
+impl Director {
+    /// Walks a TCP or UDP packet to one of our addresses.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the first pass found out, by value"
+    )]
+    pub(crate) fn flow(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        key: &FlowKey,
+        hash: FlowHash,
+        to: Owned,
+    ) -> Verdict {
+        #[cfg(any(test, feature = "panic-hook"))]
+        self.panic_if_marked(packet);
+        let Some((id, direction)) = self.table.find(hash, key) else {
+            return match to {
+                Owned::Vip => self.open(now, packet, l3, v4, key),
+                Owned::Lip { .. } => Verdict::Drop(DropReason::NoSession),
+            };
+        };
+        self.complete_checksum(packet, l3, v4);
+        match &v4.l4_kind {
+            L4::Tcp(tcp) => self.tcp(now, packet, l3, v4, tcp, key, id, direction),
+            L4::Udp { .. } => self.udp(now, packet, l3, v4, id, direction),
+            L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
+                Verdict::Drop(DropReason::UnknownProtocol)
+            }
+        }
+    }
+
+    /// Walks a segment of a session.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the lookup found out, by value"
+    )]
+    pub(crate) fn tcp(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        key: &FlowKey,
+        id: SessionId,
+        direction: Direction,
+    ) -> Verdict {
+        let Some(session) = self.table.get(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        if direction == Direction::Inbound && session.is_new_syn(tcp) {
+            self.replace(now, id);
+            return self.open(now, packet, l3, v4, key);
+        }
+        let (_, _, destination, _) = session.outgoing(direction);
+        let Some(service) = self.plan.service(session.service) else {
+            self.reset(now, id);
+            return Verdict::Drop(DropReason::StaleSession);
+        };
+        let options = match v4.tcp_options(packet.frame.bytes()) {
+            Some(bytes) if !bytes.is_empty() => OptionSummary::new(bytes, &service.forbidden),
+            Some(_) | None => OptionSummary {
+                well_formed: true,
+                ..OptionSummary::default()
+            },
+        };
+        if options.repeated {
+            // One of the two would go on untranslated.
+            return Verdict::Drop(DropReason::Malformed);
+        }
+        let hop = match self.way(now, packet, l3, v4, destination) {
+            Ok(hop) => hop,
+            Err(verdict) => return verdict,
+        };
+        let Some(session) = self.table.get_mut(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        let before = session.state;
+        let step = track(session, direction, tcp, &options);
+        let after = session.state;
+        session.last_seen = millis(now);
+        if before != after {
+            self.moved(now, id, before, after);
+        }
+        match step {
+            Step::Pass => {}
+            Step::Challenged => {
+                self.count(Counter::ChallengeAck);
+                self.answer_challenge(now, id, tcp.ack);
+                return Verdict::Drop(DropReason::Absorbed);
+            }
+            Step::Refuse => {
+                self.refuse_segment(now, packet, v4, tcp);
+                return Verdict::Drop(DropReason::NoSession);
+            }
+        }
+        if !self.translate_segment(now, packet, l3, v4, id, direction, &options, hop) {
+            return Verdict::Drop(DropReason::Malformed);
+        }
+        self.send_on(now, packet, l3, hop)
+    }
+
+    /// Translates a segment in place and adds the client's address where it is wanted.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what tracking found out, by value"
+    )]
+    fn translate_segment(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        id: SessionId,
+        direction: Direction,
+        options: &OptionSummary,
+        hop: Hop,
+    ) -> bool {
+        let arrived_mtu = self.plan.port(packet.port).map_or(0, |port| port.facts.mtu);
+        let leaves_mtu = self.plan.port(hop.port).map_or(0, |port| port.facts.mtu);
+        let Some(session) = self.table.get_mut(id) else {
+            return false;
+        };
+        let Some(service) = self.plan.service(session.service) else {
+            return false;
+        };
+        let overhead = match direction {
+            // What answers a SYN of the client is sent to the client as it is.
+            Direction::Inbound => 0,
+            Direction::Outbound => service.overhead(),
+        };
+        let policy = OptionPolicy {
+            mss_limit: service
+                .mss_adjust
+                .then(|| arrived_mtu.saturating_sub(40 + overhead)),
+            strip_timestamps: service.strip_timestamps,
+        };
+        let frame = &mut packet.frame;
+        let Some(changed) = translate_tcp(frame, l3, v4, session, direction, options, policy)
+        else {
+            return false;
+        };
+        if changed.mss_clamped {
+            self.counters.count(Counter::MssClamped);
+        }
+        if changed.forged_toa {
+            self.counters.count(Counter::ToaForged);
+        }
+        self.traffic.packet(session, direction, v4.total_len);
+        let (Direction::Inbound, Some(kind)) = (direction, service.toa_kind) else {
+            return true;
+        };
+        match insert_toa(frame, l3, v4, session, kind, leaves_mtu) {
+            ToaOutcome::Inserted => self.counters.count(Counter::ToaInserted),
+            ToaOutcome::NotWanted => {}
+            ToaOutcome::NoRoom => self.send_toa_ahead(now, packet, v4, id, kind, options),
+        }
+        true
+    }
+
+    /// Sends an ACK that carries the client's address ahead of a segment without room for it.
+    fn send_toa_ahead(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+        v4: &V4,
+        id: SessionId,
+        kind: u8,
+        options: &OptionSummary,
+    ) {
+        let Some(session) = self.table.get(id) else {
+            return;
+        };
+        let Some(segment) = packet.frame.bytes().get(v4.l4 as usize..) else {
+            return;
+        };
+        let timestamps = options
+            .timestamps
+            .and_then(|offset| read_timestamps(segment, offset));
+        let Some(ack) = synthetic_ack(segment, timestamps, session, kind) else {
+            return;
+        };
+        let (src, dst) = (session.lip, session.real);
+        self.count(Counter::ToaSynthetic);
+        let mut frame = Frame::new();
+        if tcp_frame(&mut frame, src, dst, &ack).is_some() {
+            self.originate(now, dst, &mut frame);
+        }
+    }
+
+    /// Walks a datagram of a session.
+    pub(crate) fn udp(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        id: SessionId,
+        direction: Direction,
+    ) -> Verdict {
+        let Some(session) = self.table.get(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        let (_, _, destination, _) = session.outgoing(direction);
+        if self.plan.service(session.service).is_none() {
+            self.reset(now, id);
+            return Verdict::Drop(DropReason::StaleSession);
+        }
+        let hop = match self.way(now, packet, l3, v4, destination) {
+            Ok(hop) => hop,
+            Err(verdict) => return verdict,
+        };
+        let Some(session) = self.table.get_mut(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        session.last_seen = millis(now);
+        if direction == Direction::Outbound && session.state == State::OneWay {
+            session.state = State::Flowing;
+            self.moved(now, id, State::OneWay, State::Flowing);
+        }
+        let Some(session) = self.table.get(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        if translate_udp(&mut packet.frame, l3, v4, session, direction).is_none() {
+            return Verdict::Drop(DropReason::Malformed);
+        }
+        self.traffic.packet(session, direction, v4.total_len);
+        self.send_on(now, packet, l3, hop)
+    }
+
+    #[cfg(any(test, feature = "panic-hook"))]
+    fn panic_if_marked(&self, packet: &Packet<'_>) {
+        let Some(marker) = self.panic_on else { return };
+        let mut windows = packet.frame.bytes().windows(marker.len());
+        assert!(
+            !windows.any(|bytes| bytes == marker),
+            "the packet is marked to fail"
+        );
+    }
+}
+
+/// Reads the timestamps of a segment whose option stands at `offset` of its options.
+fn read_timestamps(segment: &[u8], offset: u8) -> Option<Timestamps> {
+    let at = TcpHeader::LEN + offset as usize + 2;
+    let (tsval, rest) = segment.get(at..)?.split_first_chunk::<4>()?;
+    let tsecr = rest.first_chunk::<4>()?;
+    Some(Timestamps {
+        tsval: u32::from_be_bytes(*tsval),
+        tsecr: u32::from_be_bytes(*tsecr),
+    })
+}

@@ -1,0 +1,332 @@
+//! New sessions: pick a real server, take a local port, choose numbers that only grow.
+
+use core::net::Ipv4Addr;
+
+use nat_engine::{
+    Candidate, Direction, FlowKey, InsertError, PortUse, Rest, Session, SessionFlags, SessionId,
+    State, Taken, Timer, scheduler,
+};
+use weir_model::{Counter, DropReason, Event, Now, ServiceId, Snapshot, Verdict};
+use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, TcpFlags, TcpOption, TcpOptions, V4};
+
+use crate::director::millis;
+use crate::plan::RealPlan;
+use crate::{Director, Notice, Packet};
+
+/// ISN clock ticks per millisecond: one every 4 microseconds (RFC 6528 section 3).
+const ISN_TICKS_PER_MS: u64 = 250;
+/// The largest random distance between a port's last connection and its next one.
+const ISN_MARGIN: u32 = 0xffff;
+
+impl Director {
+    /// Opens a session for a packet to a VIP that belongs to none, or says why not.
+    pub(crate) fn open(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        key: &FlowKey,
+    ) -> Verdict {
+        let Some(service) = self.plan.listening(key.dst, key.dst_port, key.protocol) else {
+            return Verdict::Drop(DropReason::NoService);
+        };
+        let tcp = match &v4.l4_kind {
+            L4::Tcp(tcp) if opens(tcp) => Some(*tcp),
+            L4::Tcp(_) => return Verdict::Drop(DropReason::NoSession),
+            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
+        };
+        self.complete_checksum(packet, l3, v4);
+        let real = match self.pick(service) {
+            Ok(real) => real,
+            Err(reason) => return self.refuse(now, packet, v4, service, reason),
+        };
+        if let Err(verdict) = self.way(now, packet, l3, v4, real.address) {
+            return verdict;
+        }
+        let Ok(taken) = self.ports.take(real.set, millis(now)) else {
+            return self.refuse(now, packet, v4, service, DropReason::LipExhausted);
+        };
+        self.note_taken(now, service, &real, &taken);
+        let Some(lip) = self.plan.lip(taken.lip) else {
+            return Verdict::Drop(DropReason::LipExhausted);
+        };
+        let opening = Opening {
+            service,
+            real,
+            lip,
+            taken,
+            tcp,
+            options: self.syn_options(packet, v4, service),
+            client_tsval: client_tsval(packet, v4),
+        };
+        let session = self.new_session(now, key, &opening);
+        let session_end = session.isn;
+        let Some(id) = self.insert(now, session) else {
+            // Nothing was sent from the port: what was remembered of it still holds.
+            let before = Rest {
+                end_seq: session_end,
+                last_tsval: 0,
+                freed_at: millis(now),
+            };
+            let rest = Rest {
+                freed_at: millis(now),
+                ..taken.rest.unwrap_or(before)
+            };
+            self.ports.release(taken.space, taken.port, rest);
+            return self.refuse(now, packet, v4, service, DropReason::TableFull);
+        };
+        if let Some(session) = self.table.get(id) {
+            self.traffic.opened(session);
+        }
+        self.count(Counter::SessionOpened);
+        self.arm(now, id);
+        match &v4.l4_kind {
+            L4::Tcp(tcp) => self.tcp(now, packet, l3, v4, tcp, key, id, Direction::Inbound),
+            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
+                self.udp(now, packet, l3, v4, id, Direction::Inbound)
+            }
+        }
+    }
+
+    /// Follows a change of the services' real servers; schedulers of the same kind keep their turn.
+    pub(crate) fn update_schedulers(&mut self, snapshot: &Snapshot) {
+        self.schedulers
+            .resize_with(snapshot.services.bound(), || None);
+        for (index, place) in self.schedulers.iter_mut().enumerate() {
+            let Some(service) = snapshot.services.get(index) else {
+                *place = None;
+                continue;
+            };
+            let same = place
+                .as_ref()
+                .is_some_and(|(kind, _)| *kind == service.scheduler);
+            if !same {
+                *place = Some((
+                    service.scheduler,
+                    scheduler(service.scheduler, self.facts.id.0),
+                ));
+            }
+            let candidates: alloc::vec::Vec<Candidate> = service
+                .reals
+                .iter()
+                .map(|real| Candidate {
+                    real: real.id,
+                    weight: real.weight,
+                })
+                .collect();
+            if let Some((_, scheduler)) = place {
+                scheduler.update(&candidates);
+            }
+        }
+    }
+
+    fn pick(&mut self, service: ServiceId) -> Result<RealPlan, DropReason> {
+        if self.draining {
+            return Err(DropReason::NoReal);
+        }
+        let traffic = &self.traffic;
+        let scheduler = self
+            .schedulers
+            .get_mut(service.index())
+            .and_then(Option::as_mut);
+        let picked =
+            scheduler.and_then(|(_, scheduler)| scheduler.pick(&|real| traffic.load(real)));
+        let plan = self.plan.service(service);
+        picked
+            .and_then(|real| plan.and_then(|plan| plan.real(real)))
+            .copied()
+            .ok_or(DropReason::NoReal)
+    }
+
+    fn syn_options(&self, packet: &Packet<'_>, v4: &V4, service: ServiceId) -> OptionSummary {
+        let service = self.plan.service(service);
+        match (v4.tcp_options(packet.frame.bytes()), service) {
+            (Some(bytes), Some(service)) => OptionSummary::new(bytes, &service.forbidden),
+            (Some(_) | None, _) => OptionSummary::default(),
+        }
+    }
+
+    fn new_session(&mut self, now: Now, key: &FlowKey, opening: &Opening) -> Session {
+        let Opening {
+            service,
+            real,
+            lip,
+            taken,
+            tcp,
+            options,
+            client_tsval,
+        } = *opening;
+        let out = FlowKey {
+            src: lip,
+            dst: real.address,
+            src_port: taken.port,
+            dst_port: real.port,
+            protocol: key.protocol,
+        };
+        let isn = if tcp.is_some() {
+            self.initial_seq(now, &out, taken.rest)
+        } else {
+            SeqNumber(0)
+        };
+        let client_isn = tcp.map_or(SeqNumber(0), |tcp| tcp.seq);
+        let plan = self.plan.service(service);
+        let mut flags = SessionFlags::default();
+        if plan.is_some_and(|plan| plan.toa_kind.is_some()) {
+            flags.set(SessionFlags::TOA_WANTED);
+        }
+        if options.sack_permitted {
+            flags.set(SessionFlags::CLIENT_SACK);
+        }
+        Session {
+            client: key.src,
+            vip: key.dst,
+            lip,
+            real: real.address,
+            client_port: key.src_port,
+            vip_port: key.dst_port,
+            lip_port: taken.port,
+            real_port: real.port,
+            inbound_seq: SeqDelta::between(client_isn, isn),
+            outbound_seq: SeqDelta::ZERO,
+            inbound_ts: first_tsval(now, taken.rest).wrapping_sub(client_tsval),
+            outbound_ts: 0,
+            last_seen: millis(now),
+            isn,
+            real_id: real.id,
+            service,
+            flags,
+            client_mss: options.mss.map_or(0, |(_, mss)| mss),
+            lip_id: taken.lip,
+            state: if tcp.is_some() {
+                State::SynSent
+            } else {
+                State::OneWay
+            },
+            protocol: key.protocol,
+            window_shift: 0,
+            client_wscale: options
+                .wscale
+                .map_or(Session::NO_WSCALE, |(_, shift)| shift),
+            client_end: tcp.map_or(SeqNumber(0), |tcp| tcp.end()),
+            client_ack: SeqNumber(0),
+            real_end: SeqNumber(0),
+            real_ack: SeqNumber(0),
+            client_fin: SeqNumber(0),
+            real_fin: SeqNumber(0),
+            client_window: tcp.map_or(0, |tcp| u32::from(tcp.window)),
+            real_window: 0,
+            last_tsval: taken.rest.map_or(0, |rest| rest.last_tsval),
+            opened: millis(now),
+            timer: Timer::default(),
+            real_wscale: Session::NO_WSCALE,
+            port_space: taken.space.0,
+        }
+    }
+
+    /// Chooses the first sequence number towards a real server: after everything that an earlier
+    /// connection of the same LIP:port sent to it, so that a TIME-WAIT there accepts it
+    /// (RFC 9293 section 3.6.1), and unpredictable without the secret.
+    fn initial_seq(&mut self, now: Now, out: &FlowKey, rest: Option<Rest>) -> SeqNumber {
+        if let Some(rest) = rest {
+            return rest.end_seq + 1 + self.rng.below(ISN_MARGIN);
+        }
+        let place = self.isn_hasher.hash(out).0 as u32;
+        let clock = now.wall_ms.wrapping_mul(ISN_TICKS_PER_MS) as u32;
+        SeqNumber(place.wrapping_add(clock))
+    }
+
+    /// Puts a session into the table. A session that is over but whose port was taken again makes
+    /// room for it.
+    fn insert(&mut self, now: Now, session: Session) -> Option<SessionId> {
+        match self.table.insert(session) {
+            Ok(id) => Some(id),
+            Err(InsertError::TableFull | InsertError::NoProtocol) => None,
+            Err(InsertError::Duplicate) => {
+                let key = session.key(Direction::Outbound);
+                let (old, _) = self.table.find(self.table.hash(&key), &key)?;
+                if !self.table.get(old)?.state.is_closed() {
+                    return None;
+                }
+                self.remove(now, old);
+                self.table.insert(session).ok()
+            }
+        }
+    }
+
+    fn note_taken(&mut self, now: Now, service: ServiceId, real: &RealPlan, taken: &Taken) {
+        if taken.early {
+            self.count(Counter::PortReusedEarly);
+        }
+        if taken.fell_back {
+            self.count(Counter::LipFellBack);
+        }
+        let Some(plan) = self.plan.service(service) else {
+            return;
+        };
+        let PortUse { used, total } = self.ports.usage(real.set);
+        let threshold = u64::from(total) * u64::from(plan.warn_at);
+        let reached = u64::from(used) * 100;
+        // Only the port that crosses the line raises the event.
+        if reached >= threshold && reached < threshold + 100 {
+            let pool = plan.pool;
+            let event = Event::PoolNearlyExhausted {
+                at: now.time,
+                pool,
+                used,
+                total,
+            };
+            self.notify(Notice::Event(event));
+        }
+    }
+}
+
+/// What a new session is made of.
+#[derive(Clone, Copy)]
+struct Opening {
+    service: ServiceId,
+    real: RealPlan,
+    lip: Ipv4Addr,
+    taken: Taken,
+    tcp: Option<Tcp>,
+    options: OptionSummary,
+    client_tsval: u32,
+}
+
+/// Says whether a segment may open a session: SYN, and nothing that contradicts it.
+fn opens(tcp: &Tcp) -> bool {
+    let judged = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
+    TcpFlags(tcp.flags.0 & judged.0) == TcpFlags::SYN
+}
+
+/// Chooses the first timestamp towards a real server: the wall clock, but after the last one of
+/// the port's earlier connection (RFC 7323 section 5.2 would discard the SYN otherwise).
+fn first_tsval(now: Now, rest: Option<Rest>) -> u32 {
+    let clock = now.wall_ms as u32;
+    match rest {
+        Some(rest) if rest.last_tsval != 0 => {
+            let next = rest.last_tsval.wrapping_add(1);
+            let clock_is_ahead = clock.wrapping_sub(next).cast_signed() >= 0;
+            if clock_is_ahead { clock } else { next }
+        }
+        Some(_) | None => clock,
+    }
+}
+
+/// Reads the client's first timestamp; 0 where it offers none.
+fn client_tsval(packet: &Packet<'_>, v4: &V4) -> u32 {
+    let options = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
+    TcpOptions::new(options)
+        .find_map(|located| match located.option {
+            TcpOption::Timestamps { tsval, .. } => Some(tsval),
+            TcpOption::Nop
+            | TcpOption::EndOfList
+            | TcpOption::Mss(_)
+            | TcpOption::WindowScale(_)
+            | TcpOption::SackPermitted
+            | TcpOption::Sack(_)
+            | TcpOption::Toa(_)
+            | TcpOption::Unknown { .. } => None,
+        })
+        .unwrap_or_default()
+}

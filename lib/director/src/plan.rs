@@ -1,0 +1,335 @@
+//! The plan: what packets ask of a snapshot, worked out when it is applied.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use nat_engine::{LipSetId, LocalPorts, State};
+use weir_model::{
+    ClientAddress, LipId, PoolId, PortId, Protocol, RealId, Service, ServiceId, Snapshot,
+    TimestampMode,
+};
+use weir_wire::{EthAddr, KindSet, Toa};
+
+use crate::PortFacts;
+use crate::map::FixedMap;
+use crate::route::{Routes, v4};
+
+/// What an address that Weir owns is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owned {
+    /// Clients reach services at it.
+    Vip,
+    /// Real servers see it as the source.
+    Lip {
+        /// The first source port of its pool, from which the workers' shares are counted.
+        first_port: u16,
+        /// The port whose neighbours see it.
+        port: PortId,
+    },
+}
+
+/// A service as packets need it.
+#[derive(Debug)]
+pub(crate) struct ServicePlan {
+    /// The option kind that carries the client's address, where it is wanted.
+    pub(crate) toa_kind: Option<u8>,
+    /// The option kinds that clients may not send.
+    pub(crate) forbidden: KindSet,
+    pub(crate) mss_adjust: bool,
+    pub(crate) strip_timestamps: bool,
+    pub(crate) reset_at_expiry: bool,
+    /// The pool of its source addresses.
+    pub(crate) pool: PoolId,
+    /// The used share of the pool's ports in percent at which an event is raised.
+    pub(crate) warn_at: u8,
+    timeouts_ms: [u32; State::ALL.len()],
+    reals: Vec<RealPlan>,
+}
+
+/// A real server as a new session needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RealPlan {
+    pub(crate) id: RealId,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) port: u16,
+    /// The local ports towards it.
+    pub(crate) set: LipSetId,
+}
+
+/// A port as packets need it.
+#[derive(Clone, Debug)]
+pub(crate) struct PortPlan {
+    pub(crate) facts: PortFacts,
+    /// The kernel's own address on it.
+    pub(crate) address: Option<Ipv4Addr>,
+    links: Vec<Link>,
+}
+
+/// A connected prefix and the address that Weir asks its neighbours from.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    prefix: ipnet::Ipv4Net,
+    speaker: Ipv4Addr,
+}
+
+/// What packets ask of a snapshot.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    owned: FixedMap<Owned>,
+    listens: FixedMap<ServiceId>,
+    services: Vec<Option<ServicePlan>>,
+    lips: Vec<Option<Ipv4Addr>>,
+    ports: Vec<Option<PortPlan>>,
+    pub(crate) routes: Routes,
+    /// Every address with the port at which it is announced.
+    pub(crate) announced: Vec<(PortId, Ipv4Addr)>,
+}
+
+impl Plan {
+    pub(crate) fn new(snapshot: &Snapshot, facts: &[PortFacts], locals: &LocalPorts) -> Self {
+        let owned = owned_addresses(snapshot);
+        let mut listens = Vec::new();
+        let mut services: Vec<Option<ServicePlan>> = Vec::new();
+        services.resize_with(snapshot.services.bound(), || None);
+        for service in snapshot.services.iter() {
+            for listen in &service.listen {
+                if let IpAddr::V4(vip) = listen.address {
+                    listens.push((
+                        listen_key(vip, listen.port, service.protocol.number()),
+                        service.id,
+                    ));
+                }
+            }
+            if let Some(place) = services.get_mut(service.id.index()) {
+                *place = Some(ServicePlan::new(snapshot, service, locals));
+            }
+        }
+        let mut lips = Vec::new();
+        lips.resize(snapshot.lip_bound as usize, None);
+        for lip in snapshot.pools.iter().flat_map(|pool| &pool.lips) {
+            if let (IpAddr::V4(address), Some(place)) = (lip.address, lips.get_mut(lip.id.index()))
+            {
+                *place = Some(address);
+            }
+        }
+        let mut ports: Vec<Option<PortPlan>> = Vec::new();
+        ports.resize_with(snapshot.ports.bound(), || None);
+        for facts in facts {
+            if let Some(place) = ports.get_mut(facts.id.index()) {
+                *place = PortPlan::new(snapshot, *facts, &owned);
+            }
+        }
+        let announced = announcements(&owned, &ports);
+        let owned: Vec<(u64, Owned)> = owned
+            .iter()
+            .map(|&(address, owned)| (u64::from(u32::from(address)), owned))
+            .collect();
+        Self {
+            owned: FixedMap::new(&owned),
+            listens: FixedMap::new(&listens),
+            services,
+            lips,
+            ports,
+            routes: Routes::new(snapshot),
+            announced,
+        }
+    }
+
+    /// Returns what an address is for, if Weir owns it.
+    #[inline]
+    pub(crate) fn owned(&self, address: Ipv4Addr) -> Option<Owned> {
+        self.owned.get(u64::from(u32::from(address)))
+    }
+
+    /// Returns the service that listens at a VIP's port.
+    #[inline]
+    pub(crate) fn listening(&self, vip: Ipv4Addr, port: u16, protocol: u8) -> Option<ServiceId> {
+        self.listens.get(listen_key(vip, port, protocol))
+    }
+
+    #[inline]
+    pub(crate) fn service(&self, id: ServiceId) -> Option<&ServicePlan> {
+        self.services.get(id.index())?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn port(&self, id: PortId) -> Option<&PortPlan> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    pub(crate) fn lip(&self, id: LipId) -> Option<Ipv4Addr> {
+        *self.lips.get(id.index())?
+    }
+}
+
+impl ServicePlan {
+    fn new(snapshot: &Snapshot, service: &Service, locals: &LocalPorts) -> Self {
+        let toa = match (service.client_address, service.protocol) {
+            (ClientAddress::Toa, Protocol::Tcp) => Some(service.toa_kind),
+            (ClientAddress::Toa, Protocol::Udp) | (ClientAddress::None, _) => None,
+        };
+        let timeouts = &service.timeouts;
+        let timeouts_ms = core::array::from_fn(|index| {
+            let state = State::ALL.get(index).copied().unwrap_or_default();
+            let timeout = match state {
+                State::SynSent | State::SynRecv => timeouts.syn_recv,
+                State::Established | State::Flowing => timeouts.idle,
+                State::FinWait | State::CloseWait => timeouts.fin_wait,
+                State::LastAck => timeouts.last_ack,
+                State::TimeWait => timeouts.time_wait,
+                State::Close => timeouts.close,
+                State::OneWay => timeouts.one_way,
+            };
+            u32::try_from(timeout.as_millis())
+                .unwrap_or(u32::MAX)
+                .min(i32::MAX as u32)
+        });
+        let mut reals: Vec<RealPlan> = service
+            .reals
+            .iter()
+            .filter_map(|real| match real.address {
+                IpAddr::V4(address) => Some(RealPlan {
+                    id: real.id,
+                    address,
+                    port: real.port,
+                    set: locals.set(service.pool, real.endpoint)?,
+                }),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        reals.sort_unstable_by_key(|real| real.id);
+        Self {
+            toa_kind: toa,
+            forbidden: KindSet::TOA.with(service.toa_kind),
+            mss_adjust: service.mss_adjust,
+            strip_timestamps: service.timestamps == TimestampMode::Strip,
+            reset_at_expiry: service.reset_at_expiry,
+            pool: service.pool,
+            warn_at: snapshot
+                .pools
+                .get(service.pool.index())
+                .map_or(100, |pool| pool.warn_at),
+            timeouts_ms,
+            reals,
+        }
+    }
+
+    /// Returns how long a session may be silent in a state, in milliseconds.
+    #[inline]
+    pub(crate) fn timeout_ms(&self, state: State) -> u32 {
+        self.timeouts_ms
+            .get(state as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn real(&self, id: RealId) -> Option<&RealPlan> {
+        let at = self.reals.binary_search_by_key(&id, |real| real.id).ok()?;
+        self.reals.get(at)
+    }
+
+    /// Returns by how much client segments grow.
+    #[inline]
+    pub(crate) fn overhead(&self) -> u16 {
+        if self.toa_kind.is_some() {
+            Toa::LEN_V4 as u16
+        } else {
+            0
+        }
+    }
+}
+
+impl PortPlan {
+    fn new(snapshot: &Snapshot, facts: PortFacts, owned: &[(Ipv4Addr, Owned)]) -> Option<Self> {
+        let port = snapshot.ports.get(facts.id.index())?;
+        let own: Vec<ipnet::Ipv4Net> = port.addresses.iter().filter_map(v4).collect();
+        let links = own
+            .iter()
+            .map(|net| {
+                let inside = |wanted: fn(Owned, PortId) -> bool| {
+                    let mut found = owned.iter().filter(|(address, owned)| {
+                        net.contains(address) && wanted(*owned, facts.id)
+                    });
+                    found.next().map(|(address, _)| *address)
+                };
+                let speaker =
+                    inside(|owned, id| matches!(owned, Owned::Lip { port, .. } if port == id))
+                        .or_else(|| inside(|owned, _| owned == Owned::Vip))
+                        .unwrap_or_else(|| net.addr());
+                Link {
+                    prefix: net.trunc(),
+                    speaker,
+                }
+            })
+            .collect();
+        Some(Self {
+            facts,
+            address: own.first().map(ipnet::Ipv4Net::addr),
+            links,
+        })
+    }
+
+    /// Returns the address to ask a neighbour from: Linux ignores a sender that it has no route to.
+    pub(crate) fn speaker_for(&self, neighbour: Ipv4Addr) -> Option<Ipv4Addr> {
+        let link = self
+            .links
+            .iter()
+            .find(|link| link.prefix.contains(&neighbour));
+        link.map(|link| link.speaker).or(self.address)
+    }
+
+    /// Says whether an address is on a connected prefix.
+    pub(crate) fn connects(&self, address: Ipv4Addr) -> bool {
+        self.links.iter().any(|link| link.prefix.contains(&address))
+    }
+
+    pub(crate) fn mac(&self) -> EthAddr {
+        self.facts.mac
+    }
+}
+
+fn owned_addresses(snapshot: &Snapshot) -> Vec<(Ipv4Addr, Owned)> {
+    let mut owned = Vec::new();
+    for pool in snapshot.pools.iter() {
+        let what = Owned::Lip {
+            first_port: pool.first_port,
+            port: pool.port,
+        };
+        for lip in &pool.lips {
+            if let IpAddr::V4(address) = lip.address {
+                owned.push((address, what));
+            }
+        }
+    }
+    for listen in snapshot.services.iter().flat_map(|service| &service.listen) {
+        if let IpAddr::V4(address) = listen.address {
+            owned.push((address, Owned::Vip));
+        }
+    }
+    owned.sort_unstable_by_key(|(address, _)| *address);
+    owned.dedup_by_key(|(address, _)| *address);
+    owned
+}
+
+fn announcements(
+    owned: &[(Ipv4Addr, Owned)],
+    ports: &[Option<PortPlan>],
+) -> Vec<(PortId, Ipv4Addr)> {
+    let mut announced = Vec::new();
+    for port in ports.iter().flatten() {
+        for &(address, what) in owned {
+            let here = match what {
+                Owned::Vip => true,
+                Owned::Lip { port: lip_port, .. } => lip_port == port.facts.id,
+            };
+            if here && port.connects(address) {
+                announced.push((port.facts.id, address));
+            }
+        }
+    }
+    announced
+}
+
+fn listen_key(vip: Ipv4Addr, port: u16, protocol: u8) -> u64 {
+    u64::from(u32::from(vip)) << 24 | u64::from(port) << 8 | u64::from(protocol)
+}

@@ -1,0 +1,86 @@
+//! What the director tells about itself.
+
+use weir_model::{Counters, Ledger, Now, Protocol, RealId, ServiceId, TrafficCounters};
+
+use crate::director::millis;
+use crate::{Director, PoolUse, SessionView};
+
+impl Director {
+    /// Returns the ledger of this worker.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Returns the counters of this worker.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Returns the traffic of a service on this worker.
+    #[must_use]
+    pub fn service_traffic(&self, service: ServiceId) -> TrafficCounters {
+        self.traffic.service(service)
+    }
+
+    /// Returns the traffic of a real server on this worker.
+    #[must_use]
+    pub fn real_traffic(&self, real: RealId) -> TrafficCounters {
+        self.traffic.real(real)
+    }
+
+    /// Returns the number of sessions in the table, those that are over but remembered included.
+    #[must_use]
+    pub fn session_count(&self) -> u32 {
+        self.table.len()
+    }
+
+    /// Returns the size of the session table.
+    #[must_use]
+    pub fn session_capacity(&self) -> u32 {
+        self.table.capacity()
+    }
+
+    /// Shows the sessions at `places` places of the table from `cursor` on, and returns where to go
+    /// on; none at the end of the table.
+    pub fn sessions(
+        &self,
+        now: Now,
+        cursor: u32,
+        places: u32,
+        each: &mut dyn FnMut(SessionView),
+    ) -> Option<u32> {
+        let now_ms = millis(now);
+        let scan = self.table.scan(cursor, places);
+        let next = scan.cursor();
+        for (_, session) in scan {
+            let udp = session.protocol == Protocol::Udp.number();
+            each(SessionView {
+                client: (session.client, session.client_port),
+                vip: (session.vip, session.vip_port),
+                lip: (session.lip, session.lip_port),
+                real: (session.real, session.real_port),
+                protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+                state: session.state,
+                service: session.service,
+                real_id: session.real_id,
+                age_ms: now_ms.wrapping_sub(session.opened),
+                idle_ms: now_ms.wrapping_sub(session.last_seen),
+            });
+        }
+        next
+    }
+
+    /// Shows the use of every pool towards every real server that its services have.
+    pub fn pool_use(&self, each: &mut dyn FnMut(PoolUse)) {
+        self.ports.usages(|pool, endpoint, usage| {
+            each(PoolUse {
+                pool,
+                endpoint,
+                used: usage.used,
+                total: usage.total,
+            });
+        });
+    }
+}

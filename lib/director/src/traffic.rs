@@ -1,0 +1,100 @@
+//! Traffic of services and real servers.
+
+use alloc::vec::Vec;
+
+use nat_engine::{Direction, Load, Session, SessionFlags};
+use weir_model::{RealId, ServiceId, TrafficCounters};
+
+/// Counts traffic by service and by real server; grows only when the configuration changes.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    services: Vec<TrafficCounters>,
+    reals: Vec<TrafficCounters>,
+}
+
+impl Traffic {
+    pub(crate) fn grow(&mut self, services: usize, reals: usize) {
+        self.services.resize(
+            services.max(self.services.len()),
+            TrafficCounters::default(),
+        );
+        self.reals
+            .resize(reals.max(self.reals.len()), TrafficCounters::default());
+    }
+
+    pub(crate) fn service(&self, id: ServiceId) -> TrafficCounters {
+        self.services.get(id.index()).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn real(&self, id: RealId) -> TrafficCounters {
+        self.reals.get(id.index()).copied().unwrap_or_default()
+    }
+
+    /// Returns the sessions of a real server, for the schedulers.
+    pub(crate) fn load(&self, id: RealId) -> Load {
+        let traffic = self.real(id);
+        Load {
+            established: traffic.established as u32,
+            inactive: traffic.sessions.saturating_sub(traffic.established) as u32,
+        }
+    }
+
+    /// Counts a packet of `bytes` IP bytes.
+    #[inline]
+    pub(crate) fn packet(&mut self, session: &Session, direction: Direction, bytes: u16) {
+        self.both(session, |traffic| match direction {
+            Direction::Inbound => {
+                traffic.packets_in += 1;
+                traffic.bytes_in += u64::from(bytes);
+            }
+            Direction::Outbound => {
+                traffic.packets_out += 1;
+                traffic.bytes_out += u64::from(bytes);
+            }
+        });
+    }
+
+    pub(crate) fn opened(&mut self, session: &Session) {
+        self.both(session, |traffic| {
+            traffic.opened += 1;
+            traffic.sessions += 1;
+        });
+    }
+
+    /// Counts a session as established, once.
+    pub(crate) fn established(&mut self, session: &mut Session) {
+        if !session.flags.has(SessionFlags::COUNTED_ESTABLISHED) {
+            session.flags.set(SessionFlags::COUNTED_ESTABLISHED);
+            self.both(session, |traffic| traffic.established += 1);
+        }
+    }
+
+    /// Takes a session out of those that are established.
+    pub(crate) fn not_established(&mut self, session: &mut Session) {
+        if session.flags.has(SessionFlags::COUNTED_ESTABLISHED) {
+            session.flags.clear(SessionFlags::COUNTED_ESTABLISHED);
+            self.both(session, |traffic| traffic.established -= 1);
+        }
+    }
+
+    /// Counts a session that is no more; it was taken out of the established ones before.
+    pub(crate) fn removed(&mut self, session: &Session) {
+        self.both(session, |traffic| traffic.sessions -= 1);
+    }
+
+    pub(crate) fn refused(&mut self, service: ServiceId) {
+        if let Some(traffic) = self.services.get_mut(service.index()) {
+            traffic.refused += 1;
+        }
+    }
+
+    #[inline]
+    fn both(&mut self, session: &Session, count: impl Fn(&mut TrafficCounters)) {
+        if let Some(traffic) = self.services.get_mut(session.service.index()) {
+            count(traffic);
+        }
+        if let Some(traffic) = self.reals.get_mut(session.real_id.index()) {
+            count(traffic);
+        }
+    }
+}
