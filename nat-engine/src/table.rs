@@ -14,8 +14,8 @@ use crate::{
     TimerWheel,
 };
 
-/// Records per bucket at full capacity, times two: 5.5 of 8, a load at which one record in forty
-/// lives outside its home.
+/// Records per bucket at full capacity, times two: 5.5 of 10, a load at which one record in a
+/// hundred lives outside its home. At 6.5 a table of a million refuses its first session at 99.8 %.
 const RECORDS_PER_TWO_BUCKETS: u64 = 11;
 
 /// Says why a session was not inserted.
@@ -36,11 +36,11 @@ pub struct OutOfMemory;
 /// The sessions of one worker.
 ///
 /// A session is found by the key of either direction. The index is an array of cache-line buckets
-/// with a 16-bit tag per record; a full bucket's records go on into the next ones, at most 16
+/// with a 16-bit tag per record; a full bucket's records go on into the next ones, at most 8
 /// further, and their home counts them, so that a miss nearly always costs one line. Nothing is
 /// allocated after construction and nothing ever moves, so no packet waits for a rehash.
 ///
-/// Memory: 128 bytes per session and, at 5.5 records of 8 per bucket, 23.3 bytes of index.
+/// Memory: 128 bytes per session and, at 5.5 records of 10 per bucket, 23.3 bytes of index.
 #[derive(Debug)]
 pub struct SessionTable {
     sessions: Vec<Session>,
@@ -152,6 +152,7 @@ impl SessionTable {
         let outbound = session.key(Direction::Outbound);
         let inbound_hash = self.hash(&inbound);
         let outbound_hash = self.hash(&outbound);
+        self.prefetch(outbound_hash);
         if inbound == outbound
             || self.find(inbound_hash, &inbound).is_some()
             || self.find(outbound_hash, &outbound).is_some()
@@ -180,8 +181,12 @@ impl SessionTable {
     pub fn remove(&mut self, wheel: &mut TimerWheel, id: SessionId) -> Option<Session> {
         wheel.disarm(self, id);
         let session = *self.get(id)?;
-        for direction in [Direction::Inbound, Direction::Outbound] {
+        let hashes = [Direction::Inbound, Direction::Outbound].map(|direction| {
             let hash = self.hash(&session.key(direction));
+            self.prefetch(hash);
+            (hash, direction)
+        });
+        for (hash, direction) in hashes {
             self.take(hash, Record::new(id, direction));
         }
         *self.sessions.get_mut(id.0 as usize)? = free_session(self.free);
@@ -367,46 +372,200 @@ impl<'a> Iterator for Scan<'a> {
 const FREE: u8 = 0;
 
 fn free_session(next: SessionId) -> Session {
-    Session {
-        client: Ipv4Addr::UNSPECIFIED,
-        vip: Ipv4Addr::UNSPECIFIED,
-        lip: Ipv4Addr::UNSPECIFIED,
-        real: Ipv4Addr::UNSPECIFIED,
-        client_port: 0,
-        vip_port: 0,
-        lip_port: 0,
-        real_port: 0,
-        inbound_seq: SeqDelta(0),
-        outbound_seq: SeqDelta(0),
-        inbound_ts: 0,
-        outbound_ts: 0,
-        last_seen: 0,
-        isn: SeqNumber(0),
-        real_id: RealId(0),
-        service: ServiceId(0),
-        flags: SessionFlags::default(),
-        client_mss: 0,
-        lip_id: LipId(0),
-        state: State::Close,
+    let nobody = FlowKey {
+        src: Ipv4Addr::UNSPECIFIED,
+        dst: Ipv4Addr::UNSPECIFIED,
+        src_port: 0,
+        dst_port: 0,
         protocol: FREE,
-        window_shift: 0,
-        client_wscale: Session::NO_WSCALE,
-        client_end: SeqNumber(0),
-        client_ack: SeqNumber(0),
-        real_end: SeqNumber(0),
-        real_ack: SeqNumber(0),
-        client_fin: SeqNumber(0),
-        real_fin: SeqNumber(0),
-        client_window: 0,
-        real_window: 0,
-        last_tsval: 0,
-        opened: 0,
-        timer: Timer {
-            next,
-            prev: SessionId::NONE,
-            slot: Timer::UNARMED,
-        },
-        real_wscale: Session::NO_WSCALE,
-        port_space: 0,
+    };
+    let mut session = Session::new(nobody, nobody);
+    session.timer.next = next;
+    session
+}
+
+impl Session {
+    /// Makes a session between two ends, in no service and with every number at zero: `inbound` is
+    /// the key of what the client sends, `outbound` of what the real server sends.
+    #[must_use]
+    pub fn new(inbound: FlowKey, outbound: FlowKey) -> Self {
+        Self {
+            client: inbound.src,
+            vip: inbound.dst,
+            lip: outbound.dst,
+            real: outbound.src,
+            client_port: inbound.src_port,
+            vip_port: inbound.dst_port,
+            lip_port: outbound.dst_port,
+            real_port: outbound.src_port,
+            inbound_seq: SeqDelta::ZERO,
+            outbound_seq: SeqDelta::ZERO,
+            inbound_ts: 0,
+            outbound_ts: 0,
+            last_seen: 0,
+            isn: SeqNumber(0),
+            real_id: RealId(0),
+            service: ServiceId(0),
+            flags: SessionFlags::default(),
+            client_mss: 0,
+            lip_id: LipId(0),
+            state: State::SynSent,
+            protocol: inbound.protocol,
+            window_shift: 0,
+            client_wscale: Self::NO_WSCALE,
+            client_end: SeqNumber(0),
+            client_ack: SeqNumber(0),
+            real_end: SeqNumber(0),
+            real_ack: SeqNumber(0),
+            client_fin: SeqNumber(0),
+            real_fin: SeqNumber(0),
+            client_window: 0,
+            real_window: 0,
+            last_tsval: 0,
+            opened: 0,
+            timer: Timer::default(),
+            real_wscale: Self::NO_WSCALE,
+            port_space: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bucket::SLOTS;
+    use super::*;
+
+    /// Records that find room in their home and the buckets after it.
+    const CROWD: usize = SLOTS * (MAX_DISTANCE as usize + 1);
+
+    fn hasher() -> FlowHasher {
+        FlowHasher::new([9; 16])
+    }
+
+    fn key(src: u32, dst: u32) -> FlowKey {
+        FlowKey {
+            src: src.into(),
+            dst: dst.into(),
+            src_port: 1,
+            dst_port: 2,
+            protocol: 6,
+        }
+    }
+
+    fn displaced(table: &SessionTable) -> usize {
+        let homes = table.buckets.iter();
+        homes.map(|bucket| bucket.distances().count()).sum()
+    }
+
+    #[test]
+    fn a_session_and_its_index_take_less_than_152_bytes() {
+        let table = SessionTable::with_capacity(100_000, hasher()).unwrap();
+        assert!(
+            table.decibytes_per_session() <= 1520,
+            "{}",
+            table.decibytes_per_session()
+        );
+        let index = table.buckets.len() * 64;
+        assert!(index <= 24 * 100_000, "{index}");
+    }
+
+    #[test]
+    fn keys_that_crowd_one_bucket_fill_the_next_eight_and_leave_nothing_behind() {
+        let mut table = SessionTable::with_capacity(2000, hasher()).unwrap();
+        let mut wheel = TimerWheel::new(0);
+        let crowd: Vec<FlowKey> = (0..u32::MAX)
+            .map(|n| key(n, 0))
+            .filter(|key| table.home(table.hash(key)) == table.buckets.len() - 3)
+            .take(CROWD + 1)
+            .collect();
+        // The second key is found first in a bucket far from the crowd.
+        let far = |table: &SessionTable, n: u32| {
+            (0..1 << 16)
+                .map(|m| key(n << 16 | m, 1))
+                .find(|key| (100..600).contains(&table.home(table.hash(key))))
+                .unwrap()
+        };
+        let mut ids = Vec::new();
+        for (n, &inbound) in crowd.iter().enumerate() {
+            let outbound = far(&table, n as u32);
+            let inserted = table.insert(Session::new(inbound, outbound));
+            if n < CROWD {
+                ids.push(inserted.unwrap());
+                continue;
+            }
+            assert_eq!(inserted, Err(InsertError::TableFull));
+            // Neither as the second key.
+            let inserted = table.insert(Session::new(outbound, inbound));
+            assert_eq!(inserted, Err(InsertError::TableFull));
+            assert_eq!(table.find(table.hash(&outbound), &outbound), None);
+        }
+        assert_eq!((table.len() as usize, displaced(&table)), (CROWD, 8));
+        for (&inbound, &id) in crowd.iter().zip(&ids) {
+            let found = table.find(table.hash(&inbound), &inbound);
+            assert_eq!(found, Some((id, Direction::Inbound)));
+        }
+        for &id in &ids {
+            assert!(table.remove(&mut wheel, id).is_some());
+        }
+        assert_eq!((table.len(), displaced(&table)), (0, 0));
+        assert!(
+            table
+                .buckets
+                .iter()
+                .all(|bucket| bucket.matches(0).count() == SLOTS)
+        );
+    }
+
+    #[test]
+    fn the_id_of_a_removed_session_gives_nothing() {
+        let mut table = SessionTable::with_capacity(4, hasher()).unwrap();
+        let mut wheel = TimerWheel::new(0);
+        let id = table.insert(Session::new(key(1, 2), key(3, 4))).unwrap();
+        wheel.arm(&mut table, id, 500);
+        assert_eq!(
+            table.remove(&mut wheel, id).unwrap().client,
+            Ipv4Addr::from(1)
+        );
+        assert!(table.get(id).is_none() && table.get_mut(id).is_none());
+        assert!(table.remove(&mut wheel, id).is_none());
+        assert!(table.get(SessionId::NONE).is_none());
+        wheel.arm(&mut table, id, 500);
+        assert_eq!((wheel.armed(), table.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_key_belongs_to_one_session_only() {
+        let mut table = SessionTable::with_capacity(4, hasher()).unwrap();
+        let first = Session::new(key(1, 2), key(3, 4));
+        table.insert(first).unwrap();
+        for (inbound, outbound) in [
+            (key(1, 2), key(5, 6)),
+            (key(5, 6), key(3, 4)),
+            (key(3, 4), key(5, 6)),
+            (key(7, 8), key(7, 8)),
+        ] {
+            let inserted = table.insert(Session::new(inbound, outbound));
+            assert_eq!(inserted, Err(InsertError::Duplicate));
+        }
+        let mut nameless = first;
+        nameless.protocol = 0;
+        assert_eq!(table.insert(nameless), Err(InsertError::NoProtocol));
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_table_without_places_is_full() {
+        let mut table = SessionTable::with_capacity(0, hasher()).unwrap();
+        let session = Session::new(key(1, 2), key(3, 4));
+        assert_eq!(table.insert(session), Err(InsertError::TableFull));
+        assert_eq!(table.find(table.hash(&key(1, 2)), &key(1, 2)), None);
+        assert_eq!(table.scan(0, 10).count(), 0);
+        assert_eq!(table.scan(0, 10).cursor(), None);
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_refused_with_an_error() {
+        let table = SessionTable::with_capacity(u32::MAX, hasher());
+        assert!(table.is_err_and(|error| error == OutOfMemory));
     }
 }

@@ -127,6 +127,9 @@ impl TimerWheel {
         budget: &mut u32,
         mut deadline: impl FnMut(&Session) -> u32,
     ) -> Option<SessionId> {
+        if self.armed == 0 && self.until_tick(now_ms) < 0 {
+            self.tick = now_ms >> GRANULE_SHIFT;
+        }
         while self.until_tick(now_ms) <= 0 && *budget > 0 {
             let id = self.first_of_tick();
             let Some(session) = table.get(id) else {

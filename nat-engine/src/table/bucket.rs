@@ -2,11 +2,11 @@
 
 use crate::{Direction, SessionId};
 
-/// Records per bucket. Eight 16-bit tags are one 128-bit register.
-pub(super) const SLOTS: usize = 8;
+/// Records per bucket: as many as a cache line holds beside what is counted of displaced ones.
+pub(super) const SLOTS: usize = 10;
 
 /// How many buckets after its home a record may live: one nibble of [`Bucket::displaced`] each.
-pub(super) const MAX_DISTANCE: u32 = 16;
+pub(super) const MAX_DISTANCE: u32 = 8;
 
 /// The tag of an empty slot; no hash has it.
 const EMPTY: u16 = 0;
@@ -42,7 +42,7 @@ pub(super) struct Bucket {
     /// Nibble *d* - 1 counts the records whose home is this bucket and that live *d* buckets
     /// further, at most [`SLOTS`]. So a miss ends here when it is zero, and otherwise visits only
     /// the buckets that hold something of this home's.
-    displaced: u64,
+    displaced: u32,
 }
 
 const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is a cache line");
@@ -122,7 +122,7 @@ impl Bucket {
         self.displaced -= Self::nibble(distance);
     }
 
-    const fn nibble(distance: u32) -> u64 {
+    const fn nibble(distance: u32) -> u32 {
         1 << ((distance - 1) * 4)
     }
 }
@@ -147,7 +147,7 @@ impl Iterator for Slots {
 
 /// Distances from a home, as the nibbles that are not zero.
 #[derive(Clone)]
-pub(super) struct Distances(u64);
+pub(super) struct Distances(u32);
 
 impl Iterator for Distances {
     type Item = u32;
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_takes_eight_records_and_gives_each_back() {
+    fn a_full_bucket_refuses_a_record_and_gives_each_of_its_own_back() {
         let mut bucket = Bucket::EMPTY;
         let record = |n| Record::new(SessionId(n), Direction::Outbound);
         for n in 0..SLOTS as u32 {
@@ -181,7 +181,10 @@ mod tests {
         assert!(!bucket.take(7, Record::new(SessionId(3), Direction::Inbound)));
         assert!(bucket.take(7, record(3)));
         assert!(!bucket.take(7, record(3)));
-        assert_eq!(bucket.matches(7).collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6, 7]);
+        assert_eq!(
+            bucket.matches(7).collect::<Vec<_>>(),
+            [0, 1, 2, 4, 5, 6, 7, 8, 9]
+        );
         assert!(bucket.put(9, record(99)));
         assert_eq!(bucket.matches(9).collect::<Vec<_>>(), [3]);
     }
