@@ -150,3 +150,145 @@ impl Turn {
         self.0 = place + 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn candidates(weights: &[(u32, u16)]) -> Vec<Candidate> {
+        let candidate = |&(real, weight)| Candidate {
+            real: RealId(real),
+            weight,
+        };
+        weights.iter().map(candidate).collect()
+    }
+
+    fn picks(scheduler: &mut dyn Scheduler, count: usize) -> Vec<u32> {
+        (0..count)
+            .map(|_| scheduler.pick(&|_| Load::default()).unwrap().0)
+            .collect()
+    }
+
+    fn tally(picks: &[u32]) -> BTreeMap<u32, usize> {
+        let mut tally = BTreeMap::new();
+        for &real in picks {
+            *tally.entry(real).or_default() += 1;
+        }
+        tally
+    }
+
+    #[test]
+    fn round_robin_gives_each_its_turn_and_leaves_out_weight_zero() {
+        let mut rr = RoundRobin::new(0);
+        rr.update(&candidates(&[(1, 1), (2, 0), (3, 100), (4, 1)]));
+        assert_eq!(picks(&mut rr, 7), [1, 3, 4, 1, 3, 4, 1]);
+    }
+
+    #[test]
+    fn workers_begin_at_different_real_servers() {
+        for (worker, first) in [(0, 1), (1, 2), (2, 3), (3, 1)] {
+            let list = candidates(&[(1, 1), (2, 1), (3, 1)]);
+            let mut rr = RoundRobin::new(worker);
+            rr.update(&list);
+            assert_eq!(picks(&mut rr, 1), [first]);
+            let mut wrr = WeightedRoundRobin::new(worker);
+            wrr.update(&list);
+            assert_eq!(picks(&mut wrr, 1), [first]);
+        }
+    }
+
+    #[test]
+    fn an_edit_does_not_move_the_turn() {
+        let mut rr = RoundRobin::new(0);
+        rr.update(&candidates(&[(1, 1), (2, 1), (3, 1), (4, 1)]));
+        assert_eq!(picks(&mut rr, 2), [1, 2]);
+        // It is the turn of 3, which is now in front; 5 is new.
+        rr.update(&candidates(&[(3, 1), (4, 1), (5, 1), (1, 1)]));
+        assert_eq!(picks(&mut rr, 3), [3, 4, 5]);
+        // It is the turn of 1, which is gone; 3 came after it.
+        rr.update(&candidates(&[(4, 1), (5, 1), (3, 1)]));
+        assert_eq!(picks(&mut rr, 1), [3]);
+    }
+
+    #[test]
+    fn without_a_weight_nobody_is_picked() {
+        let schedulers: [&mut dyn Scheduler; 2] =
+            [&mut RoundRobin::new(3), &mut WeightedRoundRobin::new(3)];
+        for scheduler in schedulers {
+            assert_eq!(scheduler.pick(&|_| Load::default()), None);
+            scheduler.update(&candidates(&[(1, 0), (2, 0)]));
+            assert_eq!(scheduler.pick(&|_| Load::default()), None);
+            scheduler.update(&candidates(&[(1, 0), (2, 1)]));
+            assert_eq!(picks(scheduler, 3), [2, 2, 2]);
+        }
+    }
+
+    #[test]
+    fn weighted_round_robin_spreads_the_heavy_one_over_the_round() {
+        let mut wrr = WeightedRoundRobin::new(0);
+        wrr.update(&candidates(&[(1, 5), (2, 1), (3, 1)]));
+        assert_eq!(picks(&mut wrr, 7), [1, 1, 2, 1, 3, 1, 1]);
+    }
+
+    #[test]
+    fn every_round_is_exactly_the_weights() {
+        for worker in [0, 1, 5, 200] {
+            let weights = [(1, 7), (2, 3), (3, 0), (4, 1), (5, 65_535)];
+            let mut wrr = WeightedRoundRobin::new(worker);
+            wrr.update(&candidates(&weights));
+            let round: usize = weights.iter().map(|&(_, weight)| usize::from(weight)).sum();
+            let expected = weights
+                .iter()
+                .filter(|&&(_, weight)| weight > 0)
+                .map(|&(real, weight)| (real, usize::from(weight)))
+                .collect();
+            assert_eq!(tally(&picks(&mut wrr, round)), expected);
+        }
+    }
+
+    #[test]
+    fn a_smaller_weight_takes_effect_at_once() {
+        let mut wrr = WeightedRoundRobin::new(0);
+        wrr.update(&candidates(&[(1, 1000), (2, 1)]));
+        while picks(&mut wrr, 1) != [2] {}
+        // Real server 2 now owes a round of 1001 picks, which is two of the new rounds at most.
+        wrr.update(&candidates(&[(1, 1), (2, 1)]));
+        let after = tally(&picks(&mut wrr, 20));
+        assert!((9..=11).contains(&after[&2]), "{after:?}");
+    }
+
+    #[test]
+    fn an_edit_that_changes_nothing_changes_no_pick() {
+        let list = candidates(&[(1, 5), (2, 3), (3, 2)]);
+        let mut edited = WeightedRoundRobin::new(0);
+        let mut left_alone = WeightedRoundRobin::new(0);
+        edited.update(&list);
+        left_alone.update(&list);
+        for _ in 0..30 {
+            edited.update(&list);
+            assert_eq!(picks(&mut edited, 1), picks(&mut left_alone, 1));
+        }
+    }
+
+    #[test]
+    fn those_that_stay_keep_their_shares_when_others_come_and_go() {
+        let mut wrr = WeightedRoundRobin::new(0);
+        let mut all = Vec::new();
+        for change in 0..100 {
+            let mut list = [(1, 2), (2, 1)].to_vec();
+            if change % 2 == 0 {
+                list.push((3, 4));
+            }
+            wrr.update(&candidates(&list));
+            all.extend(picks(&mut wrr, 70));
+        }
+        let tally = tally(&all);
+        // 50 rounds of ten with all three, 70 picks each, and 50 with 70 picks for two.
+        let close = |real: u32, expected: usize| tally[&real].abs_diff(expected) <= 100;
+        assert!(close(3, 2000), "{tally:?}");
+        assert!(close(1, 1000 + 2333) && close(2, 500 + 1167), "{tally:?}");
+    }
+}
