@@ -14,10 +14,14 @@ pub mod transfer;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::janitor;
+
 /// A task for the program inside a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
+    /// Waits until the process with this id is gone and removes its labs.
+    Janitor(u32),
     /// Answers each datagram with itself, for ever.
     UdpEcho(servers::Listen),
     /// Answers each byte of a connection with itself, for ever.
@@ -43,6 +47,7 @@ pub enum Task {
 pub fn run(task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task).context("cannot read the task")?;
     match task {
+        Task::Janitor(owner) => janitor::work(owner),
         Task::UdpEcho(listen) => servers::udp_echo(&listen),
         Task::TcpEcho(listen) => servers::tcp_echo(&listen),
         Task::TcpBanner(listen) => servers::tcp_banner(&listen),

@@ -4,10 +4,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
 
 use crate::command::{run, words};
 use crate::namespace::{self, Namespace};
@@ -238,6 +236,18 @@ impl Lab {
         Ok(text)
     }
 
+    /// Removes the namespaces and the folder of one process.
+    pub(crate) fn remove_of(owner: i32) -> Result<()> {
+        for name in namespace::owned_by(owner)? {
+            namespace::remove(&name)?;
+        }
+        let dir = std::env::temp_dir().join(format!("weir-{owner}-lab"));
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        }
+        Ok(())
+    }
+
     /// Removes namespaces and folders of runs that were killed.
     ///
     /// # Errors
@@ -260,37 +270,6 @@ impl Lab {
                     .with_context(|| format!("cannot remove {}", entry.path().display()))?;
             }
         }
-        Ok(())
-    }
-
-    /// Makes Ctrl-C and `SIGTERM` remove this process's lab before it ends.
-    ///
-    /// Call it once, before any thread is started: the signals are blocked in the caller and taken
-    /// by a thread of their own. Child processes start with nothing blocked.
-    ///
-    /// # Errors
-    /// When the signals cannot be blocked.
-    pub fn clean_up_on_signal() -> Result<()> {
-        let mut signals = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            signals.add(signal);
-        }
-        signals
-            .thread_block()
-            .context("cannot block the signals that end a program")?;
-        thread::spawn(move || {
-            let Ok(signal) = signals.wait() else { return };
-            eprintln!("\nlab: {signal}, cleaning up");
-            let pid = std::process::id().cast_signed();
-            for name in namespace::owned_by(pid).unwrap_or_default() {
-                if let Err(error) = namespace::remove(&name) {
-                    eprintln!("lab: {error:#}");
-                }
-            }
-            // The folder may not exist yet; the next run sweeps it otherwise.
-            let _ = fs::remove_dir_all(std::env::temp_dir().join(format!("weir-{pid}-lab")));
-            std::process::exit(128 + signal as i32);
-        });
         Ok(())
     }
 

@@ -16,6 +16,7 @@ pub mod capture;
 pub mod client;
 pub mod command;
 pub mod inside;
+pub mod janitor;
 pub mod kernel_nat;
 pub mod lab;
 pub mod ledger;

@@ -91,14 +91,20 @@ pub fn install_tools() -> Result<()> {
 }
 
 fn apt(words: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
+    let output = Command::new("apt-get")
         .arg("-qq")
         .args(words)
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .status()
+        .output()
         .context("cannot run apt-get")?;
-    if !status.success() {
-        bail!("`apt-get {}` ended with {status}", words.join(" "));
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "`apt-get {}` ended with {}: {}",
+            words.join(" "),
+            output.status,
+            said.trim()
+        );
     }
     Ok(())
 }

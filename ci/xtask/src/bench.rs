@@ -46,7 +46,7 @@ impl Bench {
             words.push(program.display().to_string());
             return again_as_root(&words);
         }
-        prepare()?;
+        let _janitor = prepare()?;
         let topology = Topology {
             queues: self.queues,
             offloads: Offloads::Off,

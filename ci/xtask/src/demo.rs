@@ -33,7 +33,7 @@ impl Demo {
             words.extend(self.keep.then(|| "--keep".to_owned()));
             return again_as_root(&words);
         }
-        prepare()?;
+        let _janitor = prepare()?;
         let started = Instant::now();
         println!("{}", picture());
         let lab = Lab::new(Topology::default())?;

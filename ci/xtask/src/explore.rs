@@ -39,7 +39,7 @@ impl Explore {
             }
             return again_as_root(&words);
         }
-        prepare()?;
+        let _janitor = prepare()?;
         let offloads = if self.no_offloads {
             Offloads::Off
         } else {

@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use weir_lab::janitor::Janitor;
 use weir_lab::scenario::Run;
 use weir_lab::{Lab, inside, machine};
 
@@ -167,7 +168,7 @@ impl Scenarios {
 }
 
 fn in_the_lab(program: PathBuf, long: bool, names: &[String]) -> Result<gate::Tally> {
-    prepare()?;
+    let _janitor = prepare()?;
     let (passed, failed) = Run::new(program, long).scenarios(names);
     if passed + failed == 0 {
         bail!("no scenario is named like {names:?}");
@@ -178,11 +179,11 @@ fn in_the_lab(program: PathBuf, long: bool, names: &[String]) -> Result<gate::Ta
     })
 }
 
-/// Readies the machine for a lab: signals, tools, left-overs.
-fn prepare() -> Result<()> {
-    Lab::clean_up_on_signal()?;
+/// Readies the machine for a lab: tools, left-overs, and one who cleans up after Ctrl-C.
+fn prepare() -> Result<Janitor> {
     machine::install_tools()?;
-    Lab::sweep()
+    Lab::sweep()?;
+    Janitor::hire()
 }
 
 /// Runs this program again as root and passes its exit status on.

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Result, ensure};
 
+use super::soundness::list;
 use super::{DRIVERS, Run};
 use crate::capture::Capture;
 use crate::inside::http::HttpGet;
@@ -41,7 +42,12 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         })?;
         let (at_real, at_client) = (at_real.stop()?, at_client.stop()?);
         run.check(&format!("{driver}: every page arrives"), || {
-            ensure!(report.ok == 400, "{report:?}");
+            ensure!(
+                report.ok == 400,
+                "{} of 400: {}",
+                report.ok,
+                list(&report.failures)
+            );
             Ok(format!("{} pages", report.ok))
         });
         run.check(&format!("{driver}: nginx sees only LIPs"), || {

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use anyhow::{Result, ensure};
 
 use super::client_address::TOA_KIND;
+use super::soundness::list;
 use super::{DRIVERS, Run};
 use crate::capture::Capture;
 use crate::inside::http::HttpGet;
@@ -47,7 +48,12 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
                 pause_ms: 0,
             })?;
             let found = requests.stop()?.toa(TOA_KIND);
-            ensure!(report.ok == 200, "{report:?}");
+            ensure!(
+                report.ok == 200,
+                "{} of 200: {}",
+                report.ok,
+                list(&report.failures)
+            );
             let expected: BTreeSet<SocketAddrV4> = report.locals.iter().copied().collect();
             ensure!(
                 found == expected,

@@ -1,8 +1,9 @@
 //! iperf3 both ways: Weir against the kernel's NAT, in the same lab with offloads off.
 
 use std::net::SocketAddrV4;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use super::soundness::gigabits;
 use super::{DRIVERS, Run};
@@ -13,9 +14,12 @@ use crate::{KernelNat, WeirConf, WeirProcess};
 
 /// Weir must reach at least this share of the kernel's throughput.
 const WANTED: f64 = 0.6;
+/// Other work on the machine lowers single figures; then both are measured again.
+const ROUNDS: u32 = 3;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let seconds = run.figure(3, 10);
+    let program = run.weir.clone();
     for queues in [1, 2] {
         let topology = Topology {
             queues,
@@ -24,42 +28,52 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         };
         let lab = Lab::new(topology)?;
         let _iperf = server::iperf(&lab, 0)?;
-        let kernel = {
-            let _nat = KernelNat::start(&lab)?;
-            both(&lab, seconds)?
-        };
         for driver in DRIVERS {
-            let conf = WeirConf::new(driver, queues, lab.dir());
-            let weir = WeirProcess::start(&lab, &run.weir, &conf)?;
-            run.check(&format!("{driver}/{queues}q iperf3"), || {
-                let (up, down) = both(&lab, seconds)?;
-                let figure = format!(
-                    "{} up (x{:.2} of the kernel's {}), {} down (x{:.2} of {})",
-                    gigabits(up),
-                    up / kernel.0,
-                    gigabits(kernel.0),
-                    gigabits(down),
-                    down / kernel.1,
-                    gigabits(kernel.1),
-                );
-                ensure!(
-                    up >= WANTED * kernel.0 && down >= WANTED * kernel.1,
-                    "{figure}"
-                );
-                Ok(figure)
-            });
-            run.check(&format!("{driver}/{queues}q ledger"), || {
-                Ok(weir.ledger()?.to_string())
-            });
+            run.check(
+                &format!("{driver}/{queues}q iperf3 against the kernel"),
+                || compare(&lab, &program, driver, seconds),
+            );
         }
     }
     Ok(())
 }
 
+fn compare(lab: &Lab, program: &Path, driver: &str, seconds: u32) -> Result<String> {
+    let conf = WeirConf::new(driver, lab.topology().queues, lab.dir());
+    let (mut kernel, mut weir) = ((0.0, 0.0), (0.0, 0.0));
+    let mut figure = String::new();
+    for _ in 0..ROUNDS {
+        kernel = {
+            let _nat = KernelNat::start(lab)?;
+            best(kernel, both(lab, seconds)?)
+        };
+        weir = {
+            let process = WeirProcess::start(lab, program, &conf)?;
+            let measured = both(lab, seconds)?;
+            process.ledger()?;
+            best(weir, measured)
+        };
+        let (up, down) = (weir.0 / kernel.0, weir.1 / kernel.1);
+        figure = format!(
+            "{} up, {up:.2} of the kernel's {}; {} down, {down:.2} of {}",
+            gigabits(weir.0),
+            gigabits(kernel.0),
+            gigabits(weir.1),
+            gigabits(kernel.1),
+        );
+        if up >= WANTED && down >= WANTED {
+            return Ok(figure);
+        }
+    }
+    bail!("{figure}; wanted {WANTED}")
+}
+
+fn best(one: (f64, f64), other: (f64, f64)) -> (f64, f64) {
+    (one.0.max(other.0), one.1.max(other.1))
+}
+
 fn both(lab: &Lab, seconds: u32) -> Result<(f64, f64)> {
     let target = SocketAddrV4::new(VIP, IPERF_PORT);
-    Ok((
-        lab.iperf(target, Way::Up, seconds)?,
-        lab.iperf(target, Way::Down, seconds)?,
-    ))
+    let up = lab.iperf(target, Way::Up, seconds)?;
+    Ok((up, lab.iperf(target, Way::Down, seconds)?))
 }

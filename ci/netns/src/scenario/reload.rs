@@ -43,7 +43,12 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
                     weir.reload(&after)?;
                     thread::sleep(Duration::from_millis(400));
                     let report = lab.http_get(get(&lab, NEW_PORT, 10))?;
-                    ensure!(report.ok == 10, "round {round}, service added: {report:?}");
+                    ensure!(
+                        report.ok == 10,
+                        "round {round}, service added: {} of 10: {}",
+                        report.ok,
+                        list(&report.failures)
+                    );
                     weir.reload(&before)?;
                     thread::sleep(Duration::from_millis(400));
                     let report = lab.http_get(get(&lab, NEW_PORT, 1))?;
