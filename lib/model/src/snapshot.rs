@@ -23,6 +23,15 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
+    /// Makes slots without objects whose bound is already `bound`: ids that once were in use stay
+    /// below it and are not given out again.
+    #[must_use]
+    pub fn with_bound(bound: usize) -> Self {
+        let mut slots = Vec::new();
+        slots.resize_with(bound, || None);
+        Self(slots)
+    }
+
     /// Puts an object at an index, growing as needed.
     pub fn insert(&mut self, index: usize, value: T) {
         if self.0.len() <= index {

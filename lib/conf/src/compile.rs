@@ -1,0 +1,30 @@
+//! From typed objects to a snapshot: first everything is checked against everything else, then,
+//! when there is no mistake, the snapshot is built.
+
+mod build;
+mod ids;
+mod network;
+mod ownership;
+mod pools;
+mod services;
+
+use weir_model::Snapshot;
+
+use crate::diagnostic::Sink;
+use crate::tree::Object;
+
+/// Checks the objects and builds the snapshot; none when there was a mistake, here or before.
+pub(crate) fn compile(
+    objects: &[Object],
+    previous: Option<&Snapshot>,
+    sink: &mut Sink,
+) -> Option<Snapshot> {
+    let network = network::check(objects, sink);
+    pools::check(objects, &network, sink);
+    services::check(objects, &network, sink);
+    ownership::check(objects, sink);
+    if !sink.is_empty() {
+        return None;
+    }
+    build::build(objects, previous, sink)
+}

@@ -1,0 +1,216 @@
+//! Mistakes, where they are, and how they are told.
+
+mod render;
+
+use std::fmt;
+
+use crate::source::{Place, Sources};
+
+/// How many mistakes are shown; the rest is counted.
+pub(crate) const SHOWN: usize = 20;
+
+/// How many mistakes are kept: a file of rubbish needs no memory.
+const KEPT: usize = 2000;
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Diagnostic {
+    /// The sentence, without a full stop.
+    pub(crate) message: String,
+    /// The places, the offending one first; none where a mistake has no place.
+    pub(crate) labels: Vec<Label>,
+}
+
+/// A place with what is to say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) place: Place,
+    pub(crate) note: String,
+}
+
+/// Collects mistakes.
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    kept: Vec<Diagnostic>,
+    count: usize,
+    /// A section could not be read, so what refers to it must not be reported as well.
+    pub(crate) lost_section: bool,
+}
+
+/// Every mistake of a configuration.
+#[derive(Clone, Debug)]
+pub struct Report {
+    sources: Sources,
+    diagnostics: Vec<Diagnostic>,
+    count: usize,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// With the line and a caret below the mistake, 80 columns wide.
+    #[default]
+    Long,
+    /// `FILE:LINE:COLUMN: error: ...`, one line each.
+    Short,
+}
+
+/// What the configuration was read for, which the last line of a long report answers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To check it.
+    #[default]
+    Check,
+    /// To start with it.
+    Start,
+    /// To replace the running one.
+    Apply,
+}
+
+/// How and for what a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// The layout.
+    pub format: Format,
+    /// What the configuration was read for.
+    pub purpose: Purpose,
+}
+
+impl Style {
+    /// Makes the long layout.
+    #[must_use]
+    pub const fn long(purpose: Purpose) -> Self {
+        Self {
+            format: Format::Long,
+            purpose,
+        }
+    }
+
+    /// Makes the layout of one line per mistake.
+    #[must_use]
+    pub const fn short() -> Self {
+        Self {
+            format: Format::Short,
+            purpose: Purpose::Check,
+        }
+    }
+}
+
+impl Sink {
+    /// Adds a mistake at a place.
+    pub(crate) fn at(&mut self, place: Place, message: impl Into<String>, note: impl Into<String>) {
+        self.push(Diagnostic {
+            message: message.into(),
+            labels: vec![Label {
+                place,
+                note: note.into(),
+            }],
+        });
+    }
+
+    /// Adds a mistake of two places that contradict each other.
+    pub(crate) fn between(
+        &mut self,
+        message: impl Into<String>,
+        place: Place,
+        note: impl Into<String>,
+        other: Option<Place>,
+        other_note: impl Into<String>,
+    ) {
+        let mut labels = vec![Label {
+            place,
+            note: note.into(),
+        }];
+        labels.extend(other.map(|place| Label {
+            place,
+            note: other_note.into(),
+        }));
+        self.push(Diagnostic {
+            message: message.into(),
+            labels,
+        });
+    }
+
+    /// Adds a mistake that has no place.
+    pub(crate) fn nowhere(&mut self, message: impl Into<String>) {
+        self.push(Diagnostic {
+            message: message.into(),
+            labels: Vec::new(),
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Ends the collection; none when there was no mistake.
+    pub(crate) fn into_report(self, sources: Sources) -> Option<Report> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut diagnostics = self.kept;
+        diagnostics.sort_by_key(|d| d.labels.first().map(|label| label.place));
+        Some(Report {
+            sources,
+            diagnostics,
+            count: self.count,
+        })
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.count += 1;
+        if self.kept.len() < KEPT {
+            self.kept.push(diagnostic);
+        }
+    }
+}
+
+impl Report {
+    /// Makes a report of one mistake that has no place.
+    pub(crate) fn nowhere(message: String) -> Self {
+        Self {
+            sources: Sources::default(),
+            diagnostics: vec![Diagnostic {
+                message,
+                labels: Vec::new(),
+            }],
+            count: 1,
+        }
+    }
+
+    /// Returns the number of mistakes.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Returns the sentence of each mistake in file order, without its place.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        self.diagnostics.iter().map(|d| d.message.as_str())
+    }
+
+    /// Returns line and column of each mistake in file order; none for one without a place.
+    pub fn places(&self) -> impl Iterator<Item = Option<(usize, usize)>> {
+        self.diagnostics.iter().map(|d| {
+            let place = d.labels.first()?.place;
+            Some((place.line, place.column))
+        })
+    }
+
+    /// Writes the report: ASCII, at most 20 mistakes, in file order.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        match style.format {
+            Format::Long => render::long(self, style.purpose),
+            Format::Short => render::short(self),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Style::default()))
+    }
+}
+
+impl std::error::Error for Report {}

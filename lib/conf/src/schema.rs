@@ -1,0 +1,459 @@
+//! The one table of sections and keys: parser, ranges, defaults, help and availability.
+
+mod table;
+mod types;
+
+use std::fmt::Write;
+
+use weir_model::Protocol;
+
+use crate::suggest::nearest;
+pub(crate) use table::SECTIONS;
+pub(crate) use types::{Choice, Parsed, Type};
+
+/// A kind of section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Node,
+    Port,
+    Route,
+    Workers,
+    Control,
+    LipPool,
+    Health,
+    Synproxy,
+    Defence,
+    Service,
+    Syslog,
+    Metrics,
+    Ha,
+}
+
+/// Whether this build has a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Availability {
+    /// It has.
+    Now,
+    /// It has not; the name of the capability.
+    Later(&'static str),
+}
+
+/// What a section's name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// There is one such section at most, without a name.
+    Single,
+    /// Each has a name of its own.
+    Named,
+    /// Each has the prefix of a network as its name.
+    Prefix,
+}
+
+/// One kind of section.
+#[derive(Debug)]
+pub(crate) struct SectionSpec {
+    pub(crate) kind: Kind,
+    /// As the file writes it.
+    pub(crate) word: &'static str,
+    pub(crate) naming: Naming,
+    pub(crate) availability: Availability,
+    pub(crate) help: &'static str,
+    pub(crate) keys: &'static [KeySpec],
+}
+
+/// What holds where a key is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DefaultValue {
+    /// The key must be given.
+    Required,
+    /// Nothing.
+    Nothing,
+    /// These values; one unless the key is a list.
+    Values(&'static [&'static str]),
+    /// A value that depends on the protocol of the service.
+    ByProtocol {
+        tcp: &'static str,
+        udp: &'static str,
+    },
+    /// The value of another key of the section.
+    SameAs(&'static str),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeySpec {
+    pub(crate) key: &'static str,
+    pub(crate) of: Type,
+    pub(crate) list: bool,
+    pub(crate) default: DefaultValue,
+    pub(crate) options: &'static [OptionSpec],
+    /// The only protocol whose services have the key.
+    pub(crate) only: Option<Protocol>,
+    pub(crate) availability: Availability,
+    pub(crate) help: &'static str,
+}
+
+/// One `option=value` behind the value of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OptionSpec {
+    pub(crate) name: &'static str,
+    pub(crate) of: Type,
+    pub(crate) default: Option<&'static str>,
+    pub(crate) availability: Availability,
+    pub(crate) help: &'static str,
+}
+
+impl Kind {
+    /// Returns the kind's part of the table.
+    pub(crate) fn spec(self) -> &'static SectionSpec {
+        let found = SECTIONS.iter().find(|section| section.kind == self);
+        // The table has every kind, as a test shows; the first section is never meant.
+        let [first, ..] = &SECTIONS;
+        found.unwrap_or(first)
+    }
+}
+
+impl SectionSpec {
+    /// Finds a section by its word.
+    pub(crate) fn find(word: &str) -> Option<&'static Self> {
+        SECTIONS.iter().find(|section| section.word == word)
+    }
+
+    /// Finds a key.
+    pub(crate) fn key(&self, key: &str) -> Option<&'static KeySpec> {
+        self.keys.iter().find(|spec| spec.key == key)
+    }
+
+    /// Returns how the file names such a section.
+    pub(crate) fn heading(&self, name: &str) -> String {
+        match self.naming {
+            Naming::Single => format!("[{}]", self.word),
+            Naming::Named | Naming::Prefix => format!("[{} {name}]", self.word),
+        }
+    }
+}
+
+impl KeySpec {
+    const fn new(key: &'static str, of: Type, help: &'static str) -> Self {
+        Self {
+            key,
+            of,
+            list: false,
+            default: DefaultValue::Nothing,
+            options: &[],
+            only: None,
+            availability: Availability::Now,
+            help,
+        }
+    }
+
+    const fn required(mut self) -> Self {
+        self.default = DefaultValue::Required;
+        self
+    }
+
+    const fn list(mut self) -> Self {
+        self.list = true;
+        self
+    }
+
+    const fn default(mut self, values: &'static [&'static str]) -> Self {
+        self.default = DefaultValue::Values(values);
+        self
+    }
+
+    const fn by_protocol(mut self, tcp: &'static str, udp: &'static str) -> Self {
+        self.default = DefaultValue::ByProtocol { tcp, udp };
+        self
+    }
+
+    const fn same_as(mut self, key: &'static str) -> Self {
+        self.default = DefaultValue::SameAs(key);
+        self
+    }
+
+    const fn options(mut self, options: &'static [OptionSpec]) -> Self {
+        self.options = options;
+        self
+    }
+
+    const fn only(mut self, protocol: Protocol) -> Self {
+        self.only = Some(protocol);
+        self
+    }
+
+    const fn later(mut self, capability: &'static str) -> Self {
+        self.availability = Availability::Later(capability);
+        self
+    }
+}
+
+impl OptionSpec {
+    const fn new(name: &'static str, of: Type, help: &'static str) -> Self {
+        Self {
+            name,
+            of,
+            default: None,
+            availability: Availability::Now,
+            help,
+        }
+    }
+
+    const fn default(mut self, value: &'static str) -> Self {
+        self.default = Some(value);
+        self
+    }
+
+    const fn later(mut self, capability: &'static str) -> Self {
+        self.availability = Availability::Later(capability);
+        self
+    }
+}
+
+/// Returns the full names of all keys, e.g. `service.idle`, in the order of the table.
+pub fn keys() -> impl Iterator<Item = String> {
+    SECTIONS.iter().flat_map(|section| {
+        section
+            .keys
+            .iter()
+            .map(|key| format!("{}.{}", section.word, key.key))
+    })
+}
+
+/// Returns the help on a key (`service.idle`), on a section (`service`), or, for an empty name, on
+/// the file.
+///
+/// # Errors
+/// Returns a sentence when there is no such key or section.
+pub fn help(name: &str) -> Result<String, String> {
+    if name.is_empty() {
+        return Ok(help_on_file());
+    }
+    let (word, key) = name
+        .split_once('.')
+        .map_or((name, None), |(word, key)| (word, Some(key)));
+    let Some(section) = SectionSpec::find(word) else {
+        let words = SECTIONS.iter().map(|section| section.word);
+        return Err(match nearest(word, words) {
+            Some(near) => format!("there is no section `{word}`; did you mean `{near}`?"),
+            None => format!("there is no section `{word}`; `weir help` lists the sections"),
+        });
+    };
+    let Some(key) = key else {
+        return Ok(help_on_section(section));
+    };
+    let Some(spec) = section.key(key) else {
+        let keys = section.keys.iter().map(|spec| spec.key);
+        return Err(match nearest(key, keys) {
+            Some(near) => {
+                format!("there is no key `{key}` in [{word}]; did you mean `{word}.{near}`?")
+            }
+            None => format!("there is no key `{key}` in [{word}]; `weir help {word}` lists them"),
+        });
+    };
+    Ok(help_on_key(section, spec))
+}
+
+fn help_on_file() -> String {
+    let mut text = "Sections of weir.conf (`weir help SECTION` lists its keys):\n\n".to_owned();
+    for section in &SECTIONS {
+        let heading = section.heading("NAME");
+        let _ = writeln!(
+            text,
+            "  {heading:<18} {}{}",
+            section.help,
+            later(section.availability)
+        );
+    }
+    text
+}
+
+fn help_on_section(section: &SectionSpec) -> String {
+    let mut text = format!(
+        "{}{}\n{}\n\n",
+        section.heading("NAME"),
+        later(section.availability),
+        section.help
+    );
+    for key in section.keys {
+        let _ = writeln!(
+            text,
+            "  {:<18} {}{}",
+            key.key,
+            key.help,
+            later(key.availability)
+        );
+    }
+    text
+}
+
+fn help_on_key(section: &SectionSpec, spec: &KeySpec) -> String {
+    let mut text = format!(
+        "{}.{}{}\n{}\n\n",
+        section.word,
+        spec.key,
+        later(spec.availability),
+        spec.help
+    );
+    let _ = writeln!(text, "  value    {}", spec.of.describe());
+    if spec.list {
+        text.push_str("  list     may be given more than once\n");
+    }
+    if let Some(protocol) = spec.only {
+        let _ = writeln!(text, "  only     for {} services", protocol.name());
+    }
+    let default = match spec.default {
+        DefaultValue::Required => "none; the key is required".to_owned(),
+        DefaultValue::Nothing => "none".to_owned(),
+        DefaultValue::Values(values) => values.join(", "),
+        DefaultValue::ByProtocol { tcp, udp } => format!("{tcp} for tcp, {udp} for udp"),
+        DefaultValue::SameAs(key) => format!("the value of `{key}`"),
+    };
+    let _ = writeln!(text, "  default  {default}");
+    for option in spec.options {
+        let _ = writeln!(
+            text,
+            "  option   {}= {}{}\n           {}",
+            option.name,
+            option.of.describe(),
+            later(option.availability),
+            option.help
+        );
+    }
+    if let Type::Choice(choices) = spec.of {
+        for choice in choices {
+            let _ = writeln!(
+                text,
+                "  {:<12} {}{}",
+                choice.name,
+                choice.help,
+                later(choice.availability)
+            );
+        }
+    }
+    text
+}
+
+fn later(availability: Availability) -> String {
+    match availability {
+        Availability::Now => String::new(),
+        Availability::Later(capability) => format!(" (not in this build: {capability})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 13] = [
+        Kind::Node,
+        Kind::Port,
+        Kind::Route,
+        Kind::Workers,
+        Kind::Control,
+        Kind::LipPool,
+        Kind::Health,
+        Kind::Synproxy,
+        Kind::Defence,
+        Kind::Service,
+        Kind::Syslog,
+        Kind::Metrics,
+        Kind::Ha,
+    ];
+
+    #[test]
+    fn every_kind_is_in_the_table_once_and_keys_are_unique() {
+        assert_eq!(SECTIONS.len(), KINDS.len());
+        for kind in KINDS {
+            assert_eq!(kind.spec().kind, kind);
+        }
+        for section in &SECTIONS {
+            for (i, key) in section.keys.iter().enumerate() {
+                assert!(
+                    section.keys.iter().skip(i + 1).all(|k| k.key != key.key),
+                    "{}.{}",
+                    section.word,
+                    key.key
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_is_accepted_by_its_own_type() {
+        for section in &SECTIONS {
+            for key in section.keys {
+                let values = match key.default {
+                    DefaultValue::Values(values) => values.to_vec(),
+                    DefaultValue::ByProtocol { tcp, udp } => vec![tcp, udp],
+                    DefaultValue::SameAs(other) => {
+                        assert!(section.key(other).is_some(), "{other}");
+                        vec![]
+                    }
+                    DefaultValue::Required | DefaultValue::Nothing => vec![],
+                };
+                assert!(values.len() <= 1 || key.list || !values.is_empty());
+                for value in values {
+                    let mut words = value.split_whitespace();
+                    let first = words.next().unwrap();
+                    assert!(
+                        key.of.parse(first).is_ok(),
+                        "{}.{} = {value}",
+                        section.word,
+                        key.key
+                    );
+                    for word in words {
+                        let (name, value) = word.split_once('=').unwrap();
+                        let option = key.options.iter().find(|o| o.name == name).unwrap();
+                        assert!(option.of.parse(value).is_ok(), "{word}");
+                    }
+                }
+                for option in key.options {
+                    if let Some(value) = option.default {
+                        assert!(option.of.parse(value).is_ok(), "{}={value}", option.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_has_help_that_is_a_sentence() {
+        for name in keys() {
+            let text = help(&name).unwrap();
+            let sentence = text.lines().nth(1).unwrap();
+            assert!(sentence.ends_with('.'), "{name}: {sentence}");
+            assert!(text.is_ascii(), "{name}");
+        }
+        for section in &SECTIONS {
+            assert!(help(section.word).unwrap().contains(section.help));
+        }
+        assert!(help("").unwrap().contains("[lip-pool NAME]"));
+    }
+
+    #[test]
+    fn help_on_a_key_says_value_range_and_default() {
+        assert_eq!(
+            help("service.idle").unwrap(),
+            "\
+service.idle
+How long an established session, or an answered udp flow, may be silent.
+
+  value    a duration between 100ms and 31d, e.g. 5s
+  default  15m for tcp, 30s for udp
+"
+        );
+    }
+
+    #[test]
+    fn help_on_an_unknown_name_suggests_the_nearest() {
+        assert_eq!(
+            help("service.idel").unwrap_err(),
+            "there is no key `idel` in [service]; did you mean `service.idle`?"
+        );
+        assert_eq!(
+            help("servce.idle").unwrap_err(),
+            "there is no section `servce`; did you mean `service`?"
+        );
+    }
+}

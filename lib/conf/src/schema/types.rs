@@ -1,0 +1,758 @@
+//! The types that values have: how each is read, and how it is described.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use weir_model::{AddressRange, Protocol};
+
+use super::{Availability, Kind};
+use crate::lexer::quote;
+use crate::suggest::nearest;
+use crate::units::{self, Problem};
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Type {
+    /// A name of letters, digits, `.`, `_` and `-`.
+    Name,
+    /// A network device, as the kernel names it.
+    Device,
+    /// An absolute path.
+    Path,
+    /// A host name or address.
+    Host,
+    /// A host name or address with a port, or a path.
+    Server,
+    /// A path that a URL has behind its host.
+    UrlPath,
+    /// One of several words.
+    Choice(&'static [Choice]),
+    /// `yes` or `no`.
+    Flag,
+    /// A whole number.
+    Int { min: u64, max: u64 },
+    /// A number that may end in k, M or G.
+    Count { min: u64, max: u64 },
+    /// A duration.
+    Duration { min: Duration, max: Duration },
+    /// A size in bytes.
+    Size { min: u64, max: u64 },
+    /// A share of a whole.
+    Share { min: u64, max: u64 },
+    /// A number per second.
+    Rate,
+    /// Two numbers.
+    Range { min: u64, max: u64 },
+    /// Cores.
+    Cpus,
+    /// A prefix length: `/24`.
+    PrefixLength,
+    /// A network, host bits zero.
+    Network,
+    /// An address with the prefix length of its subnet.
+    Interface,
+    /// An address.
+    Address,
+    /// Addresses: a network, `FIRST-LAST` or one.
+    Addresses,
+    /// `ADDRESS:PORT/tcp` or `/udp`.
+    Listen,
+    /// `ADDRESS:PORT`.
+    Endpoint,
+    /// The name of another section.
+    Reference(Kind),
+    /// A word with a meaning of its own, or a value of another type.
+    WordOr(&'static str, &'static Self),
+}
+
+/// A word that a value may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice {
+    pub(crate) name: &'static str,
+    pub(crate) availability: Availability,
+    pub(crate) help: &'static str,
+}
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    Text(String),
+    /// A choice, or the word of [`Type::WordOr`].
+    Word(&'static str),
+    Flag(bool),
+    Number(u64),
+    Duration(Duration),
+    Range(u64, u64),
+    Cpus(Vec<u16>),
+    Network(IpNet),
+    Address(IpAddr),
+    Addresses(AddressRange),
+    Listen(IpAddr, u16, Protocol),
+    Endpoint(IpAddr, u16),
+}
+
+impl Choice {
+    pub(super) const fn now(name: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            availability: Availability::Now,
+            help,
+        }
+    }
+
+    pub(super) const fn later(
+        name: &'static str,
+        capability: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            availability: Availability::Later(capability),
+            help,
+        }
+    }
+}
+
+impl Type {
+    /// Reads a value.
+    pub(crate) fn parse(&self, value: &str) -> Result<Parsed, Problem> {
+        match self {
+            Self::Name | Self::Reference(_) => name(value),
+            Self::Device => device(value),
+            Self::Path => path(value),
+            Self::Host => host(value),
+            Self::Server if value.starts_with('/') => path(value),
+            Self::Server => server(value),
+            Self::UrlPath if value.starts_with('/') => Ok(Parsed::Text(value.to_owned())),
+            Self::UrlPath => Err(Problem::whole(
+                value,
+                format!("`{}` is not the path of a URL", quote(value)),
+                "it begins with `/`",
+            )),
+            Self::Choice(choices) => choice(value, choices),
+            Self::Flag => match value {
+                "yes" => Ok(Parsed::Flag(true)),
+                "no" => Ok(Parsed::Flag(false)),
+                _ => Err(Problem::whole(
+                    value,
+                    format!("`{}` is neither `yes` nor `no`", quote(value)),
+                    "",
+                )),
+            },
+            Self::Int { min, max } => {
+                within(value, units::number(value)?, *min, *max, str::to_owned)
+            }
+            Self::Count { min, max } => {
+                within(value, units::count(value)?, *min, *max, str::to_owned)
+            }
+            Self::Size { min, max } => within(value, units::size(value)?, *min, *max, |n| {
+                format!("{n} bytes")
+            }),
+            Self::Share { min, max } => {
+                within(value, units::share(value)?, *min, *max, |n| format!("{n}%"))
+            }
+            Self::Duration { min, max } => {
+                let found = units::duration(value)?;
+                if (*min..=*max).contains(&found) {
+                    return Ok(Parsed::Duration(found));
+                }
+                Err(out_of_range(
+                    value,
+                    &units::write_duration(*min),
+                    &units::write_duration(*max),
+                ))
+            }
+            Self::Rate => units::rate(value).map(Parsed::Number),
+            Self::Range { min, max } => {
+                units::range(value, *min, *max).map(|(first, last)| Parsed::Range(first, last))
+            }
+            Self::Cpus => units::cpus(value).map(Parsed::Cpus),
+            Self::PrefixLength => prefix_length(value),
+            Self::Network => network(value),
+            Self::Interface => interface(value),
+            Self::Address => address(value).map(Parsed::Address),
+            Self::Addresses => addresses(value).map(Parsed::Addresses),
+            Self::Listen => listen(value),
+            Self::Endpoint => {
+                endpoint(value, "e.g. 10.0.1.11:443").map(|(ip, port)| Parsed::Endpoint(ip, port))
+            }
+            Self::WordOr(word, _) if value == *word => Ok(Parsed::Word(word)),
+            Self::WordOr(_, other) => other.parse(value),
+        }
+    }
+
+    /// Describes what a value looks like.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Name => "a name of letters, digits, `.`, `_` and `-`".to_owned(),
+            Self::Device => "a network device, e.g. ens1f0".to_owned(),
+            Self::Path => "an absolute path".to_owned(),
+            Self::Host => "a host name or an address".to_owned(),
+            Self::Server => "HOST:PORT, or the path of a Unix socket".to_owned(),
+            Self::UrlPath => "the path of a URL, e.g. /healthz".to_owned(),
+            Self::Choice(choices) => {
+                let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
+                names.join(" | ")
+            }
+            Self::Flag => "yes | no".to_owned(),
+            Self::Int { min, max } => format!("a number between {min} and {max}"),
+            Self::Count { min, max } => {
+                format!("a number between {min} and {max}, e.g. 500, 20k or 2M")
+            }
+            Self::Duration { min, max } => format!(
+                "a duration between {} and {}, e.g. 5s",
+                units::write_duration(*min),
+                units::write_duration(*max)
+            ),
+            Self::Size { min, max } => format!("a size between {min} and {max} bytes, e.g. 64KiB"),
+            Self::Share { min, max } => format!("a share between {min}% and {max}%"),
+            Self::Rate => "a rate, e.g. 20k/s".to_owned(),
+            Self::Range { min, max } => format!("FIRST-LAST, both between {min} and {max}"),
+            Self::Cpus => "cores, e.g. 2-5,7".to_owned(),
+            Self::PrefixLength => "a prefix length, e.g. /24".to_owned(),
+            Self::Network => "a network, e.g. 192.0.2.0/24".to_owned(),
+            Self::Interface => "an address with its prefix length, e.g. 10.0.0.2/16".to_owned(),
+            Self::Address => "an address".to_owned(),
+            Self::Addresses => "a network, FIRST-LAST, or one address".to_owned(),
+            Self::Listen => "ADDRESS:PORT/tcp or ADDRESS:PORT/udp".to_owned(),
+            Self::Endpoint => "ADDRESS:PORT".to_owned(),
+            Self::Reference(kind) => format!("the name of a [{}]", kind.spec().word),
+            Self::WordOr(word, other) => format!("{word} | {}", other.describe()),
+        }
+    }
+}
+
+/// Says why a word cannot be a name; none when it can.
+pub(crate) fn name_problem(value: &str) -> Option<Problem> {
+    const LONGEST: usize = 64;
+    let message = || format!("`{}` is not a name", quote(value));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if let Some(at) = value.chars().position(|c| !allowed(c)) {
+        let note = "names are made of letters, digits, `.`, `_` and `-`";
+        return Some(Problem::part((at, 1), message(), note));
+    }
+    if value.len() > LONGEST {
+        let note = format!("a name has at most {LONGEST} characters");
+        return Some(Problem::whole(value, message(), note));
+    }
+    None
+}
+
+fn name(value: &str) -> Result<Parsed, Problem> {
+    name_problem(value).map_or_else(|| Ok(Parsed::Text(value.to_owned())), Err)
+}
+
+fn device(value: &str) -> Result<Parsed, Problem> {
+    // IFNAMSIZ is 16 with the closing NUL.
+    const LONGEST: usize = 15;
+    let message = || format!("`{}` cannot be the name of a device", quote(value));
+    if value.len() > LONGEST {
+        let note = format!("the kernel allows {LONGEST} characters");
+        return Err(Problem::whole(value, message(), note));
+    }
+    if let Some(at) = value
+        .chars()
+        .position(|c| !c.is_ascii_graphic() || matches!(c, '/' | ':'))
+    {
+        return Err(Problem::part((at, 1), message(), ""));
+    }
+    if matches!(value, "." | "..") {
+        return Err(Problem::whole(value, message(), ""));
+    }
+    Ok(Parsed::Text(value.to_owned()))
+}
+
+fn path(value: &str) -> Result<Parsed, Problem> {
+    if value.starts_with('/') {
+        return Ok(Parsed::Text(value.to_owned()));
+    }
+    Err(Problem::whole(
+        value,
+        format!("`{}` is not an absolute path", quote(value)),
+        "it begins with `/`",
+    ))
+}
+
+fn host(value: &str) -> Result<Parsed, Problem> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_');
+    match value.chars().position(|c| !allowed(c)) {
+        None => Ok(Parsed::Text(value.to_owned())),
+        Some(at) => Err(Problem::part(
+            (at, 1),
+            format!("`{}` is neither a host name nor an address", quote(value)),
+            "",
+        )),
+    }
+}
+
+fn server(value: &str) -> Result<Parsed, Problem> {
+    let message = || format!("`{}` is not HOST:PORT", quote(value));
+    let Some((name, port)) = value.rsplit_once(':') else {
+        return Err(Problem::whole(
+            value,
+            message(),
+            "e.g. siem.example.net:6514",
+        ));
+    };
+    let at = value.chars().count() - port.chars().count();
+    port_number(port, at, &message)?;
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    host(bare)?;
+    Ok(Parsed::Text(value.to_owned()))
+}
+
+fn choice(value: &str, choices: &'static [Choice]) -> Result<Parsed, Problem> {
+    if let Some(choice) = choices.iter().find(|choice| choice.name == value) {
+        return Ok(Parsed::Word(choice.name));
+    }
+    let names = || choices.iter().map(|choice| choice.name);
+    let note = nearest(value, names()).map_or_else(
+        || {
+            let usable = choices
+                .iter()
+                .filter(|choice| choice.availability == Availability::Now);
+            let mut names: Vec<&str> = usable.map(|choice| choice.name).collect();
+            if names.is_empty() {
+                names = choices.iter().map(|choice| choice.name).collect();
+            }
+            format!("must be one of {}", names.join(", "))
+        },
+        |near| format!("did you mean `{near}`?"),
+    );
+    let message = format!("`{}` is not a possible value", quote(value));
+    Err(Problem::whole(value, message, note))
+}
+
+fn within(
+    value: &str,
+    found: u64,
+    min: u64,
+    max: u64,
+    write: impl Fn(&str) -> String,
+) -> Result<Parsed, Problem> {
+    if (min..=max).contains(&found) {
+        return Ok(Parsed::Number(found));
+    }
+    Err(out_of_range(
+        value,
+        &write(&min.to_string()),
+        &write(&max.to_string()),
+    ))
+}
+
+fn out_of_range(value: &str, min: &str, max: &str) -> Problem {
+    Problem::whole(
+        value,
+        format!("`{}` is out of range", quote(value)),
+        format!("must be between {min} and {max}"),
+    )
+}
+
+fn prefix_length(value: &str) -> Result<Parsed, Problem> {
+    let message = || format!("`{}` is not a prefix length", quote(value));
+    let Some(length) = value.strip_prefix('/') else {
+        return Err(Problem::whole(value, message(), "e.g. /24"));
+    };
+    match length.parse::<u64>() {
+        Ok(length) if length <= 128 => Ok(Parsed::Number(length)),
+        Ok(_) | Err(_) => Err(Problem::whole(value, message(), "e.g. /24")),
+    }
+}
+
+fn network(value: &str) -> Result<Parsed, Problem> {
+    let net = prefix(value, "e.g. 192.0.2.0/24")?;
+    no_host_bits(value, net)?;
+    Ok(Parsed::Network(net))
+}
+
+fn interface(value: &str) -> Result<Parsed, Problem> {
+    let net = prefix(value, "e.g. 10.0.0.2/16")?;
+    let message = |what: &str| format!("`{value}` cannot be a port's address: it is {what}");
+    usable(net.addr()).map_err(|what| Problem::whole(value, message(what), ""))?;
+    if let IpNet::V4(v4) = net
+        && v4.prefix_len() < 31
+    {
+        let note = "hosts have the addresses between the first and the last of a network";
+        if v4.addr() == v4.network() {
+            return Err(Problem::whole(value, message("the network's own"), note));
+        }
+        if v4.addr() == v4.broadcast() {
+            return Err(Problem::whole(
+                value,
+                message("the network's broadcast address"),
+                note,
+            ));
+        }
+    }
+    Ok(Parsed::Network(net))
+}
+
+/// Reads `ADDRESS/LENGTH`.
+fn prefix(value: &str, example: &str) -> Result<IpNet, Problem> {
+    let Some((ip, length)) = value.split_once('/') else {
+        let end = value.chars().count();
+        return Err(match value.parse::<IpAddr>() {
+            Ok(_) => Problem::part((end, 1), format!("`{value}` has no prefix length"), example),
+            Err(_) => not_an_address(value),
+        });
+    };
+    let ip = address_in(value, ip, 0)?;
+    let longest = if ip.is_ipv4() { 32 } else { 128 };
+    let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    match length.parse::<u8>() {
+        Ok(length) if digits && length <= longest => {
+            IpNet::new(ip, length).map_err(|_| not_an_address(value))
+        }
+        Ok(_) | Err(_) => {
+            let at = value.chars().count() - length.chars().count();
+            Err(Problem::part(
+                (at, length.chars().count()),
+                format!("`{}` has no proper prefix length", quote(value)),
+                format!("must be between 0 and {longest}"),
+            ))
+        }
+    }
+}
+
+fn no_host_bits(value: &str, net: IpNet) -> Result<(), Problem> {
+    if net.addr() == net.network() {
+        return Ok(());
+    }
+    Err(Problem::whole(
+        value,
+        format!("`{value}` is not a network: bits behind the prefix are set"),
+        format!("did you mean {}?", net.trunc()),
+    ))
+}
+
+/// Reads a single address that traffic can have.
+fn address(value: &str) -> Result<IpAddr, Problem> {
+    address_in(value, value, 0)
+}
+
+fn address_in(value: &str, part: &str, at: usize) -> Result<IpAddr, Problem> {
+    part.parse().map_err(|_| {
+        let bad = not_an_address(part);
+        if part.is_empty() {
+            return Problem::part(
+                (at, 1),
+                format!("an address is missing in `{}`", quote(value)),
+                "",
+            );
+        }
+        bad.shifted(at)
+    })
+}
+
+fn not_an_address(part: &str) -> Problem {
+    let octets: Vec<&str> = part.split('.').collect();
+    let numeric = octets
+        .iter()
+        .all(|o| !o.is_empty() && o.bytes().all(|b| b.is_ascii_digit()));
+    let note = if numeric && octets.len() == 4 {
+        if octets
+            .iter()
+            .any(|octet| octet.len() > 1 && octet.starts_with('0'))
+        {
+            "numbers in an address have no leading zeros"
+        } else {
+            "numbers in an address end at 255"
+        }
+    } else if numeric && octets.len() > 1 {
+        "an IPv4 address has four numbers"
+    } else {
+        "e.g. 192.0.2.1; names are not looked up"
+    };
+    Problem::whole(part, format!("`{}` is not an address", quote(part)), note)
+}
+
+fn addresses(value: &str) -> Result<AddressRange, Problem> {
+    let range = |first, last| AddressRange { first, last };
+    let found = if value.contains('/') {
+        let net = prefix(value, "")?;
+        no_host_bits(value, net)?;
+        range(net.network(), net.broadcast())
+    } else if let Some((first, last)) = value.split_once('-') {
+        let at = first.chars().count() + 1;
+        let (first, last) = (address_in(value, first, 0)?, address_in(value, last, at)?);
+        if first.is_ipv4() != last.is_ipv4() {
+            let message = format!(
+                "`{}` goes from one address family to the other",
+                quote(value)
+            );
+            return Err(Problem::whole(value, message, ""));
+        }
+        if first > last {
+            return Err(Problem::whole(
+                value,
+                format!("the range `{}` is reversed", quote(value)),
+                format!("write {last}-{first}"),
+            ));
+        }
+        range(first, last)
+    } else {
+        let ip = address(value)?;
+        range(ip, ip)
+    };
+    for end in [found.first, found.last] {
+        usable(end).map_err(|what| {
+            Problem::whole(
+                value,
+                format!("`{value}` cannot be a local address: {end} is {what}"),
+                "",
+            )
+        })?;
+    }
+    Ok(found)
+}
+
+fn listen(value: &str) -> Result<Parsed, Problem> {
+    let message = || format!("`{}` is not ADDRESS:PORT/PROTOCOL", quote(value));
+    let Some((at, word)) = value.split_once('/') else {
+        let end = value.chars().count();
+        return Err(Problem::part((end, 1), message(), "needs `/tcp` or `/udp`"));
+    };
+    let Some((_, protocol)) = Protocol::NAMES.iter().find(|(name, _)| *name == word) else {
+        let start = at.chars().count() + 1;
+        let note = "the protocol is tcp or udp";
+        return Err(Problem::part(
+            (start, word.chars().count().max(1)),
+            message(),
+            note,
+        ));
+    };
+    let (ip, port) = endpoint(at, "e.g. 203.0.113.10:443/tcp")?;
+    Ok(Parsed::Listen(ip, port, *protocol))
+}
+
+/// Reads `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+fn endpoint(value: &str, example: &str) -> Result<(IpAddr, u16), Problem> {
+    let message = || format!("`{}` is not ADDRESS:PORT", quote(value));
+    let Some((ip, port)) = value.rsplit_once(':') else {
+        let end = value.chars().count();
+        return Err(match value.parse::<IpAddr>() {
+            Ok(_) => Problem::part((end, 1), format!("`{value}` has no port"), example),
+            Err(_) => Problem::whole(value, message(), example),
+        });
+    };
+    let at = value.chars().count() - port.chars().count();
+    let ip = if let Some(inside) = ip.strip_prefix('[') {
+        let Some(v6) = inside.strip_suffix(']') else {
+            return Err(Problem::whole(value, message(), "`]` is missing"));
+        };
+        let ip: Result<Ipv6Addr, _> = v6.parse();
+        ip.map(IpAddr::V6)
+            .map_err(|_| not_an_address(v6).shifted(1))?
+    } else if ip.contains(':') {
+        return Err(Problem::whole(
+            value,
+            message(),
+            "an IPv6 address stands in brackets, e.g. [2001:db8::1]:443",
+        ));
+    } else {
+        address_in(value, ip, 0)?
+    };
+    let port = port_number(port, at, &message)?;
+    usable(ip).map_err(|what| {
+        Problem::whole(
+            value,
+            format!("`{value}` cannot be reached: {ip} is {what}"),
+            "",
+        )
+    })?;
+    Ok((ip, port))
+}
+
+fn port_number(text: &str, at: usize, message: &impl Fn() -> String) -> Result<u16, Problem> {
+    let width = text.chars().count().max(1);
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if port > 0 && digits => Ok(port),
+        Ok(_) | Err(_) => Err(Problem::part(
+            (at, width),
+            message(),
+            "a port is a number between 1 and 65535",
+        )),
+    }
+}
+
+/// Says what an address is that no host can have.
+fn usable(ip: IpAddr) -> Result<(), &'static str> {
+    let (unspecified, loopback, multicast) =
+        (ip.is_unspecified(), ip.is_loopback(), ip.is_multicast());
+    if unspecified {
+        return Err("the unspecified address");
+    }
+    if loopback {
+        return Err("a loopback address");
+    }
+    if multicast {
+        return Err("a multicast address");
+    }
+    match ip {
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Err("the broadcast address"),
+        IpAddr::V4(v4) if v4.octets().first() == Some(&0) => Err("in 0.0.0.0/8"),
+        IpAddr::V4(_) | IpAddr::V6(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn problem(of: Type, value: &str) -> Problem {
+        of.parse(value).unwrap_err()
+    }
+
+    #[test]
+    fn a_service_address_has_address_port_and_protocol() {
+        assert_eq!(
+            Type::Listen.parse("203.0.113.10:443/tcp"),
+            Ok(Parsed::Listen(
+                "203.0.113.10".parse().unwrap(),
+                443,
+                Protocol::Tcp
+            ))
+        );
+        assert_eq!(
+            Type::Listen.parse("[2001:db8::10]:53/udp"),
+            Ok(Parsed::Listen(
+                "2001:db8::10".parse().unwrap(),
+                53,
+                Protocol::Udp
+            ))
+        );
+        for (value, at) in [
+            ("203.0.113.10:443", 16),
+            ("203.0.113.10:443/sctp", 17),
+            ("203.0.113.10:0/tcp", 13),
+            ("203.0.113.10:70000/tcp", 13),
+            ("203.0.113.10:+80/tcp", 13),
+            ("203.0.113.300:443/tcp", 0),
+            ("203.0.113.10/tcp", 12),
+            ("2001:db8::1:443/tcp", 0),
+            ("[2001:db8::1:443/tcp", 0),
+            ("127.0.0.1:80/tcp", 0),
+            ("224.0.0.1:80/tcp", 0),
+        ] {
+            assert_eq!(problem(Type::Listen, value).at, at, "{value}");
+        }
+    }
+
+    #[test]
+    fn local_addresses_are_a_network_a_range_or_one() {
+        let range = |first: &str, last: &str| {
+            Ok(Parsed::Addresses(AddressRange {
+                first: first.parse().unwrap(),
+                last: last.parse().unwrap(),
+            }))
+        };
+        assert_eq!(
+            Type::Addresses.parse("10.0.8.0/28"),
+            range("10.0.8.0", "10.0.8.15")
+        );
+        assert_eq!(
+            Type::Addresses.parse("10.0.8.32-10.0.8.39"),
+            range("10.0.8.32", "10.0.8.39")
+        );
+        assert_eq!(
+            Type::Addresses.parse("10.0.8.7"),
+            range("10.0.8.7", "10.0.8.7")
+        );
+        assert_eq!(
+            problem(Type::Addresses, "10.0.8.1/28").note,
+            "did you mean 10.0.8.0/28?"
+        );
+        assert_eq!(
+            problem(Type::Addresses, "10.0.8.9-10.0.8.1").note,
+            "write 10.0.8.1-10.0.8.9"
+        );
+        assert_eq!(problem(Type::Addresses, "10.0.8.9-10.0.8").at, 9);
+        assert!(Type::Addresses.parse("10.0.8.9-2001:db8::1").is_err());
+        assert!(Type::Addresses.parse("0.0.0.0/0").is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_almost_one_says_what_is_wrong() {
+        assert_eq!(
+            problem(Type::Address, "10.0.0.256").note,
+            "numbers in an address end at 255"
+        );
+        assert_eq!(
+            problem(Type::Address, "10.0.1").note,
+            "an IPv4 address has four numbers"
+        );
+        assert_eq!(
+            problem(Type::Address, "10.0.0.01").note,
+            "numbers in an address have no leading zeros"
+        );
+        assert!(
+            problem(Type::Address, "gateway")
+                .note
+                .contains("names are not looked up")
+        );
+    }
+
+    #[test]
+    fn a_port_address_is_one_that_a_host_can_have() {
+        assert!(Type::Interface.parse("10.0.0.2/16").is_ok());
+        assert!(Type::Interface.parse("10.0.0.2/31").is_ok());
+        assert!(Type::Interface.parse("10.0.0.0/31").is_ok());
+        assert!(Type::Interface.parse("2001:db8::2/64").is_ok());
+        for value in [
+            "10.0.0.2",
+            "10.0.0.0/16",
+            "10.0.255.255/16",
+            "10.0.0.2/33",
+            "10.0.0.2/",
+            "10.0.0.2/+8",
+            "127.0.0.1/8",
+        ] {
+            assert!(Type::Interface.parse(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_choice_is_suggested_and_otherwise_all_are_named() {
+        const ROUND: Type = Type::Choice(&[Choice::now("rr", "."), Choice::now("wlc", ".")]);
+        assert_eq!(problem(ROUND, "wcl").note, "did you mean `wlc`?");
+        assert_eq!(problem(ROUND, "hash").note, "must be one of rr, wlc");
+    }
+
+    #[test]
+    fn numbers_outside_their_range_are_told_the_range() {
+        let of = Type::Share { min: 1, max: 100 };
+        assert_eq!(problem(of, "0%").note, "must be between 1% and 100%");
+        let of = Type::Duration {
+            min: Duration::from_millis(100),
+            max: Duration::from_hours(24),
+        };
+        assert_eq!(problem(of, "2d").note, "must be between 100ms and 1d");
+    }
+
+    #[test]
+    fn device_names_are_what_the_kernel_allows() {
+        assert!(Type::Device.parse("enp129s0f1np1").is_ok());
+        for value in ["a/b", "..", "averyverylongname", "a:b"] {
+            assert!(Type::Device.parse(value).is_err(), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_type_panic(text in "[0-9a-f.:/\\[\\]tcpu-]{0,40}|\\PC{0,20}") {
+            for of in [
+                Type::Name, Type::Device, Type::Path, Type::Host, Type::Server, Type::UrlPath,
+                Type::Flag, Type::PrefixLength, Type::Network, Type::Interface, Type::Address,
+                Type::Addresses, Type::Listen, Type::Endpoint,
+            ] {
+                if let Err(problem) = of.parse(&text) {
+                    prop_assert!(!problem.message.is_empty());
+                    prop_assert!(problem.at <= text.chars().count());
+                }
+            }
+        }
+    }
+}

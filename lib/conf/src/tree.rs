@@ -1,0 +1,395 @@
+//! The merged tree, read by hand: typed values that know where they came from.
+
+use config::{Map, Value, ValueKind};
+use weir_model::Protocol;
+
+use crate::diagnostic::Sink;
+use crate::format::HEADING;
+use crate::layers::{string, table};
+use crate::lexer::{Token, quote, words};
+use crate::schema::{
+    Availability, DefaultValue, KeySpec, Kind, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec,
+    Type,
+};
+use crate::source::{Place, Sources};
+use crate::suggest::nearest;
+
+/// One object of the configuration.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) spec: &'static SectionSpec,
+    pub(crate) name: String,
+    /// Where its heading is; none for a singleton that the file leaves out.
+    pub(crate) heading: Option<Place>,
+    values: Vec<(&'static KeySpec, Vec<Item>)>,
+}
+
+/// One value of a key.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) parsed: Parsed,
+    pub(crate) options: Vec<(&'static str, Parsed, Option<Place>)>,
+    /// Where the value is; none for a default.
+    pub(crate) place: Option<Place>,
+    /// As written, options two blanks apart.
+    pub(crate) text: String,
+}
+
+/// Reads the tree; values that cannot be read are reported and left out.
+pub(crate) fn read(root: &Value, sources: &Sources, sink: &mut Sink) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for spec in &SECTIONS {
+        if spec.availability != Availability::Now {
+            continue;
+        }
+        let Some(found) = table(root)
+            .and_then(|root| root.get(spec.word))
+            .and_then(table)
+        else {
+            continue;
+        };
+        if spec.naming == Naming::Single {
+            objects.push(object(spec, "", found, sources, sink));
+            continue;
+        }
+        let mut named: Vec<Object> = found
+            .iter()
+            .filter_map(|(name, value)| Some((name, table(value)?)))
+            .map(|(name, values)| object(spec, name, values, sources, sink))
+            .collect();
+        named.sort_by_key(|object| object.heading);
+        objects.append(&mut named);
+    }
+    resolve(&objects, sink);
+    objects
+}
+
+impl Object {
+    /// Returns the values of a key; none when it was not given or could not be read.
+    pub(crate) fn all(&self, key: &str) -> &[Item] {
+        self.values
+            .iter()
+            .find(|(spec, _)| spec.key == key)
+            .map_or(&[], |(_, items)| items)
+    }
+
+    /// Returns the value of a key.
+    pub(crate) fn one(&self, key: &str) -> Option<&Item> {
+        self.all(key).first()
+    }
+
+    /// Returns all keys that have values, in the order of the schema.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'static KeySpec, &[Item])> {
+        self.values
+            .iter()
+            .map(|(spec, items)| (*spec, items.as_slice()))
+    }
+
+    /// Returns how the file names the object.
+    pub(crate) fn title(&self) -> String {
+        self.spec.heading(&self.name)
+    }
+
+    /// Returns where to point for something that the object as a whole lacks.
+    pub(crate) fn place(&self) -> Place {
+        self.heading.unwrap_or_default()
+    }
+}
+
+impl Item {
+    /// Returns an option that was given or has a default.
+    pub(crate) fn option(&self, name: &str) -> Option<&Parsed> {
+        self.options
+            .iter()
+            .find(|(option, _, _)| *option == name)
+            .map(|(_, parsed, _)| parsed)
+    }
+
+    /// Returns the text of a value that is a name or path.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        if let Parsed::Text(text) = &self.parsed {
+            return Some(text);
+        }
+        None
+    }
+}
+
+/// Returns the objects of a kind in the order of the file.
+pub(crate) fn of_kind(objects: &[Object], kind: Kind) -> impl Iterator<Item = &Object> {
+    objects
+        .iter()
+        .filter(move |object| object.spec.kind == kind)
+}
+
+fn object(
+    spec: &'static SectionSpec,
+    name: &str,
+    values: &Map<String, Value>,
+    sources: &Sources,
+    sink: &mut Sink,
+) -> Object {
+    let heading = values.get(HEADING).and_then(|value| {
+        let width = string(value)?.chars().count();
+        sources.find(value.origin()?, width)
+    });
+    let mut object = Object {
+        spec,
+        name: name.to_owned(),
+        heading,
+        values: Vec::new(),
+    };
+    let protocol = service_protocol(values);
+    for key in spec.keys {
+        let Some(value) = values.get(key.key) else {
+            if key.default == DefaultValue::Required && key.availability == Availability::Now {
+                let message = format!("{} has no `{}`", object.title(), key.key);
+                sink.at(object.place(), message, note_of(key.help));
+            }
+            continue;
+        };
+        let ValueKind::Array(array) = &value.kind else {
+            continue;
+        };
+        if let (Some(only), Some(protocol)) = (key.only, protocol)
+            && only != protocol
+        {
+            let place = array.first().and_then(|value| place_of(value, sources));
+            let message = format!("`{}` has no meaning in {}", key.key, object.title());
+            let note = format!(
+                "it is for {} services, this one is {}",
+                only.name(),
+                protocol.name()
+            );
+            sink.at(place.unwrap_or_default(), message, note);
+            continue;
+        }
+        let items = array
+            .iter()
+            .filter_map(|value| item(key, value, sources, sink))
+            .collect();
+        object.values.push((key, items));
+    }
+    object
+}
+
+/// Makes a note of a sentence of the help.
+fn note_of(help: &str) -> String {
+    let mut chars = help.trim_end_matches('.').chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
+fn place_of(value: &Value, sources: &Sources) -> Option<Place> {
+    sources.find(value.origin()?, string(value)?.chars().count())
+}
+
+/// Returns the protocol that all addresses of a service agree on.
+fn service_protocol(values: &Map<String, Value>) -> Option<Protocol> {
+    let ValueKind::Array(listen) = &values.get("listen")?.kind else {
+        return None;
+    };
+    let mut protocols = listen.iter().filter_map(|value| {
+        let word = string(value)?.split_whitespace().next()?;
+        let (_, word) = word.rsplit_once('/')?;
+        let (_, protocol) = Protocol::NAMES.iter().find(|(name, _)| *name == word)?;
+        Some(*protocol)
+    });
+    let first = protocols.next()?;
+    protocols.all(|protocol| protocol == first).then_some(first)
+}
+
+fn item(key: &'static KeySpec, value: &Value, sources: &Sources, sink: &mut Sink) -> Option<Item> {
+    let place = place_of(value, sources);
+    // A default repeats what another key says where it does not come from the table, which a test
+    // checks: its mistakes are told there.
+    let mut unheard = Sink::default();
+    let sink = if place.is_some() { sink } else { &mut unheard };
+    let token = Token {
+        text: string(value)?.to_owned(),
+        place: place.unwrap_or_default(),
+    };
+    let words = words(&token);
+    let (first, rest) = words.split_first()?;
+    let parsed = typed(&key.of, key.key, first, sink);
+    let options = options(key, rest, sink);
+    let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+    Some(Item {
+        parsed: parsed?,
+        options: options?,
+        place: place.map(|_| first.place),
+        text: text.join("  "),
+    })
+}
+
+/// Reads a word; a word of a later capability is refused.
+fn typed(of: &Type, key: &str, word: &Token, sink: &mut Sink) -> Option<Parsed> {
+    let parsed = match of.parse(&word.text) {
+        Ok(parsed) => parsed,
+        Err(problem) => {
+            let place = word.place.part(problem.at, problem.width);
+            sink.at(place, problem.message, problem.note);
+            return None;
+        }
+    };
+    if let (Type::Choice(choices), Parsed::Word(name)) = (of, &parsed)
+        && let Some(choice) = choices.iter().find(|choice| choice.name == *name)
+        && let Availability::Later(capability) = choice.availability
+    {
+        sink.at(
+            word.place,
+            format!("`{key} = {name}` is not available in this build"),
+            format!("it belongs to {capability}"),
+        );
+        return None;
+    }
+    Some(parsed)
+}
+
+fn options(
+    key: &'static KeySpec,
+    rest: &[Token],
+    sink: &mut Sink,
+) -> Option<Vec<(&'static str, Parsed, Option<Place>)>> {
+    let mut found: Vec<(&'static str, Parsed, Option<Place>)> = Vec::new();
+    let mut whole = true;
+    for word in rest {
+        match option(key, word, sink) {
+            None => {
+                whole = false;
+                // `weight = 3` is one mistake, not three.
+                if !word.text.contains('=') {
+                    break;
+                }
+            }
+            Some((name, parsed)) => {
+                if let Some((_, _, first)) = found.iter().find(|(other, _, _)| *other == name) {
+                    sink.between(
+                        format!("`{name}=` is given twice"),
+                        word.place,
+                        "again here",
+                        *first,
+                        "first given here",
+                    );
+                    whole = false;
+                } else {
+                    found.push((name, parsed, Some(word.place)));
+                }
+            }
+        }
+    }
+    for option in key.options {
+        let given = found.iter().any(|(name, _, _)| *name == option.name);
+        if let (false, Some(default)) = (given, option.default)
+            && let Ok(parsed) = option.of.parse(default)
+        {
+            found.push((option.name, parsed, None));
+        }
+    }
+    whole.then_some(found)
+}
+
+fn option(key: &'static KeySpec, word: &Token, sink: &mut Sink) -> Option<(&'static str, Parsed)> {
+    let usable = || {
+        let now = |option: &&OptionSpec| option.availability == Availability::Now;
+        key.options.iter().filter(now).map(|option| option.name)
+    };
+    let split = word.text.split_once('=');
+    let Some((name, value)) = split.filter(|(name, _)| !name.is_empty()) else {
+        let note = if key.options.is_empty() {
+            "one value is expected; a list is a key given more than once".to_owned()
+        } else {
+            let names: Vec<String> = usable().map(|name| format!("{name}=VALUE")).collect();
+            format!("options are written without blanks: {}", names.join(" "))
+        };
+        let message = format!(
+            "`{}` is one word too many behind `{}`",
+            quote(&word.text),
+            key.key
+        );
+        sink.at(word.place, message, note);
+        return None;
+    };
+    let width = name.chars().count();
+    let Some(option) = key.options.iter().find(|option| option.name == name) else {
+        let note = match nearest(name, key.options.iter().map(|option| option.name)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if key.options.is_empty() => format!("`{}` has no options", key.key),
+            None => {
+                let names: Vec<&str> = usable().collect();
+                format!("there is {}", names.join(", "))
+            }
+        };
+        let message = format!("unknown option `{}` of `{}`", quote(name), key.key);
+        sink.at(word.place.part(0, width), message, note);
+        return None;
+    };
+    if let Availability::Later(capability) = option.availability {
+        sink.at(
+            word.place.part(0, width),
+            format!("`{name}=` is not available in this build"),
+            format!("it belongs to {capability}"),
+        );
+        return None;
+    }
+    if value.is_empty() {
+        let message = format!("`{name}=` has no value");
+        sink.at(
+            word.place.part(width + 1, 1),
+            message,
+            "no blanks around `=` here",
+        );
+        return None;
+    }
+    let value = Token {
+        text: value.to_owned(),
+        place: word.place.part(width + 1, value.chars().count()),
+    };
+    let parsed = typed(&option.of, option.name, &value, sink)?;
+    Some((option.name, parsed))
+}
+
+/// Checks that every reference names an object.
+fn resolve(objects: &[Object], sink: &mut Sink) {
+    if sink.lost_section {
+        return;
+    }
+    for object in objects {
+        for (key, items) in object.values() {
+            let Type::Reference(kind) = key.of else {
+                continue;
+            };
+            for item in items {
+                let (Some(name), Some(place)) = (item.as_text(), item.place) else {
+                    continue;
+                };
+                let names = || of_kind(objects, kind).map(|object| object.name.as_str());
+                if names().any(|other| other == name) {
+                    continue;
+                }
+                let word = kind.spec().word;
+                let note = match nearest(name, names()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if names().next().is_none() => format!("there is no [{word}] at all"),
+                    None => format!("there is {}", listing(names())),
+                };
+                sink.at(place, format!("there is no [{word} {}]", quote(name)), note);
+            }
+        }
+    }
+}
+
+/// Writes the first few names.
+fn listing<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 4;
+    let names: Vec<&str> = names.collect();
+    let mut text = names
+        .iter()
+        .take(MOST)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > MOST {
+        text.push_str(", ...");
+    }
+    text
+}

@@ -1,0 +1,159 @@
+//! One bad file per message with the report that it gets, and the files that must be accepted.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::path::{Path, PathBuf};
+
+use weir_conf::{NoEnv, Purpose, Report, Style, load, parse, parse_str, print_effective};
+
+fn folder(name: &str) -> Vec<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "conf"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn report_on(path: &Path) -> Report {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    match parse(name, &bytes, &NoEnv, None) {
+        Err(report) => report,
+        Ok(_) => panic!("{name} was accepted"),
+    }
+}
+
+/// Set `WEIR_BLESS=1` to write what the reports are now; read the difference before committing it.
+#[test]
+fn each_bad_file_gets_exactly_its_report() {
+    let files = folder("bad");
+    assert!(files.len() > 30);
+    for path in files {
+        let report = report_on(&path);
+        let found = format!(
+            "{}\n{}",
+            report.render(Style::long(Purpose::Check)),
+            report.render(Style::short())
+        );
+        let expected = path.with_extension("expected");
+        if std::env::var_os("WEIR_BLESS").is_some() {
+            std::fs::write(&expected, &found).unwrap();
+        }
+        let wanted = std::fs::read_to_string(&expected).unwrap();
+        assert_eq!(found, wanted, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_report_is_ascii_and_eighty_columns_wide() {
+    for path in folder("bad") {
+        let text = report_on(&path).render(Style::default());
+        assert!(text.is_ascii(), "{}", path.display());
+        for line in text.lines().filter(|line| !line.contains("--> ")) {
+            assert!(line.len() <= 80, "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn ten_different_mistakes_are_all_told_with_line_and_column() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad/ten-mistakes.conf");
+    let report = report_on(&path);
+    let places: Vec<(usize, usize)> = report.places().map(Option::unwrap).collect();
+    assert_eq!(
+        places,
+        [
+            (2, 22),
+            (5, 1),
+            (7, 19),
+            (12, 19),
+            (15, 19),
+            (18, 19),
+            (19, 21),
+            (20, 1),
+            (21, 1),
+            (22, 19)
+        ]
+    );
+}
+
+#[test]
+fn the_complete_example_reports_exactly_what_this_build_does_not_have() {
+    let text = include_str!("complete.conf");
+    let report = parse_str("weir.conf", text, None).unwrap_err();
+    let messages: Vec<&str> = report.messages().collect();
+    assert_eq!(
+        messages,
+        [
+            "[health tcp] is not available in this build",
+            "[health web] is not available in this build",
+            "[synproxy adaptive] is not available in this build",
+            "[defence edge] is not available in this build",
+            "`synproxy` is not available in this build",
+            "`defence` is not available in this build",
+            "`health` is not available in this build",
+            "`persist` is not available in this build",
+            "`drain` is not available in this build",
+            "`quorum` is not available in this build",
+            "`max-sessions=` is not available in this build",
+            "`min-sessions=` is not available in this build",
+            "`sorry` is not available in this build",
+            "[syslog siem] is not available in this build",
+            "[metrics] is not available in this build",
+            "[ha] is not available in this build",
+        ]
+    );
+}
+
+#[test]
+fn the_shipped_example_is_accepted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf.example");
+    let loaded = load(&path, &NoEnv, None).unwrap();
+    assert_eq!(loaded.snapshot.services.count(), 2);
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.is_ascii());
+}
+
+#[test]
+fn printing_and_reading_again_is_the_identity() {
+    let mut files = folder("good");
+    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf.example"));
+    for path in files {
+        let loaded = load(&path, &NoEnv, None).unwrap();
+        let printed = print_effective(&loaded);
+        let again = parse_str("printed", &printed, None).unwrap();
+        assert_eq!(again.snapshot, loaded.snapshot, "{}", path.display());
+        assert_eq!(print_effective(&again), printed, "{}", path.display());
+        // What the comments say is what holds: taking them for values changes nothing.
+        let said: String = printed
+            .lines()
+            .map(|line| line.strip_prefix("# ").unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let said = parse_str("said", &said, None).unwrap();
+        assert_eq!(said.snapshot, loaded.snapshot, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_in_a_sentence() {
+    let report = load(Path::new("/nonexistent/weir.conf"), &NoEnv, None).unwrap_err();
+    assert_eq!(
+        report.render(Style::long(Purpose::Start)),
+        "error: cannot read /nonexistent/weir.conf: no such file or directory\n\n1 error; weir did not start\n"
+    );
+    let report = load(Path::new("/"), &NoEnv, None).unwrap_err();
+    assert_eq!(
+        report.render(Style::short()),
+        "error: cannot read /: is a directory\n"
+    );
+}
