@@ -1,7 +1,8 @@
 //! Settings of a device that a driver had to change, and their way back.
 //!
 //! What was there before is written to `<run_dir>/settings/<device>` *before* it is changed. It is
-//! restored when the device is closed, or at the next start after the daemon was killed.
+//! restored when the device is closed, or at the next start after the daemon was killed. A lock
+//! beside the record tells a killed daemon's record from one that is in use.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -36,6 +37,14 @@ pub enum SettingsError {
         /// What stands there.
         text: String,
     },
+    /// Another process, or another part of this one, has the device open.
+    #[error("`{device}` is in use by another process ({} is locked)", .file.display())]
+    InUse {
+        /// The device.
+        device: String,
+        /// The lock.
+        file: PathBuf,
+    },
     /// The device refused the change.
     #[error("`{device}` refuses {what}: {cause}")]
     Refused {
@@ -69,6 +78,8 @@ pub struct Settings {
     file: PathBuf,
     ifindex: u32,
     originals: Vec<Original>,
+    /// Free again when this process ends, however it ends.
+    _lock: fs::File,
 }
 
 impl Settings {
@@ -84,12 +95,19 @@ impl Settings {
             cause,
         };
         let ifindex = ethtool::facts(device).map_err(refused)?.ifindex;
+        let Some(lock) = lock(device, &file)? else {
+            return Err(SettingsError::InUse {
+                device: device.to_owned(),
+                file: lock_of(&file),
+            });
+        };
         restore_file(device, &file)?;
         Ok(Self {
             device: device.to_owned(),
             file,
             ifindex,
             originals: Vec::new(),
+            _lock: lock,
         })
     }
 
@@ -199,7 +217,7 @@ pub fn restore_leftovers(run_dir: &Path) -> io::Result<Vec<String>> {
         let Some(device) = name.to_str().filter(|n| !n.starts_with('.')) else {
             continue;
         };
-        match restore_file(device, &entry.path()) {
+        match restore_unused(device, &entry.path()) {
             Ok(true) => sentences.push(format!(
                 "the settings of `{device}`, which an earlier process left changed, were restored"
             )),
@@ -213,6 +231,38 @@ pub fn restore_leftovers(run_dir: &Path) -> io::Result<Vec<String>> {
 
 fn directory(run_dir: &Path) -> PathBuf {
     run_dir.join("settings")
+}
+
+fn lock_of(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!(".{name}.lock"))
+}
+
+/// Locks the record of a device; none when somebody else has it.
+fn lock(device: &str, file: &Path) -> Result<Option<fs::File>, SettingsError> {
+    let path = lock_of(file);
+    let record = |cause| SettingsError::Record {
+        device: device.to_owned(),
+        file: path.clone(),
+        cause,
+    };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(record)?;
+    }
+    let lock = fs::File::create(&path).map_err(record)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(cause)) => Err(record(cause)),
+    }
+}
+
+/// Restores what a record says unless a living process uses it.
+fn restore_unused(device: &str, file: &Path) -> Result<bool, SettingsError> {
+    match lock(device, file)? {
+        Some(_lock) => restore_file(device, file),
+        None => Ok(false),
+    }
 }
 
 /// Restores what a record says and removes it; false when there was nothing to restore.
