@@ -17,10 +17,16 @@ impl Clock {
     /// Makes a clock that has run for an hour, so that "long ago" has room.
     #[must_use]
     pub const fn new() -> Self {
+        Self::at(Self::WALL_MS)
+    }
+
+    /// Makes a clock that has run for an hour and whose wall clock says `wall_ms`.
+    #[must_use]
+    pub const fn at(wall_ms: u64) -> Self {
         Self {
             now: Now {
                 time: Time::from_millis(3_600_000),
-                wall_ms: Self::WALL_MS,
+                wall_ms,
             },
         }
     }

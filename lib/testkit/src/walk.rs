@@ -1,0 +1,93 @@
+//! Walk scripts: what goes in, what must come out, what moved. One file, one story.
+//!
+//! ```text
+//! config ../conf/web.conf                  # from the walk's own folder
+//! 0.000  client > vip:80   S   C:C(0)         win 64240 <mss 1460,sackOK,ts A 0,wscale 7>
+//! +0     lip > real:80     S   L:L(0)         win 64240 <toa client,mss 1452,sackOK,ts T 0,wscale 7>
+//! +.001  lip < real:80     S.  S:S(0) ack L+1 win 65160 <mss 1460,sackOK,ts B T,wscale 7>
+//! +0     client < vip:80   S.  S:S(0) ack C+1 win 65160 <mss 1460,sackOK,ts B A,wscale 7>
+//! moved  rx 2, tx 2, session-opened 1, mss-clamped 1, toa-inserted 1
+//! ```
+//!
+//! **Time** comes first: `0.5` since the start, `+.5` since the line before. A frame that must come
+//! out has to leave at that time or up to `tolerance` later, in the order of the lines, and no other
+//! frame may leave.
+//!
+//! **Faces** are `client`, `vip`, `lip` and `real`; `vip2`, `lip2`, `real2` are the next ones of the
+//! configuration; `client2` and `router` (in front of the clients) and `switch` (in front of the
+//! real servers) exist too, and `face NAME ADDRESS[:PORT]` makes more. What `client`s and `real`s
+//! send goes in, what `vip`s and `lip`s send must come out. A LIP's port is bound by its first
+//! mention; `lip:P` gives it a name.
+//!
+//! **Packets** are `FLAGS seq:end(length) [ack N] [win N] [<options>]`, `udp (length)`,
+//! `icmp MESSAGE [id N seq N] [mtu N] [(length)] [[quoted packet]]`, `proto N (length)`. Frames of
+//! a port: `wan > arp who-has A tell B`, `wan < arp reply A is-at M`, `wan > raw HEX`. Behind that may stand
+//! `ttl N`, `tos N`, `id N`, `df`, `nodf`, `vlan TCI`, `sum bad|partial|none|0xN`, `worker N`,
+//! `pad N`, `cut N`, `frag N[+]`, `port NAME`, `total N`.
+//!
+//! **Numbers** are absolute. A name is bound by its first mention, to what the packet has, or, in
+//! a packet that goes in, to any number; `let C = 0xffffff00` binds it by hand. No options in a line
+//! means that there are none; `<*>` means whichever. Padding counts where the line writes `nop`.
+//!
+//! **Between packets**: `moved LIST` says all that moved since the `moved` before, and must come
+//! last; `sessions N`, `state NAME`, `ports N` ask; `check A after B`, `==`, `!=` compare;
+//! `TIME nothing` lets time pass; `apply FILE`, `drain`, `introduce FACE` act. What ARP the world
+//! itself plays is not counted, unless `neighbours silent` says that it plays none.
+
+mod build;
+mod meet;
+mod options;
+mod play;
+mod script;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// Plays a walk.
+///
+/// # Errors
+///
+/// Says file, line, what was expected and what came.
+pub fn play(path: &Path) -> Result<()> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path.display().to_string();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    play::play(&name, folder, &text)
+}
+
+/// Plays the text of a walk; `folder` is where its configuration is looked for.
+///
+/// # Errors
+///
+/// Says line, what was expected and what came.
+pub fn play_text(name: &str, folder: &Path, text: &str) -> Result<()> {
+    play::play(name, folder, text)
+}
+
+/// Finds every walk below a folder, sorted.
+///
+/// # Errors
+///
+/// When a folder cannot be read or there is no walk.
+pub fn find(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "walk") {
+                found.push(path);
+            }
+        }
+    }
+    ensure!(!found.is_empty(), "no walk below {}", folder.display());
+    found.sort();
+    Ok(found)
+}
