@@ -517,6 +517,31 @@ mod tests {
     }
 
     #[test]
+    fn in_a_full_table_one_record_in_a_hundred_lives_outside_its_home() {
+        let mut table = SessionTable::with_capacity(100_000, hasher()).unwrap();
+        for n in 0..100_000 {
+            table.insert(Session::new(key(n, 1), key(n, 2))).unwrap();
+        }
+        let mut outside = 0;
+        for (id, session) in table.scan(0, u32::MAX) {
+            for direction in [Direction::Inbound, Direction::Outbound] {
+                let hash = table.hash(&session.key(direction));
+                let record = Record::new(id, direction);
+                let home = &table.buckets[table.home(hash)];
+                let mut slots = home.matches(Bucket::tag(hash.0));
+                outside += usize::from(!slots.any(|slot| home.record(slot) == Some(record)));
+            }
+        }
+        assert!((1000..3000).contains(&outside), "{outside} of 200,000");
+        // So a miss reads a second line at one home in fifty.
+        let homes = table.buckets.iter();
+        let not_alone = homes
+            .filter(|bucket| bucket.distances().count() > 0)
+            .count();
+        assert!(not_alone * 25 < table.buckets.len(), "{not_alone}");
+    }
+
+    #[test]
     fn the_id_of_a_removed_session_gives_nothing() {
         let mut table = SessionTable::with_capacity(4, hasher()).unwrap();
         let mut wheel = TimerWheel::new(0);

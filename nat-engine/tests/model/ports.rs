@@ -355,6 +355,13 @@ fn memory_is_as_documented() {
     ports.take(set, 0).unwrap();
     let used = ports.bytes() - empty - configured;
     assert_eq!(used, 64_512 / 8 * 2, "two bits per port");
+
+    let lips: Vec<u16> = (0..256).collect();
+    let endpoints = (0..64).collect();
+    let mut ports = self::ports(0);
+    ports.apply(&snapshot(&[(pool(&lips, (1024, 65_535), 0), endpoints)]));
+    let each = ports.bytes() / (256 * 64);
+    assert!((200..=300).contains(&each), "per LIP and endpoint: {each}");
 }
 
 #[test]
