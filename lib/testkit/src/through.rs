@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use weir_model::{PortId, Time};
+use weir_wire::{Parsed, V4};
 
 use crate::{Middle, Random, Side, World};
 
@@ -13,6 +14,7 @@ pub struct Through {
     server: PortId,
     random: Random,
     workers: u64,
+    first_seq: [Option<u32>; 2],
 }
 
 impl Through {
@@ -32,7 +34,14 @@ impl Through {
             server,
             random: Random::new(seed),
             workers,
+            first_seq: [None; 2],
         })
+    }
+
+    /// Returns the sequence number of the first segment that left to a side.
+    #[must_use]
+    pub const fn first_seq(&self, to: Side) -> Option<u32> {
+        self.first_seq[to as usize]
     }
 
     /// Returns the world.
@@ -70,6 +79,13 @@ impl Middle for Through {
         } else {
             Side::Server
         };
+        let first = &mut self.first_seq[to as usize];
+        if first.is_none()
+            && let Ok(parsed) = Parsed::parse(&emitted.frame)
+            && let Some(tcp) = parsed.v4().and_then(V4::tcp)
+        {
+            *first = Some(tcp.seq.0);
+        }
         Some((to, emitted.frame))
     }
 
