@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::af_packet::AfPacketDevice;
 use crate::af_xdp::XdpDevice;
 use crate::ethtool;
+use crate::netmap::{self, NetmapDevice};
 use crate::{DriverKind, FramePool, Port};
 
 /// Says which driver the configuration asks for.
@@ -122,6 +123,7 @@ pub struct Device {
 enum Driver {
     AfXdp(XdpDevice),
     AfPacket(AfPacketDevice),
+    Netmap(NetmapDevice),
 }
 
 impl Device {
@@ -178,6 +180,7 @@ impl Device {
         let port = match &mut self.driver {
             Driver::AfXdp(device) => device.open_queue(queue, pool),
             Driver::AfPacket(device) => device.open_queue(queue, pool),
+            Driver::Netmap(device) => device.open_queue(queue, pool),
         }?;
         port.info().mode.clone_into(&mut self.info.mode);
         Ok(port)
@@ -192,6 +195,7 @@ impl Device {
         match &mut self.driver {
             Driver::AfXdp(device) => device.set_owned(addresses),
             Driver::AfPacket(device) => device.set_owned(addresses),
+            Driver::Netmap(device) => device.set_owned(addresses),
         }
     }
 
@@ -223,6 +227,8 @@ impl Device {
             Driver::AfXdp(_) => XdpDevice::CHUNKS_PER_QUEUE,
             // Frames are copied out of the driver's own ring; only a burst is in the pool.
             Driver::AfPacket(_) => 1024,
+            // Frames are in netmap's own buffers.
+            Driver::Netmap(_) => 0,
         }
     }
 }
@@ -240,7 +246,14 @@ impl Driver {
                 device,
                 "the pf-ring driver is not available in this build",
             )),
-            DriverKind::Netmap | DriverKind::Memory | DriverKind::Pcap => Err(OpenError::driver(
+            DriverKind::Netmap => {
+                if spec.driver == DriverChoice::Auto {
+                    // The emulation is slower than AF_XDP, so only who asks for it gets it.
+                    netmap::probe(device).map_err(|why| OpenError::driver(kind, device, why))?;
+                }
+                NetmapDevice::open(device, *queues, run_dir).map(Self::Netmap)
+            }
+            DriverKind::Memory | DriverKind::Pcap => Err(OpenError::driver(
                 kind,
                 device,
                 "it does not open devices of the kernel",
@@ -252,6 +265,7 @@ impl Driver {
         match self {
             Self::AfXdp(device) => device.mode().to_owned(),
             Self::AfPacket(device) => device.describe(),
+            Self::Netmap(device) => device.describe(),
         }
     }
 
@@ -259,7 +273,7 @@ impl Driver {
     fn native_refusal(&self) -> Option<String> {
         match self {
             Self::AfXdp(device) => Some(format!("no native mode: {}", device.native_refusal()?)),
-            Self::AfPacket(_) => None,
+            Self::AfPacket(_) | Self::Netmap(_) => None,
         }
     }
 }

@@ -24,6 +24,7 @@ mod gso;
 pub mod ingress_drop;
 pub mod memory;
 pub mod netlink;
+pub mod netmap;
 mod owned;
 #[expect(unsafe_code, reason = "maps packet memory and hands out its chunks")]
 mod pool;
@@ -31,7 +32,10 @@ mod port;
 pub mod settings;
 #[expect(unsafe_code, reason = "reads and writes memory that the kernel shares")]
 mod shared;
-#[expect(unsafe_code, reason = "asks the kernel to wait for several descriptors")]
+#[expect(
+    unsafe_code,
+    reason = "asks the kernel to wait for several descriptors"
+)]
 mod wait;
 
 pub use burst::Burst;

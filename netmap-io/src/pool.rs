@@ -118,6 +118,15 @@ impl FramePool {
         Ok(RegionId(id))
     }
 
+    /// Makes the pool the owner of more chunks of `region`, which nobody else may own.
+    pub(crate) fn adopt(&mut self, region: RegionId, chunks: &[u32]) {
+        let Some(region) = self.regions.get_mut(region.0 as usize) else {
+            return;
+        };
+        region.owned += chunks.len() as u32;
+        region.free.extend(chunks);
+    }
+
     /// Takes a free chunk of `region`; none when all are in use.
     #[inline]
     pub fn alloc(&mut self, region: RegionId) -> Option<Frame> {

@@ -6,7 +6,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32};
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+#[cfg(test)]
+use nix::sys::mman::mmap_anonymous;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A mapping shared with the kernel, read and written through checked offsets.
 ///
@@ -23,6 +25,9 @@ pub(crate) struct SharedMemory {
 // through ranges that their ring's protocol gives to one thread.
 unsafe impl Send for SharedMemory {}
 
+// SAFETY: `&self` gives atomics, and slices only to callers who say that the range is theirs.
+unsafe impl Sync for SharedMemory {}
+
 impl SharedMemory {
     /// Maps `len` bytes of a descriptor; they are unmapped when the value is dropped.
     pub(crate) fn map(fd: impl AsFd, len: usize) -> Result<Self, Errno> {
@@ -38,7 +43,7 @@ impl SharedMemory {
     }
 
     /// Maps `len` zeroed bytes of nobody else's, for a model of the kernel's side.
-    #[cfg_attr(not(test), expect(dead_code, reason = "models are tests"))]
+    #[cfg(test)]
     pub(crate) fn anonymous(len: usize) -> Result<Self, Errno> {
         let length = NonZeroUsize::new(len).ok_or(Errno::EINVAL)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -66,9 +71,9 @@ impl SharedMemory {
         })
     }
 
-    /// Returns the first byte.
-    pub(crate) fn base(&self) -> NonNull<u8> {
-        self.base
+    /// Returns the address of offset `at`, where it lies in the mapping.
+    pub(crate) fn at(&self, at: usize) -> Option<NonNull<u8>> {
+        self.place(at, 0, 1)
     }
 
     /// Returns the number of bytes.
@@ -90,6 +95,7 @@ impl SharedMemory {
     ///
     /// # Safety
     /// The ring's protocol must have given these bytes to the caller alone until the slice is gone.
+    #[cfg(test)]
     #[expect(
         clippy::mut_from_ref,
         reason = "the ring's protocol gives the range away, not Rust"

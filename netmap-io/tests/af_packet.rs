@@ -1,5 +1,11 @@
 //! The AF_PACKET driver on veth: what a real Linux peer sends and receives.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops where its surroundings fail"
+)]
+
 #[path = "support/netns.rs"]
 mod netns;
 

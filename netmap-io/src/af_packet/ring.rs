@@ -1,6 +1,6 @@
-//! The TPACKET_V2 receive ring: equal slots, each handed over as soon as its frame is there.
+//! The `TPACKET_V2` receive ring: equal slots, each handed over as soon as its frame is there.
 //!
-//! TPACKET_V3 packs frames into blocks, but hands a block that is not full over after a
+//! `TPACKET_V3` packs frames into blocks, but hands a block that is not full over after a
 //! millisecond at best and after several on kernels before 6.18, where the timer counts ticks:
 //! measured on veth, a ping through two ports took 2.0 ms with it and a tenth of that with slots.
 //! What is longer than a slot waits in the socket's queue, and the slot says so.
