@@ -124,8 +124,13 @@ impl Layer {
                 );
                 continue;
             };
+            if value.trim().is_empty() {
+                let message = format!("the environment variable {variable} is empty");
+                sink.at(place, message, "unset it for what the file says");
+                continue;
+            }
             let origin = Sources::origin(sources.name(source), place);
-            let value = Value::new(Some(&origin), value.trim());
+            let value = Value::new(Some(&origin), value);
             node.insert(key.key.to_owned(), Value::new(None, vec![value]));
         }
         let mut kinds: Map<String, Value> = Map::new();

@@ -1,5 +1,6 @@
 //! The one table of sections and keys: parser, ranges, defaults, help and availability.
 
+mod addresses;
 mod table;
 mod types;
 

@@ -1,5 +1,7 @@
 //! The merged tree, read by hand: typed values that know where they came from.
 
+use std::collections::BTreeSet;
+
 use config::{Map, Value, ValueKind};
 use weir_model::Protocol;
 
@@ -353,6 +355,10 @@ fn resolve(objects: &[Object], sink: &mut Sink) {
     if sink.lost_section {
         return;
     }
+    let known: BTreeSet<(Kind, &str)> = objects
+        .iter()
+        .map(|object| (object.spec.kind, object.name.as_str()))
+        .collect();
     for object in objects {
         for (key, items) in object.values() {
             let Type::Reference(kind) = key.of else {
@@ -362,10 +368,10 @@ fn resolve(objects: &[Object], sink: &mut Sink) {
                 let (Some(name), Some(place)) = (item.as_text(), item.place) else {
                     continue;
                 };
-                let names = || of_kind(objects, kind).map(|object| object.name.as_str());
-                if names().any(|other| other == name) {
+                if known.contains(&(kind, name)) {
                     continue;
                 }
+                let names = || of_kind(objects, kind).map(|object| object.name.as_str());
                 let word = kind.spec().word;
                 let note = match nearest(name, names()) {
                     Some(near) => format!("did you mean `{near}`?"),

@@ -1,0 +1,288 @@
+//! The keys of a service.
+
+use weir_model::Protocol;
+
+use super::profiles::PER;
+use super::{
+    COUNT, Choice, DAY, DEFENCE, HEALTH, HOUR, KeySpec, Kind, OptionSpec, SYNPROXY, Type, duration,
+};
+
+/// Names of capabilities that this build does not have.
+const PERSISTENCE: &str = "persistence";
+const DRAIN: &str = "draining";
+const LIMITS: &str = "session limits";
+const FORWARDING: &str = "forwarding other than fullnat";
+const SCHEDULERS: &str = "more schedulers";
+const PROXY_PROTOCOL: &str = "the PROXY protocol";
+const SESSION_LOG: &str = "the session log";
+
+/// How long a session may be silent in a state: zero would end it at once, and the wheel of the
+/// session table turns once in 31 days.
+const TIMEOUT: Type = duration(100, 31 * DAY);
+const SHORT: Type = duration(100, HOUR);
+
+pub(super) const SERVICE: &[KeySpec] = &[
+    KeySpec::new(
+        "listen",
+        Type::Listen,
+        "An address (VIP) and port at which clients reach the service, with its protocol.",
+    )
+    .list()
+    .required(),
+    KeySpec::new(
+        "forward",
+        Type::Choice(&[
+            Choice::now(
+                "fullnat",
+                "Client to VIP becomes LIP to real server, both ways through Weir.",
+            ),
+            Choice::later("nat", FORWARDING, "Only the destination is rewritten."),
+            Choice::later(
+                "direct",
+                FORWARDING,
+                "Only the Ethernet address is rewritten.",
+            ),
+            Choice::later("tunnel", FORWARDING, "Packets are wrapped in IP."),
+        ]),
+        "How packets reach the real servers.",
+    )
+    .default(&["fullnat"]),
+    KeySpec::new(
+        "lip-pool",
+        Type::Reference(Kind::LipPool),
+        "The pool of the source addresses towards the real servers.",
+    )
+    .required(),
+    KeySpec::new(
+        "scheduler",
+        Type::Choice(&[
+            Choice::now("rr", "Each in turn."),
+            Choice::now("wrr", "Each in turn, as often as its weight says."),
+            Choice::now("wlc", "The one with the fewest sessions for its weight."),
+            Choice::later("lc", SCHEDULERS, "The one with the fewest sessions."),
+            Choice::later(
+                "sed",
+                SCHEDULERS,
+                "The one with the shortest expected delay.",
+            ),
+            Choice::later(
+                "nq",
+                SCHEDULERS,
+                "An idle one, else the shortest expected delay.",
+            ),
+            Choice::later("sh", SCHEDULERS, "By a hash of the client's address."),
+            Choice::later("dh", SCHEDULERS, "By a hash of the destination."),
+            Choice::later("lblc", SCHEDULERS, "The same for a destination, by load."),
+            Choice::later("lblcr", SCHEDULERS, "A set for a destination, by load."),
+            Choice::later("maglev", SCHEDULERS, "By a consistent hash of the client."),
+            Choice::later("failover", SCHEDULERS, "The first that is up."),
+            Choice::later("p2c", SCHEDULERS, "The better of two picked at random."),
+        ]),
+        "How the real server of a new session is picked.",
+    )
+    .default(&["wlc"]),
+    KeySpec::new(
+        "synproxy",
+        Type::Reference(Kind::Synproxy),
+        "How SYN floods are met.",
+    )
+    .only(Protocol::Tcp)
+    .later(SYNPROXY),
+    KeySpec::new(
+        "defence",
+        Type::Reference(Kind::Defence),
+        "Limits on what clients may send.",
+    )
+    .later(DEFENCE),
+    KeySpec::new(
+        "health",
+        Type::Reference(Kind::Health),
+        "How the real servers are checked.",
+    )
+    .later(HEALTH),
+    KeySpec::new(
+        "client-address",
+        Type::Choice(&[
+            Choice::now("none", "Real servers see the LIP only."),
+            Choice::now("toa", "A TCP option carries the client's address and port."),
+            Choice::later(
+                "proxy-v1",
+                PROXY_PROTOCOL,
+                "A line of text in front of the data.",
+            ),
+            Choice::later(
+                "proxy-v2",
+                PROXY_PROTOCOL,
+                "A binary header in front of the data.",
+            ),
+        ]),
+        "How real servers learn the client's address.",
+    )
+    .by_protocol("toa", "none"),
+    KeySpec::new(
+        "toa-kind",
+        Type::Int { min: 2, max: 254 },
+        "The TCP option kind that carries the client's address.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["254"]),
+    KeySpec::new(
+        "persist",
+        duration(1000, 31 * DAY),
+        "How long a client keeps its real server after its last session.",
+    )
+    .options(&[PER])
+    .later(PERSISTENCE),
+    KeySpec::new(
+        "idle",
+        TIMEOUT,
+        "How long an established session, or an answered udp flow, may be silent.",
+    )
+    .by_protocol("15m", "30s"),
+    KeySpec::new(
+        "timeout-syn-recv",
+        SHORT,
+        "How long a handshake may take from its last segment.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["30s"]),
+    KeySpec::new(
+        "timeout-fin-wait",
+        TIMEOUT,
+        "How long a session of which one side has closed may be silent.",
+    )
+    .only(Protocol::Tcp)
+    .same_as("idle"),
+    KeySpec::new(
+        "timeout-last-ack",
+        SHORT,
+        "How long the last acknowledgement of a closed session is waited for.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["30s"]),
+    KeySpec::new(
+        "timeout-time-wait",
+        SHORT,
+        "How long late segments of a closed session are still translated.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["10s"]),
+    KeySpec::new(
+        "timeout-close",
+        SHORT,
+        "How long late segments of a reset session are still translated.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["3s"]),
+    KeySpec::new(
+        "timeout-one-way",
+        SHORT,
+        "How long a udp flow that was never answered may be silent.",
+    )
+    .only(Protocol::Udp)
+    .default(&["5s"]),
+    KeySpec::new(
+        "mss-adjust",
+        Type::Flag,
+        "Whether the maximum segment size is lowered so that added options fit.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["yes"]),
+    KeySpec::new(
+        "timestamps",
+        Type::Choice(&[
+            Choice::now(
+                "translate",
+                "Translated, so that they only grow towards each real server.",
+            ),
+            Choice::now(
+                "strip",
+                "Removed from the handshake, so that neither end uses them.",
+            ),
+        ]),
+        "What becomes of TCP timestamps.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["translate"]),
+    KeySpec::new(
+        "reset-at-expiry",
+        Type::Flag,
+        "Whether both ends are reset when a session expires.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["yes"]),
+    KeySpec::new(
+        "connection-reuse",
+        Type::Flag,
+        "Whether a new handshake may take over a session that is closing.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["yes"])
+    .later(SYNPROXY),
+    KeySpec::new(
+        "ack-storm",
+        Type::Int { min: 0, max: 1000 },
+        "How many equal ACKs in a row end a session that waits for its real server.",
+    )
+    .only(Protocol::Tcp)
+    .default(&["10"])
+    .later(SYNPROXY),
+    KeySpec::new(
+        "session-log",
+        Type::Choice(&[
+            Choice::now("off", "Nothing is logged."),
+            Choice::now("open", "Sessions are logged when they open."),
+            Choice::now("close", "Sessions are logged when they end."),
+            Choice::now("both", "Sessions are logged when they open and end."),
+        ]),
+        "Which sessions are logged for audits.",
+    )
+    .default(&["off"])
+    .later(SESSION_LOG),
+    KeySpec::new(
+        "drain",
+        duration(0, DAY),
+        "How long sessions may go on when a real server is taken out.",
+    )
+    .later(DRAIN),
+    KeySpec::new(
+        "quorum",
+        Type::Int { min: 1, max: 65535 },
+        "How much weight must be up for the service to be up.",
+    )
+    .options(&[OptionSpec::new(
+        "hysteresis",
+        Type::Int { min: 0, max: 65535 },
+        "How much more is needed to come back.",
+    )])
+    .later(HEALTH),
+    KeySpec::new("real", Type::Endpoint, "A real server of the service.")
+        .list()
+        .required()
+        .options(&[
+            OptionSpec::new(
+                "weight",
+                Type::Int { min: 0, max: 65535 },
+                "Its share of new sessions; 0 takes none and keeps those it has.",
+            )
+            .default("1"),
+            OptionSpec::new(
+                "max-sessions",
+                COUNT,
+                "How many sessions it may have at most.",
+            )
+            .later(LIMITS),
+            OptionSpec::new(
+                "min-sessions",
+                COUNT,
+                "Below how many sessions a full one takes new ones again.",
+            )
+            .later(LIMITS),
+        ]),
+    KeySpec::new(
+        "sorry",
+        Type::Endpoint,
+        "The server that answers when no real server can.",
+    )
+    .later(HEALTH),
+];

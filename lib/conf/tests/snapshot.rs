@@ -1,0 +1,468 @@
+//! What a file becomes: values, defaults, ids, layers, and what no file may do.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail like tests"
+)]
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
+use weir_model::{
+    ClientAddress, Driver, EndpointId, Forward, Generation, LipId, Poll, PoolId, PortId, Protocol,
+    RealId, Role, SchedulerKind, ServiceId, Snapshot, TimestampMode,
+};
+
+const NETWORK: &str = "
+[port lan]
+device = eth1
+address = 10.0.0.2/16
+[lip-pool blue]
+port = lan
+address = 10.0.8.1-10.0.8.2
+";
+
+fn accepted(text: &str, previous: Option<&Snapshot>) -> Snapshot {
+    match parse_str("weir.conf", text, previous) {
+        Ok(loaded) => loaded.snapshot,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+fn service(name: &str, listen: &str, reals: &[&str]) -> String {
+    let mut text = format!("[service {name}]\nlisten = {listen}\nlip-pool = blue\n");
+    for real in reals {
+        let _ = writeln!(text, "real = {real}");
+    }
+    text
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap_or_else(|_| panic!("{text}"))
+}
+
+#[test]
+fn every_value_of_the_file_reaches_the_snapshot() {
+    let snapshot = accepted(include_str!("good/all-keys.conf"), None);
+    assert_eq!(snapshot.generation, Generation(1));
+    assert_eq!(snapshot.node.name, "lb9.dc2");
+    assert_eq!(snapshot.node.stop_after, Duration::from_secs(90));
+
+    let wan = snapshot.ports.get(0).unwrap();
+    assert_eq!((wan.id, wan.name.as_str()), (PortId(0), "wan"));
+    assert_eq!((wan.device.as_str(), wan.driver), ("ens1f0", Driver::AfXdp));
+    assert_eq!(wan.queues, Some(2));
+    let addresses: Vec<String> = wan.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["198.51.100.2/24", "2001:db8:1::2/64"]);
+    assert_eq!(wan.gateways, [ip("198.51.100.1"), ip("2001:db8:1::1")]);
+    let lan = snapshot.ports.get(1).unwrap();
+    assert_eq!((lan.driver, lan.queues), (Driver::AfPacket, None));
+
+    assert_eq!(snapshot.routes.len(), 1);
+    let route = snapshot.routes[0];
+    assert_eq!(route.prefix.to_string(), "10.8.0.0/16");
+    assert_eq!((route.via, route.port), (ip("10.0.0.254"), PortId(1)));
+
+    assert_eq!(snapshot.workers.cpus, [2, 4, 5]);
+    assert_eq!(snapshot.workers.burst, 32);
+    assert_eq!(snapshot.workers.sessions, Some(100_000));
+    assert_eq!(snapshot.workers.poll, Poll::Busy);
+    assert_eq!(snapshot.control.cpus, [0, 1]);
+    let sockets: Vec<_> = snapshot
+        .control
+        .sockets
+        .iter()
+        .map(|s| (s.path.as_str(), s.role, s.group.as_deref()))
+        .collect();
+    assert_eq!(
+        sockets,
+        [
+            ("/run/weir/other.sock", Role::Operator, Some("ops")),
+            ("/run/weir/more.sock", Role::Viewer, None),
+        ]
+    );
+
+    let pool = snapshot.pools.get(0).unwrap();
+    assert_eq!((pool.id, pool.port), (PoolId(0), PortId(1)));
+    assert_eq!(pool.ranges.len(), 3);
+    assert_eq!(pool.lips.len(), 16 + 8 + 1);
+    assert_eq!(pool.lips[16].address, ip("10.0.8.32"));
+    assert_eq!(pool.lips[24].id, LipId(24));
+    assert_eq!(snapshot.lip_bound, 25);
+    assert_eq!((pool.first_port, pool.last_port), (2000, 2999));
+    assert_eq!((pool.reuse_after, pool.warn_at), (Duration::ZERO, 50));
+
+    let web = snapshot.services.get(0).unwrap();
+    assert_eq!((web.id, web.protocol), (ServiceId(0), Protocol::Tcp));
+    assert_eq!(web.listen.len(), 2);
+    assert_eq!(web.listen[1].address, ip("203.0.113.11"));
+    assert_eq!(web.listen[1].port, 8080);
+    assert_eq!(web.forward, Forward::FullNat);
+    assert_eq!(web.scheduler, SchedulerKind::WeightedRoundRobin);
+    assert_eq!(web.client_address, ClientAddress::None);
+    assert_eq!(web.toa_kind, 200);
+    assert!(!web.mss_adjust && !web.reset_at_expiry);
+    assert_eq!(web.timestamps, TimestampMode::Strip);
+    let seconds = |d: Duration| d.as_secs();
+    let t = web.timeouts;
+    assert_eq!(
+        [
+            t.idle,
+            t.syn_recv,
+            t.fin_wait,
+            t.last_ack,
+            t.time_wait,
+            t.close
+        ]
+        .map(seconds),
+        [600, 20, 120, 20, 5, 1]
+    );
+    let weights: Vec<u16> = web.reals.iter().map(|real| real.weight).collect();
+    assert_eq!(weights, [3, 0, 1]);
+
+    let dns = snapshot.services.get(1).unwrap();
+    assert_eq!(dns.protocol, Protocol::Udp);
+    assert_eq!(
+        [dns.timeouts.idle, dns.timeouts.one_way].map(seconds),
+        [10, 2]
+    );
+    let endpoint = snapshot
+        .endpoints
+        .get(dns.reals[0].endpoint.index())
+        .unwrap();
+    assert_eq!(endpoint.address, ip("10.0.2.11"));
+    assert_eq!((endpoint.port, endpoint.protocol), (53, Protocol::Udp));
+}
+
+#[test]
+fn what_is_not_said_has_the_documented_default() {
+    let text = format!(
+        "{NETWORK}{}{}",
+        service("web", "203.0.113.10:80/tcp", &["10.0.1.11:80"]),
+        service("dns", "203.0.113.53:53/udp", &["10.0.2.11:53"]),
+    );
+    let snapshot = accepted(&text, None);
+    assert_eq!(snapshot.node.name, "weir");
+    assert_eq!(snapshot.node.stop_after, Duration::from_secs(30));
+    assert_eq!(snapshot.workers.cpus, Vec::<u16>::new());
+    assert_eq!(snapshot.workers.burst, 64);
+    assert_eq!(snapshot.workers.sessions, None);
+    assert_eq!(snapshot.workers.poll, Poll::Adaptive);
+    let sockets: Vec<_> = snapshot
+        .control
+        .sockets
+        .iter()
+        .map(|s| (s.path.as_str(), s.role))
+        .collect();
+    assert_eq!(
+        sockets,
+        [
+            ("/run/weir/view.sock", Role::Viewer),
+            ("/run/weir/operate.sock", Role::Operator)
+        ]
+    );
+    let pool = snapshot.pools.get(0).unwrap();
+    assert_eq!((pool.first_port, pool.last_port), (1024, 65535));
+    assert_eq!(
+        (pool.reuse_after, pool.warn_at),
+        (Duration::from_mins(1), 80)
+    );
+    let web = snapshot.services.get(0).unwrap();
+    assert_eq!(web.client_address, ClientAddress::Toa);
+    assert_eq!(web.toa_kind, 254);
+    assert!(web.mss_adjust && web.reset_at_expiry);
+    assert_eq!(web.timestamps, TimestampMode::Translate);
+    assert_eq!(web.scheduler, SchedulerKind::WeightedLeastConnection);
+    let t = web.timeouts;
+    assert_eq!(
+        [
+            t.idle,
+            t.syn_recv,
+            t.fin_wait,
+            t.last_ack,
+            t.time_wait,
+            t.close,
+            t.one_way
+        ]
+        .map(|d| d.as_secs()),
+        [900, 30, 900, 30, 10, 3, 5]
+    );
+    let dns = snapshot.services.get(1).unwrap();
+    assert_eq!(dns.client_address, ClientAddress::None);
+    assert_eq!(dns.timeouts.idle, Duration::from_secs(30));
+    assert_eq!(dns.timeouts.one_way, Duration::from_secs(5));
+}
+
+#[test]
+fn half_closed_sessions_live_as_long_as_idle_ones_unless_said_otherwise() {
+    let text = format!(
+        "{NETWORK}{}idle = 7m\n",
+        service("web", "203.0.113.10:80/tcp", &["10.0.1.11:80"])
+    );
+    let snapshot = accepted(&text, None);
+    let timeouts = snapshot.services.get(0).unwrap().timeouts;
+    assert_eq!(timeouts.fin_wait, Duration::from_mins(7));
+}
+
+#[test]
+fn services_that_share_a_real_server_share_its_endpoint() {
+    let text = format!(
+        "{NETWORK}{}{}{}",
+        service(
+            "a",
+            "203.0.113.10:80/tcp",
+            &["10.0.1.11:80", "10.0.1.12:80"]
+        ),
+        service("b", "203.0.113.11:80/tcp", &["10.0.1.12:80"]),
+        service("c", "203.0.113.11:80/udp", &["10.0.1.12:80"]),
+    );
+    let snapshot = accepted(&text, None);
+    let reals: Vec<(RealId, EndpointId)> = snapshot
+        .services
+        .iter()
+        .flat_map(|s| s.reals.iter().map(|r| (r.id, r.endpoint)))
+        .collect();
+    assert_eq!(
+        reals,
+        [
+            (RealId(0), EndpointId(0)),
+            (RealId(1), EndpointId(1)),
+            (RealId(2), EndpointId(1)),
+            (RealId(3), EndpointId(2)),
+        ]
+    );
+    assert_eq!(snapshot.real_bound, 4);
+}
+
+#[test]
+fn names_keep_their_ids_and_ids_of_the_removed_are_never_given_out_again() {
+    let web = service("web", "203.0.113.10:80/tcp", &["10.0.1.11:80"]);
+    let dns = service("dns", "203.0.113.53:53/udp", &["10.0.2.11:53"]);
+    let mail = service("mail", "203.0.113.25:25/tcp", &["10.0.3.11:25"]);
+    let first = accepted(&format!("{NETWORK}{web}{dns}"), None);
+
+    // The highest ids go away ...
+    let second = accepted(&format!("{NETWORK}{web}"), Some(&first));
+    assert_eq!(second.generation, Generation(2));
+    assert_eq!(second.services.count(), 1);
+    assert_eq!(second.services.bound(), 2);
+
+    // ... and what comes next gets new ones, wherever it stands in the file.
+    let third = accepted(&format!("{mail}{NETWORK}{web}"), Some(&second));
+    let ids: Vec<(&str, ServiceId, RealId, EndpointId)> = third
+        .services
+        .iter()
+        .map(|s| (s.name.as_str(), s.id, s.reals[0].id, s.reals[0].endpoint))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            ("web", ServiceId(0), RealId(0), EndpointId(0)),
+            ("mail", ServiceId(2), RealId(2), EndpointId(2)),
+        ]
+    );
+    assert_eq!((third.real_bound, third.endpoints.bound()), (3, 3));
+}
+
+#[test]
+fn a_local_address_keeps_its_id_when_it_moves_to_another_pool() {
+    let pools = |blue: &str, green: &str| {
+        format!(
+            "[port lan]\ndevice = eth1\naddress = 10.0.0.2/16\n\
+             [lip-pool blue]\nport = lan\naddress = {blue}\n\
+             [lip-pool green]\nport = lan\naddress = {green}\n"
+        )
+    };
+    let first = accepted(&pools("10.0.8.1-10.0.8.3", "10.0.9.1"), None);
+    let second = accepted(&pools("10.0.8.1", "10.0.8.3-10.0.8.4"), Some(&first));
+    let ids: Vec<(String, LipId)> = second
+        .pools
+        .iter()
+        .flat_map(|pool| pool.lips.iter().map(|l| (l.address.to_string(), l.id)))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            ("10.0.8.1".to_owned(), LipId(0)),
+            ("10.0.8.3".to_owned(), LipId(2)),
+            ("10.0.8.4".to_owned(), LipId(4)),
+        ]
+    );
+    assert_eq!(second.lip_bound, 5);
+}
+
+#[test]
+fn a_daemon_that_has_numbered_too_many_addresses_says_that_it_must_be_restarted() {
+    let text = |address: &str| {
+        format!(
+            "[port lan]\ndevice = eth1\naddress = 192.0.2.2/24\n\
+             [lip-pool blue]\nport = lan\naddress = {address}\n"
+        )
+    };
+    let first = accepted(&text("10.0.0.0/17"), None);
+    let second = accepted(&text("10.0.128.0-10.0.255.254"), Some(&first));
+    assert_eq!(second.lip_bound, 65_535);
+    let report = parse_str("weir.conf", &text("10.1.0.1"), Some(&second)).unwrap_err();
+    let message = report.messages().next().unwrap();
+    assert!(message.contains("restart it"), "{message}");
+}
+
+#[test]
+fn the_environment_overrides_scalars_of_node_and_nothing_else() {
+    let text = format!("[node]\nname = lb1\n{NETWORK}");
+    let env = |vars: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |text: &str| text.to_owned();
+        vars.iter()
+            .map(|(name, value)| (owned(name), owned(value)))
+            .collect()
+    };
+    let vars = env(&[
+        ("WEIR_NODE_NAME", "lb7"),
+        ("WEIR_NODE_STOP_AFTER", "5s"),
+        ("WEIR_SOCKET", "/tmp/x"),
+        ("HOME", "/root"),
+    ]);
+    let loaded = parse("weir.conf", text.as_bytes(), &vars, None).unwrap();
+    assert_eq!(loaded.snapshot.node.name, "lb7");
+    assert_eq!(loaded.snapshot.node.stop_after, Duration::from_secs(5));
+    let printed = print_effective(&loaded);
+    assert!(printed.starts_with("[node]\nname              = lb7\nstop-after        = 5s\n"));
+
+    let vars = env(&[("WEIR_NODE_STOP_AFTER", "5"), ("WEIR_NODE_NAEM", "x")]);
+    let report = parse("weir.conf", text.as_bytes(), &vars, None).unwrap_err();
+    assert_eq!(
+        report.render(Style::short()),
+        "\
+$WEIR_NODE_NAEM:1:1: error: the environment variable WEIR_NODE_NAEM names no key of [node]; did you mean WEIR_NODE_NAME?
+$WEIR_NODE_STOP_AFTER:1:2: error: `5` is not a duration; needs a unit, e.g. 5s
+"
+    );
+}
+
+#[test]
+fn an_empty_environment_variable_is_refused_and_not_taken_for_the_default() {
+    let vars = vec![("WEIR_NODE_NAME".to_owned(), String::new())];
+    let report = parse("weir.conf", NETWORK.as_bytes(), &vars, None).unwrap_err();
+    assert_eq!(report.count(), 1, "{report}");
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_tolerated() {
+    let text = format!("\u{feff}{}", NETWORK.replace('\n', "\r\n"));
+    assert_eq!(accepted(&text, None), accepted(NETWORK, None));
+}
+
+#[test]
+fn a_file_of_rubbish_is_told_briefly() {
+    let text = "rubbish\n".repeat(100_000);
+    let report = parse_str("weir.conf", &text, None).unwrap_err();
+    assert_eq!(report.count(), 100_001);
+    assert!(report.to_string().lines().count() < 120);
+}
+
+#[test]
+fn thousands_of_services_are_read_without_delay() {
+    let mut text = NETWORK.to_owned();
+    for n in 0..5000 {
+        let listen = format!("203.0.{}.{}:80/tcp", n / 250, n % 250 + 1);
+        let real = |port: u16| format!("10.0.{}.{}:{port}  weight=2", 16 + n / 250, n % 250 + 1);
+        let reals = [real(80), real(81), real(82), real(83)];
+        let reals: Vec<&str> = reals.iter().map(String::as_str).collect();
+        text.push_str(&service(&format!("s{n}"), &listen, &reals));
+    }
+    let start = std::time::Instant::now();
+    let first = accepted(&text, None);
+    let second = accepted(&text, Some(&first));
+    // A tenth of it on an idle machine; what must not be is minutes.
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(second.services, first.services);
+    assert_eq!(second.real_bound, 20_000);
+}
+
+/// Changes a good file here and there.
+fn mutated() -> impl Strategy<Value = String> {
+    let lines: Vec<String> = include_str!("good/all-keys.conf")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let count = lines.len();
+    let pieces = prop_oneof![
+        Just("0".to_owned()),
+        Just("5s".to_owned()),
+        Just("10.0.8.1".to_owned()),
+        Just("[service web]".to_owned()),
+        Just("auto".to_owned()),
+        Just("weight=1".to_owned()),
+        Just("=".to_owned()),
+        Just("/".to_owned()),
+        "[ -~]{0,12}",
+    ];
+    proptest::collection::vec((0..count, 0..6u8, 0..40usize, pieces), 1..6).prop_map(
+        move |changes| {
+            let mut lines = lines.clone();
+            for (at, how, column, piece) in changes {
+                let other = lines[(at * 7 + column) % count].clone();
+                let line = &mut lines[at];
+                let mut cut = column.min(line.len());
+                while !line.is_char_boundary(cut) {
+                    cut -= 1;
+                }
+                match how {
+                    0 => line.clear(),
+                    1 => line.insert_str(cut, &piece),
+                    2 => line.truncate(cut),
+                    3 => *line = other,
+                    4 => {
+                        let key = line.split('=').next().unwrap_or_default().to_owned();
+                        *line = format!("{key}= {piece}");
+                    }
+                    _ => *line = piece,
+                }
+            }
+            lines.join("\n")
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        if let Err(report) = parse("x", &bytes, &NoEnv, None) {
+            prop_assert!(report.count() > 0);
+            prop_assert!(report.to_string().is_ascii());
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_either_refused_with_places_or_prints_and_reads_back(text in mutated()) {
+        match parse_str("x", &text, None) {
+            Err(report) => {
+                let long = report.to_string();
+                prop_assert!(long.is_ascii());
+                prop_assert!(long.lines().all(|line| line.len() <= 80), "{}", long);
+                let lines = text.lines().count();
+                for (line, column) in report.places().flatten() {
+                    prop_assert!(line >= 1 && line <= lines && column >= 1, "{}:{}", line, column);
+                }
+            }
+            Ok(loaded) => {
+                let printed = print_effective(&loaded);
+                let again = parse_str("x", &printed, None);
+                prop_assert!(again.is_ok(), "{}\n{}", printed, again.unwrap_err());
+                let again = again.unwrap();
+                prop_assert_eq!(&again.snapshot, &loaded.snapshot);
+                prop_assert_eq!(print_effective(&again), printed);
+            }
+        }
+    }
+}
