@@ -136,7 +136,7 @@ impl fmt::Display for WeirConf {
         }
         writeln!(
             f,
-            "[workers]\ncpus            = auto\nsessions        = 512K\n"
+            "[workers]\ncpus            = auto\nsessions        = 512k\n"
         )?;
         writeln!(
             f,
@@ -186,5 +186,17 @@ mod tests {
         }
         assert!(text.contains("listen          = 10.80.0.100:80/tcp\n"));
         assert!(text.contains("real            = 10.81.0.12:80\n"));
+    }
+
+    #[test]
+    fn configuration_is_accepted() {
+        for queues in [1, 2] {
+            let mut conf = WeirConf::new("auto", queues, Path::new("/tmp/x"));
+            conf.pools.push(Pool::new("small", lip(1)));
+            conf.services.push(Service::tcp("more", 8080, &[1]).from_pool("small"));
+            let text = conf.to_string();
+            let loaded = weir_conf::parse_str("weir.conf", &text, None);
+            assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
+        }
     }
 }
