@@ -26,6 +26,7 @@ pub mod memory;
 pub mod netlink;
 pub mod netmap;
 mod owned;
+pub mod pcap;
 #[expect(unsafe_code, reason = "maps packet memory and hands out its chunks")]
 mod pool;
 mod port;
