@@ -1,2 +1,21 @@
 //! The weir binary: daemon, workers, control and command line.
-fn main() {}
+
+mod board;
+mod cli;
+mod clock;
+mod command;
+mod configuration;
+mod control;
+mod daemon;
+mod doorbell;
+mod failure;
+mod fleet;
+mod handoff;
+mod idle;
+mod publish;
+mod show;
+mod worker;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

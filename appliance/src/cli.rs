@@ -1,0 +1,255 @@
+//! The command line.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use weir_conf::{ProcessEnv, Purpose, Style};
+use weir_control::{ClientError, Code, What};
+
+use crate::{configuration, daemon, show};
+
+/// Done.
+const DONE: u8 = 0;
+/// It failed.
+const FAILED: u8 = 1;
+/// What was given is wrong.
+const BAD_INPUT: u8 = 2;
+
+/// Layer-4 load balancer: `FullNAT` on packet threads that own their NIC queues.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs the appliance in the foreground; prints `ready` when packets flow.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = weir_conf::DEFAULT_PATH)]
+        config: PathBuf,
+    },
+    /// Reports every mistake of a configuration file.
+    Check {
+        /// The configuration file.
+        #[arg(value_name = "FILE", default_value = weir_conf::DEFAULT_PATH)]
+        file: PathBuf,
+        /// How mistakes are written.
+        #[arg(long, value_enum, default_value_t = ReportFormat::Long)]
+        format: ReportFormat,
+    },
+    /// Shows what the running daemon knows.
+    Show(ShowArguments),
+    /// Explains a section or a key of the configuration file, e.g. `service.idle`.
+    Help {
+        /// A section, a key, or one of the commands.
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArguments {
+    /// What to show.
+    #[arg(value_enum)]
+    what: Shown,
+    /// Writes JSON, as programs may rely on it.
+    #[arg(long)]
+    json: bool,
+    /// Shows it again and again, e.g. every `1s`.
+    #[arg(long, value_name = "EVERY", value_parser = period, num_args = 0..=1, default_missing_value = "1s")]
+    watch: Option<Duration>,
+    /// Only this service.
+    #[arg(long)]
+    service: Option<String>,
+    /// Only sessions of this client.
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// The control socket of the daemon.
+    #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ReportFormat {
+    /// With the line and a caret below the mistake.
+    Long,
+    /// FILE:LINE:COLUMN: error: ..., one line each.
+    Short,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shown {
+    /// Services with their real servers.
+    Services,
+    /// LIP pools with their use.
+    Pools,
+    /// Sessions, one row each.
+    Sessions,
+    /// Ports with their drivers.
+    Ports,
+    /// Packet threads.
+    Workers,
+    /// Where every packet went.
+    Ledger,
+    /// The effective configuration.
+    Config,
+}
+
+impl Shown {
+    fn what(self) -> What {
+        match self {
+            Self::Services => What::Services,
+            Self::Pools => What::Pools,
+            Self::Sessions => What::Sessions,
+            Self::Ports => What::Ports,
+            Self::Workers => What::Workers,
+            Self::Ledger => What::Ledger,
+            Self::Config => What::Config,
+        }
+    }
+}
+
+/// Does what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no mistakes and go to stdout.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { DONE });
+        }
+    };
+    ExitCode::from(match arguments.verb {
+        Verb::Run { config } => run(&config),
+        Verb::Check { file, format } => check(&file, format),
+        Verb::Show(arguments) => show(arguments),
+        Verb::Help { name } => help(name.as_deref().unwrap_or_default()),
+    })
+}
+
+fn run(file: &std::path::Path) -> u8 {
+    let configuration = match configuration::start(file) {
+        Ok(configuration) => configuration,
+        Err(report) => {
+            eprint!("{}", report.render(Style::long(Purpose::Start)));
+            return BAD_INPUT;
+        }
+    };
+    match daemon::run(file, configuration) {
+        Ok(()) => DONE,
+        Err(error) => failed(format!("{error:#}")),
+    }
+}
+
+fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
+    let style = match format {
+        ReportFormat::Long => Style::long(Purpose::Check),
+        ReportFormat::Short => Style::short(),
+    };
+    match weir_conf::load(file, &ProcessEnv, None) {
+        Ok(loaded) => {
+            let (services, pools) = (
+                loaded.snapshot.services.count(),
+                loaded.snapshot.pools.count(),
+            );
+            println!(
+                "{}: {services} services, {pools} LIP pools, no mistakes",
+                file.display()
+            );
+            DONE
+        }
+        Err(report) => {
+            eprint!("{}", report.render(style));
+            BAD_INPUT
+        }
+    }
+}
+
+fn show(arguments: ShowArguments) -> u8 {
+    let shown = show::show(&show::Order {
+        what: arguments.what.what(),
+        json: arguments.json,
+        watch: arguments.watch,
+        service: arguments.service,
+        client: arguments.client,
+        socket: arguments.socket,
+    });
+    let Err(error) = shown else {
+        return DONE;
+    };
+    let bad_input = matches!(
+        error.downcast_ref(),
+        Some(ClientError::Refused {
+            code: Code::UnknownName | Code::BadArgument,
+            ..
+        })
+    );
+    failed(format!("{error:#}"));
+    if bad_input { BAD_INPUT } else { FAILED }
+}
+
+fn help(name: &str) -> u8 {
+    let mut command = Arguments::command();
+    if let Some(verb) = command.find_subcommand_mut(name) {
+        print!("{}", verb.render_help());
+        return DONE;
+    }
+    match weir_conf::help(name) {
+        Ok(text) if name.is_empty() => {
+            print!("{}\n{text}", command.render_help());
+            DONE
+        }
+        Ok(text) => {
+            print!("{text}");
+            DONE
+        }
+        Err(sentence) => {
+            failed(sentence);
+            BAD_INPUT
+        }
+    }
+}
+
+fn failed(sentence: impl Display) -> u8 {
+    eprintln!("weir: {sentence}");
+    FAILED
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let period = humantime::parse_duration(text).map_err(|error| format!("{error}; e.g. 1s"))?;
+    if period < Duration::from_millis(100) {
+        return Err("it must be at least 100ms".to_owned());
+    }
+    Ok(period)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_watch_without_a_period_is_every_second() {
+        let arguments = Arguments::try_parse_from(["weir", "show", "ledger", "--watch"]).unwrap();
+        let Verb::Show(show) = arguments.verb else {
+            panic!("not show");
+        };
+        assert_eq!(show.watch, Some(Duration::from_secs(1)));
+        assert!(Arguments::try_parse_from(["weir", "show", "ledger", "--watch", "1"]).is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! What control asks of a worker, and what a worker tells control.
+//!
+//! Whatever needs memory is made by control and travels there and back, so that a worker neither
+//! allocates nor frees for control's sake.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use weir_director::{Notice, PoolUse, SessionView};
+use weir_model::{PortId, Snapshot};
+use weir_wire::ArpRepr;
+
+use crate::publish::TrafficBoard;
+
+/// What control may have asked of one worker without an answer yet.
+pub(crate) const COMMANDS: usize = 512;
+/// What a worker may have told without control having listened; more is lost and counted.
+const NEWS: usize = 256;
+
+/// Asks a worker for something.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Take a snapshot; the retired one comes back with [`Answer::Applied`].
+    Apply {
+        snapshot: Arc<Snapshot>,
+        traffic: Arc<TrafficBoard>,
+    },
+    /// Learn from an ARP packet.
+    Arp { port: PortId, arp: ArpRepr },
+    /// Fill `rows` with the sessions at as many places of the table as it has room for.
+    Sessions {
+        ticket: Ticket,
+        cursor: u32,
+        rows: Vec<SessionView>,
+    },
+    /// Fill `rows` with the use of LIPs, to its capacity at most.
+    PoolUse { ticket: Ticket, rows: Vec<PoolUse> },
+    /// Open no more sessions.
+    Drain,
+    /// End the thread.
+    Stop,
+}
+
+/// Says which question of control an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// Answers a command.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The snapshot was taken; these are the old ones, to be freed by control.
+    Applied {
+        retired: Arc<Snapshot>,
+        traffic: Arc<TrafficBoard>,
+    },
+    /// Sessions, and where to go on.
+    Sessions {
+        ticket: Ticket,
+        rows: Vec<SessionView>,
+        next: Option<u32>,
+    },
+    /// The use of LIPs.
+    PoolUse { ticket: Ticket, rows: Vec<PoolUse> },
+}
+
+/// What a worker tells unasked.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A notice of its director.
+    Notice(Notice),
+    /// Processing this frame failed.
+    Crashed { port: PortId, frame: Vec<u8> },
+    /// A port cannot transmit, or can again.
+    PortFailed {
+        port: PortId,
+        error: Option<std::io::Error>,
+    },
+}
+
+/// The worker's ends of its channels with control.
+#[derive(Debug)]
+pub(crate) struct WorkerEnd {
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) answers: Sender<Answer>,
+    pub(crate) news: Sender<News>,
+}
+
+/// Control's ends of its channels with one worker.
+#[derive(Debug)]
+pub(crate) struct ControlEnd {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) answers: Receiver<Answer>,
+    pub(crate) news: Receiver<News>,
+}
+
+/// Makes the channels between control and one worker.
+pub(crate) fn channels() -> (ControlEnd, WorkerEnd) {
+    let (commands, take_commands) = bounded(COMMANDS);
+    let (answers, take_answers) = bounded(COMMANDS);
+    let (news, take_news) = bounded(NEWS);
+    let control = ControlEnd {
+        commands,
+        answers: take_answers,
+        news: take_news,
+    };
+    let worker = WorkerEnd {
+        commands: take_commands,
+        answers,
+        news,
+    };
+    (control, worker)
+}

@@ -1,0 +1,38 @@
+//! The one way from the file to a snapshot, for `check`, start and reload alike.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use weir_conf::{Loaded, ProcessEnv, Purpose, Report, Style};
+use weir_model::{Generation, Snapshot};
+
+use crate::control::Configuration;
+
+/// Reads the file for the start.
+///
+/// # Errors
+/// Returns every mistake.
+pub(crate) fn start(file: &Path) -> Result<Configuration, Report> {
+    weir_conf::load(file, &ProcessEnv, None).map(|loaded| configuration(loaded, None))
+}
+
+/// Reads the file again; prints every mistake, in which case there is no new configuration.
+pub(crate) fn reload(file: &Path, running: &Snapshot) -> Option<Configuration> {
+    match weir_conf::load(file, &ProcessEnv, Some(running)) {
+        Ok(loaded) => Some(configuration(loaded, Some(running))),
+        Err(report) => {
+            eprint!("{}", report.render(Style::long(Purpose::Apply)));
+            None
+        }
+    }
+}
+
+fn configuration(mut loaded: Loaded, previous: Option<&Snapshot>) -> Configuration {
+    let effective = weir_conf::print_effective(&loaded);
+    loaded.snapshot.generation =
+        previous.map_or(Generation(1), |old| Generation(old.generation.0 + 1));
+    Configuration {
+        snapshot: Arc::new(loaded.snapshot),
+        effective,
+    }
+}

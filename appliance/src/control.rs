@@ -1,0 +1,445 @@
+//! The control thread: sockets, signals, ARP, reloads and the clean stop.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use mio::unix::SourceFd;
+use mio::{Events as MioEvents, Interest, Poll, Token};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use weir_director::{Notice, PoolUse};
+use weir_model::{PortId, Snapshot};
+use weir_wire::{ARP_REPLY, ArpRepr, EthAddr};
+
+use crate::command::{Answer, Command, News, Ticket};
+use crate::control::crash::CrashRing;
+use crate::control::events::Events;
+use crate::control::ports::OpenDevice;
+use crate::control::rates::Rates;
+use crate::control::server::{Scene, Server};
+use crate::control::sockets::Listener;
+use crate::fleet::Fleet;
+
+mod answer;
+mod connection;
+pub(crate) mod crash;
+mod events;
+pub(crate) mod ports;
+mod rates;
+mod reload;
+mod server;
+pub(crate) mod sockets;
+
+/// Wakes the control thread: somebody put something into a channel.
+pub(crate) const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+/// The ARP taps have the tokens from here on, then the sockets, then the clients.
+const FIRST_TAP: usize = 2;
+
+/// The control thread looks at everything this often, whatever wakes it.
+const TICK: Duration = Duration::from_millis(100);
+/// The question for the use of LIPs that is control's own.
+const OWN_TICKET: Ticket = Ticket(0);
+const FORECAST_EVERY: Duration = Duration::from_secs(1);
+
+/// A configuration and the text that says it in full.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) effective: String,
+}
+
+/// What the control thread starts with.
+pub(crate) struct ControlParts {
+    pub(crate) poll: Poll,
+    pub(crate) signals: SignalFd,
+    pub(crate) fleet: Fleet,
+    pub(crate) devices: Vec<OpenDevice>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) running: Configuration,
+    pub(crate) file: PathBuf,
+    pub(crate) run_dir: PathBuf,
+}
+
+/// The control thread.
+pub(crate) struct Control {
+    poll: Poll,
+    signals: SignalFd,
+    fleet: Fleet,
+    devices: Vec<OpenDevice>,
+    server: Server,
+    first_socket: usize,
+    running: Configuration,
+    /// What the workers are taking over right now.
+    applying: Option<Configuration>,
+    /// SIGHUP came while they were.
+    reload_again: bool,
+    file: PathBuf,
+    rates: Rates,
+    events: Events,
+    crashes: CrashRing,
+    stop: Option<Instant>,
+    stop_now: bool,
+    forecast: Forecast,
+}
+
+/// A round of asking every worker for the use of its LIPs.
+#[derive(Debug)]
+struct Forecast {
+    next: Instant,
+    missing: usize,
+    uses: Vec<PoolUse>,
+}
+
+impl Control {
+    /// Puts the control thread together.
+    ///
+    /// # Errors
+    /// When the event loop cannot take a descriptor.
+    pub(crate) fn new(parts: ControlParts) -> Result<Self> {
+        let registry = parts.poll.registry();
+        let readable = Interest::READABLE;
+        let signals = parts.signals.as_raw_fd();
+        registry
+            .register(&mut SourceFd(&signals), SIGNALS, readable)
+            .context("cannot wait for signals")?;
+        for (place, device) in parts.devices.iter().enumerate() {
+            let tap = device.tap.as_raw_fd();
+            registry
+                .register(&mut SourceFd(&tap), Token(FIRST_TAP + place), readable)
+                .context("cannot wait for ARP")?;
+        }
+        let first_socket = FIRST_TAP + parts.devices.len();
+        let server = Server::new(parts.listeners, registry, first_socket)
+            .context("cannot wait for clients")?;
+        Ok(Self {
+            poll: parts.poll,
+            signals: parts.signals,
+            fleet: parts.fleet,
+            devices: parts.devices,
+            server,
+            first_socket,
+            running: parts.running,
+            applying: None,
+            reload_again: false,
+            file: parts.file,
+            rates: Rates::default(),
+            events: Events::default(),
+            crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
+            stop: None,
+            stop_now: false,
+            forecast: Forecast {
+                next: Instant::now(),
+                missing: 0,
+                uses: Vec::new(),
+            },
+        })
+    }
+
+    /// Runs until a signal stops the daemon; then the workers end, and after them the devices are
+    /// closed, which detaches Weir and restores their settings.
+    ///
+    /// # Errors
+    /// When the event loop fails.
+    pub(crate) fn run(mut self) -> Result<()> {
+        let mut happened = MioEvents::with_capacity(64);
+        let mut next_tick = Instant::now();
+        while !self.is_over() {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut happened, Some(wait)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(error).context("the control thread cannot wait");
+                }
+                Ok(()) | Err(_) => {}
+            }
+            for event in &happened {
+                match event.token() {
+                    WAKER => {}
+                    SIGNALS => self.take_signals(),
+                    Token(token) if token < self.first_socket => self.hear(token - FIRST_TAP),
+                    Token(_) => {
+                        let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+                        let registry = self.poll.registry();
+                        self.server
+                            .event(event, self.first_socket, registry, &scene);
+                    }
+                }
+            }
+            self.listen_to_workers();
+            if Instant::now() >= next_tick {
+                next_tick = Instant::now() + TICK;
+                self.tick();
+            }
+        }
+        self.fleet.stop();
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        for place in 0..self.devices.len() {
+            self.hear(place);
+        }
+        self.rates
+            .sample(now, &self.fleet.pictures(), &self.fleet.traffic());
+        if now >= self.forecast.next && self.forecast.missing == 0 {
+            self.begin_forecast(now);
+        }
+        let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+        self.server.serve_all(&scene);
+    }
+
+    fn begin_forecast(&mut self, now: Instant) {
+        self.forecast.next = now + FORECAST_EVERY;
+        let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+        self.forecast.missing = server::ask_for_pool_use(&scene, OWN_TICKET);
+        self.forecast.uses.clear();
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match Signal::try_from(info.ssi_signo as i32) {
+                Ok(Signal::SIGHUP) => self.reload(),
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.begin_stop(),
+                // No other signal is asked for.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        if self.stop.is_some() {
+            self.stop_now = true;
+            return;
+        }
+        let patience = self.running.snapshot.node.stop_after;
+        self.stop = Some(Instant::now() + patience);
+        self.fleet.drain();
+        if self.sessions() > 0 {
+            eprintln!(
+                "weir: stopping when {} sessions have ended, in {} at most; a second signal stops \
+                 at once",
+                self.sessions(),
+                humantime::format_duration(patience)
+            );
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(deadline) = self.stop else {
+            return false;
+        };
+        self.stop_now || Instant::now() >= deadline || self.sessions() == 0
+    }
+
+    fn sessions(&self) -> u64 {
+        self.fleet
+            .pictures()
+            .iter()
+            .map(|picture| picture.vitals.sessions)
+            .sum()
+    }
+
+    /// Reads the file again and begins to apply it; the running configuration stays as it is when
+    /// anything in the way of that is found.
+    fn reload(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
+        if self.applying.is_some() {
+            self.reload_again = true;
+            return;
+        }
+        if let Err(error) = self.try_reload() {
+            eprintln!("weir: {error:#}");
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<()> {
+        let old = self.running.snapshot.clone();
+        let Some(new) = crate::configuration::reload(&self.file, &old) else {
+            // The report has been printed.
+            return Ok(());
+        };
+        if let Some(sentence) = reload::needs_restart(&old, &new.snapshot) {
+            anyhow::bail!("{sentence}; the running configuration is unchanged");
+        }
+        for port in new.snapshot.ports.iter() {
+            ports::ensure_addresses(port)?;
+        }
+        let before = old.owned_addresses();
+        let meanwhile = reload::owned_meanwhile(&before, &new.snapshot.owned_addresses());
+        if let Err(error) = set_owned(&mut self.devices, &meanwhile) {
+            // What was owned before must be owned again; a second failure is the same one.
+            let _ = set_owned(&mut self.devices, &before);
+            return Err(error.context("the running configuration is unchanged"));
+        }
+        self.fleet.apply(&new.snapshot);
+        self.applying = Some(new);
+        Ok(())
+    }
+
+    /// Every worker has the new snapshot: what only the old one owned goes back to the kernel.
+    fn finish_reload(&mut self) {
+        let Some(new) = self.applying.take() else {
+            return;
+        };
+        let snapshot = new.snapshot.clone();
+        if let Err(error) = set_owned(&mut self.devices, &snapshot.owned_addresses()) {
+            eprintln!(
+                "weir: an address that was given up is still taken from the kernel: {error:#}"
+            );
+        }
+        eprintln!(
+            "weir: configuration {} applied: {}",
+            snapshot.generation,
+            reload::summary(&self.running.snapshot, &snapshot)
+        );
+        self.running = new;
+        if std::mem::take(&mut self.reload_again) {
+            self.reload();
+        }
+    }
+
+    fn listen_to_workers(&mut self) {
+        for place in 0..self.fleet.workers().len() {
+            while let Some(answer) = self.next_answer(place) {
+                self.take_answer(place, answer);
+            }
+            while let Some(news) = self.next_news(place) {
+                self.take_news(place, news);
+            }
+        }
+    }
+
+    fn next_answer(&self, place: usize) -> Option<Answer> {
+        self.fleet.worker(place)?.control.answers.try_recv().ok()
+    }
+
+    fn next_news(&self, place: usize) -> Option<News> {
+        self.fleet.worker(place)?.control.news.try_recv().ok()
+    }
+
+    fn take_answer(&mut self, place: usize, answer: Answer) {
+        match answer {
+            Answer::Applied { retired, traffic } => {
+                drop((retired, traffic));
+                if self.fleet.applied(place) {
+                    self.finish_reload();
+                }
+            }
+            Answer::PoolUse {
+                ticket: OWN_TICKET,
+                rows,
+            } => {
+                self.forecast.uses.extend(rows);
+                self.forecast.missing = self.forecast.missing.saturating_sub(1);
+                if self.forecast.missing == 0 {
+                    self.rates.sample_pools(Instant::now(), &self.forecast.uses);
+                }
+            }
+            Answer::PoolUse { .. } | Answer::Sessions { .. } => {
+                let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+                self.server.answered(place, answer, &scene);
+            }
+        }
+    }
+
+    fn take_news(&mut self, place: usize, news: News) {
+        let now = Instant::now();
+        match news {
+            News::Notice(Notice::Neighbour { port, address, mac }) => {
+                self.tell_neighbour(place, port, address, mac);
+            }
+            News::Notice(Notice::Event(event)) => {
+                let snapshot = &self.running.snapshot;
+                if let Some(line) = self.events.take(now, place, &event, snapshot) {
+                    eprintln!("weir: {line}");
+                }
+            }
+            News::Crashed { port, frame } => {
+                if let Err(error) = self.crashes.push(frame) {
+                    let sentence = format!("a frame of port {port} cannot be kept: {error}");
+                    if let Some(line) = self.events.say(now, "crash-ring", sentence) {
+                        eprintln!("weir: {line}");
+                    }
+                }
+            }
+            News::PortFailed { port, error } => {
+                let device = self.devices.iter().find(|device| device.id == port);
+                let name = device.map_or("?", |device| device.name.as_str());
+                let sentence = match error {
+                    Some(error) => {
+                        format!("port {name} cannot transmit on worker {place}: {error}")
+                    }
+                    None => format!("port {name} transmits again on worker {place}"),
+                };
+                if let Some(line) = self.events.say(now, "port", sentence) {
+                    eprintln!("weir: {line}");
+                }
+            }
+        }
+    }
+
+    /// What one worker learnt of a neighbour, the others need not ask for.
+    fn tell_neighbour(&self, from: usize, port: PortId, address: std::net::Ipv4Addr, mac: EthAddr) {
+        let arp = ArpRepr {
+            op: ARP_REPLY,
+            sender_mac: mac,
+            sender_ip: address,
+            target_mac: EthAddr::ZERO,
+            target_ip: std::net::Ipv4Addr::UNSPECIFIED,
+        };
+        for worker in self
+            .fleet
+            .workers()
+            .iter()
+            .filter(|worker| worker.id.index() != from)
+        {
+            worker.send_if_idle(Command::Arp { port, arp });
+        }
+    }
+
+    /// Every worker hears what the kernel hears.
+    fn hear(&mut self, place: usize) {
+        let fleet = &self.fleet;
+        if let Some(device) = self.devices.get_mut(place) {
+            device.hear(|port, arp| {
+                for worker in fleet.workers() {
+                    worker.send_if_idle(Command::Arp { port, arp });
+                }
+            });
+        }
+    }
+}
+
+/// Makes the addresses the ones whose frames come to the workers, on every device.
+///
+/// # Errors
+/// When a driver refuses.
+pub(crate) fn set_owned(devices: &mut [OpenDevice], addresses: &[std::net::IpAddr]) -> Result<()> {
+    for device in devices {
+        let set = device.device.set_owned(addresses);
+        set.with_context(|| format!("[port {}]: the addresses cannot be taken", device.name))?;
+    }
+    Ok(())
+}
+
+fn scene<'a>(
+    running: &'a Configuration,
+    fleet: &'a Fleet,
+    devices: &'a [OpenDevice],
+    rates: &'a Rates,
+) -> Scene<'a> {
+    Scene {
+        snapshot: &running.snapshot,
+        effective: &running.effective,
+        fleet,
+        devices,
+        rates,
+    }
+}

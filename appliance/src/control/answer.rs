@@ -1,0 +1,284 @@
+//! Answers: rows made from the snapshot and from what the workers published.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use weir_control::{
+    Code, Filter, LedgerReply, PoolRealRow, PoolRow, PortRow, Rejection, ServiceRealRow,
+    ServiceRow, SessionRow, SynproxyRow, WorkerRow,
+};
+use weir_director::{PoolUse, SessionView};
+use weir_model::{
+    AddressRange, EndpointId, LipPool, Poll, Port, RealServer, Service, ServiceId, Snapshot,
+    WorkerId,
+};
+
+use crate::control::rates::Rates;
+use crate::publish::{Picture, Traffic};
+
+/// Returns the service that a filter names; none when it names none.
+///
+/// # Errors
+/// When there is no such service.
+pub(crate) fn service_of(
+    snapshot: &Snapshot,
+    filter: &Filter,
+) -> Result<Option<ServiceId>, Rejection> {
+    let Some(name) = &filter.service else {
+        return Ok(None);
+    };
+    let found = snapshot
+        .services
+        .iter()
+        .find(|service| service.name == *name);
+    match found {
+        Some(service) => Ok(Some(service.id)),
+        None => Err(Rejection {
+            code: Code::UnknownName,
+            text: unknown_service(snapshot, name),
+        }),
+    }
+}
+
+/// Returns a row for each service, or for the one that is asked for.
+pub(crate) fn services(
+    snapshot: &Snapshot,
+    only: Option<ServiceId>,
+    traffic: &Traffic,
+    rates: &Rates,
+) -> Vec<ServiceRow> {
+    snapshot
+        .services
+        .iter()
+        .filter(|service| only.is_none_or(|id| id == service.id))
+        .map(|service| service_row(service, traffic, rates))
+        .collect()
+}
+
+/// Returns a row for each pool, from the use that all workers told.
+pub(crate) fn pools(
+    snapshot: &Snapshot,
+    uses: &[PoolUse],
+    rates: &Rates,
+    now: Instant,
+) -> Vec<PoolRow> {
+    let pools = snapshot.pools.iter();
+    pools
+        .map(|pool| pool_row(snapshot, pool, uses, rates, now))
+        .collect()
+}
+
+/// Returns the row of a session.
+pub(crate) fn session(snapshot: &Snapshot, worker: WorkerId, view: &SessionView) -> SessionRow {
+    let endpoint = |(address, port): (std::net::Ipv4Addr, u16)| format!("{address}:{port}");
+    let service = snapshot.services.get(view.service.index());
+    SessionRow {
+        client: endpoint(view.client),
+        listen: endpoint(view.vip),
+        lip: endpoint(view.lip),
+        real: endpoint(view.real),
+        protocol: view.protocol.name().to_owned(),
+        state: view.state.name().to_owned(),
+        age_s: u64::from(view.age_ms / 1000),
+        idle_s: u64::from(view.idle_ms / 1000),
+        worker: u32::from(worker.0),
+        service: service
+            .map(|service| service.name.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// What control knows of an open port.
+#[derive(Clone, Debug)]
+pub(crate) struct PortView {
+    pub(crate) driver: &'static str,
+    pub(crate) mode: String,
+    pub(crate) reason: String,
+    pub(crate) queues: u16,
+    pub(crate) link_up: bool,
+    pub(crate) speed_mbps: Option<u64>,
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: u32,
+}
+
+/// Returns the row of a port, which is the `place`th of each worker.
+pub(crate) fn port(port: &Port, view: &PortView, place: usize, pictures: &[Picture]) -> PortRow {
+    let stats = pictures
+        .iter()
+        .filter_map(|picture| picture.ports.get(place));
+    let sum = |pick: fn(&netmap_io::PortStats) -> u64| stats.clone().map(pick).sum();
+    PortRow {
+        name: port.name.clone(),
+        device: port.device.clone(),
+        driver: view.driver.to_owned(),
+        mode: view.mode.clone(),
+        reason: view.reason.clone(),
+        queues: u32::from(view.queues),
+        link_up: view.link_up,
+        speed_mbps: view.speed_mbps,
+        mac: weir_wire::EthAddr(view.mac).to_string(),
+        mtu: view.mtu,
+        addresses: port.addresses.iter().map(ToString::to_string).collect(),
+        rx: sum(|stats| stats.rx_frames),
+        tx: sum(|stats| stats.tx_frames),
+        rx_ring_lost: sum(|stats| stats.rx_ring_lost + stats.rx_invalid),
+        tx_ring_lost: sum(|stats| stats.tx_ring_lost),
+    }
+}
+
+/// Returns a row for each worker.
+pub(crate) fn workers(
+    cpus: impl Iterator<Item = Option<u16>>,
+    poll: Poll,
+    pictures: &[Picture],
+    rates: &Rates,
+) -> Vec<WorkerRow> {
+    let all = cpus.zip(pictures).enumerate();
+    all.map(|(place, (cpu, picture))| WorkerRow {
+        worker: place as u32,
+        cpu: cpu.map(u32::from),
+        poll: poll.name().to_owned(),
+        busy_percent: rates.busy_percent(place),
+        sessions: picture.vitals.sessions,
+        capacity: picture.vitals.capacity,
+        rx: picture.ledger.rx,
+        tx: picture.ledger.tx,
+        handed_in: picture.ledger.handed_in,
+        handed_out: picture.ledger.handed_out,
+        dropped: picture.ledger.dropped.iter().sum(),
+        balanced: picture.ledger.balanced(),
+    })
+    .collect()
+}
+
+/// Returns the ledger of all workers.
+pub(crate) fn ledger(pictures: &[Picture]) -> LedgerReply {
+    let workers: Vec<_> = pictures
+        .iter()
+        .enumerate()
+        .map(|(place, picture)| (WorkerId(place as u8), picture.ledger, picture.counters))
+        .collect();
+    LedgerReply::new(&workers)
+}
+
+fn service_row(service: &Service, traffic: &Traffic, rates: &Rates) -> ServiceRow {
+    let sum = traffic.service(service.id);
+    ServiceRow {
+        name: service.name.clone(),
+        listen: service
+            .listen
+            .iter()
+            .map(|at| endpoint(at.address, at.port))
+            .collect(),
+        protocol: service.protocol.name().to_owned(),
+        forward: service.forward.name().to_owned(),
+        scheduler: service.scheduler.name().to_owned(),
+        synproxy: SynproxyRow::default(),
+        sessions: sum.sessions,
+        sessions_per_s: rates.sessions_per_s(service.id),
+        opened: sum.opened,
+        refused: sum.refused,
+        packets_in: sum.packets_in,
+        packets_out: sum.packets_out,
+        bytes_in: sum.bytes_in,
+        bytes_out: sum.bytes_out,
+        reals: service
+            .reals
+            .iter()
+            .map(|real| real_row(real, traffic))
+            .collect(),
+    }
+}
+
+fn real_row(real: &RealServer, traffic: &Traffic) -> ServiceRealRow {
+    let sum = traffic.real(real.id);
+    ServiceRealRow {
+        address: endpoint(real.address, real.port),
+        weight: u32::from(real.weight),
+        state: if real.weight == 0 { "drain" } else { "up" }.to_owned(),
+        sessions: sum.established,
+        inactive: sum.sessions.saturating_sub(sum.established),
+        // Nobody measures it yet.
+        rtt_us: None,
+        opened: sum.opened,
+        packets_in: sum.packets_in,
+        packets_out: sum.packets_out,
+        bytes_in: sum.bytes_in,
+        bytes_out: sum.bytes_out,
+    }
+}
+
+fn pool_row(
+    snapshot: &Snapshot,
+    pool: &LipPool,
+    uses: &[PoolUse],
+    rates: &Rates,
+    now: Instant,
+) -> PoolRow {
+    let ports_each = u64::from(pool.last_port - pool.first_port) + 1;
+    let ports_total = pool.lips.len() as u64 * ports_each;
+    let mut used: BTreeMap<EndpointId, u64> = endpoints_of(snapshot, pool);
+    for one in uses.iter().filter(|one| one.pool == pool.id) {
+        *used.entry(one.endpoint).or_default() += u64::from(one.used);
+    }
+    let reals = used
+        .iter()
+        .filter_map(|(id, used)| {
+            let endpoint = snapshot.endpoints.get(id.index())?;
+            let free = ports_total.saturating_sub(*used);
+            let (address, protocol) = (endpoint.address, endpoint.protocol.name());
+            Some(PoolRealRow {
+                real: format!("{}/{protocol}", self::endpoint(address, endpoint.port)),
+                used: *used,
+                free,
+                exhausted_in_s: rates.exhausted_in_s(now, (pool.id, *id), *used, free),
+            })
+        })
+        .collect();
+    PoolRow {
+        name: pool.name.clone(),
+        addresses: pool.lips.len() as u64,
+        ranges: pool.ranges.iter().map(range).collect(),
+        ports_total,
+        ports_used: used.values().sum(),
+        reals,
+    }
+}
+
+/// Every real server that the pool serves has a row, also while it is not used.
+fn endpoints_of(snapshot: &Snapshot, pool: &LipPool) -> BTreeMap<EndpointId, u64> {
+    let services = snapshot
+        .services
+        .iter()
+        .filter(|service| service.pool == pool.id);
+    let reals = services.flat_map(|service| &service.reals);
+    reals.map(|real| (real.endpoint, 0)).collect()
+}
+
+fn range(range: &AddressRange) -> String {
+    if range.first == range.last {
+        return range.first.to_string();
+    }
+    format!("{}-{}", range.first, range.last)
+}
+
+fn endpoint(address: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}
+
+fn unknown_service(snapshot: &Snapshot, name: &str) -> String {
+    let names: Vec<&str> = snapshot
+        .services
+        .iter()
+        .map(|s| s.name.as_str())
+        .take(10)
+        .collect();
+    if names.is_empty() {
+        return format!("there is no service `{name}`; there is none at all");
+    }
+    format!(
+        "there is no service `{name}`; there is {}",
+        names.join(", ")
+    )
+}

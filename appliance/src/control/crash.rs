@@ -1,0 +1,77 @@
+//! The crash ring: the last frames that Weir failed in, as a capture file for whoever mends it.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Frames that are kept; newer ones push out older ones.
+const KEPT: usize = 64;
+
+/// The last frames that processing failed in.
+#[derive(Debug)]
+pub(crate) struct CrashRing {
+    file: PathBuf,
+    frames: VecDeque<(Duration, Vec<u8>)>,
+}
+
+impl CrashRing {
+    /// Makes an empty ring; the file is written with the first frame.
+    pub(crate) fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            frames: VecDeque::with_capacity(KEPT),
+        }
+    }
+
+    /// Adds a frame and writes the file anew.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn push(&mut self, frame: Vec<u8>) -> io::Result<()> {
+        if self.frames.len() == KEPT {
+            self.frames.pop_front();
+        }
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.frames.push_back((now, frame));
+        let temporary = self.file.with_extension("new");
+        fs::write(&temporary, self.capture())?;
+        fs::rename(&temporary, &self.file)
+    }
+
+    fn capture(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [0xa1b2_c3d4_u32, 2 | 4 << 16, 0, 0, 0x4_0000, 1] {
+            bytes.extend(word.to_le_bytes());
+        }
+        for (at, frame) in &self.frames {
+            let len = frame.len() as u32;
+            for word in [at.as_secs() as u32, at.subsec_micros(), len, len] {
+                bytes.extend(word.to_le_bytes());
+            }
+            bytes.extend(frame);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_sixty_four_frames_are_kept() {
+        let file = std::env::temp_dir().join(format!("weir-{}-crash.pcap", std::process::id()));
+        let mut ring = CrashRing::new(file.clone());
+        for n in 0..70_u8 {
+            ring.push(vec![n; 60]).unwrap();
+        }
+        let bytes = fs::read(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(bytes.len(), 24 + KEPT * (16 + 60));
+        assert_eq!((bytes[40], bytes.last()), (6, Some(&69)));
+    }
+}

@@ -1,0 +1,137 @@
+//! Events as sentences for the log, with a budget for each kind so that a flood of them does not
+//! become a flood of lines.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use weir_model::{Event, Snapshot};
+use weir_wire::EthAddr;
+
+/// Sentences of one kind in a window; the rest is counted and told with the next window.
+const BUDGET: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(10);
+/// Sentences that are kept for whoever asks later.
+const KEPT: usize = 1024;
+
+/// The last events, and what may still be said of each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    kept: VecDeque<String>,
+    budgets: BTreeMap<&'static str, Budget>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    since: Instant,
+    said: u32,
+    suppressed: u64,
+}
+
+impl Events {
+    /// Takes an event, and returns the sentence to say where its kind's budget allows one.
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        worker: usize,
+        event: &Event,
+        snapshot: &Snapshot,
+    ) -> Option<String> {
+        let (kind, sentence) = describe(worker, event, snapshot);
+        self.say(now, kind, sentence)
+    }
+
+    /// Takes a sentence of a kind, and returns it where the kind's budget allows one.
+    pub(crate) fn say(
+        &mut self,
+        now: Instant,
+        kind: &'static str,
+        sentence: String,
+    ) -> Option<String> {
+        let fresh = Budget {
+            since: now,
+            said: 0,
+            suppressed: 0,
+        };
+        let budget = self.budgets.entry(kind).or_insert(fresh);
+        let mut before = 0;
+        if now - budget.since >= WINDOW {
+            before = budget.suppressed;
+            *budget = Budget {
+                since: now,
+                said: 0,
+                suppressed: 0,
+            };
+        }
+        if budget.said == BUDGET {
+            budget.suppressed += 1;
+            return None;
+        }
+        budget.said += 1;
+        let line = match before {
+            0 => format!("{kind}: {sentence}"),
+            before => format!("{kind}: {sentence} (suppressed={before})"),
+        };
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(line.clone());
+        Some(line)
+    }
+}
+
+fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str, String) {
+    match event {
+        Event::PoolNearlyExhausted {
+            pool, used, total, ..
+        } => {
+            let pool = snapshot
+                .pools
+                .get(pool.index())
+                .map_or("?", |pool| pool.name.as_str());
+            let sentence = format!(
+                "pool {pool} has {used} of {total} ports towards one real server in use on \
+                 worker {worker}; give it more addresses"
+            );
+            ("pool-nearly-exhausted", sentence)
+        }
+        Event::Refused {
+            service, reason, ..
+        } => {
+            let service = snapshot.services.get(service.index());
+            let service = service.map_or("?", |service| service.name.as_str());
+            let sentence = format!("service {service} refused a session: {}", reason.label());
+            ("session-refused", sentence)
+        }
+        Event::AddressConflict { address, mac, .. } => {
+            let sentence = format!("{} also claims {address}, which is ours", EthAddr(*mac));
+            ("address-conflict", sentence)
+        }
+        Event::Internal { .. } => {
+            let sentence = format!("worker {worker} failed in a packet and dropped it");
+            ("internal", sentence)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_kind_is_summed_up_and_the_other_kinds_are_heard() {
+        let mut events = Events::default();
+        let start = Instant::now();
+        let said = (0..100)
+            .filter_map(|n| events.say(start, "a", n.to_string()))
+            .count();
+        assert_eq!(said, BUDGET as usize);
+        assert!(events.say(start, "b", "other".to_owned()).is_some());
+        let later = events.say(start + WINDOW, "a", "again".to_owned()).unwrap();
+        assert_eq!(later, format!("a: again (suppressed={})", 100 - BUDGET));
+        assert_eq!(
+            events.say(start + WINDOW, "a", "x".to_owned()).unwrap(),
+            "a: x"
+        );
+        assert_eq!(events.kept.len(), BUDGET as usize + 3);
+    }
+}

@@ -1,0 +1,169 @@
+//! Rates: what grew between two looks at the published counters.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use weir_director::PoolUse;
+use weir_model::{EndpointId, PoolId, ServiceId};
+
+use crate::publish::{Picture, Traffic};
+
+/// How long the rates look back.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// One look.
+#[derive(Debug)]
+struct Sample {
+    at: Instant,
+    opened: Vec<u64>,
+    busy_us: Vec<u64>,
+}
+
+/// The rates of the last second.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    samples: VecDeque<Sample>,
+    pools: VecDeque<(Instant, BTreeMap<(PoolId, EndpointId), u64>)>,
+}
+
+impl Rates {
+    /// Looks at the counters; called several times a second.
+    pub(crate) fn sample(&mut self, at: Instant, pictures: &[Picture], traffic: &Traffic) {
+        // The oldest sample that is kept is the youngest that is at least a window old.
+        while self
+            .samples
+            .get(1)
+            .is_some_and(|second| at - second.at >= WINDOW)
+        {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(Sample {
+            at,
+            opened: traffic
+                .services
+                .iter()
+                .map(|service| service.opened)
+                .collect(),
+            busy_us: pictures
+                .iter()
+                .map(|picture| picture.vitals.busy_us)
+                .collect(),
+        });
+    }
+
+    /// Returns the sessions that a service opened per second.
+    pub(crate) fn sessions_per_s(&self, service: ServiceId) -> u64 {
+        self.per_second(|sample| sample.opened.get(service.index()).copied())
+            .unwrap_or_default()
+    }
+
+    /// Returns the share of its time that a worker worked, in percent.
+    pub(crate) fn busy_percent(&self, worker: usize) -> u32 {
+        let busy_us = self.per_second(|sample| sample.busy_us.get(worker).copied());
+        (busy_us.unwrap_or_default() / 10_000).min(100) as u32
+    }
+
+    /// Keeps the use of the pools, added up over the workers.
+    pub(crate) fn sample_pools(&mut self, at: Instant, uses: &[PoolUse]) {
+        while self
+            .pools
+            .get(1)
+            .is_some_and(|(second, _)| at - *second >= WINDOW)
+        {
+            self.pools.pop_front();
+        }
+        self.pools.push_back((at, used(uses)));
+    }
+
+    /// Returns the seconds until a pool has no port left towards a real server, where its use
+    /// grows and a look of some time ago is there to compare with.
+    pub(crate) fn exhausted_in_s(
+        &self,
+        now: Instant,
+        (pool, endpoint): (PoolId, EndpointId),
+        used_now: u64,
+        free: u64,
+    ) -> Option<u64> {
+        let (at, before) = self.pools.iter().find(|(at, _)| now - *at < 2 * WINDOW)?;
+        let grown = used_now.checked_sub(before.get(&(pool, endpoint)).copied().unwrap_or(0))?;
+        let elapsed_ms = (now - *at).as_millis() as u64;
+        if grown == 0 || elapsed_ms < 100 {
+            return None;
+        }
+        Some(free.saturating_mul(elapsed_ms) / grown / 1000)
+    }
+
+    fn per_second(&self, value: impl Fn(&Sample) -> Option<u64>) -> Option<u64> {
+        let (first, last) = (self.samples.front()?, self.samples.back()?);
+        let elapsed_us = (last.at - first.at).as_micros() as u64;
+        // A service that the first sample does not know began at zero.
+        let grown = value(last)?.saturating_sub(value(first).unwrap_or(0));
+        grown.saturating_mul(1_000_000).checked_div(elapsed_us)
+    }
+}
+
+fn used(uses: &[PoolUse]) -> BTreeMap<(PoolId, EndpointId), u64> {
+    let mut sum = BTreeMap::new();
+    for one in uses {
+        *sum.entry((one.pool, one.endpoint)).or_default() += u64::from(one.used);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::TrafficCounters;
+
+    use super::*;
+
+    fn traffic(opened: u64) -> Traffic {
+        let service = TrafficCounters {
+            opened,
+            ..TrafficCounters::default()
+        };
+        Traffic {
+            services: vec![service],
+            reals: vec![],
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let mut rates = Rates::default();
+        let start = Instant::now();
+        assert_eq!(rates.sessions_per_s(ServiceId(0)), 0);
+        for tenth in 0..50_u32 {
+            let opened = if tenth < 30 {
+                0
+            } else {
+                u64::from(tenth - 30) * 100
+            };
+            rates.sample(
+                start + Duration::from_millis(100) * tenth,
+                &[],
+                &traffic(opened),
+            );
+        }
+        assert_eq!(rates.sessions_per_s(ServiceId(0)), 1000);
+        assert_eq!(rates.sessions_per_s(ServiceId(7)), 0);
+        assert!(rates.samples.len() < 15, "{}", rates.samples.len());
+    }
+
+    #[test]
+    fn a_pool_that_grows_is_told_when_it_ends_and_one_that_rests_is_not() {
+        let mut rates = Rates::default();
+        let start = Instant::now();
+        let at = |used| PoolUse {
+            pool: PoolId(0),
+            endpoint: EndpointId(3),
+            used,
+            total: 1000,
+        };
+        rates.sample_pools(start, &[at(100), at(100)]);
+        let key = (PoolId(0), EndpointId(3));
+        let later = start + Duration::from_secs(1);
+        assert_eq!(rates.exhausted_in_s(later, key, 300, 1000), Some(10));
+        assert_eq!(rates.exhausted_in_s(later, key, 200, 1000), None);
+        assert_eq!(rates.exhausted_in_s(later, key, 100, 1000), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! The server of the control sockets: clients, their requests, and the answers that need workers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::event::Event as MioEvent;
+use mio::{Interest, Registry, Token};
+use weir_control::{Code, Filter, Reply, Request, What};
+use weir_director::{PoolUse, SessionView};
+use weir_model::Snapshot;
+
+use crate::command::{Answer, Command, Ticket};
+use crate::control::answer;
+use crate::control::connection::{Connection, Job, SessionsJob};
+use crate::control::ports::OpenDevice;
+use crate::control::rates::Rates;
+use crate::control::sockets::Listener;
+use crate::fleet::Fleet;
+
+/// Clients at the same time; more are refused with a sentence.
+const MOST_CLIENTS: usize = 64;
+/// Places of the session table in one command to a worker: some tens of microseconds of its time.
+const CHUNK: usize = 2048;
+/// Requests of one client before the others get their turn.
+const REQUESTS_A_TURN: usize = 64;
+
+/// What control knows when it answers.
+pub(crate) struct Scene<'a> {
+    pub(crate) snapshot: &'a Arc<Snapshot>,
+    pub(crate) effective: &'a str,
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) devices: &'a [OpenDevice],
+    pub(crate) rates: &'a Rates,
+}
+
+/// Serves the control sockets.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listeners: Vec<Listener>,
+    /// By their token, which is also the ticket of their questions to workers.
+    clients: BTreeMap<usize, Connection>,
+    next_client: usize,
+}
+
+impl Server {
+    /// Listens; the sockets get the tokens from `first` on, the clients those behind.
+    ///
+    /// # Errors
+    /// When the event loop cannot take a socket.
+    pub(crate) fn new(
+        mut listeners: Vec<Listener>,
+        registry: &Registry,
+        first: usize,
+    ) -> io::Result<Self> {
+        for (place, listener) in listeners.iter_mut().enumerate() {
+            registry.register(
+                &mut listener.listener,
+                Token(first + place),
+                Interest::READABLE,
+            )?;
+        }
+        Ok(Self {
+            next_client: first + listeners.len(),
+            listeners,
+            clients: BTreeMap::new(),
+        })
+    }
+
+    /// Handles an event of a socket at place `token - first`, or of a client.
+    pub(crate) fn event(
+        &mut self,
+        event: &MioEvent,
+        first: usize,
+        registry: &Registry,
+        scene: &Scene<'_>,
+    ) {
+        let Token(token) = event.token();
+        match token
+            .checked_sub(first)
+            .filter(|place| *place < self.listeners.len())
+        {
+            Some(place) => self.accept(place, registry, scene),
+            None => self.serve(token, scene),
+        }
+    }
+
+    /// Looks after every client, for those that an edge was missed of.
+    pub(crate) fn serve_all(&mut self, scene: &Scene<'_>) {
+        let all: Vec<usize> = self.clients.keys().copied().collect();
+        for client in all {
+            self.serve(client, scene);
+        }
+    }
+
+    /// Passes on the answer of a worker.
+    pub(crate) fn answered(&mut self, worker: usize, answer: Answer, scene: &Scene<'_>) {
+        let ticket = match &answer {
+            Answer::Sessions { ticket, .. } | Answer::PoolUse { ticket, .. } => *ticket,
+            Answer::Applied { .. } => return,
+        };
+        let client = ticket.0 as usize;
+        // A client that has gone does not want its answer any more.
+        let Some(connection) = self.clients.get_mut(&client) else {
+            return;
+        };
+        match answer {
+            Answer::Sessions { rows, next, .. } => {
+                take_sessions(connection, worker, &rows, next, scene);
+            }
+            Answer::PoolUse { rows, .. } => take_pool_use(connection, &rows, scene),
+            Answer::Applied { .. } => {}
+        }
+        self.serve(client, scene);
+    }
+
+    fn accept(&mut self, place: usize, registry: &Registry, scene: &Scene<'_>) {
+        let Some(listener) = self.listeners.get(place) else {
+            return;
+        };
+        // An error other than "nobody else" concerns one client only; the next may do better.
+        while let Ok((mut stream, _)) = listener.listener.accept() {
+            let token = self.next_client;
+            self.next_client += 1;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if registry
+                .register(&mut stream, Token(token), interest)
+                .is_err()
+            {
+                continue;
+            }
+            let admitted = listener.admits(&stream);
+            let connection = if !admitted {
+                let text = "only root and the group of this socket may use it";
+                Connection::refused(stream, Code::NotPermitted, text)
+            } else if self.clients.len() >= MOST_CLIENTS {
+                let text = format!("{MOST_CLIENTS} clients are connected already; try again later");
+                Connection::refused(stream, Code::Busy, &text)
+            } else {
+                Connection::new(stream, listener.role, &scene.snapshot.node.name)
+            };
+            self.clients.insert(token, connection);
+            serve(&mut self.clients, token, scene);
+        }
+    }
+
+    fn serve(&mut self, client: usize, scene: &Scene<'_>) {
+        serve(&mut self.clients, client, scene);
+    }
+}
+
+fn serve(clients: &mut BTreeMap<usize, Connection>, client: usize, scene: &Scene<'_>) {
+    let Some(connection) = clients.get_mut(&client) else {
+        return;
+    };
+    let alive = attend(connection, Ticket(client as u64), scene).is_ok();
+    if !alive || connection.is_over() {
+        clients.remove(&client);
+    }
+}
+
+fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) -> io::Result<()> {
+    for _ in 0..REQUESTS_A_TURN {
+        let got_some = connection.read()?;
+        while let Some(request) = connection.next_request() {
+            begin(connection, ticket, &request, scene);
+        }
+        connection.write()?;
+        ask_for_more(connection, ticket, scene);
+        if !got_some {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Answers a request, or begins to where workers must be asked.
+fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene<'_>) {
+    let Request::Show { what, filter } = request;
+    let service = match answer::service_of(scene.snapshot, filter) {
+        Ok(service) => service,
+        Err(rejection) => return connection.send(&Reply::refused(&rejection)),
+    };
+    match what {
+        What::Services => {
+            let traffic = scene.fleet.traffic();
+            let rows = answer::services(scene.snapshot, service, &traffic, scene.rates);
+            send_rows(connection, *what, filter, &rows);
+        }
+        What::Ports => {
+            let pictures = scene.fleet.pictures();
+            let devices = scene.devices.iter().enumerate();
+            let rows: Vec<_> = devices
+                .filter_map(|(place, device)| {
+                    let port = scene.snapshot.ports.get(device.id.index())?;
+                    Some(answer::port(port, &device.view(), place, &pictures))
+                })
+                .collect();
+            send_rows(connection, *what, filter, &rows);
+        }
+        What::Workers => {
+            let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
+            let poll = scene.snapshot.workers.poll;
+            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), scene.rates);
+            send_rows(connection, *what, filter, &rows);
+        }
+        What::Ledger => {
+            send_rows(
+                connection,
+                *what,
+                filter,
+                &[answer::ledger(&scene.fleet.pictures())],
+            );
+        }
+        What::Config => {
+            let lines: Vec<&str> = scene.effective.lines().collect();
+            send_rows(connection, *what, filter, &lines);
+        }
+        What::Sessions => {
+            connection.job = Some(Job::Sessions(SessionsJob {
+                service,
+                client: filter.client,
+                left: filter.limit.unwrap_or(u64::MAX),
+                sent: 0,
+                worker: 0,
+                cursor: 0,
+                asked: false,
+            }));
+            ask_for_more(connection, ticket, scene);
+        }
+        What::Pools => {
+            let missing = ask_for_pool_use(scene, ticket);
+            connection.job = Some(Job::Pools {
+                missing,
+                uses: Vec::new(),
+            });
+        }
+    }
+}
+
+/// Asks every worker for the use of its LIPs, and returns how many will answer.
+pub(crate) fn ask_for_pool_use(scene: &Scene<'_>, ticket: Ticket) -> usize {
+    let capacity = scene.snapshot.pools.bound() * scene.snapshot.endpoints.bound();
+    let workers = scene.fleet.workers().iter();
+    workers
+        .filter(|worker| {
+            let rows = Vec::with_capacity(capacity);
+            worker.send(Command::PoolUse { ticket, rows })
+        })
+        .count()
+}
+
+/// Asks the next worker for sessions, unless the client has still enough to read.
+fn ask_for_more(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) {
+    if !connection.has_room() {
+        return;
+    }
+    let Some(Job::Sessions(job)) = &mut connection.job else {
+        return;
+    };
+    if job.asked {
+        return;
+    }
+    let worker = scene.fleet.worker(job.worker).filter(|_| job.left > 0);
+    let Some(worker) = worker else {
+        let sent = job.sent;
+        connection.job = None;
+        return connection.send(&Reply::done(sent));
+    };
+    job.asked = worker.send(Command::Sessions {
+        ticket,
+        cursor: job.cursor,
+        rows: Vec::with_capacity(CHUNK),
+    });
+}
+
+fn take_sessions(
+    connection: &mut Connection,
+    worker: usize,
+    views: &[SessionView],
+    next: Option<u32>,
+    scene: &Scene<'_>,
+) {
+    let Some(Job::Sessions(job)) = &mut connection.job else {
+        return;
+    };
+    job.asked = false;
+    let mut replies = Vec::new();
+    for view in views {
+        let wanted = job.service.is_none_or(|id| id == view.service)
+            && job.client.is_none_or(|address| address == view.client.0);
+        let Some(left) = job.left.checked_sub(1).filter(|_| wanted) else {
+            continue;
+        };
+        job.left = left;
+        job.sent += 1;
+        let id = scene.fleet.worker(worker).map(|w| w.id).unwrap_or_default();
+        let row = answer::session(scene.snapshot, id, view);
+        replies.push(Reply::row(What::Sessions, &row));
+    }
+    match next {
+        Some(cursor) => job.cursor = cursor,
+        None => (job.worker, job.cursor) = (job.worker + 1, 0),
+    }
+    for reply in &replies {
+        connection.send(reply);
+    }
+}
+
+fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene: &Scene<'_>) {
+    let Some(Job::Pools { missing, uses }) = &mut connection.job else {
+        return;
+    };
+    *missing = missing.saturating_sub(1);
+    uses.extend(rows);
+    if *missing > 0 {
+        return;
+    }
+    let rows = answer::pools(scene.snapshot, uses, scene.rates, Instant::now());
+    connection.job = None;
+    send_rows(connection, What::Pools, &Filter::default(), &rows);
+}
+
+fn send_rows<T: serde::Serialize>(
+    connection: &mut Connection,
+    what: What,
+    filter: &Filter,
+    rows: &[T],
+) {
+    let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+    let rows = rows.get(..limit.min(rows.len())).unwrap_or_default();
+    for row in rows {
+        connection.send(&Reply::row(what, row));
+    }
+    connection.send(&Reply::done(rows.len() as u64));
+}

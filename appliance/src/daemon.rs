@@ -1,0 +1,269 @@
+//! The daemon from its start to its end.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use mio::{Poll, Waker};
+use netmap_io::{FramePool, Port, ethtool, settings};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use weir_director::{Director, PortFacts, WorkerFacts};
+use weir_model::{PortId, Snapshot, WorkerId};
+use weir_wire::EthAddr;
+
+use crate::clock::Clock;
+use crate::command;
+use crate::control::ports::OpenDevice;
+use crate::control::sockets::Listener;
+use crate::control::{self, Configuration, Control, ControlParts};
+use crate::doorbell::Doorbell;
+use crate::failure;
+use crate::fleet::{Fleet, WorkerHandle};
+use crate::handoff;
+use crate::publish::{Published, TrafficBoard};
+use crate::worker::{Worker, WorkerParts};
+
+mod machine;
+
+/// Chunks of a worker's packet memory beside those that the rings hold: bursts, frames under way
+/// between ports, and frames that wait for a neighbour.
+const SPARE_CHUNKS: u32 = 4096;
+
+/// Runs the daemon with a configuration until a signal ends it.
+///
+/// # Errors
+/// Says what is missing or refused, and what to try.
+pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
+    // Before any thread is there, so that no other thread takes them.
+    let signals = take_signals()?;
+    machine::check_capabilities()?;
+    machine::raise_memory_lock();
+    let run_dir = machine::run_dir();
+    fs::create_dir_all(&run_dir).with_context(|| format!("cannot make {}", run_dir.display()))?;
+    let _only = be_the_only_one(&run_dir)?;
+    failure::end_the_process_on_panics();
+    let restored = settings::restore_leftovers(&run_dir);
+    for sentence in restored.context("cannot look for what an earlier process left")? {
+        eprintln!("weir: {sentence}");
+    }
+
+    let snapshot = configuration.snapshot.clone();
+    let cpus = choose_cpus(&snapshot)?;
+    let listeners = snapshot.control.sockets.iter().map(Listener::open);
+    let listeners = listeners.collect::<Result<Vec<_>>>()?;
+    let mut devices = Vec::new();
+    for port in snapshot.ports.iter() {
+        devices.push(OpenDevice::open(port, cpus.len() as u16, &run_dir)?);
+    }
+    let poll = Poll::new().context("cannot make the control thread's event loop")?;
+    let waker = Waker::new(poll.registry(), control::WAKER);
+    let waker = Arc::new(waker.context("cannot make the control thread's waker")?);
+    let fleet = start_workers(&snapshot, &cpus, &mut devices, &waker)?;
+    // Nothing comes in before the workers are there to take it.
+    control::set_owned(&mut devices, &snapshot.owned_addresses())?;
+    for device in &devices {
+        eprintln!("weir: {}", device.line());
+    }
+    // The file's cores are for control's threads; workers have theirs.
+    machine::pin(&snapshot.control.cpus).context("[control] cpus")?;
+    let control = Control::new(ControlParts {
+        poll,
+        signals,
+        fleet,
+        devices,
+        listeners,
+        running: configuration,
+        file: file.to_owned(),
+        run_dir,
+    })?;
+    println!("ready");
+    control.run()
+}
+
+fn take_signals() -> Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
+        mask.add(signal);
+    }
+    mask.thread_block().context("cannot take signals")?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .context("cannot take signals")
+}
+
+/// Two daemons would undo each other's settings.
+fn be_the_only_one(run_dir: &Path) -> Result<Flock<fs::File>> {
+    let path = run_dir.join("lock");
+    let file =
+        fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, nix::Error::EWOULDBLOCK)) => bail!(
+            "another `weir run` holds {}; stop it, or give this one another RUNTIME_DIRECTORY",
+            path.display()
+        ),
+        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn choose_cpus(snapshot: &Snapshot) -> Result<Vec<u16>> {
+    let asked = snapshot.ports.iter().filter_map(|port| port.queues).min();
+    let mut most = u16::from(u8::MAX);
+    for port in snapshot.ports.iter().filter(|port| port.queues.is_none()) {
+        // A device that is not there is reported when it is opened.
+        most = most.min(ethtool::most_queues(&port.device).unwrap_or(1));
+    }
+    let allowed = machine::allowed_cpus()?;
+    let asked = asked.map(|asked| asked.min(most));
+    let cpus = machine::worker_cpus(&snapshot.workers.cpus, &allowed, asked, most)?;
+    if cpus.len() < snapshot.workers.cpus.len() {
+        eprintln!(
+            "weir: {} of the {} cores of [workers] cpus are used, because a port has no more queues",
+            cpus.len(),
+            snapshot.workers.cpus.len()
+        );
+    }
+    Ok(cpus)
+}
+
+/// Makes every worker and starts its thread.
+fn start_workers(
+    snapshot: &Arc<Snapshot>,
+    cpus: &[u16],
+    devices: &mut [OpenDevice],
+    waker: &Arc<Waker>,
+) -> Result<Fleet> {
+    let sessions = match snapshot.workers.sessions {
+        Some(sessions) => sessions,
+        None => machine::sessions_per_worker(cpus.len())?,
+    };
+    let bells = cpus.iter().map(|_| Doorbell::new().map(Arc::new));
+    let bells = bells
+        .collect::<Result<Vec<_>, _>>()
+        .context("cannot make a worker's doorbell")?;
+    let flow_secret = random()?;
+    let mut clock = Clock::start();
+    let mut handles = Vec::new();
+    for (place, (hand_off, cpu)) in handoff::connect(&bells).into_iter().zip(cpus).enumerate() {
+        let id = WorkerId(place as u8);
+        let (pool, ports) = open_queues(place as u16, devices)?;
+        let facts = WorkerFacts {
+            id,
+            workers: cpus.len() as u8,
+            sessions,
+            flow_secret,
+            seed: random()?,
+            ports: ports
+                .iter()
+                .map(|(id, port)| port_facts(*id, port.as_ref()))
+                .collect(),
+        };
+        let Ok(director) = Director::new(facts, snapshot.clone(), clock.now()) else {
+            bail!("there is no memory for {sessions} sessions a worker; set [workers] sessions");
+        };
+        let bell = bells
+            .get(place)
+            .cloned()
+            .context("a worker has no doorbell")?;
+        let published = Arc::new(Published::new(ports.len()));
+        let traffic = TrafficBoard::new(snapshot);
+        let (control, worker_end) = command::channels();
+        let worker = Worker::new(WorkerParts {
+            clock: clock.clone(),
+            director,
+            pool,
+            ports,
+            hand_off,
+            control: worker_end,
+            waker: waker.clone(),
+            bell: bell.clone(),
+            published: published.clone(),
+            traffic: traffic.clone(),
+            burst: usize::from(snapshot.workers.burst),
+            poll: snapshot.workers.poll,
+        });
+        handles.push(WorkerHandle {
+            id,
+            cpu: Some(*cpu),
+            bell,
+            control,
+            published,
+            traffic,
+            next_traffic: None,
+            thread: Some(start_thread(id, *cpu, worker)?),
+        });
+    }
+    eprintln!(
+        "weir: {} on core {} with {sessions} sessions each",
+        if cpus.len() == 1 {
+            "1 worker".to_owned()
+        } else {
+            format!("{} workers", cpus.len())
+        },
+        cpus.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    Ok(Fleet::new(handles))
+}
+
+fn start_thread(id: WorkerId, cpu: u16, worker: Worker) -> Result<thread::JoinHandle<()>> {
+    let builder = thread::Builder::new().name(format!("worker-{id}"));
+    let run = move || {
+        if let Err(error) = machine::pin(&[cpu]) {
+            failure::die(&format!("worker {id}: {error:#}"));
+        }
+        worker.run();
+    };
+    builder
+        .spawn(run)
+        .with_context(|| format!("cannot start worker {id}"))
+}
+
+type OpenQueues = (FramePool, Vec<(PortId, Box<dyn Port>)>);
+
+/// Opens one queue of every device on packet memory that they share.
+fn open_queues(queue: u16, devices: &mut [OpenDevice]) -> Result<OpenQueues> {
+    let in_rings: u32 = devices
+        .iter()
+        .map(|open| open.device.chunks_per_queue())
+        .sum();
+    let mut pool = FramePool::with_umem(in_rings + SPARE_CHUNKS, FramePool::CHUNK_LEN)?;
+    let mut ports = Vec::new();
+    for open in devices {
+        let port = open.device.open_queue(queue, &mut pool);
+        ports.push((
+            open.id,
+            port.with_context(|| format!("[port {}]", open.name))?,
+        ));
+    }
+    Ok((pool, ports))
+}
+
+fn port_facts(id: PortId, port: &dyn Port) -> PortFacts {
+    let info = port.info();
+    PortFacts {
+        id,
+        mac: EthAddr(info.mac),
+        mtu: info.mtu,
+        delivers: match info.driver {
+            netmap_io::DriverKind::Netmap => true,
+            netmap_io::DriverKind::AfXdp
+            | netmap_io::DriverKind::PfRing
+            | netmap_io::DriverKind::AfPacket
+            | netmap_io::DriverKind::Memory
+            | netmap_io::DriverKind::Pcap => false,
+        },
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut source = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
+    std::io::Read::read_exact(&mut source, &mut bytes).context("cannot read /dev/urandom")?;
+    Ok(bytes)
+}

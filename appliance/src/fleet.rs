@@ -1,0 +1,126 @@
+//! The fleet: control's handles of all workers.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use weir_model::{Snapshot, WorkerId};
+
+use crate::command::{COMMANDS, Command, ControlEnd};
+use crate::doorbell::Doorbell;
+use crate::publish::{Picture, Published, Traffic, TrafficBoard};
+
+/// Control's handle of one worker.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) id: WorkerId,
+    pub(crate) cpu: Option<u16>,
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) control: ControlEnd,
+    pub(crate) published: Arc<Published>,
+    pub(crate) traffic: Arc<TrafficBoard>,
+    /// The board of the snapshot that the worker was sent and has not yet taken.
+    pub(crate) next_traffic: Option<Arc<TrafficBoard>>,
+    pub(crate) thread: Option<JoinHandle<()>>,
+}
+
+/// All workers, in the order of their ids.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    workers: Vec<WorkerHandle>,
+}
+
+impl WorkerHandle {
+    /// Sends a command and wakes the worker; false when it has not kept up with earlier ones.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        let sent = self.control.commands.try_send(command).is_ok();
+        self.bell.ring();
+        sent
+    }
+
+    /// Sends a command that may be lost; keeps half of the room for those that may not.
+    pub(crate) fn send_if_idle(&self, command: Command) {
+        if self.control.commands.len() < COMMANDS / 2 {
+            self.send(command);
+        }
+    }
+}
+
+impl Fleet {
+    /// Gathers the handles.
+    pub(crate) fn new(workers: Vec<WorkerHandle>) -> Self {
+        Self { workers }
+    }
+
+    /// Returns the handles.
+    pub(crate) fn workers(&self) -> &[WorkerHandle] {
+        &self.workers
+    }
+
+    /// Returns one worker by its place, which is its id.
+    pub(crate) fn worker(&self, place: usize) -> Option<&WorkerHandle> {
+        self.workers.get(place)
+    }
+
+    /// Sends every worker a snapshot, and a traffic board that is large enough for it.
+    pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) {
+        for worker in &mut self.workers {
+            let traffic = TrafficBoard::new(snapshot);
+            worker.next_traffic = Some(traffic.clone());
+            worker.send(Command::Apply {
+                snapshot: snapshot.clone(),
+                traffic,
+            });
+        }
+    }
+
+    /// Notes that a worker took its snapshot, and says whether every worker has.
+    pub(crate) fn applied(&mut self, place: usize) -> bool {
+        if let Some(worker) = self.workers.get_mut(place)
+            && let Some(traffic) = worker.next_traffic.take()
+        {
+            worker.traffic = traffic;
+        }
+        self.workers
+            .iter()
+            .all(|worker| worker.next_traffic.is_none())
+    }
+
+    /// Reads what every worker published.
+    pub(crate) fn pictures(&self) -> Vec<Picture> {
+        self.workers
+            .iter()
+            .map(|worker| worker.published.read())
+            .collect()
+    }
+
+    /// Reads and adds up the traffic of all workers.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let mut sum = Traffic::default();
+        for worker in &self.workers {
+            sum.add(&worker.traffic.read());
+        }
+        sum
+    }
+
+    /// Opens no more sessions.
+    pub(crate) fn drain(&self) {
+        for worker in &self.workers {
+            worker.send(Command::Drain);
+        }
+    }
+
+    /// Ends all workers and waits for them; their ports are closed afterwards.
+    pub(crate) fn stop(&mut self) {
+        for worker in &self.workers {
+            while !worker.send(Command::Stop) {
+                std::thread::yield_now();
+            }
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // A worker that panicked has ended the process already.
+                let _ = thread.join();
+            }
+        }
+    }
+}

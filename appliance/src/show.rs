@@ -1,0 +1,138 @@
+//! `weir show`: asks the daemon and prints tables for people or JSON for programs.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use weir_control::{
+    Client, DEFAULT_SOCKETS, Filter, LedgerReply, PoolRow, PortRow, Request, ServiceRow,
+    SessionRow, What, WorkerRow,
+};
+
+/// Sessions in one table; its columns are as wide as these need.
+const SESSIONS_A_TABLE: usize = 1000;
+
+/// What is to be shown, and how.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) what: What,
+    pub(crate) json: bool,
+    pub(crate) watch: Option<Duration>,
+    pub(crate) service: Option<String>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// Carries out the order.
+///
+/// # Errors
+/// When the daemon cannot be asked or refuses.
+pub(crate) fn show(order: &Order) -> Result<()> {
+    let mut client = match &order.socket {
+        Some(path) => Client::connect(path)?,
+        None => Client::connect_first(DEFAULT_SOCKETS)?,
+    };
+    loop {
+        let mut out = BufWriter::new(io::stdout().lock());
+        if order.watch.is_some() && !order.json && io::stdout().is_terminal() {
+            // Home, and nothing below it.
+            out.write_all(b"\x1b[H\x1b[2J")?;
+        }
+        match print(order, &mut client, &mut out).and_then(|()| Ok(out.flush()?)) {
+            // Whoever read us has seen enough, e.g. `weir show sessions | head`.
+            Err(error) if is_closed_pipe(&error) => return Ok(()),
+            result => result?,
+        }
+        let Some(period) = order.watch else {
+            return Ok(());
+        };
+        std::thread::sleep(period);
+    }
+}
+
+fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()> {
+    let filter = Filter {
+        service: order.service.clone(),
+        client: order.client,
+        limit: None,
+    };
+    if order.what == What::Sessions {
+        return print_sessions(order, client, filter, out);
+    }
+    let rows: Vec<Value> = client.show(order.what, filter)?;
+    if order.json {
+        let value = match order.what {
+            What::Ledger => rows
+                .into_iter()
+                .next()
+                .context("the daemon sent no ledger")?,
+            What::Services
+            | What::Pools
+            | What::Sessions
+            | What::Ports
+            | What::Workers
+            | What::Config => Value::Array(rows),
+        };
+        return Ok(writeln!(out, "{value}")?);
+    }
+    let text = match order.what {
+        What::Services => weir_control::services(&read::<ServiceRow>(rows)?),
+        What::Pools => weir_control::pools(&read::<PoolRow>(rows)?),
+        What::Sessions => String::new(),
+        What::Ports => weir_control::ports(&read::<PortRow>(rows)?),
+        What::Workers => weir_control::workers(&read::<WorkerRow>(rows)?),
+        What::Ledger => {
+            let ledgers: Vec<LedgerReply> = read(rows)?;
+            weir_control::ledger(ledgers.first().context("the daemon sent no ledger")?)
+        }
+        What::Config => read::<String>(rows)?
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect(),
+    };
+    Ok(out.write_all(text.as_bytes())?)
+}
+
+/// There may be millions: they are printed as they come.
+fn print_sessions(
+    order: &Order,
+    client: &mut Client,
+    filter: Filter,
+    out: &mut impl Write,
+) -> Result<()> {
+    let what = What::Sessions;
+    let mut rows = client.request(&Request::Show { what, filter })?;
+    let mut page: Vec<SessionRow> = Vec::new();
+    let mut is_first = true;
+    while let Some(row) = rows.next_row()? {
+        if order.json {
+            writeln!(out, "{row}")?;
+            continue;
+        }
+        page.push(serde_json::from_value(row).context("a row of the daemon cannot be read")?);
+        if page.len() == SESSIONS_A_TABLE {
+            out.write_all(weir_control::sessions(&page).as_bytes())?;
+            page.clear();
+            is_first = false;
+        }
+    }
+    if !order.json && (is_first || !page.is_empty()) {
+        out.write_all(weir_control::sessions(&page).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn read<T: DeserializeOwned>(rows: Vec<Value>) -> Result<Vec<T>> {
+    let rows = rows.into_iter().map(serde_json::from_value);
+    rows.collect::<Result<_, _>>()
+        .context("a row of the daemon cannot be read")
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
+}

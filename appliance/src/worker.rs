@@ -1,0 +1,272 @@
+//! The worker: one thread, one queue of every port, one director. Its loop is one screen.
+
+use std::sync::Arc;
+
+use mio::Waker;
+use netmap_io::Port;
+use weir_director::{Director, Source};
+use weir_model::{Now, Poll, PortId, Time};
+
+use crate::clock::Clock;
+use crate::command::{Answer, Command, News, WorkerEnd};
+use crate::doorbell::Doorbell;
+use crate::failure;
+use crate::handoff::HandOff;
+use crate::idle::Idle;
+use crate::publish::{Published, TrafficBoard, Vitals};
+use crate::worker::frames::Frames;
+
+pub(crate) mod frames;
+#[cfg(test)]
+mod tests;
+
+/// A worker takes so many commands a turn, so that a storm of ARP does not stop the packets.
+const COMMANDS_A_TURN: usize = 16;
+/// What the director originates in a turn at most; the rest waits for the next.
+const ORIGINATED_A_TURN: usize = 256;
+/// Notices to control in a turn at most.
+const NOTICES_A_TURN: usize = 64;
+/// Traffic is published this often, and before the worker sleeps.
+const TRAFFIC_EVERY_US: u64 = 10_000;
+/// The kernel is asked for ring losses this often.
+const PORT_STATS_EVERY_US: u64 = 100_000;
+
+/// What a worker is made of.
+pub(crate) struct WorkerParts {
+    pub(crate) clock: Clock,
+    pub(crate) director: Director,
+    pub(crate) pool: netmap_io::FramePool,
+    pub(crate) ports: Vec<(PortId, Box<dyn Port>)>,
+    pub(crate) hand_off: HandOff,
+    pub(crate) control: WorkerEnd,
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) bell: Arc<Doorbell>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) traffic: Arc<TrafficBoard>,
+    pub(crate) burst: usize,
+    pub(crate) poll: Poll,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    clock: Clock,
+    director: Director,
+    frames: Frames,
+    control: WorkerEnd,
+    waker: Arc<Waker>,
+    /// Whether control must be woken at the end of the turn.
+    told: bool,
+    stopping: bool,
+    idle: Idle,
+    published: Arc<Published>,
+    traffic: Arc<TrafficBoard>,
+    traffic_at: Time,
+    port_stats_at: Time,
+    vitals: Vitals,
+    last: (Time, bool),
+}
+
+impl Worker {
+    /// Puts a worker together.
+    pub(crate) fn new(parts: WorkerParts) -> Self {
+        let fds: Vec<i32> = parts
+            .ports
+            .iter()
+            .filter_map(|(_, port)| port.poll_fd())
+            .collect();
+        let idle = Idle::new(parts.poll, parts.bell, fds.into_iter());
+        let mut worker = Self {
+            clock: parts.clock,
+            director: parts.director,
+            frames: Frames::new(parts.pool, parts.ports, parts.hand_off, parts.burst),
+            control: parts.control,
+            waker: parts.waker,
+            told: false,
+            stopping: false,
+            idle,
+            published: parts.published,
+            traffic: parts.traffic,
+            traffic_at: Time::default(),
+            port_stats_at: Time::default(),
+            vitals: Vitals::default(),
+            last: (Time::default(), false),
+        };
+        worker.publish(Now::default(), true);
+        worker
+    }
+
+    /// Works until it is told to stop.
+    pub(crate) fn run(mut self) {
+        while !self.stopping {
+            self.turn();
+        }
+    }
+
+    /// One turn of the loop; says whether there was something to do.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        self.account(now.time);
+        let mut work = self.take_commands(now);
+        for source in 0..self.frames.hand_off_sources() {
+            if self.frames.take_handed_in(source) > 0 {
+                work += self.walk(now, Source::HandedIn);
+            }
+        }
+        for port in 0..self.frames.port_count() {
+            if self.frames.receive(port) > 0 {
+                work += self.walk(now, Source::Wire);
+            }
+        }
+        self.director.tick(now);
+        work += self.frames.originate(&mut self.director, ORIGINATED_A_TURN);
+        self.frames.flush();
+        self.tell_control();
+        let worked = work > 0;
+        self.last = (now.time, worked);
+        if worked {
+            self.idle.worked();
+            self.publish(now, false);
+        } else if self.idle.is_sleepy(now.time) {
+            self.publish(now, true);
+            self.sleep(now);
+        }
+        worked
+    }
+
+    /// Processes the frames that were taken and carries out the verdicts.
+    fn walk(&mut self, now: Now, source: Source) -> usize {
+        let (director, news) = (&mut self.director, &self.control.news);
+        let mut told = false;
+        let count = self.frames.walk(director, now, source, &mut |port, frame| {
+            told = true;
+            let frame = frame.to_vec();
+            let _ = news.try_send(News::Crashed { port, frame });
+        });
+        self.told |= told;
+        count
+    }
+
+    fn take_commands(&mut self, now: Now) -> usize {
+        for taken in 0..COMMANDS_A_TURN {
+            // Nobody else sends answers here, so there is room for this one when it is sent.
+            if self.control.answers.is_full() {
+                return taken;
+            }
+            let Ok(command) = self.control.commands.try_recv() else {
+                return taken;
+            };
+            if let Some(answer) = self.obey(now, command) {
+                self.told = true;
+                let _ = self.control.answers.try_send(answer);
+            }
+        }
+        COMMANDS_A_TURN
+    }
+
+    fn obey(&mut self, now: Now, command: Command) -> Option<Answer> {
+        match command {
+            Command::Apply { snapshot, traffic } => {
+                let retired = self.director.apply(snapshot);
+                let traffic = std::mem::replace(&mut self.traffic, traffic);
+                self.traffic.write(&self.director);
+                Some(Answer::Applied { retired, traffic })
+            }
+            Command::Arp { port, arp } => {
+                self.director.heard_arp(now, port, &arp);
+                None
+            }
+            Command::Sessions {
+                ticket,
+                cursor,
+                mut rows,
+            } => {
+                let places = rows.capacity() as u32;
+                let next = self.director.sessions(now, cursor, places, &mut |session| {
+                    push_within_capacity(&mut rows, session);
+                });
+                Some(Answer::Sessions { ticket, rows, next })
+            }
+            Command::PoolUse { ticket, mut rows } => {
+                self.director
+                    .pool_use(&mut |pool_use| push_within_capacity(&mut rows, pool_use));
+                Some(Answer::PoolUse { ticket, rows })
+            }
+            Command::Drain => {
+                self.director.drain();
+                None
+            }
+            Command::Stop => {
+                self.stopping = true;
+                None
+            }
+        }
+    }
+
+    /// Passes on what the director wants control to know; control is woken once a turn.
+    fn tell_control(&mut self) {
+        for _ in 0..NOTICES_A_TURN {
+            let Some(notice) = self.director.next_notice() else {
+                break;
+            };
+            self.tell(News::Notice(notice));
+        }
+        while let Some((port, error)) = self.frames.next_failure() {
+            self.tell(News::PortFailed { port, error });
+        }
+        if self.told {
+            self.told = false;
+            // Control looks into its channels every 100 ms in any case.
+            let _ = self.waker.wake();
+        }
+    }
+
+    fn tell(&mut self, news: News) {
+        self.told = true;
+        self.vitals.notices_lost += u64::from(self.control.news.try_send(news).is_err());
+    }
+
+    fn account(&mut self, now: Time) {
+        let (last, worked) = self.last;
+        if worked {
+            self.vitals.busy_us += now.as_micros().saturating_sub(last.as_micros());
+        }
+        self.vitals.turns += 1;
+    }
+
+    fn publish(&mut self, now: Now, before_sleep: bool) {
+        let micros = now.time.as_micros();
+        if micros >= self.port_stats_at.as_micros() {
+            self.port_stats_at = Time::from_micros(micros + PORT_STATS_EVERY_US);
+            self.frames.refresh_port_stats();
+        }
+        if before_sleep || micros >= self.traffic_at.as_micros() {
+            self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
+            self.traffic.write(&self.director);
+        }
+        self.vitals.sessions = u64::from(self.director.session_count());
+        self.vitals.capacity = u64::from(self.director.session_capacity());
+        self.vitals.sleeps = self.idle.sleeps();
+        let ports = self.frames.port_stats();
+        self.published.write(
+            self.director.ledger(),
+            self.director.counters(),
+            self.vitals,
+            ports,
+        );
+    }
+
+    fn sleep(&mut self, now: Now) {
+        let at_most = self.director.idle_for(now);
+        let (frames, commands) = (&self.frames, &self.control.commands);
+        let is_work = || frames.is_handed_in() || !commands.is_empty();
+        if let Err(error) = self.idle.sleep(at_most, is_work) {
+            failure::die(&format!("a worker cannot wait for its ports: {error}"));
+        }
+    }
+}
+
+fn push_within_capacity<T>(rows: &mut Vec<T>, row: T) {
+    if rows.len() < rows.capacity() {
+        rows.push(row);
+    }
+}
