@@ -5,9 +5,7 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 use weir_model::Protocol;
 
 use crate::diagnostic::Sink;
-use crate::schema::{
-    Availability, DefaultValue, KeySpec, Kind, Naming, SECTIONS, SectionSpec, Type,
-};
+use crate::schema::{Availability, DefaultValue, KeySpec, Kind, Naming, SECTIONS, SectionSpec};
 use crate::source::{Place, Sources};
 use crate::suggest::nearest;
 
@@ -142,7 +140,7 @@ impl Layer {
 }
 
 fn defaults_of(section: &SectionSpec, given: Option<&Map<String, Value>>) -> Map<String, Value> {
-    let protocol = given.map_or(Protocol::Tcp, protocol);
+    let protocol = given.and_then(protocol).unwrap_or(Protocol::Tcp);
     let origin = DEFAULT.to_owned();
     section
         .keys
@@ -183,15 +181,19 @@ fn default_values(
     }
 }
 
-/// Returns the protocol of a service, as far as its first address tells.
-fn protocol(service: &Map<String, Value>) -> Protocol {
-    let listen = first(service, "listen").unwrap_or_default();
-    let word = listen.split_whitespace().next().unwrap_or_default();
-    match Type::Listen.parse(word) {
-        Ok(crate::schema::Parsed::Listen(_, _, protocol)) => protocol,
-        Ok(_) | Err(_) if word.ends_with("/udp") => Protocol::Udp,
-        Ok(_) | Err(_) => Protocol::Tcp,
-    }
+/// Returns the protocol that all addresses of a service agree on, as far as they have one.
+pub(crate) fn protocol(service: &Map<String, Value>) -> Option<Protocol> {
+    let ValueKind::Array(listen) = &service.get("listen")?.kind else {
+        return None;
+    };
+    let mut protocols = listen.iter().filter_map(|value| {
+        let word = string(value)?.split_whitespace().next()?;
+        let (_, word) = word.rsplit_once('/')?;
+        let (_, protocol) = Protocol::NAMES.iter().find(|(name, _)| *name == word)?;
+        Some(*protocol)
+    });
+    let first = protocols.next()?;
+    protocols.all(|protocol| protocol == first).then_some(first)
 }
 
 fn first<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use config::{Map, Value, ValueKind};
-use weir_model::Protocol;
 
 use crate::diagnostic::Sink;
 use crate::format::HEADING;
-use crate::layers::{string, table};
+use crate::layers::{protocol, string, table};
 use crate::lexer::{Token, quote, words};
 use crate::schema::{
     Availability, DefaultValue, KeySpec, Kind, Naming, OptionSpec, Parsed, SECTIONS, SectionSpec,
@@ -140,7 +139,7 @@ fn object(
         heading,
         values: Vec::new(),
     };
-    let protocol = service_protocol(values);
+    let protocol = protocol(values);
     for key in spec.keys {
         let Some(value) = values.get(key.key) else {
             if key.default == DefaultValue::Required && key.availability == Availability::Now {
@@ -156,13 +155,16 @@ fn object(
             && only != protocol
         {
             let place = array.first().and_then(|value| place_of(value, sources));
+            let Some(place) = place else {
+                continue;
+            };
             let message = format!("`{}` has no meaning in {}", key.key, object.title());
             let note = format!(
                 "it is for {} services, this one is {}",
                 only.name(),
                 protocol.name()
             );
-            sink.at(place.unwrap_or_default(), message, note);
+            sink.at(place, message, note);
             continue;
         }
         let items = array
@@ -183,21 +185,6 @@ fn note_of(help: &str) -> String {
 
 fn place_of(value: &Value, sources: &Sources) -> Option<Place> {
     sources.find(value.origin()?, string(value)?.chars().count())
-}
-
-/// Returns the protocol that all addresses of a service agree on.
-fn service_protocol(values: &Map<String, Value>) -> Option<Protocol> {
-    let ValueKind::Array(listen) = &values.get("listen")?.kind else {
-        return None;
-    };
-    let mut protocols = listen.iter().filter_map(|value| {
-        let word = string(value)?.split_whitespace().next()?;
-        let (_, word) = word.rsplit_once('/')?;
-        let (_, protocol) = Protocol::NAMES.iter().find(|(name, _)| *name == word)?;
-        Some(*protocol)
-    });
-    let first = protocols.next()?;
-    protocols.all(|protocol| protocol == first).then_some(first)
 }
 
 fn item(key: &'static KeySpec, value: &Value, sources: &Sources, sink: &mut Sink) -> Option<Item> {
