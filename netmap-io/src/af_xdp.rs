@@ -15,6 +15,7 @@ mod umem;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -36,6 +37,8 @@ const COMPLETION_LEN: u32 = 2048;
 
 /// The kernel leaves these bytes in front of every received frame.
 const HEAD_ROOM: u32 = 256;
+/// The kernel driver of virtual pairs.
+const VIRTUAL_PAIR: &str = "veth";
 /// Ethernet header and one tag.
 const LINK_LAYER: u32 = 14 + 4;
 
@@ -55,6 +58,15 @@ pub(crate) struct XdpDevice {
     _settings: Settings,
 }
 
+/// Says when the program may run in the kernel's generic receive path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayBeGeneric {
+    /// Where native mode cannot be had: somebody asked for AF_XDP.
+    Always,
+    /// Where it cannot be had and nothing longer than a chunk can come that way.
+    UnlessSuperFramesCome,
+}
+
 /// Keeps the program on the device; none on kernels before 5.9, where the settings remember the
 /// program and detach it.
 type Attachment = Option<Link>;
@@ -65,7 +77,12 @@ impl XdpDevice {
 
     /// Puts the program on a device, in native mode where the device can, and makes its queues as
     /// many as the workers.
-    pub(crate) fn open(device: &str, queues: u16, run_dir: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        device: &str,
+        queues: u16,
+        may_be_generic: MayBeGeneric,
+        run_dir: &Path,
+    ) -> Result<Self, OpenError> {
         let refuse = |cause: String| OpenError::driver(DriverKind::AfXdp, device, cause);
         let mut settings =
             Settings::open(device, run_dir).map_err(|error| refuse(error.to_string()))?;
@@ -94,7 +111,7 @@ impl XdpDevice {
         let sockets = Map::xsk("weir_xsks", u32::from(queues)).map_err(|e| refuse(explain(&e)))?;
         let program = program::load(&owned, &sockets).map_err(|e| refuse(explain(&e)))?;
         let (attachment, mode, native_refusal) =
-            attach(device, &facts, &program, &mut settings).map_err(&refuse)?;
+            attach(device, &facts, &program, &mut settings, may_be_generic).map_err(&refuse)?;
         if mode == XdpMode::Generic {
             // In the generic path the frames were already glued together when the program runs.
             let off = settings.switch_off("rx-gro");
@@ -140,8 +157,9 @@ impl XdpDevice {
             };
             refuse(format!("queue {queue}: {step}: {why}"))
         };
-        let (socket, access) = umem::open_socket(pool, self.facts.ifindex, queue, self.mode)
-            .map_err(|cause| fail("the socket was refused", cause))?;
+        // The socket of a daemon that was killed a moment ago may not be gone yet.
+        let socket = while_busy(|| umem::open_socket(pool, self.facts.ifindex, queue, self.mode));
+        let (socket, access) = socket.map_err(|cause| fail("the socket was refused", cause))?;
         let info = PortInfo {
             device: self.device.clone(),
             queue,
@@ -203,8 +221,11 @@ fn attach(
     facts: &Facts,
     program: &Program,
     settings: &mut Settings,
+    may_be_generic: MayBeGeneric,
 ) -> Result<(Attachment, XdpMode, Option<String>), String> {
-    let refusal = match attach_in(device, facts, program, settings, XdpMode::Native) {
+    // The program of a daemon that was killed a moment ago may not be gone yet.
+    let native = while_busy(|| attach_in(device, facts, program, settings, XdpMode::Native));
+    let refusal = match native {
         Ok(attachment) => return Ok((attachment, XdpMode::Native, None)),
         Err(refusal) => refusal,
     };
@@ -214,7 +235,18 @@ fn attach(
              `ip link set dev {device} xdp off`"
         ));
     }
-    let native = native_refusal(facts, refusal);
+    let mut native = native_refusal(facts, refusal);
+    if facts.kernel_driver == VIRTUAL_PAIR {
+        // In native mode the kernel stops the other end from sending them; nobody else can.
+        if may_be_generic == MayBeGeneric::UnlessSuperFramesCome {
+            return Err(format!(
+                "native mode: {native}; in generic mode the super-frames of the other end are lost"
+            ));
+        }
+        native.push_str(
+            "; super-frames of the other end are lost: `ethtool -K <other end> tso off gso off`",
+        );
+    }
     match attach_in(device, facts, program, settings, XdpMode::Generic) {
         Ok(attachment) => Ok((attachment, XdpMode::Generic, Some(native))),
         Err(Errno::EPERM) => Err("CAP_NET_ADMIN and CAP_BPF are missing".to_owned()),
@@ -223,6 +255,19 @@ fn attach(
             cause.desc()
         )),
     }
+}
+
+/// Tries again for a second while the answer is `EBUSY`: the kernel takes a closed socket or link
+/// apart in the background.
+fn while_busy<T>(mut step: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..50 {
+        match step() {
+            Err(Errno::EBUSY) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    step()
 }
 
 fn attach_in(
@@ -252,7 +297,7 @@ fn attach_in(
 
 /// Puts the driver's error number for an attachment into words.
 fn native_refusal(facts: &Facts, cause: Errno) -> String {
-    let virtual_pair = facts.kernel_driver == "veth";
+    let virtual_pair = facts.kernel_driver == VIRTUAL_PAIR;
     let sentence = if cause == Errno::EOPNOTSUPP {
         "the device's driver has no native mode"
     } else if cause == Errno::EPERM {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::af_packet::AfPacketDevice;
-use crate::af_xdp::XdpDevice;
+use crate::af_xdp::{MayBeGeneric, XdpDevice};
 use crate::ethtool;
 use crate::netmap::{self, NetmapDevice};
 use crate::{DriverKind, FramePool, Port};
@@ -182,7 +182,10 @@ impl Device {
             Driver::AfPacket(device) => device.open_queue(queue, pool),
             Driver::Netmap(device) => device.open_queue(queue, pool),
         }?;
-        port.info().mode.clone_into(&mut self.info.mode);
+        if self.info.driver == DriverKind::AfXdp {
+            // Only the socket knows whether the device copies.
+            port.info().mode.clone_into(&mut self.info.mode);
+        }
         Ok(port)
     }
 
@@ -237,7 +240,14 @@ impl Driver {
     fn open(kind: DriverKind, spec: &DeviceSpec, run_dir: &Path) -> Result<Self, OpenError> {
         let DeviceSpec { device, queues, .. } = spec;
         match kind {
-            DriverKind::AfXdp => XdpDevice::open(device, *queues, run_dir).map(Self::AfXdp),
+            DriverKind::AfXdp => {
+                let may_be_generic = if spec.driver == DriverChoice::Auto {
+                    MayBeGeneric::UnlessSuperFramesCome
+                } else {
+                    MayBeGeneric::Always
+                };
+                XdpDevice::open(device, *queues, may_be_generic, run_dir).map(Self::AfXdp)
+            }
             DriverKind::AfPacket => {
                 AfPacketDevice::open(device, *queues, run_dir).map(Self::AfPacket)
             }

@@ -188,7 +188,13 @@ fn exchange(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNet
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+    use std::process::Command;
+
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
+    use crate::bpf::{Assembler, Program, ProgramKind};
 
     #[test]
     fn the_loopback_address_is_found() {
@@ -198,6 +204,36 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(addresses("weir-no-such"), Err(Errno::ENODEV));
+    }
+
+    #[test]
+    fn a_program_attached_without_a_link_is_found_and_detached_by_its_number() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: network namespaces need root");
+            return;
+        }
+        // The namespace, and the device in it, end with the thread.
+        let in_own_namespace = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let pair = ["link", "add", "w0", "type", "veth", "peer", "name", "p0"];
+            assert!(Command::new("ip").args(pair).status().unwrap().success());
+            let ifindex = ethtool::facts("w0").unwrap().ifindex;
+            let mut asm = Assembler::new();
+            asm.exit_with(2);
+            let program = Program::load(ProgramKind::Xdp, "weir_test", asm).unwrap();
+            for mode in [XdpMode::Native, XdpMode::Generic] {
+                attach_xdp(ifindex, program.as_fd(), mode).unwrap();
+                let refused = attach_xdp(ifindex, program.as_fd(), mode);
+                assert_eq!(refused, Err(Errno::EBUSY));
+                let [(id, found)] = xdp_programs(ifindex).unwrap().try_into().unwrap();
+                assert_eq!(found, mode);
+                detach_xdp("w0", id + 1).unwrap();
+                assert_eq!(xdp_programs(ifindex).unwrap().len(), 1);
+                detach_xdp("w0", id).unwrap();
+                assert_eq!(xdp_programs(ifindex), Ok(Vec::new()));
+            }
+        };
+        std::thread::spawn(in_own_namespace).join().unwrap();
     }
 
     #[test]

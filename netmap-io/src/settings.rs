@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -95,12 +96,7 @@ impl Settings {
             cause,
         };
         let ifindex = ethtool::facts(device).map_err(refused)?.ifindex;
-        let Some(lock) = lock(device, &file)? else {
-            return Err(SettingsError::InUse {
-                device: device.to_owned(),
-                file: lock_of(&file),
-            });
-        };
+        let lock = lock_patiently(device, &file)?;
         restore_file(device, &file)?;
         Ok(Self {
             device: device.to_owned(),
@@ -255,6 +251,20 @@ fn lock(device: &str, file: &Path) -> Result<Option<fs::File>, SettingsError> {
         Err(fs::TryLockError::WouldBlock) => Ok(None),
         Err(fs::TryLockError::Error(cause)) => Err(record(cause)),
     }
+}
+
+/// Locks the record of a device, and waits a second for a process that is on its way out.
+fn lock_patiently(device: &str, file: &Path) -> Result<fs::File, SettingsError> {
+    for _ in 0..50 {
+        if let Some(lock) = lock(device, file)? {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(SettingsError::InUse {
+        device: device.to_owned(),
+        file: lock_of(file),
+    })
 }
 
 /// Restores what a record says unless a living process uses it.

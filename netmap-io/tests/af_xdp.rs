@@ -506,7 +506,8 @@ fn a_peer_that_forbids_native_mode_gets_generic_mode_and_the_offload_is_restored
     assert_eq!(
         reflector.description,
         "af-xdp generic, 1 queue (af-xdp: no native mode: the MTU of the other end of the pair is \
-         too large (at most 3506))"
+         too large (at most 3506); super-frames of the other end are lost: `ethtool -K <other end> \
+         tso off gso off`)"
     );
     assert!(!has_gro());
     assert_eq!(echoes(&pair.peer, 10), 10);
@@ -617,6 +618,14 @@ fn auto_takes_af_xdp_and_says_why_not_netmap() {
         line.starts_with("af-xdp native, 1 queue (netmap: "),
         "{line}"
     );
+    // The other end could send super-frames, which generic mode loses.
+    pair.peer.run("ip", &["link", "set", "p0", "mtu", "9000"]);
+    let (driver, line) = describe("w0");
+    assert_eq!(driver, DriverKind::AfPacket);
+    assert!(
+        line.contains("super-frames of the other end are lost"),
+        "{line}"
+    );
     // The loopback device has frames that no chunk holds.
     let (driver, line) = describe("lo");
     assert_eq!(driver, DriverKind::AfPacket);
@@ -703,8 +712,10 @@ fn a_killed_process_leaves_no_program_and_its_settings_are_restored_at_the_next_
     // `ip netns exec` becomes the program itself, so this kills the holder of the device.
     child.kill().unwrap();
     child.wait().unwrap();
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!pair.weir.run("ip", &["link", "show", "w0"]).contains("xdp"));
+    let end = Instant::now() + Duration::from_secs(2);
+    while pair.weir.run("ip", &["link", "show", "w0"]).contains("xdp") {
+        assert!(Instant::now() < end, "the program is still there");
+    }
     pair.weir
         .spawn(move || {
             assert_eq!(ethtool::channels("w0").unwrap().unwrap().rx, 1);
@@ -720,7 +731,10 @@ fn a_killed_process_leaves_no_program_and_its_settings_are_restored_at_the_next_
                 Vec::<String>::new()
             );
             // And the next start works at once.
-            drop(Device::open(&spec("w0", 2), &dir).unwrap());
+            let mut pool = pool();
+            let mut device = Device::open(&spec("w0", 1), &dir).unwrap();
+            device.open_queue(0, &mut pool).unwrap().close(&mut pool);
+            device.open_queue(0, &mut pool).unwrap().close(&mut pool);
         })
         .join()
         .unwrap();

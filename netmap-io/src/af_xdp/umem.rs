@@ -62,6 +62,8 @@ pub(super) fn open_socket(
                     pool.umem_shares().sockets.push(entry);
                     return Ok((socket, access));
                 }
+                // Another way would meet the same socket.
+                Err(Errno::EBUSY) => return Err(Errno::EBUSY),
                 Err(cause) => refusal = cause,
             }
         }
