@@ -4,6 +4,8 @@ mod render;
 
 use std::fmt;
 
+pub(crate) use render::{COLUMNS, wrap};
+
 use crate::source::{Place, Sources};
 
 /// How many mistakes are shown; the rest is counted.

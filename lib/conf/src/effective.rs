@@ -5,6 +5,9 @@ use std::fmt::{self, Write};
 use crate::schema::Naming;
 use crate::tree::Object;
 
+/// How wide the column of keys is: the longest key with its mark and a blank.
+const KEYS: usize = 20;
+
 /// The effective configuration, in the order of the schema and, within a kind, of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
@@ -55,7 +58,7 @@ impl fmt::Display for Effective {
             writeln!(f, "{}", section.heading)?;
             for value in &section.values {
                 let mark = if value.is_default { "# " } else { "" };
-                let width = 18 - mark.len();
+                let width = KEYS - mark.len();
                 writeln!(f, "{mark}{:<width$}= {}", value.key, value.value)?;
             }
         }

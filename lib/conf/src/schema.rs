@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use weir_model::Protocol;
 
+use crate::diagnostic::{COLUMNS, wrap};
 use crate::suggest::nearest;
 pub(crate) use table::SECTIONS;
 pub(crate) use types::{Choice, Parsed, Type};
@@ -123,6 +124,14 @@ impl SectionSpec {
     /// Finds a key.
     pub(crate) fn key(&self, key: &str) -> Option<&'static KeySpec> {
         self.keys.iter().find(|spec| spec.key == key)
+    }
+
+    /// Returns what the heading of any such section looks like.
+    fn pattern(&self) -> String {
+        self.heading(match self.naming {
+            Naming::Single | Naming::Named => "NAME",
+            Naming::Prefix => "NETWORK",
+        })
     }
 
     /// Returns how the file names such a section.
@@ -258,81 +267,88 @@ pub fn help(name: &str) -> Result<String, String> {
 fn help_on_file() -> String {
     let mut text = "Sections of weir.conf (`weir help SECTION` lists its keys):\n\n".to_owned();
     for section in &SECTIONS {
-        let heading = section.heading("NAME");
-        let _ = writeln!(
-            text,
-            "  {heading:<18} {}{}",
-            section.help,
-            later(section.availability)
-        );
+        let help = format!("{}{}", section.help, later(section.availability));
+        described(&mut text, 18, &section.pattern(), &help);
     }
     text
 }
 
 fn help_on_section(section: &SectionSpec) -> String {
-    let mut text = format!(
-        "{}{}\n{}\n\n",
-        section.heading("NAME"),
-        later(section.availability),
-        section.help
-    );
+    let heading = section.pattern();
+    let mut text = format!("{heading}{}\n", later(section.availability));
+    sentence(&mut text, section.help);
+    text.push('\n');
     for key in section.keys {
-        let _ = writeln!(
-            text,
-            "  {:<18} {}{}",
-            key.key,
-            key.help,
-            later(key.availability)
-        );
+        let help = format!("{}{}", key.help, later(key.availability));
+        described(&mut text, 18, key.key, &help);
     }
     text
 }
 
 fn help_on_key(section: &SectionSpec, spec: &KeySpec) -> String {
     let mut text = format!(
-        "{}.{}{}\n{}\n\n",
+        "{}.{}{}\n",
         section.word,
         spec.key,
-        later(spec.availability),
-        spec.help
+        later(spec.availability)
     );
-    let _ = writeln!(text, "  value    {}", spec.of.describe());
+    sentence(&mut text, spec.help);
+    text.push('\n');
+    described(&mut text, 8, "value", &spec.of.describe());
     if spec.list {
-        text.push_str("  list     may be given more than once\n");
+        described(&mut text, 8, "list", "may be given more than once");
     }
     if let Some(protocol) = spec.only {
-        let _ = writeln!(text, "  only     for {} services", protocol.name());
+        described(
+            &mut text,
+            8,
+            "only",
+            &format!("for {} services", protocol.name()),
+        );
     }
     let default = match spec.default {
         DefaultValue::Required => "none; the key is required".to_owned(),
         DefaultValue::Nothing => "none".to_owned(),
-        DefaultValue::Values(values) => values.join(", "),
+        DefaultValue::Values(values) => values.join(", ").replace("  ", " "),
         DefaultValue::ByProtocol { tcp, udp } => format!("{tcp} for tcp, {udp} for udp"),
         DefaultValue::SameAs(key) => format!("the value of `{key}`"),
     };
-    let _ = writeln!(text, "  default  {default}");
+    described(&mut text, 8, "default", &default);
     for option in spec.options {
-        let _ = writeln!(
-            text,
-            "  option   {}= {}{}\n           {}",
+        let default = option.default.map(|value| format!("; default {value}"));
+        let value = format!(
+            "{}={}{}{}",
             option.name,
             option.of.describe(),
-            later(option.availability),
-            option.help
+            default.unwrap_or_default(),
+            later(option.availability)
         );
+        described(&mut text, 8, "option", &value);
+        described(&mut text, 8, "", option.help);
     }
     if let Type::Choice(choices) = spec.of {
+        text.push('\n');
         for choice in choices {
-            let _ = writeln!(
-                text,
-                "  {:<12} {}{}",
-                choice.name,
-                choice.help,
-                later(choice.availability)
-            );
+            let help = format!("{}{}", choice.help, later(choice.availability));
+            described(&mut text, 12, choice.name, &help);
         }
     }
     text
+}
+
+/// Writes a name with its description beside it.
+fn described(text: &mut String, width: usize, name: &str, description: &str) {
+    for (i, line) in wrap(description, COLUMNS - width - 3).iter().enumerate() {
+        let name = if i == 0 { name } else { "" };
+        let _ = writeln!(text, "  {name:<width$} {line}");
+    }
+}
+
+fn sentence(text: &mut String, sentence: &str) {
+    for line in wrap(sentence, COLUMNS) {
+        text.push_str(&line);
+        text.push('\n');
+    }
 }
 
 fn later(availability: Availability) -> String {
@@ -419,15 +435,21 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_help_that_is_a_sentence() {
-        for name in keys() {
+    fn every_key_has_help_that_is_a_sentence_and_fits_a_terminal() {
+        let sections = SECTIONS.iter().map(|section| section.word.to_owned());
+        for name in keys().chain(sections).chain([String::new()]) {
             let text = help(&name).unwrap();
-            let sentence = text.lines().nth(1).unwrap();
-            assert!(sentence.ends_with('.'), "{name}: {sentence}");
             assert!(text.is_ascii(), "{name}");
+            for line in text.lines() {
+                assert!(line.len() <= COLUMNS, "{name}: {line}");
+            }
         }
         for section in &SECTIONS {
-            assert!(help(section.word).unwrap().contains(section.help));
+            assert!(section.help.ends_with('.'));
+            for key in section.keys {
+                assert!(key.help.ends_with('.'), "{}", key.key);
+                assert!(key.options.iter().all(|option| option.help.ends_with('.')));
+            }
         }
         assert!(help("").unwrap().contains("[lip-pool NAME]"));
     }

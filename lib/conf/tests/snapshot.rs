@@ -330,7 +330,7 @@ fn the_environment_overrides_scalars_of_node_and_nothing_else() {
     assert_eq!(loaded.snapshot.node.name, "lb7");
     assert_eq!(loaded.snapshot.node.stop_after, Duration::from_secs(5));
     let printed = print_effective(&loaded);
-    assert!(printed.starts_with("[node]\nname              = lb7\nstop-after        = 5s\n"));
+    assert!(printed.starts_with("[node]\nname                = lb7\nstop-after          = 5s\n"));
 
     let vars = env(&[("WEIR_NODE_STOP_AFTER", "5"), ("WEIR_NODE_NAEM", "x")]);
     let report = parse("weir.conf", text.as_bytes(), &vars, None).unwrap_err();

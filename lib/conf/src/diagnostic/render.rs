@@ -6,7 +6,7 @@ use super::{Diagnostic, Label, Purpose, Report, SHOWN};
 use crate::source::{Place, Sources};
 
 /// How wide a terminal is taken to be.
-const COLUMNS: usize = 80;
+pub(crate) const COLUMNS: usize = 80;
 
 /// What stands where a wide line was cut.
 const CUT: &str = "...";
@@ -154,7 +154,7 @@ fn paragraph(text: &mut String, head: &str, sentence: &str) {
 }
 
 /// Breaks a text at blanks; a word that is longer than a line is broken where the line ends.
-fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let mut word = word;
