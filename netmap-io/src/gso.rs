@@ -6,8 +6,10 @@
 mod checksum;
 mod layout;
 
-pub(crate) use checksum::{fold, sum, transport_checksum};
-pub(crate) use layout::{Layout, TCP, UDP, read_u16};
+use checksum::transport_checksum;
+pub(crate) use checksum::{fold, pseudo_sum, sum};
+use layout::UDP;
+pub(crate) use layout::{Layout, TCP, read_u16};
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: only the pseudo-header sum is in the checksum field.
 pub(crate) const NEEDS_CSUM: u8 = 1;

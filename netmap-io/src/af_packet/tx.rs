@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 
+use super::coalesce::Stream;
 use super::sys::PacketSocket;
 use crate::gso::{Layout, NEEDS_CSUM, VnetHeader};
 use crate::{ChecksumState, Frame, FramePool, PortStats};
@@ -17,11 +18,13 @@ pub(super) struct TxQueue {
     calls: Calls,
 }
 
-/// One message: a header and the frames whose bytes follow it.
+/// One message: a header, a frame, and the frames whose payload follows.
 #[derive(Clone, Copy, Debug)]
 struct Message {
     header: [u8; VnetHeader::LEN],
     frames: usize,
+    /// Bytes that the frames after the first go without.
+    skipped: usize,
 }
 
 /// What the kernel reads; the pointers are made anew by each `send`.
@@ -72,13 +75,18 @@ impl TxQueue {
         result
     }
 
+    /// Plans the messages: runs of one stream go together, all else alone.
     fn describe(&mut self) {
         self.messages.clear();
-        for frame in &self.frames {
-            self.messages.push(Message {
-                header: single(frame).to_bytes(),
+        let mut rest = self.frames.as_mut_slice();
+        while let Some((first, others)) = rest.split_first_mut() {
+            let message = join(first, others).unwrap_or_else(|| Message {
+                header: single(first).to_bytes(),
                 frames: 1,
+                skipped: 0,
             });
+            rest = others.get_mut(message.frames - 1..).unwrap_or_default();
+            self.messages.push(message);
         }
     }
 
@@ -120,8 +128,10 @@ impl Calls {
         let mut frames = frames.iter();
         for message in messages {
             self.pieces.push(piece(&message.header));
-            for frame in frames.by_ref().take(message.frames) {
-                self.pieces.push(piece(frame.bytes()));
+            for (n, frame) in frames.by_ref().take(message.frames).enumerate() {
+                let skipped = if n == 0 { 0 } else { message.skipped };
+                let bytes = frame.bytes().get(skipped..).unwrap_or_default();
+                self.pieces.push(piece(bytes));
             }
         }
         let mut pieces = self.pieces.as_mut_slice();
@@ -145,6 +155,24 @@ fn piece(bytes: &[u8]) -> libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     }
+}
+
+/// Joins a frame with those after it that go on with its stream; none when there are none.
+fn join(first: &mut Frame, others: &[Frame]) -> Option<Message> {
+    let mut stream = Stream::begin(first)?;
+    for next in others {
+        if !stream.extend(first, next) {
+            break;
+        }
+    }
+    if stream.frames() == 1 {
+        return None;
+    }
+    Some(Message {
+        header: stream.finish(first.bytes_mut())?.to_bytes(),
+        frames: stream.frames(),
+        skipped: stream.header_len(),
+    })
 }
 
 /// Describes a frame that goes out as it is; one with a pseudo-header sum is completed on the way.
