@@ -28,11 +28,11 @@ use crate::owned::OwnedTable;
 use crate::settings::Settings;
 use crate::{DriverKind, FramePool, OpenError, Port, PortInfo};
 
-/// Slots of each ring. A worker that is away for a millisecond loses nothing at 2 million frames
-/// per second.
-const RX_LEN: u32 = 2048;
+/// Slots of each ring. A worker that is away for four milliseconds loses nothing at a million
+/// frames per second.
+const RX_LEN: u32 = 4096;
 const TX_LEN: u32 = 2048;
-const FILL_LEN: u32 = 2048;
+const FILL_LEN: u32 = 4096;
 const COMPLETION_LEN: u32 = 2048;
 
 /// The kernel leaves these bytes in front of every received frame.
