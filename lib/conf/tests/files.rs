@@ -157,3 +157,100 @@ fn a_file_that_is_not_there_is_told_in_a_sentence() {
         "error: cannot read /: is a directory\n"
     );
 }
+
+/// Each `key = value` line of the file that has every key: its number, key and value.
+fn every_key() -> Vec<(usize, &'static str, &'static str)> {
+    let lines = include_str!("good/all-keys.conf").lines().enumerate();
+    lines
+        .filter_map(|(i, line)| {
+            let (key, value) = line.split_once(" = ")?;
+            Some((i + 1, key, value))
+        })
+        .collect()
+}
+
+/// The file that has every key, with one line replaced.
+fn with_line(number: usize, line: &str) -> String {
+    let lines = include_str!("good/all-keys.conf").lines().enumerate();
+    lines
+        .flat_map(|(i, old)| [if i + 1 == number { line } else { old }, "\n"])
+        .collect()
+}
+
+fn refusal(text: &str) -> Report {
+    match parse_str("weir.conf", text, None) {
+        Err(report) => report,
+        Ok(_) => panic!("accepted:\n{text}"),
+    }
+}
+
+#[test]
+fn the_file_with_every_key_has_every_key_of_this_build() {
+    let given: Vec<&str> = every_key().iter().map(|(_, key, _)| *key).collect();
+    for name in weir_conf::keys() {
+        let help = weir_conf::help(&name).unwrap();
+        let section = name.split('.').next().unwrap();
+        let section_help = weir_conf::help(section).unwrap();
+        let now = |text: &str| !text.lines().next().unwrap().contains("not in this build");
+        if now(&help) && now(&section_help) {
+            let key = name.split('.').nth(1).unwrap();
+            assert!(given.contains(&key), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_of_any_key_is_told_at_its_line() {
+    for (number, key, _) in every_key() {
+        for wrong in ["a/b:@", "-1", "99999999999999999999", "1.5.5"] {
+            let text = with_line(number, &format!("{key} = {wrong}"));
+            if (key == "name" || key == "device") && wrong != "a/b:@" {
+                continue;
+            }
+            let report = refusal(&text);
+            let lines: Vec<usize> = report.places().flatten().map(|(line, _)| line).collect();
+            assert!(lines.contains(&number), "{key} = {wrong}: {report}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_unit_of_any_duration_is_told_behind_the_number() {
+    let mut seen = 0;
+    for (number, key, value) in every_key() {
+        let is_duration = value.starts_with(|c: char| c.is_ascii_digit())
+            && value.ends_with(['s', 'm'])
+            && value.len() < 7;
+        if !is_duration {
+            continue;
+        }
+        seen += 1;
+        let report = refusal(&with_line(number, &format!("{key} = 17")));
+        let behind = key.len() + " = 17".len() + 1;
+        assert_eq!(report.messages().next(), Some("`17` is not a duration"));
+        assert_eq!(
+            report.places().next(),
+            Some(Some((number, behind))),
+            "{key}"
+        );
+    }
+    assert_eq!(seen, 10);
+}
+
+#[test]
+fn any_line_given_twice_is_refused_at_the_second() {
+    for (number, key, value) in every_key() {
+        let line = format!("{key} = {value}");
+        let report = refusal(&with_line(number, &format!("{line}\n{line}")));
+        let lines: Vec<usize> = report.places().flatten().map(|(line, _)| line).collect();
+        assert_eq!(lines, [number + 1], "{line}: {report}");
+    }
+}
+
+#[test]
+fn a_slip_in_any_key_is_answered_with_the_key() {
+    for (number, key, value) in every_key() {
+        let text = refusal(&with_line(number, &format!("{key}x = {value}"))).to_string();
+        assert!(text.contains(&format!("did you mean `{key}`?")), "{text}");
+    }
+}
