@@ -251,18 +251,8 @@ pub fn workers(rows: &[WorkerRow]) -> String {
         return "no workers\n".to_owned();
     }
     let mut table = Table::new(&[
-        ">W",
-        ">CPU",
-        "POLL",
-        ">BUSY",
-        ">SESS",
-        ">OF",
-        ">RX",
-        ">TX",
-        ">HAND-IN",
-        ">OUT",
-        ">DROPPED",
-        "LEDGER",
+        ">W", ">CPU", "POLL", ">BUSY", ">SESS", ">OF", ">RX", ">TX", ">HAND-IN", ">OUT",
+        ">DROPPED", "LEDGER",
     ]);
     for worker in rows {
         table.line([
