@@ -1,8 +1,8 @@
 //! AF_PACKET: works on every Ethernet device and changes nothing on it.
 //!
 //! Frames of owned addresses are copied out of a `TPACKET_V2` ring, one per queue; the kernel is
-//! kept from them by an [`IngressDrop`]. A peer's super-frames are cut on receipt and checksums
-//! that the peer left to its hardware are flagged, because a virtual peer cannot be told to stop.
+//! kept from them by an [`IngressDrop`]. A peer's super-frames are cut on receipt, and checksums
+//! that the peer left to its hardware are completed, because a virtual peer cannot be told to stop.
 
 mod coalesce;
 mod port;

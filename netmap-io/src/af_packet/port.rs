@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::ring::{RxFrame, RxRing};
 use super::sys::PacketSocket;
 use super::tx::TxQueue;
-use crate::gso::{DATA_VALID, GSO_NONE, NEEDS_CSUM, Segmenter, VnetHeader};
+use crate::gso::{DATA_VALID, GSO_NONE, NEEDS_CSUM, Segmenter, VnetHeader, complete};
 use crate::{Burst, ChecksumState, Frame, FramePool, Port, PortInfo, PortStats};
 
 /// What is left in front of a received frame for options that are inserted.
@@ -188,6 +188,15 @@ fn take_packet(frame: RxFrame, pool: &mut FramePool, burst: &mut Burst) -> Taken
         return Taken::Invalid;
     }
     packet.bytes_mut().copy_from_slice(frame.bytes);
+    let vnet = frame.vnet;
+    if vnet.flags & NEEDS_CSUM != 0 {
+        // Only here is it known where the peer left its work to its device.
+        let (start, offset) = (vnet.csum_start as usize, vnet.csum_offset as usize);
+        if complete(packet.bytes_mut(), start, offset).is_none() {
+            pool.free(packet);
+            return Taken::Invalid;
+        }
+    }
     packet.set_checksum(checksum_state(&frame));
     finish(packet, frame.tag, pool, burst);
     Taken::Whole
@@ -232,12 +241,8 @@ fn put_tag(packet: &mut Frame, tag: [u8; 4]) {
 }
 
 fn checksum_state(frame: &RxFrame) -> ChecksumState {
-    let needed = frame.vnet.flags & NEEDS_CSUM != 0;
-    if needed || frame.status & libc::TP_STATUS_CSUMNOTREADY != 0 {
-        return ChecksumState::Partial;
-    }
-    let valid = frame.vnet.flags & DATA_VALID != 0;
-    if valid || frame.status & libc::TP_STATUS_CSUM_VALID != 0 {
+    let good = frame.vnet.flags & (NEEDS_CSUM | DATA_VALID) != 0;
+    if good || frame.status & libc::TP_STATUS_CSUM_VALID != 0 {
         return ChecksumState::Good;
     }
     ChecksumState::Unknown
@@ -288,19 +293,35 @@ mod tests {
         let mut pool = FramePool::with_umem(1, 2048).unwrap();
         let cases = [
             (0, 0, ChecksumState::Unknown),
-            (NEEDS_CSUM, 0, ChecksumState::Partial),
-            (0, libc::TP_STATUS_CSUMNOTREADY, ChecksumState::Partial),
+            (NEEDS_CSUM, 0, ChecksumState::Good),
             (DATA_VALID, 0, ChecksumState::Good),
             (0, libc::TP_STATUS_CSUM_VALID, ChecksumState::Good),
         ];
         for (flags, status, expected) in cases {
             let mut f = frame(&[0; 60]);
             f.vnet.flags = flags;
+            f.vnet.csum_start = 34;
+            f.vnet.csum_offset = 16;
             f.status |= status;
             let packet = received(f, &mut pool);
             assert_eq!(packet.checksum(), expected);
             pool.free(packet);
         }
+    }
+
+    #[test]
+    fn a_checksum_field_outside_the_frame_makes_the_frame_invalid() {
+        let mut pool = FramePool::with_umem(1, 2048).unwrap();
+        let mut burst = Burst::with_capacity(1);
+        let mut f = frame(&[0; 60]);
+        f.vnet.flags = NEEDS_CSUM;
+        f.vnet.csum_start = 50;
+        f.vnet.csum_offset = 9;
+        assert!(matches!(
+            take(f, &mut 0, &mut pool, &mut burst),
+            Taken::Invalid
+        ));
+        assert_eq!(pool.available(FramePool::UMEM), 1);
     }
 
     #[test]

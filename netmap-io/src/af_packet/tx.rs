@@ -4,8 +4,8 @@ use nix::errno::Errno;
 
 use super::coalesce::Stream;
 use super::sys::PacketSocket;
-use crate::gso::{Layout, NEEDS_CSUM, VnetHeader};
-use crate::{ChecksumState, Frame, FramePool, PortStats};
+use crate::gso::VnetHeader;
+use crate::{Frame, FramePool, PortStats};
 
 /// Frames that one call sends at most.
 const BATCH: usize = 256;
@@ -81,7 +81,7 @@ impl TxQueue {
         let mut rest = self.frames.as_mut_slice();
         while let Some((first, others)) = rest.split_first_mut() {
             let message = join(first, others).unwrap_or_else(|| Message {
-                header: single(first).to_bytes(),
+                header: VnetHeader::NONE.to_bytes(),
                 frames: 1,
                 skipped: 0,
             });
@@ -173,20 +173,4 @@ fn join(first: &mut Frame, others: &[Frame]) -> Option<Message> {
         frames: stream.frames(),
         skipped: stream.header_len(),
     })
-}
-
-/// Describes a frame that goes out as it is; one with a pseudo-header sum is completed on the way.
-fn single(frame: &Frame) -> VnetHeader {
-    if frame.checksum() != ChecksumState::Partial {
-        return VnetHeader::NONE;
-    }
-    let Some(layout) = Layout::parse(frame.bytes()) else {
-        return VnetHeader::NONE;
-    };
-    VnetHeader {
-        flags: NEEDS_CSUM,
-        csum_start: layout.l4 as u16,
-        csum_offset: layout.checksum_offset() as u16,
-        ..VnetHeader::NONE
-    }
 }

@@ -60,6 +60,19 @@ pub(crate) fn transport_checksum(frame: &mut [u8], layout: Layout) -> Option<()>
     Some(())
 }
 
+/// Completes a checksum whose field at `start + offset` holds the pseudo-header sum, over all bytes
+/// from `start`; none when there is no such field.
+pub(crate) fn complete(frame: &mut [u8], start: usize, offset: usize) -> Option<()> {
+    let transport = frame.get_mut(start..)?;
+    let mut checksum = !fold(sum(transport));
+    if checksum == 0 {
+        // RFC 768: zero means that there is none; to TCP both mean the same.
+        checksum = 0xffff;
+    }
+    *transport.get_mut(offset..)?.first_chunk_mut()? = checksum.to_ne_bytes();
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +99,18 @@ mod tests {
                 "{n} bytes"
             );
         }
+    }
+
+    #[test]
+    fn a_pseudo_header_sum_is_completed_over_all_that_follows() {
+        // UDP from RFC 768's fields: port 53 to 53, nine bytes, one of them payload.
+        let mut frame = vec![0xee; 4];
+        frame.extend([0, 53, 0, 53, 0, 9, 0, 0, 0x41]);
+        let pseudo = [10, 0, 0, 1, 10, 0, 0, 2, 0, 17, 0, 9];
+        frame[10..12].copy_from_slice(&fold(sum(&pseudo)).to_ne_bytes());
+        complete(&mut frame, 4, 6).unwrap();
+        assert_eq!(fold(sum(&pseudo) + sum(&frame[4..])), 0xffff);
+        assert!(complete(&mut frame, 4, 8).is_none());
+        assert!(complete(&mut frame, 14, 0).is_none());
     }
 }
