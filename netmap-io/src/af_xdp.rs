@@ -330,3 +330,91 @@ fn mode_name(mode: XdpMode, zero_copy: bool) -> &'static str {
         (XdpMode::Generic, _) => "generic",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Instant;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::Burst;
+
+    const VIP: [u8; 4] = [192, 0, 2, 80];
+
+    fn receive(port: &mut dyn Port, pool: &mut FramePool, burst: &mut Burst) -> usize {
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            let taken = port.rx(pool, burst);
+            if taken > 0 {
+                return taken;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        0
+    }
+
+    /// Two ends of a pair over one pool: a frame goes there and back in its own memory.
+    fn there_and_back(forget: bool) {
+        let run_dir = std::env::temp_dir().join(format!("weir-pair-{}", std::process::id()));
+        let mut pool = FramePool::with_umem(32_768, FramePool::CHUNK_LEN).unwrap();
+        let [mut left, mut right] = ["w0", "w1"]
+            .map(|device| XdpDevice::open(device, 1, MayBeGeneric::Always, &run_dir).unwrap());
+        left.set_owned(&[VIP.into()]).unwrap();
+        right.set_owned(&[VIP.into()]).unwrap();
+        let mut a = left.open_queue(0, &mut pool).unwrap();
+        if forget {
+            pool.umem_shares().forget();
+        }
+        let mut b = right.open_queue(0, &mut pool).unwrap();
+        let mut burst = Burst::with_capacity(8);
+        let mut frame = pool.alloc(FramePool::UMEM).unwrap();
+        assert!(frame.set_range(256..316));
+        frame.bytes_mut().fill(0);
+        frame.bytes_mut()[12..15].copy_from_slice(&[8, 0, 0x45]);
+        frame.bytes_mut()[30..34].copy_from_slice(&VIP);
+        a.tx(&mut pool, frame).unwrap();
+        a.flush(&mut pool).unwrap();
+        assert_eq!(receive(b.as_mut(), &mut pool, &mut burst), 1);
+        for mut frame in burst.drain() {
+            frame.bytes_mut()[59] = 7;
+            b.tx(&mut pool, frame).unwrap();
+        }
+        b.flush(&mut pool).unwrap();
+        assert_eq!(receive(a.as_mut(), &mut pool, &mut burst), 1);
+        assert_eq!(burst.frames()[0].bytes()[59], 7);
+        for frame in burst.drain() {
+            pool.free(frame);
+        }
+        // The first one is who registered the memory; the other goes on without it.
+        a.close(&mut pool);
+        b.flush(&mut pool).unwrap();
+        b.close(&mut pool);
+        assert_eq!(pool.outstanding(FramePool::UMEM), 0);
+        drop((left, right));
+        std::fs::remove_dir_all(run_dir).unwrap();
+    }
+
+    #[test]
+    fn sockets_share_the_memory_whether_it_was_registered_once_or_twice() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: network namespaces need root");
+            return;
+        }
+        // The namespace, and the devices in it, end with the thread.
+        let in_own_namespace = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let run = |line: &str| {
+                let done = Command::new("ip").args(line.split(' ')).status().unwrap();
+                assert!(done.success(), "ip {line}");
+            };
+            run("link add w0 type veth peer name w1");
+            run("link set w0 up");
+            run("link set w1 up");
+            there_and_back(false);
+            there_and_back(true);
+        };
+        std::thread::spawn(in_own_namespace).join().unwrap();
+    }
+}

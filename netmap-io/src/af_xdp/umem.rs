@@ -72,6 +72,12 @@ pub(super) fn open_socket(
 }
 
 impl UmemShares {
+    /// Makes the next socket register the memory once more.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self) {
+        self.sockets.clear();
+    }
+
     fn find(&self, access: Access) -> Option<Arc<Socket>> {
         let mut alike = self.sockets.iter().filter(|(_, a)| *a == access);
         alike.find_map(|(socket, _)| socket.upgrade())
