@@ -116,7 +116,7 @@ fn the_complete_example_reports_exactly_what_this_build_does_not_have() {
 
 #[test]
 fn the_shipped_example_is_accepted() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf.example");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf");
     let loaded = load(&path, &NoEnv, None).unwrap();
     assert_eq!(loaded.snapshot.services.count(), 2);
     let bytes = std::fs::read(&path).unwrap();
@@ -126,7 +126,7 @@ fn the_shipped_example_is_accepted() {
 #[test]
 fn printing_and_reading_again_is_the_identity() {
     let mut files = folder("good");
-    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf.example"));
+    files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf"));
     for path in files {
         let loaded = load(&path, &NoEnv, None).unwrap();
         let printed = print_effective(&loaded);
