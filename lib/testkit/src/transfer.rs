@@ -1,12 +1,14 @@
 //! A whole TCP connection between two smoltcp end points, over a bad network, through something in
 //! the middle.
 
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use weir_model::Time;
-use weir_wire::SeqNumber;
+use weir_wire::{Describe, SeqNumber};
 
 use crate::{EndPoint, InFlight, Netem, Plan, SeqShift, Toll, Weather};
 
@@ -44,7 +46,7 @@ pub trait Middle {
 
 /// A cable: what comes in on one side leaves on the other.
 #[derive(Debug, Default)]
-pub struct Cable(std::collections::VecDeque<(Side, Vec<u8>)>);
+pub struct Cable(VecDeque<(Side, Vec<u8>)>);
 
 impl Middle for Cable {
     fn receive(&mut self, _: Time, from: Side, frame: &[u8]) -> Result<()> {
@@ -117,6 +119,7 @@ impl Transfer {
             to_middle: Netem::new(self.weather, self.seed ^ 0x5555),
             to_ends: Netem::new(self.weather, self.seed ^ 0xaaaa),
             flight: InFlight::default(),
+            last: VecDeque::new(),
         };
         let mut now = start;
         loop {
@@ -142,12 +145,17 @@ impl Transfer {
     }
 }
 
+/// How many of the last frames a failure shows.
+const REMEMBERED: usize = 40;
+
 struct Run {
     client: End,
     server: End,
     to_middle: Netem,
     to_ends: Netem,
     flight: InFlight<Hop>,
+    /// The last frames into the middle and out of it.
+    last: VecDeque<(Time, &'static str, Vec<u8>)>,
 }
 
 struct End {
@@ -164,14 +172,16 @@ impl End {
         })
     }
 
-    fn receive(&mut self, mut frame: Vec<u8>) {
-        self.shift.pass(&mut frame);
+    fn receive(&mut self, now: Time, mut frame: Vec<u8>) {
+        self.shift.pass(now, &mut frame);
         self.point.receive(frame);
     }
 
-    fn transmitted(&mut self) -> Option<Vec<u8>> {
-        let mut frame = self.point.transmitted()?;
-        self.shift.pass(&mut frame);
+    fn transmitted(&mut self, now: Time) -> Option<Vec<u8>> {
+        let Some(mut frame) = self.point.transmitted() else {
+            return self.shift.repeat(now);
+        };
+        self.shift.pass(now, &mut frame);
         Some(frame)
     }
 }
@@ -180,13 +190,17 @@ impl Run {
     fn step(&mut self, now: Time, middle: &mut impl Middle) -> Result<()> {
         while let Some((hop, frame)) = self.flight.pop(now) {
             match hop {
-                Hop::Middle(from) => middle.receive(now, from, &frame)?,
-                Hop::End(Side::Client) => self.client.receive(frame),
-                Hop::End(Side::Server) => self.server.receive(frame),
+                Hop::Middle(from) => {
+                    self.remember(now, from, ["from the client", "from the server"], &frame);
+                    middle.receive(now, from, &frame)?;
+                }
+                Hop::End(Side::Client) => self.client.receive(now, frame),
+                Hop::End(Side::Server) => self.server.receive(now, frame),
             }
         }
         middle.advance(now)?;
         while let Some((to, frame)) = middle.transmitted() {
+            self.remember(now, to, ["to the client", "to the server"], &frame);
             for at in self.to_ends.pass(now) {
                 self.flight.push(at, Hop::End(to), frame.clone());
             }
@@ -197,7 +211,7 @@ impl Run {
             (Side::Client, &mut self.client),
             (Side::Server, &mut self.server),
         ] {
-            while let Some(frame) = end.transmitted() {
+            while let Some(frame) = end.transmitted(now) {
                 for at in self.to_middle.pass(now) {
                     self.flight.push(at, Hop::Middle(side), frame.clone());
                 }
@@ -219,6 +233,8 @@ impl Run {
             self.flight.next_at(),
             self.client.point.poll_at(now),
             self.server.point.poll_at(now),
+            self.client.shift.repeat_at(),
+            self.server.shift.repeat_at(),
             middle.wake_at(),
         ]
         .into_iter()
@@ -226,13 +242,26 @@ impl Run {
         .min()
     }
 
+    fn remember(&mut self, now: Time, side: Side, ways: [&'static str; 2], frame: &[u8]) {
+        if self.last.len() == REMEMBERED {
+            self.last.pop_front();
+        }
+        let way = ways[side as usize];
+        self.last.push_back((now, way, frame.to_vec()));
+    }
+
     fn progress(&mut self, start: Time, now: Time) -> String {
-        format!(
-            "after {:?}: client {}; server {}",
+        let mut text = format!(
+            "after {:?}: client {}; server {}; the last frames are",
             now.since(start),
             self.client.point.progress(),
             self.server.point.progress()
-        )
+        );
+        for (at, way, frame) in &self.last {
+            let at = at.since(start).as_secs_f64();
+            let _ = write!(text, "\n  {at:.6} {way}: {}", Describe(frame));
+        }
+        text
     }
 }
 

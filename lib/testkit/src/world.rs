@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use weir_director::{Director, Notice, Packet, PortFacts, SessionView, WorkerFacts};
 use weir_model::{DropReason, Event, PortId, Snapshot, Time, Verdict, WorkerId};
 use weir_wire::{
-    ARP_REPLY, ARP_REQUEST, ArpRepr, Describe, ETHERTYPE_ARP, EthAddr, EthHeader, FrameBuf, Header,
-    Kind, Parsed, verify_frame,
+    ARP_REQUEST, ArpRepr, Describe, ETHERTYPE_ARP, EthHeader, FrameBuf, Header, Kind, Parsed,
+    verify_frame,
 };
 
 use crate::{Clock, Neighbourhood, Random, Tally, arp_frame, l3_offset};
@@ -177,20 +177,11 @@ impl World {
         let Some((port, hop)) = self.around.next_hop(address) else {
             return;
         };
-        let Some(link) = self.around.link(port) else {
-            return;
-        };
-        let arp = ArpRepr {
-            op: ARP_REPLY,
-            sender_mac: self.around.mac_of(hop),
-            sender_ip: hop,
-            target_mac: link.mac,
-            target_ip: Ipv4Addr::UNSPECIFIED,
-        };
+        let mac = self.around.mac_of(hop);
         let now = self.clock.now();
         let before = self.tally_of_all();
         for director in &mut self.directors {
-            director.heard_arp(now, port, &arp);
+            director.learn_neighbour(now, port, hop, mac);
         }
         self.blame_background(&before);
     }
@@ -452,17 +443,10 @@ impl World {
     fn hear(&mut self, from: u8, notice: Notice) {
         match notice {
             Notice::Neighbour { port, address, mac } => {
-                let arp = ArpRepr {
-                    op: ARP_REPLY,
-                    sender_mac: mac,
-                    sender_ip: address,
-                    target_mac: self.around.link(port).map_or(EthAddr::ZERO, |it| it.mac),
-                    target_ip: Ipv4Addr::UNSPECIFIED,
-                };
                 let now = self.clock.now();
                 for (worker, director) in self.directors.iter_mut().enumerate() {
                     if worker != usize::from(from) {
-                        director.heard_arp(now, port, &arp);
+                        director.learn_neighbour(now, port, address, mac);
                     }
                 }
             }
