@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::ethtool::{self, Channels};
+use crate::ingress_drop::IngressDrop;
 use crate::netlink;
 
 /// Says why a setting could not be recorded, changed or restored.
@@ -47,7 +48,7 @@ pub enum SettingsError {
         file: PathBuf,
     },
     /// The device refused the change.
-    #[error("`{device}` refuses {what}: {cause}")]
+    #[error("`{device}` refuses {what}: {}", explain(*.cause))]
     Refused {
         /// The device.
         device: String,
@@ -124,8 +125,8 @@ impl Settings {
             name: feature.to_owned(),
             on: true,
         })?;
-        ethtool::set_feature(&self.device, feature, false)
-            .map_err(|cause| self.refused(format!("to switch {feature} off"), cause))
+        let changed = ethtool::set_feature(&self.device, feature, false);
+        self.settle(changed, format!("to switch {feature} off"))
     }
 
     /// Gives the device exactly `wanted` receiving queues, and says whether it can have them.
@@ -145,8 +146,8 @@ impl Settings {
             return Ok(true);
         }
         self.note(Original::Channels(channels))?;
-        ethtool::set_channels(&self.device, &new)
-            .map_err(|cause| self.refused(format!("to have {wanted} queues"), cause))?;
+        let changed = ethtool::set_channels(&self.device, &new);
+        self.settle(changed, format!("to have {wanted} queues"))?;
         Ok(true)
     }
 
@@ -171,12 +172,29 @@ impl Settings {
 
     fn note(&mut self, original: Original) -> Result<(), SettingsError> {
         self.originals.push(original);
+        self.write()
+    }
+
+    fn write(&self) -> Result<(), SettingsError> {
         let text = render(self.ifindex, &self.originals);
         write_atomically(&self.file, &text).map_err(|cause| SettingsError::Record {
             device: self.device.clone(),
             file: self.file.clone(),
             cause,
         })
+    }
+
+    /// Turns the answer to a change into ours; what may not be changed need not be restored.
+    fn settle<T>(&mut self, changed: Result<T, Errno>, what: String) -> Result<T, SettingsError> {
+        if changed.as_ref().err() == Some(&Errno::EPERM) {
+            self.originals.pop();
+            if self.originals.is_empty() {
+                remove(&self.device, &self.file)?;
+            } else {
+                self.write()?;
+            }
+        }
+        changed.map_err(|cause| self.refused(what, cause))
     }
 
     fn refused(&self, what: String, cause: Errno) -> SettingsError {
@@ -201,6 +219,14 @@ impl Drop for Settings {
 /// # Errors
 /// When the directory of the records cannot be read.
 pub fn restore_leftovers(run_dir: &Path) -> io::Result<Vec<String>> {
+    let mut sentences = restore_settings(run_dir)?;
+    // Only kernels before 6.6 keep the drop of a process that is gone.
+    let swept = IngressDrop::sweep(run_dir);
+    sentences.extend(swept.err().map(|error| error.to_string()));
+    Ok(sentences)
+}
+
+fn restore_settings(run_dir: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory(run_dir)) {
         Ok(entries) => entries,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -223,6 +249,14 @@ pub fn restore_leftovers(run_dir: &Path) -> io::Result<Vec<String>> {
     }
     sentences.sort();
     Ok(sentences)
+}
+
+fn explain(cause: Errno) -> String {
+    if cause == Errno::EPERM {
+        "CAP_NET_ADMIN is missing".to_owned()
+    } else {
+        cause.to_string()
+    }
 }
 
 fn directory(run_dir: &Path) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The ingress hook of kernels before 6.6: a `clsact` qdisc with one eBPF filter, over rtnetlink.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,50 @@ const ACT_DIRECT: u32 = 1;
 pub(super) struct Clsact {
     ifindex: u32,
     made_qdisc: bool,
-    record: PathBuf,
+    record: Record,
+}
+
+/// The note for the next start, locked for as long as the filter is somebody's.
+#[derive(Debug)]
+struct Record {
+    path: PathBuf,
+    file: File,
+}
+
+/// What the record says where the qdisc is ours too.
+const WITH_QDISC: &str = "qdisc\n";
+const FILTER_ONLY: &str = "filter\n";
+
+impl Record {
+    /// Opens the record and locks it; none when a living process has it.
+    fn open(path: PathBuf) -> io::Result<Option<Self>> {
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        let file = file.open(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { path, file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(cause)) => Err(cause),
+        }
+    }
+
+    fn names_qdisc(&mut self) -> bool {
+        let mut text = String::new();
+        self.file.read_to_string(&mut text).is_ok() && text == WITH_QDISC
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Clsact {
@@ -52,26 +95,24 @@ impl Clsact {
         run_dir: &Path,
     ) -> Result<Self, IngressDropError> {
         let folder = run_dir.join(RECORDS);
-        let record = folder.join(device);
+        let path = folder.join(device);
         let refused = |cause| IngressDropError::Attach {
             device: device.to_owned(),
             cause,
         };
-        let left_qdisc = fs::read_to_string(&record).is_ok_and(|text| text == "qdisc\n");
+        let unrecorded = |cause| unrecorded(device, &path, cause);
+        fs::create_dir_all(&folder).map_err(unrecorded)?;
+        let Some(mut record) = Record::open(path.clone()).map_err(unrecorded)? else {
+            return Err(refused(Errno::EBUSY));
+        };
         let made_qdisc = match add_qdisc(ifindex) {
             Ok(()) => true,
-            Err(Errno::EEXIST) => left_qdisc,
+            Err(Errno::EEXIST) => record.names_qdisc(),
             Err(cause) => return Err(refused(cause)),
         };
-        let text = if made_qdisc { "qdisc\n" } else { "filter\n" };
         // Written first: a record without a filter does no harm, a filter without a record does.
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&record, text))
-            .map_err(|cause| IngressDropError::Record {
-                device: device.to_owned(),
-                path: record.display().to_string(),
-                cause,
-            })?;
+        let text = if made_qdisc { WITH_QDISC } else { FILTER_ONLY };
+        record.write(text).map_err(unrecorded)?;
         let attached = Self {
             ifindex,
             made_qdisc,
@@ -86,12 +127,12 @@ impl Drop for Clsact {
     fn drop(&mut self) {
         // Nobody is left to tell; the record stays when this fails, so the next start tries again.
         if detach(self.ifindex, self.made_qdisc).is_ok() {
-            let _ = fs::remove_file(&self.record);
+            let _ = self.record.remove();
         }
     }
 }
 
-/// Removes what the records name.
+/// Removes what the records of processes that are gone name.
 pub(super) fn sweep(run_dir: &Path) -> Result<(), IngressDropError> {
     let Ok(entries) = fs::read_dir(run_dir.join(RECORDS)) else {
         return Ok(());
@@ -99,25 +140,34 @@ pub(super) fn sweep(run_dir: &Path) -> Result<(), IngressDropError> {
     let mut outcome = Ok(());
     for entry in entries.flatten() {
         let device = entry.file_name().to_string_lossy().into_owned();
-        let made_qdisc = fs::read_to_string(entry.path()).is_ok_and(|text| text == "qdisc\n");
-        if let Ok(ifindex) = nix::net::if_::if_nametoindex(device.as_str())
-            && let Err(cause) = detach(ifindex, made_qdisc)
-        {
-            outcome = Err(IngressDropError::Attach { device, cause });
-            continue;
-        }
-        let removed = fs::remove_file(entry.path());
-        if let Err(cause) = removed
-            && cause.kind() != io::ErrorKind::NotFound
-        {
-            outcome = Err(IngressDropError::Record {
-                device,
-                path: entry.path().display().to_string(),
-                cause,
-            });
+        if let Err(error) = sweep_device(&device, &entry.path()) {
+            outcome = Err(error);
         }
     }
     outcome
+}
+
+fn sweep_device(device: &str, path: &Path) -> Result<(), IngressDropError> {
+    let unrecorded = |cause| unrecorded(device, path, cause);
+    let Some(mut record) = Record::open(path.to_owned()).map_err(unrecorded)? else {
+        return Ok(());
+    };
+    // A device that is gone took its filter along.
+    if let Ok(ifindex) = nix::net::if_::if_nametoindex(device) {
+        detach(ifindex, record.names_qdisc()).map_err(|cause| IngressDropError::Attach {
+            device: device.to_owned(),
+            cause,
+        })?;
+    }
+    record.remove().map_err(unrecorded)
+}
+
+fn unrecorded(device: &str, path: &Path, cause: io::Error) -> IngressDropError {
+    IngressDropError::Record {
+        device: device.to_owned(),
+        path: path.display().to_string(),
+        cause,
+    }
 }
 
 fn detach(ifindex: u32, qdisc_too: bool) -> Result<(), Errno> {
@@ -229,4 +279,132 @@ fn put(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     to.extend(kind.to_ne_bytes());
     to.extend(value);
     to.resize(to.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::process::Command;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::super::drop_program;
+    use super::*;
+    use crate::owned::OwnedTable;
+
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+
+    /// Runs `test` on a thread with a network of its own, in which only `lo` is.
+    fn in_own_network(test: impl FnOnce(&Path) + Send + 'static) {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: network namespaces need root");
+            return;
+        }
+        let n = COUNT.fetch_add(1, Relaxed);
+        let name = format!("weir-clsact-{}-{n}", std::process::id());
+        let run_dir = std::env::temp_dir().join(name);
+        let thread = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            run("ip", &["link", "set", "lo", "up"]);
+            test(&run_dir);
+            let _ = fs::remove_dir_all(&run_dir);
+        });
+        thread.join().unwrap();
+    }
+
+    fn run(program: &str, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text)
+    }
+
+    fn ping_works() -> bool {
+        run("ping", &["-c", "1", "-W", "1", "-q", "127.0.0.1"]).0
+    }
+
+    fn filters() -> String {
+        run("tc", &["filter", "show", "dev", "lo", "ingress"]).1
+    }
+
+    fn attach(run_dir: &Path) -> Clsact {
+        let mut owned = OwnedTable::new().unwrap();
+        owned.set(&[IpAddr::from([127, 0, 0, 1])]).unwrap();
+        let program = drop_program(&owned).unwrap();
+        Clsact::attach("lo", 1, &program, run_dir).unwrap()
+    }
+
+    /// What a kill does: locks go, nothing is removed.
+    fn kill(attached: Clsact) {
+        attached.record.file.unlock().unwrap();
+        std::mem::forget(attached);
+    }
+
+    #[test]
+    fn the_filter_drops_what_is_owned_and_leaves_nothing_behind() {
+        in_own_network(|run_dir| {
+            assert!(ping_works());
+            let attached = attach(run_dir);
+            assert!(filters().contains("weir_drop"));
+            assert!(!ping_works());
+            drop(attached);
+            assert!(ping_works());
+            assert!(
+                !run("tc", &["qdisc", "show", "dev", "lo"])
+                    .1
+                    .contains("clsact")
+            );
+            assert_eq!(fs::read_dir(run_dir.join(RECORDS)).unwrap().count(), 0);
+        });
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_is_swept_away() {
+        in_own_network(|run_dir| {
+            let attached = attach(run_dir);
+            sweep(run_dir).unwrap();
+            assert!(!ping_works(), "a living process's filter was swept away");
+            kill(attached);
+            assert!(!ping_works());
+            sweep(run_dir).unwrap();
+            assert!(ping_works());
+            assert!(
+                !run("tc", &["qdisc", "show", "dev", "lo"])
+                    .1
+                    .contains("clsact")
+            );
+            sweep(run_dir).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_restart_takes_the_place_of_what_a_killed_daemon_left() {
+        in_own_network(|run_dir| {
+            kill(attach(run_dir));
+            let attached = attach(run_dir);
+            assert_eq!(filters().matches(" handle 0x").count(), 1);
+            drop(attached);
+            assert!(ping_works());
+            assert!(
+                !run("tc", &["qdisc", "show", "dev", "lo"])
+                    .1
+                    .contains("clsact")
+            );
+        });
+    }
+
+    #[test]
+    fn a_qdisc_that_was_there_before_stays() {
+        in_own_network(|run_dir| {
+            assert!(run("tc", &["qdisc", "add", "dev", "lo", "clsact"]).0);
+            drop(attach(run_dir));
+            assert!(
+                run("tc", &["qdisc", "show", "dev", "lo"])
+                    .1
+                    .contains("clsact")
+            );
+            assert!(!filters().contains("weir_drop"));
+        });
+    }
 }
