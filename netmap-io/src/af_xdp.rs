@@ -286,7 +286,10 @@ fn attach_in(
         return Err(refusal);
     }
     netlink::attach_xdp(facts.ifindex, program.as_fd(), mode)?;
-    for (id, _) in netlink::xdp_programs(facts.ifindex)? {
+    for (id, _) in netlink::xdp_programs(facts.ifindex)?
+        .into_iter()
+        .filter(|(_, m)| *m == mode)
+    {
         if settings.note_xdp_program(id).is_err() {
             netlink::detach_xdp(device, id)?;
             return Err(Errno::EIO);
@@ -316,11 +319,10 @@ fn native_refusal(facts: &Facts, cause: Errno) -> String {
 }
 
 fn explain(error: &BpfError) -> String {
-    match error.errno() {
-        Some(Errno::EPERM) => "CAP_NET_ADMIN and CAP_BPF are missing".to_owned(),
-        Some(Errno::E2BIG) => "there are more VIPs and LIPs than fit its table".to_owned(),
-        _ => error.to_string(),
+    if error.errno() == Some(Errno::E2BIG) {
+        return "there are more VIPs and LIPs than fit its table".to_owned();
     }
+    error.to_string()
 }
 
 fn mode_name(mode: XdpMode, zero_copy: bool) -> &'static str {

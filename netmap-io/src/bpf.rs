@@ -22,7 +22,7 @@ use nix::errno::Errno;
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
     /// A map could not be made.
-    #[error("the kernel refused the eBPF map `{name}`: {cause}")]
+    #[error("the kernel refused the eBPF map `{name}`: {}", explain(*.cause))]
     Map {
         /// The map's name.
         name: String,
@@ -48,7 +48,7 @@ pub enum BpfError {
         cause: AssembleError,
     },
     /// The verifier or the kernel refused the program.
-    #[error("the kernel refused the eBPF program `{name}`: {cause}{}", log_suffix(.log))]
+    #[error("the kernel refused the eBPF program `{name}`: {}{}", explain(*.cause), log_suffix(.log))]
     Load {
         /// The program's name.
         name: String,
@@ -58,7 +58,7 @@ pub enum BpfError {
         log: String,
     },
     /// The program could not be attached.
-    #[error("the kernel refused to attach the eBPF program to interface {ifindex}: {cause}")]
+    #[error("the kernel refused to attach the eBPF program to interface {ifindex}: {}", explain(*.cause))]
     Attach {
         /// The interface's number.
         ifindex: u32,
@@ -87,6 +87,14 @@ impl BpfError {
             | Self::Run { cause, .. } => Some(*cause),
             Self::Assemble { .. } => None,
         }
+    }
+}
+
+fn explain(cause: Errno) -> String {
+    if cause == Errno::EPERM {
+        "CAP_BPF and CAP_NET_ADMIN are missing".to_owned()
+    } else {
+        cause.to_string()
     }
 }
 
