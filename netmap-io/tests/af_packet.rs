@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netmap_io::af_packet::AfPacketDevice;
-use netmap_io::{Burst, ChecksumState, Frame, FramePool, Port};
+use netmap_io::{Burst, ChecksumState, Frame, FramePool, Port, WaitSet};
 use netns::{Netns, Pair};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -158,11 +158,11 @@ fn frames_go_both_ways_and_a_checksum_that_the_peer_left_to_its_device_is_comple
         let (_device, mut port) = open("w0", &[VIP], &mut pool);
         let mut burst = Burst::with_capacity(8);
         let end = Instant::now() + Duration::from_secs(3);
-        let mut state = None;
-        while state.is_none() && Instant::now() < end {
+        let mut seen = None;
+        while seen.is_none() && Instant::now() < end {
             port.rx(&mut pool, &mut burst);
             for mut frame in burst.drain() {
-                state = Some((frame.checksum(), checksum_is_right(frame.bytes())));
+                seen = Some((frame.checksum(), checksum_is_right(frame.bytes())));
                 let bytes = frame.bytes_mut();
                 swap(bytes, 0, 6, 6);
                 swap(bytes, 26, 30, 4);
@@ -175,7 +175,7 @@ fn frames_go_both_ways_and_a_checksum_that_the_peer_left_to_its_device_is_comple
         assert_eq!((stats.rx_frames, stats.tx_frames), (1, 1));
         assert_eq!((stats.rx_ring_lost, stats.tx_ring_lost), (0, 0));
         assert_eq!(pool.outstanding(FramePool::UMEM), 0);
-        state
+        seen
     });
     let answer = pair.peer.spawn(|| {
         let socket = UdpSocket::bind((PEER, 5555)).unwrap();
@@ -323,6 +323,9 @@ fn the_kernel_is_kept_from_owned_addresses_only_and_only_while_the_device_is_ope
     assert!(ping(VIP));
 }
 
+/// More than the ring holds.
+const SENT: usize = 20_000;
+
 #[test]
 fn what_a_full_ring_lost_is_counted() {
     if !netns::available() {
@@ -331,7 +334,6 @@ fn what_a_full_ring_lost_is_counted() {
     let pair = Pair::new(1);
     let (ready, opened) = std::sync::mpsc::channel();
     let (go, wait) = std::sync::mpsc::channel::<()>();
-    const SENT: usize = 20_000;
     let weir = pair.weir.spawn(move || {
         let mut pool = FramePool::with_umem(64, 2048).unwrap();
         let (_device, mut port) = open("w0", &[VIP], &mut pool);
@@ -358,6 +360,57 @@ fn what_a_full_ring_lost_is_counted() {
     let stats = weir.join().unwrap();
     assert!(stats.rx_ring_lost > 0, "{stats:?}");
     assert_eq!(stats.rx_frames + stats.rx_ring_lost, SENT as u64);
+}
+
+#[test]
+fn a_device_that_is_down_is_an_error_until_it_is_up_again() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(1);
+    address_peer(&pair);
+    let netns = pair.weir.clone();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let weir = pair.weir.spawn(move || {
+        let mut pool = FramePool::with_umem(64, 2048).unwrap();
+        let (_device, mut port) = open("w0", &[VIP], &mut pool);
+        let mut waits = WaitSet::new(port.poll_fd());
+        let mut sleeping = WaitSet::new(port.poll_fd());
+        let mut burst = Burst::with_capacity(8);
+        let mut turns = |port: &mut dyn Port, pool: &mut FramePool, want_error: bool| {
+            let end = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < end {
+                port.rx(pool, &mut burst);
+                burst.drain().for_each(|frame| pool.free(frame));
+                if port.flush(pool).is_err() == want_error {
+                    return true;
+                }
+                waits.wait(Duration::from_millis(5)).unwrap();
+            }
+            false
+        };
+        assert!(port.flush(&mut pool).is_ok());
+        netns.run("ip", &["link", "set", "w0", "down"]);
+        assert!(turns(port.as_mut(), &mut pool, true));
+        // Once told, the worker can sleep.
+        assert!(!sleeping.wait(Duration::from_millis(5)).unwrap());
+        netns.run("ip", &["link", "set", "w0", "up"]);
+        assert!(turns(port.as_mut(), &mut pool, false));
+        wait.recv().unwrap();
+        receive(port.as_mut(), &mut pool, |frame| frame.len() == 142)
+    });
+    std::thread::sleep(Duration::from_millis(800));
+    go.send(()).unwrap();
+    pair.peer
+        .spawn(|| {
+            for _ in 0..20 {
+                send_raw("p0", &udp_frame(None, 100), 1);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        })
+        .join()
+        .unwrap();
+    assert!(weir.join().unwrap());
 }
 
 /// Three namespaces in a row; the one in the middle carries frames between its two ports.

@@ -3,9 +3,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
+use nix::errno::Errno;
+
 use super::ring::{RxFrame, RxRing};
 use super::sys::PacketSocket;
 use super::tx::TxQueue;
+use crate::ethtool;
 use crate::gso::{DATA_VALID, GSO_NONE, NEEDS_CSUM, Segmenter, VnetHeader, complete};
 use crate::{Burst, ChecksumState, Frame, FramePool, Port, PortInfo, PortStats};
 
@@ -26,8 +29,16 @@ pub(super) struct AfPacketPort {
     /// burst.
     taken: usize,
     tx: TxQueue,
+    /// What the device is unfit for, until it is up again.
+    fault: Option<Errno>,
+    /// Calls in a row that received nothing.
+    idle: u32,
     stats: PortStats,
 }
+
+/// After so many calls that received nothing the socket is asked why: one that nobody asks stays
+/// readable, and its worker would never sleep again.
+const PATIENCE: u32 = 64;
 
 /// The frame that was too long for its slot in the ring.
 #[derive(Debug)]
@@ -57,7 +68,24 @@ impl AfPacketPort {
             },
             taken: 0,
             tx: TxQueue::new(),
+            fault: None,
+            idle: 0,
             stats: PortStats::default(),
+        }
+    }
+}
+
+impl AfPacketPort {
+    /// Looks for what happened to the device.
+    #[cold]
+    fn look_for_fault(&mut self) {
+        self.idle = 0;
+        if let Some(fault) = self.socket.take_error() {
+            self.fault = Some(fault);
+        } else if self.fault.is_some()
+            && ethtool::facts(&self.info.device).is_ok_and(|facts| facts.up)
+        {
+            self.fault = None;
         }
     }
 }
@@ -85,6 +113,14 @@ impl Port for AfPacketPort {
             self.ring.advance();
         }
         let received = burst.frames().get(before..).unwrap_or_default();
+        if received.is_empty() {
+            self.idle += 1;
+            if self.idle >= PATIENCE {
+                self.look_for_fault();
+            }
+            return 0;
+        }
+        self.idle = 0;
         self.stats.rx_frames += received.len() as u64;
         self.stats.rx_bytes += received.iter().map(|f| f.len() as u64).sum::<u64>();
         received.len()
@@ -102,9 +138,11 @@ impl Port for AfPacketPort {
     }
 
     fn flush(&mut self, pool: &mut FramePool) -> io::Result<()> {
-        self.tx
-            .send(&self.socket, pool, &mut self.stats)
-            .map_err(io::Error::from)
+        self.tx.send(&self.socket, pool, &mut self.stats)?;
+        match self.fault {
+            Some(fault) => Err(fault.into()),
+            None => Ok(()),
+        }
     }
 
     fn poll_fd(&self) -> Option<RawFd> {
