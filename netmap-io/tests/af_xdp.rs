@@ -1,5 +1,11 @@
 //! The AF_XDP driver and the device layer on veth, between real Linux peers.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops where its surroundings fail"
+)]
+
 #[path = "support/netns.rs"]
 mod netns;
 
@@ -677,7 +683,7 @@ fn a_killed_process_leaves_no_program_and_its_settings_are_restored_at_the_next_
         device.set_owned(&[ip(VIP)]).unwrap();
         let _port = device.open_queue(0, &mut pool).unwrap();
         println!("open");
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
         return;
     }
     let pair = pair(2);
