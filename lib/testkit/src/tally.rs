@@ -53,11 +53,18 @@ impl Tally {
     /// Returns what moved since `earlier`; `held` may have gone down.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let moved = self.0.iter().filter_map(|(name, count)| {
-            let before = earlier.0.get(name).copied().unwrap_or(0);
-            (*count != before).then_some((*name, count - before))
+        let moved = names().filter_map(|name| {
+            let moved = self.get(name) - earlier.get(name);
+            (moved != 0).then_some((name, moved))
         });
         Self(moved.collect())
+    }
+
+    /// Returns the counts of these names alone.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        let chosen = self.0.iter().filter(|(name, _)| names.contains(name));
+        Self(chosen.map(|(name, count)| (*name, *count)).collect())
     }
 
     /// Adds another tally.
@@ -188,6 +195,13 @@ mod tests {
         let wrong = Tally::parse("rx 2, tx 1, session-opened 1").unwrap();
         let error = moved.expect(&wrong).unwrap_err().to_string();
         assert!(error.starts_with("no-service moved by 1, not 0"), "{error}");
+    }
+
+    #[test]
+    fn what_goes_back_to_zero_has_moved() {
+        let held = Tally::parse("held 2").unwrap();
+        let none = Tally::default();
+        assert_eq!(none.since(&held).to_string(), "held -2");
     }
 
     #[test]

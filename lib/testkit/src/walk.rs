@@ -14,14 +14,14 @@
 //! frame may leave.
 //!
 //! **Faces** are `client`, `vip`, `lip` and `real`; `vip2`, `lip2`, `real2` are the next ones of the
-//! configuration; `client2` and `router` (in front of the clients) and `switch` (in front of the
-//! real servers) exist too, and `face NAME ADDRESS[:PORT]` makes more. What `client`s and `real`s
-//! send goes in, what `vip`s and `lip`s send must come out. A LIP's port is bound by its first
-//! mention; `lip:P` gives it a name.
+//! configuration; `client2`, `router` (in front of the clients) and `switch` (in front of the real
+//! servers) exist too, a port's name stands for its own address, and `face NAME ADDRESS[:PORT]` makes
+//! more. What Weir's addresses send must come out, what others send goes in. A LIP's port is bound
+//! by its first mention; `lip:P` gives it a name.
 //!
 //! **Packets** are `FLAGS seq:end(length) [ack N] [win N] [<options>]`, `udp (length)`,
 //! `icmp MESSAGE [id N seq N] [mtu N] [(length)] [[quoted packet]]`, `proto N (length)`. Frames of
-//! a port: `wan > arp who-has A tell B`, `wan < arp reply A is-at M`, `wan > raw HEX`. Behind that may stand
+//! a port: `wan > arp who-has A tell B`, `wan > arp reply A is-at M to B`, `wan > raw HEX`. Behind that may stand
 //! `ttl N`, `tos N`, `id N`, `df`, `nodf`, `vlan TCI`, `sum bad|partial|none|0xN`, `worker N`,
 //! `pad N`, `cut N`, `frag N[+]`, `port NAME`, `total N`.
 //!

@@ -23,6 +23,15 @@ pub const CHUNK: usize = 2048 + HEADROOM;
 /// Turns without end mean that the director asks for time without ever being content.
 const MOST_TURNS: u32 = 100_000;
 
+/// What an ARP reply that the world plays may move.
+const BACKGROUND: [&str; 5] = [
+    "rx",
+    "absorbed",
+    "not-ours",
+    "delivered",
+    "neighbour-learned",
+];
+
 /// How a world is made.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -83,6 +92,8 @@ pub struct World {
     emitted: VecDeque<Emitted>,
     delivered: VecDeque<(PortId, Vec<u8>)>,
     events: Vec<Event>,
+    /// ARP replies of the neighbours that are on their way.
+    replies: VecDeque<(PortId, Vec<u8>)>,
     /// What the world's own ARP moved: no test asked for it.
     background: Tally,
     /// Whether a frame with a wrong checksum may be among those that are held.
@@ -136,6 +147,7 @@ impl World {
             emitted: VecDeque::new(),
             delivered: VecDeque::new(),
             events: Vec::new(),
+            replies: VecDeque::new(),
             background: Tally::default(),
             held_a_bad_one: false,
         };
@@ -153,6 +165,12 @@ impl World {
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Says whether an address is Weir's or one of its ports' own.
+    #[must_use]
+    pub fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.owned.contains(&address) || self.is_own_address(address)
     }
 
     /// Returns the time.
@@ -193,7 +211,8 @@ impl World {
     /// When a ledger is off afterwards or a frame is not in order.
     pub fn apply(&mut self, snapshot: Snapshot) -> Result<()> {
         self.around = Neighbourhood::of(&snapshot);
-        self.owned = owned(&snapshot);
+        // What was Weir's until now may still say goodbye.
+        self.owned.extend(owned(&snapshot));
         self.snapshot = Arc::new(snapshot);
         for director in &mut self.directors {
             let retired = director.apply(Arc::clone(&self.snapshot));
@@ -325,27 +344,37 @@ impl World {
     ///
     /// When a ledger is off or a frame that leaves is not in order.
     pub fn turn(&mut self) -> Result<()> {
-        let mut buffer = vec![0; CHUNK];
         for _ in 0..MOST_TURNS {
             let mut quiet = true;
             for worker in 0..self.setup.workers {
                 let at = usize::from(worker);
                 self.directors[at].tick(self.clock.now());
-                while let Some((port, len)) = self.directors[at].next_originated(&mut buffer) {
-                    quiet = false;
-                    let frame = buffer[..len].to_vec();
-                    self.emit(worker, port, frame, !self.held_a_bad_one)?;
-                }
+                quiet &= !self.drain_originated(worker)?;
                 while let Some(notice) = self.directors[at].next_notice() {
                     self.hear(worker, notice);
                 }
             }
+            quiet &= !self.deliver_replies()?;
             self.check_ledgers()?;
             if quiet && self.wake_at() > self.clock.time() {
                 return Ok(());
             }
         }
         bail!("a director asks for another turn without end")
+    }
+
+    /// Sends what a director originates; says whether there was something.
+    fn drain_originated(&mut self, worker: u8) -> Result<bool> {
+        let mut buffer = vec![0; CHUNK];
+        let mut any = false;
+        while let Some((port, len)) =
+            self.directors[usize::from(worker)].next_originated(&mut buffer)
+        {
+            any = true;
+            let frame = buffer[..len].to_vec();
+            self.emit(worker, port, frame, !self.held_a_bad_one)?;
+        }
+        Ok(any)
     }
 
     fn advance_step(&mut self, time: Time) -> Result<bool> {
@@ -390,6 +419,8 @@ impl World {
             .iter()
             .map(|packet| (packet.verdict, packet.frame.bytes().to_vec()))
             .collect();
+        // What is originated leaves ahead of the burst, as the worker sends it.
+        self.drain_originated(worker)?;
         for ((port, before), (verdict, after)) in burst.iter().zip(outcomes) {
             verdicts.push(verdict);
             self.carry_out(worker, *port, before, verdict, after, handed_in)?;
@@ -499,7 +530,7 @@ impl World {
             "bytes behind the packet: {shown}"
         );
         ensure!(
-            self.owned.contains(&v4.src) || self.is_own_address(v4.src),
+            self.is_ours(v4.src),
             "sent with a source that Weir does not own: {shown}"
         );
         if self.setup.neighbours_answer {
@@ -527,7 +558,7 @@ impl World {
             "an ARP sender that is not the port: {shown}"
         );
         ensure!(
-            self.owned.contains(&arp.sender_ip) || self.is_own_address(arp.sender_ip),
+            self.is_ours(arp.sender_ip),
             "an ARP sender address that Weir does not own: {shown}"
         );
         let mut moved = vec!["originated", "tx"];
@@ -554,11 +585,21 @@ impl World {
         let Some(reply) = arp.reply_from(self.around.mac_of(arp.target_ip)) else {
             return Ok(());
         };
-        // Non-IP frames arrive at the first queue, whoever asked.
-        let before = self.tally_of_all();
-        self.process(0, &[(port, &arp_frame(&reply))], false, &mut Vec::new())?;
-        self.blame_background(&before);
+        self.replies.push_back((port, arp_frame(&reply)));
         Ok(())
+    }
+
+    /// Lets the neighbours' ARP replies arrive; says whether there were any.
+    fn deliver_replies(&mut self) -> Result<bool> {
+        let mut any = false;
+        while let Some((port, reply)) = self.replies.pop_front() {
+            any = true;
+            let before = self.tally_of_all();
+            // Non-IP frames arrive at the first queue, whoever asked.
+            self.process(0, &[(port, &reply)], false, &mut Vec::new())?;
+            self.blame_background(&before);
+        }
+        Ok(any)
     }
 
     fn push(&mut self, worker: u8, port: PortId, frame: Vec<u8>) {
@@ -600,9 +641,11 @@ impl World {
         tally
     }
 
+    /// Takes what an ARP reply of the world's own moved out of the count, and nothing that came
+    /// to pass beside it.
     fn blame_background(&mut self, before: &Tally) {
         let moved = self.tally_of_all().since(before);
-        self.background.add(&moved);
+        self.background.add(&moved.only(&BACKGROUND));
     }
 }
 

@@ -1,12 +1,10 @@
 //! From a line of a walk to the frame that goes in.
 
-use std::net::Ipv4Addr;
-
 use anyhow::{Context, Result, bail};
 use weir_model::PortId;
 use weir_wire::{
-    ARP_REPLY, ARP_REQUEST, ArpRepr, EthAddr, EthHeader, Header, Ipv4Header, Protocol, SeqNumber,
-    Sum, fill_checksums,
+    ARP_REPLY, ARP_REQUEST, ArpRepr, EthAddr, Header, Ipv4Header, Protocol, SeqNumber, Sum,
+    fill_checksums,
 };
 
 use super::play::{Faces, Player};
@@ -33,9 +31,15 @@ impl Player {
                 request,
                 first,
                 second,
+                to,
             } => {
                 let port = port_by_name(around, &packet.left.face)?;
-                let frame = arp(around, &self.faces, port, *request, first, second)?;
+                let frame = if *request {
+                    arp_request(around, &self.faces, first, second)?
+                } else {
+                    let to = to.as_deref().context("`to` is missing")?;
+                    arp_reply(around, &self.faces, port, (first, second), to)?
+                };
                 (port, frame)
             }
             Body::Tcp { .. } | Body::Udp { .. } | Body::Icmp { .. } | Body::Proto { .. } => {
@@ -204,42 +208,35 @@ pub(super) fn port_by_name(around: &Neighbourhood, name: &str) -> Result<PortId>
         .port)
 }
 
-fn arp(
+fn arp_request(around: &Neighbourhood, faces: &Faces, asked: &str, asks: &str) -> Result<Vec<u8>> {
+    let sender_ip = faces.address(asks)?;
+    Ok(arp_frame(&ArpRepr {
+        op: ARP_REQUEST,
+        sender_mac: around.mac_of(sender_ip),
+        sender_ip,
+        target_mac: EthAddr::ZERO,
+        target_ip: faces.address(asked)?,
+    }))
+}
+
+fn arp_reply(
     around: &Neighbourhood,
     faces: &Faces,
     port: PortId,
-    request: bool,
-    first: &str,
-    second: &str,
+    (whose, mac): (&str, &str),
+    to: &str,
 ) -> Result<Vec<u8>> {
-    let asked: Ipv4Addr = faces.address(first)?;
-    if request {
-        let sender_ip = faces.address(second)?;
-        return Ok(arp_frame(&ArpRepr {
-            op: ARP_REQUEST,
-            sender_mac: around.mac_of(sender_ip),
-            sender_ip,
-            target_mac: EthAddr::ZERO,
-            target_ip: asked,
-        }));
-    }
-    let own = around.link(port).map_or(EthAddr::ZERO, |link| link.mac);
-    let sender_mac = match second.parse() {
+    let sender_mac = match mac.parse() {
         Ok(mac) => mac,
-        Err(_) => around.mac_of(faces.address(second)?),
+        Err(_) => around.mac_of(faces.address(mac)?),
     };
-    let mut frame = arp_frame(&ArpRepr {
+    Ok(arp_frame(&ArpRepr {
         op: ARP_REPLY,
         sender_mac,
-        sender_ip: asked,
-        target_mac: own,
-        target_ip: Ipv4Addr::UNSPECIFIED,
-    });
-    // A reply to nobody's address would look like no reply at all; the target is the port.
-    EthHeader::at_mut(&mut frame, 0)
-        .context("the frame is whole")?
-        .dst = own.0;
-    Ok(frame)
+        sender_ip: faces.address(whose)?,
+        target_mac: around.link(port).map_or(EthAddr::ZERO, |link| link.mac),
+        target_ip: faces.address(to)?,
+    }))
 }
 
 /// The protocol number of a body.

@@ -51,6 +51,7 @@ impl Player {
                 request,
                 first,
                 second,
+                to: _,
             } => self.meet_arp(around, packet, emitted, (*request, first, second)),
             Body::Tcp { .. } | Body::Udp { .. } | Body::Icmp { .. } | Body::Proto { .. } => {
                 let Kind::Ipv4(v4) = &parsed.kind else {

@@ -60,8 +60,9 @@ pub(super) fn play(name: &str, folder: &Path, text: &str) -> Result<()> {
 pub(crate) struct Faces(BTreeMap<String, (Ipv4Addr, Option<u16>)>);
 
 impl Faces {
-    fn of(snapshot: &Snapshot) -> Self {
-        let mut faces = Self::default();
+    /// Names what a configuration names; faces that exist keep their addresses.
+    fn learn(&mut self, snapshot: &Snapshot) {
+        let faces = self;
         faces.add("client", 1, Ipv4Addr::new(192, 0, 2, 7), Some(40_000));
         faces.add("client", 2, Ipv4Addr::new(192, 0, 2, 8), Some(40_000));
         for service in snapshot.services.iter() {
@@ -84,7 +85,11 @@ impl Faces {
                 faces.add(face, 1, Ipv4Addr::new(a, b, c, 254), None);
             }
         }
-        faces
+        for port in snapshot.ports.iter() {
+            if let Some(IpAddr::V4(own)) = port.addresses.first().map(|net| net.addr()) {
+                faces.add(&port.name, 1, own, None);
+            }
+        }
     }
 
     fn next(&mut self, face: &str, address: IpAddr, port: Option<u16>) {
@@ -171,7 +176,7 @@ impl Player {
         match (key, words.as_slice()) {
             ("config", [file]) => {
                 let snapshot = self.load(file)?;
-                self.faces = Faces::of(&snapshot);
+                self.faces.learn(&snapshot);
                 self.config = Some(snapshot);
             }
             ("workers", [count]) => self.setup.workers = u8::try_from(number(count)?)?,
@@ -205,12 +210,7 @@ impl Player {
     fn start(&mut self) -> Result<World> {
         let config = self.config.clone().context("`config` comes first")?;
         let mut world = World::new(config, self.setup.clone())?;
-        if self.setup.neighbours_answer {
-            for (address, _) in self.faces.0.values() {
-                world.introduce(*address);
-            }
-        }
-        world.turn()?;
+        self.introduce_all(&mut world)?;
         // What is announced at the start is no part of the story.
         while world.take_emitted().is_some() {}
         world.take_events();
@@ -218,6 +218,15 @@ impl Player {
         self.start = world.time();
         self.last = self.start;
         Ok(world)
+    }
+
+    fn introduce_all(&self, world: &mut World) -> Result<()> {
+        if self.setup.neighbours_answer {
+            for (address, _) in self.faces.0.values() {
+                world.introduce(*address);
+            }
+        }
+        world.turn()
     }
 
     fn line(&mut self, world: &mut World, line: &Line) -> Result<()> {
@@ -267,7 +276,9 @@ impl Player {
             Item::Apply(file) => {
                 self.settled = false;
                 let snapshot = self.load_after(world, file)?;
-                world.apply(snapshot)
+                self.faces.learn(&snapshot);
+                world.apply(snapshot)?;
+                self.introduce_all(world)
             }
             Item::Drain => {
                 self.settled = false;
@@ -288,7 +299,7 @@ impl Player {
             }
             Item::Packet(at, packet) => {
                 self.settled = false;
-                if goes_in(packet)? {
+                if self.goes_in_from(world, packet)? {
                     self.goes_in(world, *at, packet)
                 } else {
                     self.comes_out(world, *at, packet)
@@ -337,7 +348,7 @@ impl Player {
         self.last = emitted.at;
         let around = world.around().clone();
         self.meet(&around, packet, &emitted)
-            .with_context(|| format!("got {shown}"))
+            .with_context(|| format!("\n  got {shown}"))
     }
 
     fn pass(&mut self, world: &mut World, at: At) -> Result<()> {
@@ -355,6 +366,20 @@ impl Player {
         }
     }
 
+    /// Says whether the line's sender stands outside of Weir.
+    fn goes_in_from(&self, world: &World, packet: &Packet) -> Result<bool> {
+        let Some(right) = &packet.right else {
+            return Ok(packet.rightward);
+        };
+        let from = if packet.rightward {
+            &packet.left.face
+        } else {
+            &right.face
+        };
+        let address = self.faces.address(from)?;
+        Ok(!world.is_ours(address))
+    }
+
     fn check(&self, left: &Value, how: &str, right: &Value) -> Result<()> {
         let number = |value: &Value| {
             self.names
@@ -369,24 +394,6 @@ impl Player {
         };
         ensure!(holds, "{left} is {a}, {right} is {b}");
         Ok(())
-    }
-}
-
-/// Says whether the line's sender stands outside of Weir.
-fn goes_in(packet: &Packet) -> Result<bool> {
-    let Some(right) = &packet.right else {
-        return Ok(packet.rightward);
-    };
-    let (from, to) = if packet.rightward {
-        (&packet.left.face, &right.face)
-    } else {
-        (&right.face, &packet.left.face)
-    };
-    let ours = |face: &str| face.starts_with("vip") || face.starts_with("lip");
-    match (ours(from), ours(to)) {
-        (false, _) => Ok(true),
-        (true, false) => Ok(false),
-        (true, true) => bail!("Weir does not talk to itself"),
     }
 }
 

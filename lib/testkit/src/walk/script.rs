@@ -102,11 +102,13 @@ pub(crate) enum Body {
         protocol: u8,
         len: u16,
     },
-    /// `arp who-has A tell B` or `arp reply A is-at M`.
+    /// `arp who-has A tell B` or `arp reply A is-at M [to B]`.
     Arp {
         request: bool,
         first: String,
         second: String,
+        /// Whom a reply is for.
+        to: Option<String>,
     },
     /// A frame of these bytes.
     Raw(Vec<u8>),
@@ -363,6 +365,7 @@ fn parse_arp(words: &mut Words<'_>) -> Result<Body> {
         request,
         first,
         second,
+        to: words.option("to"),
     })
 }
 
