@@ -158,6 +158,9 @@ impl Frames {
             .map(|packet| (packet.verdict, packet.frame.range()))
             .collect();
         drop(packets);
+        // What the director originated for these packets goes ahead of them: an ACK that carries
+        // the client's address must arrive before the segment that had no room for it.
+        self.originate(director, MOST_FRAMES);
         let mut exits = Exits {
             pool: &mut self.pool,
             ports: &mut self.ports,
