@@ -21,9 +21,13 @@ pub enum Step {
     Refuse,
 }
 
-/// How far beyond a window a segment may begin and still count: a receiver that shrinks its window
-/// leaves segments in flight (RFC 9293 section 3.8.6).
+/// How far beyond a window a segment may begin and still count: a sender probes a closed window
+/// (RFC 9293 section 3.8.6.1).
 const WINDOW_SLACK: u32 = 4096;
+
+/// How far behind the SYN a SYN-ACK may acknowledge and still be the answer to it: a SYN may carry
+/// data (RFC 7413).
+const SYN_REACH: u32 = 1 << 16;
 
 /// Moves the session's state by a segment and says what to do with it.
 ///
@@ -89,11 +93,7 @@ impl Session {
 
     /// Returns what the client expects next of the real server (*real*).
     fn expected_of_real(&self) -> SeqNumber {
-        if self.flags.has(SessionFlags::CLIENT_ACKED) {
-            self.outbound_seq.unapply(self.client_ack)
-        } else {
-            self.real_end
-        }
+        self.outbound_seq.unapply(self.client_ack)
     }
 
     /// Works out the state of an established session from the FINs and their acknowledgements.
@@ -108,7 +108,11 @@ impl Session {
                 let client_done = self.expected_of_client().after(self.client_fin);
                 let real_done = self.flags.has(SessionFlags::CLIENT_ACKED)
                     && self.expected_of_real().after(self.real_fin);
-                if client_done && real_done { State::TimeWait } else { State::LastAck }
+                if client_done && real_done {
+                    State::TimeWait
+                } else {
+                    State::LastAck
+                }
             }
         }
     }
@@ -134,22 +138,16 @@ fn track_client(session: &mut Session, tcp: &Tcp) {
         return;
     }
     session.client_end = session.client_end.later(tcp.end());
-    if tcp.flags.contains(TcpFlags::FIN) {
+    if let Some(fin) = fin_of(tcp, expected) {
         session.flags.set(SessionFlags::CLIENT_FIN);
-        session.client_fin = tcp.seq + u32::from(tcp.payload_len);
+        session.client_fin = fin;
     }
     let sent = session.outbound_seq.apply(session.real_end);
-    let acceptable = if session.flags.has(SessionFlags::CLIENT_ACKED) {
-        tcp.ack.leq(sent) && tcp.ack.geq(session.client_ack)
-    } else {
-        // The real server's SYN took one number, which is all that it has sent so far.
-        tcp.ack == sent
-    };
-    if tcp.flags.contains(TcpFlags::ACK) && acceptable {
+    if tcp.flags.contains(TcpFlags::ACK) && tcp.ack.leq(sent) && tcp.ack.geq(session.client_ack) {
         session.flags.set(SessionFlags::CLIENT_ACKED);
+        let window = u32::from(tcp.window) << session.window_shift_of(Direction::Inbound);
+        session.client_window = widest(session.client_ack, session.client_window, tcp.ack, window);
         session.client_ack = tcp.ack;
-        session.client_window =
-            u32::from(tcp.window) << session.window_shift_of(Direction::Inbound);
     }
     if session.flags.has(SessionFlags::CLIENT_ACKED) {
         session.state = session.state_after_fins();
@@ -170,19 +168,28 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
         }
         return Step::Pass;
     }
-    if tcp.flags.contains(TcpFlags::SYN) || !fits(tcp, expected, session.client_window) {
+    if tcp.flags.contains(TcpFlags::SYN) {
+        let anew = tcp.flags.contains(TcpFlags::ACK)
+            && session.flags.has(SessionFlags::CLIENT_ACKED)
+            && !tcp.ack.in_window(session.isn + 1, SYN_REACH);
+        if anew {
+            begin_anew(session, tcp, options);
+        }
+        return Step::Pass;
+    }
+    if !fits(tcp, expected, session.client_window) {
         return Step::Pass;
     }
     session.real_end = session.real_end.later(tcp.end());
-    if tcp.flags.contains(TcpFlags::FIN) {
+    if let Some(fin) = fin_of(tcp, expected) {
         session.flags.set(SessionFlags::REAL_FIN);
-        session.real_fin = tcp.seq + u32::from(tcp.payload_len);
+        session.real_fin = fin;
     }
     let sent = session.inbound_seq.apply(session.client_end);
     if tcp.flags.contains(TcpFlags::ACK) && tcp.ack.leq(sent) && tcp.ack.geq(session.real_ack) {
+        let window = u32::from(tcp.window) << session.window_shift_of(Direction::Outbound);
+        session.real_window = widest(session.real_ack, session.real_window, tcp.ack, window);
         session.real_ack = tcp.ack;
-        session.real_window =
-            u32::from(tcp.window) << session.window_shift_of(Direction::Outbound);
     }
     if tcp.payload_len > 0 || session.real_ack.after(session.isn + 1) {
         // The real server has taken the handshake's last ACK, and the client's address with it.
@@ -196,7 +203,10 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
 
 /// Takes what the real server says to the SYN (RFC 9293 section 3.10.7.3).
 fn answer_to_syn(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step {
-    let acknowledges = tcp.flags.contains(TcpFlags::ACK) && tcp.ack == session.isn + 1;
+    // All of the SYN, or all but data that it carried.
+    let sent = session.inbound_seq.apply(session.client_end);
+    let acknowledges =
+        tcp.flags.contains(TcpFlags::ACK) && tcp.ack.after(session.isn) && tcp.ack.leq(sent);
     if tcp.flags.contains(TcpFlags::RST) {
         if acknowledges {
             session.state = State::Close;
@@ -204,12 +214,7 @@ fn answer_to_syn(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> S
         return Step::Pass;
     }
     if tcp.flags.contains(TcpFlags::SYN) && acknowledges {
-        session.real_end = tcp.end();
-        session.real_ack = tcp.ack;
-        session.real_window = u32::from(tcp.window);
-        session.real_wscale = options.wscale.map_or(Session::NO_WSCALE, |(_, shift)| shift);
-        session.flags.set(SessionFlags::REAL_ACKED);
-        session.state = State::SynRecv;
+        accept(session, tcp, options);
         return Step::Pass;
     }
     if tcp.flags.contains(TcpFlags::ACK) && !session.flags.has(SessionFlags::CHALLENGED) {
@@ -219,6 +224,50 @@ fn answer_to_syn(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> S
     Step::Pass
 }
 
+/// Takes over what a SYN-ACK says.
+fn accept(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
+    session.real_end = tcp.end();
+    session.real_ack = tcp.ack;
+    session.real_window = u32::from(tcp.window);
+    session.real_wscale = options
+        .wscale
+        .map_or(Session::NO_WSCALE, |(_, shift)| shift);
+    // What the client acknowledges first; until it does, `CLIENT_ACKED` is not set.
+    session.client_ack = session.outbound_seq.apply(tcp.seq + 1);
+    session.flags.set(SessionFlags::REAL_ACKED);
+    session.state = State::SynRecv;
+}
+
+/// Starts the session again: the real server, who had forgotten the connection, has answered a SYN
+/// of the client with the same ports (behind the same address another client, perhaps). Without
+/// this it would never be told the client's address, and the numbers of old FINs would count.
+fn begin_anew(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
+    session.isn = tcp.ack - 1;
+    session.client_end = session.inbound_seq.unapply(tcp.ack);
+    // The client's offer was not kept, for nobody had answered it: take the widest.
+    session.client_window = u32::from(u16::MAX);
+    session.client_wscale = 14;
+    session.flags.clear(SessionFlags::CLIENT_FIN);
+    session.flags.clear(SessionFlags::REAL_FIN);
+    session.flags.clear(SessionFlags::CLIENT_ACKED);
+    session.flags.set(SessionFlags::TOA_WANTED);
+    accept(session, tcp, options);
+}
+
+/// Returns the number of a segment's FIN, unless its receiver has long had what stands there: such
+/// a FIN is a guess, for the true one is never acknowledged before it was seen here.
+fn fin_of(tcp: &Tcp, expected: SeqNumber) -> Option<SeqNumber> {
+    let fin = tcp.seq + u32::from(tcp.payload_len);
+    (tcp.flags.contains(TcpFlags::FIN) && fin.geq(expected)).then_some(fin)
+}
+
+/// Returns the window behind a new acknowledgement. Its right edge never moves back: an ACK that
+/// shrinks it may be lost on the rest of its way, or have been overtaken by one that does not.
+fn widest(old_ack: SeqNumber, old_window: u32, ack: SeqNumber, window: u32) -> u32 {
+    let edge = (old_ack + old_window).later(ack + window);
+    ack.distance(edge).max(0).cast_unsigned()
+}
+
 /// Says whether a RST's number lies between what its receiver has acknowledged and what was sent.
 fn within(seq: SeqNumber, expected: SeqNumber, sent: SeqNumber) -> bool {
     seq.geq(expected) && seq.leq(sent.later(expected))
@@ -226,7 +275,8 @@ fn within(seq: SeqNumber, expected: SeqNumber, sent: SeqNumber) -> bool {
 
 /// Says whether a segment begins inside the window of its receiver, or is a retransmission.
 fn fits(tcp: &Tcp, expected: SeqNumber, window: u32) -> bool {
-    tcp.seq.leq(expected + window.saturating_add(WINDOW_SLACK).min(i32::MAX as u32))
+    tcp.seq
+        .leq(expected + window.saturating_add(WINDOW_SLACK).min(i32::MAX as u32))
 }
 
 #[cfg(test)]
@@ -305,8 +355,16 @@ mod tests {
     }
 
     fn from_real(s: &mut Session, flags: TcpFlags, seq: u32, ack: u32, len: u16) -> State {
-        let tcp = segment(flags, REAL_ISN.wrapping_add(seq), ISN.wrapping_add(ack), len);
-        let options = OptionSummary { wscale: Some((0, 7)), ..OptionSummary::default() };
+        let tcp = segment(
+            flags,
+            REAL_ISN.wrapping_add(seq),
+            ISN.wrapping_add(ack),
+            len,
+        );
+        let options = OptionSummary {
+            wscale: Some((0, 7)),
+            ..OptionSummary::default()
+        };
         track(s, Direction::Outbound, &tcp, &options);
         s.state
     }
@@ -375,10 +433,16 @@ mod tests {
         let mut s = session();
         let ack = segment(A, 77, 99, 0);
         let none = OptionSummary::default();
-        assert_eq!(track(&mut s, Direction::Outbound, &ack, &none), Step::Challenged);
+        assert_eq!(
+            track(&mut s, Direction::Outbound, &ack, &none),
+            Step::Challenged
+        );
         assert_eq!(track(&mut s, Direction::Outbound, &ack, &none), Step::Pass);
         from_client(&mut s, TcpFlags::SYN, 0, 0, 0);
-        assert_eq!(track(&mut s, Direction::Outbound, &ack, &none), Step::Challenged);
+        assert_eq!(
+            track(&mut s, Direction::Outbound, &ack, &none),
+            Step::Challenged
+        );
     }
 
     #[test]
@@ -401,7 +465,10 @@ mod tests {
         let mut s = established();
         assert!(s.flags.has(SessionFlags::TOA_WANTED));
         from_real(&mut s, A, 1, 1, 0);
-        assert!(s.flags.has(SessionFlags::TOA_WANTED), "a bare window update proves nothing");
+        assert!(
+            s.flags.has(SessionFlags::TOA_WANTED),
+            "a bare window update proves nothing"
+        );
         from_client(&mut s, A, 1, 1, 10);
         from_real(&mut s, A, 1, 11, 0);
         assert!(!s.flags.has(SessionFlags::TOA_WANTED));
@@ -414,5 +481,92 @@ mod tests {
         s.client_wscale = Session::NO_WSCALE;
         from_real(&mut s, A, 1, 1, 0);
         assert_eq!(s.real_window, 502);
+    }
+
+    #[test]
+    fn a_fin_behind_what_was_acknowledged_is_a_guess_and_moves_nothing() {
+        let old = 0u32.wrapping_sub(0x4000_0000);
+        let mut s = established();
+        assert_eq!(from_client(&mut s, FA, old, 1, 0), State::Established);
+        assert_eq!(from_real(&mut s, FA, old, 1, 0), State::Established);
+        assert!(!s.flags.has(SessionFlags::CLIENT_FIN) && !s.flags.has(SessionFlags::REAL_FIN));
+    }
+
+    #[test]
+    fn a_repeated_fin_with_data_still_counts() {
+        let mut s = established();
+        from_client(&mut s, A, 1, 1, 100);
+        from_real(&mut s, A, 1, 51, 0);
+        assert_eq!(from_client(&mut s, FA, 1, 1, 100), State::CloseWait);
+        assert_eq!(s.client_fin, SeqNumber(CLIENT_ISN) + 101);
+    }
+
+    #[test]
+    fn a_closed_window_whose_ack_was_lost_on_the_way_does_not_stop_the_tracking() {
+        let mut s = established();
+        let mut closed = segment(A, CLIENT_ISN.wrapping_add(1), REAL_ISN.wrapping_add(1), 0);
+        closed.window = 0;
+        track(
+            &mut s,
+            Direction::Inbound,
+            &closed,
+            &OptionSummary::default(),
+        );
+        // The real server still counts with the window of the ACK before.
+        for at in 0..20 {
+            from_real(&mut s, A, 1 + at * 1460, 1, 1460);
+        }
+        assert_eq!(
+            from_client(&mut s, A, 1, 1 + 20 * 1460, 0),
+            State::Established
+        );
+        assert_eq!(from_real(&mut s, FA, 1 + 20 * 1460, 1, 0), State::FinWait);
+    }
+
+    #[test]
+    fn data_in_the_syn_is_acknowledged_or_not() {
+        for ack in [1, 101] {
+            let mut s = session();
+            s.client_end = SeqNumber(CLIENT_ISN) + 101;
+            assert_eq!(from_real(&mut s, SA, 0, ack, 0), State::SynRecv);
+            // A server of such a client may answer before the handshake is complete.
+            assert_eq!(from_real(&mut s, A, 1, ack, 1000), State::SynRecv);
+            assert_eq!(from_client(&mut s, A, 101, 501, 0), State::Established);
+        }
+        let mut s = session();
+        s.client_end = SeqNumber(CLIENT_ISN) + 101;
+        assert_eq!(from_real(&mut s, R | A, 0, 101, 0), State::Close);
+    }
+
+    #[test]
+    fn a_real_server_that_accepts_anew_begins_the_session_anew() {
+        let mut s = established();
+        from_client(&mut s, A, 1, 1, 10);
+        from_real(&mut s, FA, 1, 11, 0);
+        assert_eq!(s.state, State::FinWait);
+        assert!(!s.flags.has(SessionFlags::TOA_WANTED));
+        // Neither a challenge ACK nor the SYN-ACK again is an answer to another SYN.
+        assert_eq!(from_real(&mut s, SA, 0, 1, 0), State::FinWait);
+        assert_eq!(
+            from_real(&mut s, SA, 0x7000_0000, 0x2000_0001, 0),
+            State::SynRecv
+        );
+        assert!(s.flags.has(SessionFlags::TOA_WANTED));
+        assert_eq!(
+            from_client(&mut s, A, 0x2000_0001, 0x7000_0001, 0),
+            State::Established
+        );
+        assert_eq!(
+            from_client(&mut s, FA, 0x2000_0001, 0x7000_0001, 0),
+            State::CloseWait
+        );
+        assert_eq!(
+            from_real(&mut s, FA, 0x7000_0001, 0x2000_0002, 0),
+            State::LastAck
+        );
+        assert_eq!(
+            from_client(&mut s, A, 0x2000_0002, 0x7000_0002, 0),
+            State::TimeWait
+        );
     }
 }

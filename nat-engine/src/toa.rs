@@ -24,7 +24,10 @@ impl Session {
     #[must_use]
     pub const fn toa(&self, kind: u8) -> Toa {
         let client = SocketAddrV4::new(self.client, self.client_port);
-        Toa { kind, client: SocketAddr::V4(client) }
+        Toa {
+            kind,
+            client: SocketAddr::V4(client),
+        }
     }
 }
 
@@ -37,14 +40,18 @@ pub fn insert_toa(
     kind: u8,
     mtu: u16,
 ) -> ToaOutcome {
-    let Some(tcp) = v4.tcp() else { return ToaOutcome::NotWanted };
+    let Some(tcp) = v4.tcp() else {
+        return ToaOutcome::NotWanted;
+    };
     let wanted = session.flags.has(SessionFlags::TOA_WANTED);
     if !wanted || tcp.flags.contains(TcpFlags::RST) {
         return ToaOutcome::NotWanted;
     }
     let toa = session.toa(kind);
     let bytes = toa.to_bytes();
-    let Some(option) = bytes.get(..toa.len()) else { return ToaOutcome::NotWanted };
+    let Some(option) = bytes.get(..toa.len()) else {
+        return ToaOutcome::NotWanted;
+    };
     let header_len = tcp.header_len as usize + option.len();
     let total_len = v4.total_len as usize + option.len();
     if header_len > TcpRepr::MAX_LEN || total_len > mtu as usize {
@@ -56,9 +63,18 @@ pub fn insert_toa(
         return ToaOutcome::NoRoom;
     }
     let at = v4.l4 as usize + TcpHeader::LEN;
-    let Some(gap) = frame.insert_gap(at, option.len()) else { return ToaOutcome::NoRoom };
+    let Some(gap) = frame.insert_gap(at, option.len()) else {
+        return ToaOutcome::NoRoom;
+    };
     gap.copy_from_slice(option);
-    match mend_headers(frame.bytes_mut(), l3, v4, option, header_len, total_len as u16) {
+    match mend_headers(
+        frame.bytes_mut(),
+        l3,
+        v4,
+        option,
+        header_len,
+        total_len as u16,
+    ) {
         Some(()) => ToaOutcome::Inserted,
         None => ToaOutcome::NoRoom,
     }
@@ -81,7 +97,9 @@ fn mend_headers(
     let old = tcp.off_flags.get();
     tcp.set_header_len(header_len);
     // The pseudo header's length grows by what the IPv4 header's does.
-    let delta = lengths.replace_u16(old, tcp.off_flags.get()).insert_bytes(option);
+    let delta = lengths
+        .replace_u16(old, tcp.off_flags.get())
+        .insert_bytes(option);
     tcp.checksum = delta.apply(tcp.checksum.get()).into();
     Some(())
 }

@@ -35,7 +35,9 @@ impl Director {
                 self.counters.count(Counter::SessionClosed);
                 self.release_port(now, id);
             }
-            State::SynSent | State::SynRecv | State::OneWay => {}
+            // Begun anew, a session has to become established again.
+            State::SynRecv => self.traffic.not_established(session),
+            State::SynSent | State::OneWay => {}
         }
         self.arm(now, id);
     }
