@@ -131,14 +131,17 @@ impl Director {
             return;
         }
         let (address, mac) = (arp.sender_ip, arp.sender_mac);
-        if self
+        let news = self
             .neighbours
-            .learn(millis(now), port, address, mac, for_us)
-        {
+            .learn(millis(now), port, address, mac, for_us);
+        if news {
             self.count(Counter::NeighbourLearned);
-            if tell && self.facts.workers > 1 {
-                self.notify(Notice::Neighbour { port, address, mac });
-            }
+        }
+        // An answer is passed on even where it is no news here: the worker that asked is often not
+        // the one whose queue the answer comes in on.
+        let is_answer = for_us && arp.op == ARP_REPLY;
+        if tell && self.facts.workers > 1 && (news || is_answer) {
+            self.notify(Notice::Neighbour { port, address, mac });
         }
     }
 }
