@@ -164,7 +164,7 @@ fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
                 loaded.snapshot.pools.count(),
             );
             println!(
-                "{}: {services} services, {pools} LIP pools, no mistakes",
+                "{}: {services} services, {pools} LIP pools; no mistakes",
                 file.display()
             );
             DONE

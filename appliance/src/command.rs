@@ -3,12 +3,13 @@
 //! Whatever needs memory is made by control and travels there and back, so that a worker neither
 //! allocates nor frees for control's sake.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_director::{Notice, PoolUse, SessionView};
 use weir_model::{PortId, Snapshot};
-use weir_wire::ArpRepr;
+use weir_wire::{ArpRepr, EthAddr};
 
 use crate::publish::TrafficBoard;
 
@@ -27,6 +28,12 @@ pub(crate) enum Command {
     },
     /// Learn from an ARP packet.
     Arp { port: PortId, arp: ArpRepr },
+    /// Learn a neighbour that another worker learned.
+    Neighbour {
+        port: PortId,
+        address: Ipv4Addr,
+        mac: EthAddr,
+    },
     /// Fill `rows` with the sessions at as many places of the table as it has room for.
     Sessions {
         ticket: Ticket,

@@ -1,6 +1,7 @@
 //! The control thread: sockets, signals, ARP, reloads and the clean stop.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use weir_director::{Notice, PoolUse};
 use weir_model::{PortId, Snapshot};
-use weir_wire::{ARP_REPLY, ArpRepr, EthAddr};
+use weir_wire::EthAddr;
 
 use crate::command::{Answer, Command, News, Ticket};
 use crate::control::crash::CrashRing;
@@ -385,22 +386,11 @@ impl Control {
         }
     }
 
-    /// What one worker learnt of a neighbour, the others need not ask for.
-    fn tell_neighbour(&self, from: usize, port: PortId, address: std::net::Ipv4Addr, mac: EthAddr) {
-        let arp = ArpRepr {
-            op: ARP_REPLY,
-            sender_mac: mac,
-            sender_ip: address,
-            target_mac: EthAddr::ZERO,
-            target_ip: std::net::Ipv4Addr::UNSPECIFIED,
-        };
-        for worker in self
-            .fleet
-            .workers()
-            .iter()
-            .filter(|worker| worker.id.index() != from)
-        {
-            worker.send_if_idle(Command::Arp { port, arp });
+    /// What one worker learnt of a neighbour, the others may be waiting for.
+    fn tell_neighbour(&self, from: usize, port: PortId, address: Ipv4Addr, mac: EthAddr) {
+        let workers = self.fleet.workers().iter();
+        for worker in workers.filter(|worker| worker.id.index() != from) {
+            worker.send_if_idle(Command::Neighbour { port, address, mac });
         }
     }
 
@@ -421,7 +411,7 @@ impl Control {
 ///
 /// # Errors
 /// When a driver refuses.
-pub(crate) fn set_owned(devices: &mut [OpenDevice], addresses: &[std::net::IpAddr]) -> Result<()> {
+pub(crate) fn set_owned(devices: &mut [OpenDevice], addresses: &[IpAddr]) -> Result<()> {
     for device in devices {
         let set = device.device.set_owned(addresses);
         set.with_context(|| format!("[port {}]: the addresses cannot be taken", device.name))?;

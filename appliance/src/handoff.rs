@@ -1,11 +1,12 @@
 //! Hand-off between workers: one ring of bytes for each pair, each end owned by one thread.
 //!
 //! A frame is copied into the ring and out of it again, so that the workers' packet memories stay
-//! apart. Each record is the port that the frame came in on, its length and its bytes.
+//! apart. Each record is the port that the frame came in on, what is known of its checksum, its
+//! length and its bytes.
 
 use std::sync::Arc;
 
-use netmap_io::{Frame, FramePool};
+use netmap_io::{ChecksumState, Frame, FramePool};
 use rtrb::{Consumer, Producer, RingBuffer};
 use weir_model::{PortId, WorkerId};
 
@@ -14,10 +15,10 @@ use crate::doorbell::Doorbell;
 /// What the hand-off rings of all workers together may take.
 const ALL_RINGS: usize = 16 << 20;
 /// A ring holds several bursts of full-size frames, but not more than a receiver can catch up on.
-const RING: std::ops::RangeInclusive<usize> = 128 << 10..=1 << 20;
+const RING: std::ops::RangeInclusive<usize> = 128 << 10..=2 << 20;
 
-/// The bytes in front of each frame: the port and the length.
-const HEADER: usize = 3;
+/// The bytes in front of each frame: the port, the checksum's state and the length.
+const HEADER: usize = 4;
 
 /// What drivers leave in front of a frame for options that are inserted.
 pub(crate) const HEAD_ROOM: usize = 256;
@@ -83,7 +84,7 @@ fn connect_with(bells: &[Arc<Doorbell>], bytes: usize) -> Vec<HandOff> {
 impl HandOff {
     /// Copies a frame to another worker; false, and nothing is there, when its ring is full.
     #[must_use]
-    pub(crate) fn push(&mut self, to: WorkerId, port: PortId, frame: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, to: WorkerId, port: PortId, frame: &Frame) -> bool {
         let Some(Some(out)) = self.out.get_mut(to.index()) else {
             return false;
         };
@@ -94,9 +95,17 @@ impl HandOff {
             return false;
         }
         let [high, low] = len.to_be_bytes();
+        let checksum = match frame.checksum() {
+            ChecksumState::Unknown => 0,
+            ChecksumState::Good => 1,
+            ChecksumState::Partial => 2,
+        };
         // The reader takes nothing before the whole record is there.
-        let whole = out.ring.push_entire_slice(&[port.0, high, low]).is_ok()
-            && out.ring.push_entire_slice(frame).is_ok();
+        let whole = out
+            .ring
+            .push_entire_slice(&[port.0, checksum, high, low])
+            .is_ok()
+            && out.ring.push_entire_slice(frame.bytes()).is_ok();
         out.fresh |= whole;
         whole
     }
@@ -131,6 +140,11 @@ impl HandOff {
         let (head, tail) = header.as_slices();
         let mut bytes = head.iter().chain(tail).copied();
         let port = PortId(bytes.next()?);
+        let checksum = match bytes.next()? {
+            1 => ChecksumState::Good,
+            2 => ChecksumState::Partial,
+            _ => ChecksumState::Unknown,
+        };
         let len = usize::from(u16::from_be_bytes([bytes.next()?, bytes.next()?]));
         let record = ring.read_chunk(HEADER + len).ok()?;
         let mut frame = pool.alloc(FramePool::UMEM)?;
@@ -141,6 +155,7 @@ impl HandOff {
             pool.free(frame);
             return None;
         }
+        frame.set_checksum(checksum);
         copy_record(&record, frame.bytes_mut());
         record.commit_all();
         Some((port, frame))
@@ -165,6 +180,17 @@ mod tests {
 
     use super::*;
 
+    /// Pushes bytes as a frame of the pusher's own memory.
+    fn push(from: &mut HandOff, to: WorkerId, port: PortId, bytes: &[u8]) -> bool {
+        let mut pool = FramePool::with_umem(1, 2048).unwrap();
+        let mut frame = pool.alloc(FramePool::UMEM).unwrap();
+        assert!(frame.set_range(7..7 + bytes.len()));
+        frame.bytes_mut().copy_from_slice(bytes);
+        let pushed = from.push(to, port, &frame);
+        pool.free(frame);
+        pushed
+    }
+
     fn pair(bytes: usize) -> (HandOff, HandOff) {
         let bells = [Doorbell::new(), Doorbell::new()].map(|bell| Arc::new(bell.unwrap()));
         let mut ends = connect_with(&bells, bytes);
@@ -185,7 +211,7 @@ mod tests {
                 if push {
                     let bytes: Vec<u8> = (0..len).map(|i| (i as u8) ^ port).collect();
                     let fits = used + HEADER + len <= 1000;
-                    prop_assert_eq!(from.push(WorkerId(1), PortId(port), &bytes), fits);
+                    prop_assert_eq!(push(&mut from, WorkerId(1), PortId(port), &bytes), fits);
                     if fits {
                         used += HEADER + len;
                         model.push_back((port, bytes));
@@ -212,12 +238,16 @@ mod tests {
         const FRAMES: u32 = 200_000;
         let (mut from, mut to) = pair(16 << 10);
         let pusher = std::thread::spawn(move || {
+            let mut pool = FramePool::with_umem(1, 2048).unwrap();
+            let mut frame = pool.alloc(FramePool::UMEM).unwrap();
             for n in 0..FRAMES {
-                let bytes = vec![n as u8; 1 + (n % 700) as usize];
-                while !from.push(WorkerId(1), PortId(n as u8), &bytes) {
+                assert!(frame.set_range(9..10 + (n % 700) as usize));
+                frame.bytes_mut().fill(n as u8);
+                while !from.push(WorkerId(1), PortId(n as u8), &frame) {
                     std::thread::yield_now();
                 }
             }
+            pool.free(frame);
         });
         let mut pool = FramePool::with_umem(1, 2048).unwrap();
         let mut n = 0;
@@ -241,7 +271,7 @@ mod tests {
         let (mut from, mut to) = pair(1000);
         let mut pool = FramePool::with_umem(1, 2048).unwrap();
         let taken = pool.alloc(FramePool::UMEM).unwrap();
-        assert!(from.push(WorkerId(1), PortId(7), b"frame"));
+        assert!(push(&mut from, WorkerId(1), PortId(7), b"frame"));
         assert!(to.pop(0, &mut pool).is_none());
         pool.free(taken);
         let (port, frame) = to.pop(0, &mut pool).unwrap();
@@ -250,9 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_the_checksum_crosses_with_the_frame() {
+        let (mut from, mut to) = pair(1000);
+        let mut pool = FramePool::with_umem(2, 2048).unwrap();
+        let mut frame = pool.alloc(FramePool::UMEM).unwrap();
+        for state in [
+            ChecksumState::Partial,
+            ChecksumState::Good,
+            ChecksumState::Unknown,
+        ] {
+            frame.set_checksum(state);
+            assert!(from.push(WorkerId(1), PortId(0), &frame));
+            let (_, got) = to.pop(0, &mut pool).unwrap();
+            assert_eq!(got.checksum(), state);
+            pool.free(got);
+        }
+        pool.free(frame);
+    }
+
+    #[test]
     fn nobody_can_hand_a_frame_to_itself_or_to_nobody() {
         let (mut from, _to) = pair(1000);
-        assert!(!from.push(WorkerId(0), PortId(0), b"frame"));
-        assert!(!from.push(WorkerId(2), PortId(0), b"frame"));
+        assert!(!push(&mut from, WorkerId(0), PortId(0), b"frame"));
+        assert!(!push(&mut from, WorkerId(2), PortId(0), b"frame"));
     }
 }

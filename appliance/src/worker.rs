@@ -175,6 +175,10 @@ impl Worker {
                 self.director.heard_arp(now, port, &arp);
                 None
             }
+            Command::Neighbour { port, address, mac } => {
+                self.director.learn_neighbour(now, port, address, mac);
+                None
+            }
             Command::Sessions {
                 ticket,
                 cursor,

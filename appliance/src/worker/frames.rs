@@ -272,7 +272,7 @@ impl Exits<'_> {
             Verdict::Deliver => self.deliver(director, frame, from),
             Verdict::Drop(_) | Verdict::Hold => self.pool.free(frame),
             Verdict::HandOff(worker) => {
-                if !self.hand_off.push(worker, from, frame.bytes()) {
+                if !self.hand_off.push(worker, from, &frame) {
                     director.not_handed_over();
                 }
                 self.pool.free(frame);
@@ -327,8 +327,13 @@ fn packet(frame: &mut Frame, port: PortId, source: Source) -> Option<Packet<'_>>
         ChecksumState::Good => false,
     };
     let bytes = FrameBuf::new(frame.chunk_mut(), range)?;
-    Some(match source {
+    let packet = match source {
         Source::Wire => Packet::received(bytes, port, maybe_partial),
-        Source::HandedIn => Packet::handed_in(bytes, port),
-    })
+        // The worker that handed it over has not touched it.
+        Source::HandedIn => Packet {
+            maybe_partial,
+            ..Packet::handed_in(bytes, port)
+        },
+    };
+    Some(packet)
 }
