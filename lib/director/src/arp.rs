@@ -22,7 +22,7 @@ impl Director {
             .bytes()
             .get(EthHeader::LEN..)
             .unwrap_or_default();
-        let Some(arp) = ArpRepr::parse(body) else {
+        let Some(arp) = ArpRepr::parse(body).filter(|arp| arp.sender_mac.is_unicast()) else {
             return Verdict::Drop(DropReason::Malformed);
         };
         let owned = self.plan.owned(arp.target_ip);

@@ -66,8 +66,13 @@ impl Director {
             return Lookup::Drop(DropReason::Tagged);
         }
         let mine = self.plan.port(packet.port).map(|port| port.mac().0);
-        if mine != EthHeader::at(bytes, 0).map(|eth| eth.dst) {
+        let eth = EthHeader::at(bytes, 0);
+        if mine != eth.map(|eth| eth.dst) {
             return Lookup::Drop(DropReason::NotOurs);
+        }
+        if !eth.is_some_and(|eth| eth.src_addr().is_unicast()) {
+            // An answer to it would go to a group of stations.
+            return Lookup::Drop(DropReason::Martian);
         }
         if is_martian(v4.src) || self.plan.owned(v4.src).is_some() {
             return Lookup::Drop(DropReason::Martian);
@@ -118,6 +123,8 @@ impl Director {
                 to,
             } => {
                 if let Some(owner) = self.other_owner(packet, key, hash, to) {
+                    // The owner cannot know any more what the driver said about the checksum.
+                    self.complete_checksum(packet, l3, v4);
                     return Verdict::HandOff(owner);
                 }
                 self.flow(now, packet, l3, v4, key, hash, to)
