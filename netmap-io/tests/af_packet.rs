@@ -285,6 +285,66 @@ fn each_queue_of_the_device_is_the_port_of_the_same_number() {
 }
 
 #[test]
+fn several_workers_share_the_only_queue_of_a_device_flow_by_flow() {
+    if !netns::available() {
+        return;
+    }
+    let pair = Pair::new(1);
+    address_peer(&pair);
+    let (ready, opened) = std::sync::mpsc::channel();
+    let weir = pair.weir.spawn(move || {
+        let mut pool = FramePool::with_umem(2048, 2048).unwrap();
+        let mut device = AfPacketDevice::open("w0", 2, &run_dir()).unwrap();
+        let mut ports = [
+            device.open_queue(0, &mut pool).unwrap(),
+            device.open_queue(1, &mut pool).unwrap(),
+        ];
+        device.set_owned(&[ip(VIP)]).unwrap();
+        ready.send(device.describe()).unwrap();
+        let mut seen = vec![Vec::new(); FLOWS];
+        let (mut count, end) = (0, Instant::now() + Duration::from_secs(3));
+        let mut burst = Burst::with_capacity(64);
+        while count < FLOWS * 5 && Instant::now() < end {
+            for (queue, port) in ports.iter_mut().enumerate() {
+                port.rx(&mut pool, &mut burst);
+                for frame in burst.drain() {
+                    let port = u16::from_be_bytes([frame.bytes()[34], frame.bytes()[35]]);
+                    seen[port as usize - 5000].push(queue);
+                    pool.free(frame);
+                    count += 1;
+                }
+            }
+        }
+        seen
+    });
+    assert_eq!(
+        opened.recv().unwrap(),
+        "TPACKET_V2, fanout by flow hash, ingress drop tcx"
+    );
+    pair.peer
+        .spawn(|| {
+            for _ in 0..5 {
+                for flow in 0..FLOWS {
+                    let socket = UdpSocket::bind((PEER, 5000 + flow as u16)).unwrap();
+                    socket.send_to(b"flow", (VIP, 7)).unwrap();
+                }
+            }
+        })
+        .join()
+        .unwrap();
+    let seen = weir.join().unwrap();
+    let mut flows = [0; 2];
+    for queues in seen {
+        assert_eq!(queues.len(), 5, "each frame comes to one worker, once");
+        assert!(queues.iter().all(|queue| *queue == queues[0]));
+        flows[queues[0]] += 1;
+    }
+    assert!(flows[0] > 0 && flows[1] > 0, "{flows:?}");
+}
+
+const FLOWS: usize = 32;
+
+#[test]
 fn the_kernel_is_kept_from_owned_addresses_only_and_only_while_the_device_is_open() {
     if !netns::available() {
         return;

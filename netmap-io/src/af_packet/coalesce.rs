@@ -272,7 +272,9 @@ mod tests {
             let stream = join(&frames);
             assert_eq!(stream.frames(), 11);
             assert_cut_again_gives(&frames, stream);
-            frames.into_iter().for_each(|frame| pool.free(frame));
+            for frame in frames {
+                pool.free(frame);
+            }
         }
     }
 
@@ -312,7 +314,9 @@ mod tests {
             assert_ne!(frames[2].bytes()[at], value);
             frames[2].bytes_mut()[at] = value;
             assert_eq!(join(&frames).frames(), expected, "byte {at}");
-            frames.into_iter().for_each(|frame| pool.free(frame));
+            for frame in frames {
+                pool.free(frame);
+            }
         }
     }
 
@@ -328,7 +332,9 @@ mod tests {
         assert_eq!(first[47], 0x18);
         frames[0].bytes_mut()[47] = 0x18;
         assert_eq!(join(&frames).frames(), 1);
-        frames.into_iter().for_each(|frame| pool.free(frame));
+        for frame in frames {
+            pool.free(frame);
+        }
         let (_, frames) = packets(&mut pool, 1500, 0x10, false);
         let (_, more) = packets(&mut pool, 1500, 0x10, false);
         let mut stream = join(&frames);

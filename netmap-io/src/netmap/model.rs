@@ -49,6 +49,14 @@ struct State {
     stalled: bool,
 }
 
+fn slot_at(ring: usize, slot: u32) -> usize {
+    RINGS[ring] + 256 + slot as usize * 16
+}
+
+fn distance(from: usize, to: usize) -> i64 {
+    i64::try_from(to).unwrap() - i64::try_from(from).unwrap()
+}
+
 /// A handle on the kernel for one pair of rings.
 #[derive(Clone, Debug)]
 struct Kernel {
@@ -69,9 +77,9 @@ impl State {
         let mut buffer = FIRST_BUFFER;
         for (n, at) in RINGS.into_iter().enumerate() {
             let entry = memory.word64(INTERFACE + 56 + n * 8).unwrap();
-            entry.store((at - INTERFACE) as i64, Relaxed);
-            let distance = memory.word64(at).unwrap();
-            distance.store((BUFFERS_AT - at) as i64, Relaxed);
+            entry.store(distance(INTERFACE, at), Relaxed);
+            let buf_ofs = memory.word64(at).unwrap();
+            buf_ofs.store(distance(at, BUFFERS_AT), Relaxed);
             put(at + 8, SLOTS);
             put(at + 12, BUFFER_LEN as u32);
             let transmits = n == DEVICE_TX || n == HOST_TX;
@@ -112,10 +120,6 @@ impl State {
         self.memory.word32(at).unwrap().load(Relaxed)
     }
 
-    fn slot_at(&self, ring: usize, slot: u32) -> usize {
-        RINGS[ring] + 256 + slot as usize * 16
-    }
-
     fn head(&self, ring: usize) -> u32 {
         let at = self.rings[ring].at;
         let (head, cur) = (self.word(at + 20), self.word(at + 24));
@@ -134,7 +138,7 @@ impl State {
     fn sync_rx(&mut self, ring: usize) {
         let head = self.head(ring);
         while self.rings[ring].current != head {
-            let at = self.slot_at(ring, self.rings[ring].current);
+            let at = slot_at(ring, self.rings[ring].current);
             self.memory.word16(at + 6).unwrap().store(0, Relaxed);
             self.rings[ring].current = (self.rings[ring].current + 1) % SLOTS;
         }
@@ -142,7 +146,7 @@ impl State {
             let Some((bytes, flags)) = self.waiting[ring].pop_front() else {
                 break;
             };
-            let at = self.slot_at(ring, self.rings[ring].tail);
+            let at = slot_at(ring, self.rings[ring].tail);
             let buffer = self.word(at) as usize;
             self.memory
                 .word16(at + 4)
@@ -166,7 +170,7 @@ impl State {
         }
         let head = self.head(ring);
         while self.rings[ring].current != head {
-            let at = self.slot_at(ring, self.rings[ring].current);
+            let at = slot_at(ring, self.rings[ring].current);
             let buffer = self.word(at) as usize;
             let len = self.memory.word16(at + 4).unwrap().load(Relaxed) as usize;
             self.memory.word16(at + 6).unwrap().store(0, Relaxed);
@@ -188,7 +192,7 @@ impl State {
     fn in_slots(&self) -> Vec<u32> {
         (0..4)
             .flat_map(|ring| (0..SLOTS).map(move |slot| (ring, slot)))
-            .map(|(ring, slot)| self.word(self.slot_at(ring, slot)))
+            .map(|(ring, slot)| self.word(slot_at(ring, slot)))
             .collect()
     }
 }
@@ -284,7 +288,9 @@ impl Bench {
             all.push(frame.index());
             held.push(frame);
         }
-        held.into_iter().for_each(|frame| self.pool.free(frame));
+        for frame in held {
+            self.pool.free(frame);
+        }
         let distinct: BTreeSet<u32> = all.iter().copied().collect();
         assert_eq!(distinct.len(), all.len(), "a buffer is in two places");
         assert_eq!(distinct, (FIRST_BUFFER..COUNT).collect());
@@ -326,7 +332,7 @@ fn a_taken_slot_says_that_its_buffer_changed() {
     let mut bench = Bench::new();
     bench.arrive(DEVICE_RX, b"frame", 0);
     let frame = bench.receive(1).drain().next().unwrap();
-    let at = bench.state.lock().unwrap().slot_at(DEVICE_RX, 0);
+    let at = slot_at(DEVICE_RX, 0);
     let flags = bench
         .state
         .lock()
@@ -353,7 +359,9 @@ fn without_a_spare_the_frame_waits_in_the_ring() {
     let frame = bench.receive(4).drain().next().unwrap();
     assert_eq!(frame.bytes(), b"frame");
     held.push(frame);
-    held.into_iter().for_each(|frame| bench.pool.free(frame));
+    for frame in held {
+        bench.pool.free(frame);
+    }
     bench.assert_no_buffer_is_lost();
 }
 
