@@ -34,6 +34,8 @@ const ANNOUNCEMENTS: usize = 16;
 const ICMP_RATE: u32 = 1_000;
 const ECHO_RATE: u32 = 10_000;
 const REFUSE_RATE: u32 = 10_000;
+/// Neighbours asked for the first time, per second: packets choose whom Weir looks for on a link.
+const ASK_RATE: u32 = 1_000;
 
 /// The walk of one worker: its sessions, local ports, neighbours, timers and counters.
 pub struct Director {
@@ -55,6 +57,7 @@ pub struct Director {
     pub(crate) icmp_rate: RateLimit,
     pub(crate) echo_rate: RateLimit,
     pub(crate) refuse_rate: RateLimit,
+    pub(crate) ask_rate: RateLimit,
     pub(crate) draining: bool,
     pub(crate) lookups: Vec<Lookup>,
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
@@ -96,6 +99,7 @@ impl Director {
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
             echo_rate: RateLimit::new(ECHO_RATE, now_ms),
             refuse_rate: RateLimit::new(REFUSE_RATE, now_ms),
+            ask_rate: RateLimit::new(ASK_RATE, now_ms),
             draining: false,
             lookups: Vec::with_capacity(LOOKUPS),
             cursor: 0,

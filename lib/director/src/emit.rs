@@ -97,7 +97,7 @@ impl Director {
                 self.post(hop.port, frame.bytes());
                 return;
             }
-            Resolved::Ask => self.ask(hop.port, hop.neighbour, None),
+            Resolved::Ask => self.ask_first(now_ms, hop),
             Resolved::Wait => {}
         }
         if self

@@ -364,7 +364,9 @@ impl Neighbours {
         Some(first + way)
     }
 
-    /// Returns the place for a new neighbour: a free one of its set, or that of the longest unused.
+    /// Returns the place for a new neighbour: a free one of its set; else that of one that is not
+    /// known or has long been unused, so that packets to hosts that do not exist displace no
+    /// neighbour in use; else that of the longest unused.
     fn place_for(&mut self, port: PortId, address: Ipv4Addr) -> usize {
         let first = Self::set_of(port, address);
         let set = self.entries.get(first..first + WAYS).unwrap_or_default();
@@ -377,10 +379,13 @@ impl Neighbours {
             .iter()
             .enumerate()
             .max_by_key(|(_, entry)| {
-                (
-                    entry.state == State::Free,
-                    newest.wrapping_sub(entry.used_ms),
-                )
+                let unused_ms = newest.wrapping_sub(entry.used_ms);
+                let rank = match entry.state {
+                    State::Free => 2,
+                    State::Incomplete => 1,
+                    State::Reachable | State::Probing => u8::from(unused_ms > TRUST_MS),
+                };
+                (rank, unused_ms)
             })
             .map_or(0, |(way, _)| way);
         let place = first + way;
@@ -476,6 +481,41 @@ mod tests {
         assert_eq!(
             neighbours.resolve(TRUST_MS + 20_000, PORT, ADDRESS),
             Resolved::Ask
+        );
+    }
+
+    #[test]
+    fn hosts_that_do_not_exist_displace_no_neighbour_in_use() {
+        let mut neighbours = Neighbours::new();
+        assert!(neighbours.learn(0, PORT, ADDRESS, MAC, true));
+        for i in 0..100_000u32 {
+            let nobody = Ipv4Addr::from(0x0a01_0000 + i);
+            assert_eq!(neighbours.resolve(i / 100, PORT, nobody), Resolved::Ask);
+        }
+        assert_eq!(
+            neighbours.resolve(1000, PORT, ADDRESS),
+            Resolved::Known(MAC)
+        );
+    }
+
+    #[test]
+    fn a_neighbour_long_unused_makes_room() {
+        let mut neighbours = Neighbours::new();
+        let set = Neighbours::set_of(PORT, ADDRESS);
+        let same_set: Vec<Ipv4Addr> = (0..100_000u32)
+            .map(|i| Ipv4Addr::from(0x0a01_0000 + i))
+            .filter(|address| Neighbours::set_of(PORT, *address) == set)
+            .take(WAYS)
+            .collect();
+        for address in &same_set {
+            neighbours.learn(0, PORT, *address, MAC, true);
+        }
+        let later = 2 * TRUST_MS;
+        assert_eq!(neighbours.resolve(later, PORT, ADDRESS), Resolved::Ask);
+        assert!(neighbours.learn(later, PORT, ADDRESS, MAC, false));
+        assert_eq!(
+            neighbours.resolve(later, PORT, ADDRESS),
+            Resolved::Known(MAC)
         );
     }
 

@@ -21,8 +21,6 @@ pub(crate) enum Owned {
     Vip,
     /// Real servers see it as the source.
     Lip {
-        /// The first source port of its pool, from which the workers' shares are counted.
-        first_port: u16,
         /// The port whose neighbours see it.
         port: PortId,
     },
@@ -291,10 +289,7 @@ impl PortPlan {
 fn owned_addresses(snapshot: &Snapshot) -> Vec<(Ipv4Addr, Owned)> {
     let mut owned = Vec::new();
     for pool in snapshot.pools.iter() {
-        let what = Owned::Lip {
-            first_port: pool.first_port,
-            port: pool.port,
-        };
+        let what = Owned::Lip { port: pool.port };
         for lip in &pool.lips {
             if let IpAddr::V4(address) = lip.address {
                 owned.push((address, what));

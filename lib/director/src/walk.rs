@@ -153,7 +153,7 @@ impl Director {
         }
         let owner = match to {
             Owned::Vip => hash.owner(self.facts.workers),
-            Owned::Lip { first_port, .. } => owner_of(key.dst_port, first_port, self.facts.workers),
+            Owned::Lip { .. } => owner_of(key.dst_port, self.facts.workers),
         };
         (owner != self.facts.id.0).then_some(WorkerId(owner))
     }
@@ -230,7 +230,7 @@ impl Director {
                 eth.dst = mac.0;
                 return Verdict::Forward(hop.port);
             }
-            Resolved::Ask => self.ask(hop.port, hop.neighbour, None),
+            Resolved::Ask => self.ask_first(now_ms, hop),
             Resolved::Wait => {}
         }
         let frame = packet.frame.bytes();

@@ -1,14 +1,14 @@
 //! Which local ports belong to which worker.
 
-/// Returns the worker that owns a port of a range that begins at `first`; a port below it is
-/// nobody's and falls to worker 0.
+/// Returns the worker that owns a port. That does not depend on the pool's range, so that sessions
+/// stay with their worker when the range changes.
 #[inline]
 #[must_use]
-pub const fn owner_of(port: u16, first: u16, workers: u8) -> u8 {
+pub const fn owner_of(port: u16, workers: u8) -> u8 {
     if workers == 0 {
         return 0;
     }
-    (port.saturating_sub(first) % workers as u16) as u8
+    (port % workers as u16) as u8
 }
 
 /// The ports of a range that belong to one worker: every `workers`-th, so that no two workers ever
@@ -36,12 +36,19 @@ impl PortClass {
     /// Returns the number of ports.
     #[must_use]
     pub const fn count(self) -> u32 {
-        let begin = self.first as u32 + self.worker as u32;
+        let begin = self.begin();
         let last = self.last as u32;
         if begin > last || self.worker >= self.workers {
             return 0;
         }
         (last - begin) / self.workers as u32 + 1
+    }
+
+    /// Returns the first number from the range's beginning on that is this worker's.
+    const fn begin(self) -> u32 {
+        let (first, workers) = (self.first as u32, self.workers as u32);
+        let owner = first % workers;
+        first + (self.worker as u32 + workers - owner) % workers
     }
 
     /// Returns the port at an index; none from [`count`](Self::count) on.
@@ -50,8 +57,7 @@ impl PortClass {
         if index >= self.count() {
             return None;
         }
-        let port = self.first as u32 + self.worker as u32 + index * self.workers as u32;
-        Some(port as u16)
+        Some((self.begin() + index * self.workers as u32) as u16)
     }
 
     /// Returns the index of a port; none when the port is not of this class.
@@ -60,7 +66,7 @@ impl PortClass {
         if port < self.first || port > self.last {
             return None;
         }
-        if owner_of(port, self.first, self.workers) != self.worker {
+        if owner_of(port, self.workers) != self.worker {
             return None;
         }
         Some((port - self.first) as u32 / self.workers as u32)
@@ -87,7 +93,7 @@ mod tests {
                     let port = class.port(index).unwrap();
                     assert!((first..=last).contains(&port));
                     assert_eq!(class.index(port), Some(index));
-                    assert_eq!(owner_of(port, first, workers), worker);
+                    assert_eq!(owner_of(port, workers), worker);
                     ports += 1;
                 }
                 assert_eq!(class.port(class.count()), None);
@@ -98,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_port_of_another_worker_or_out_of_range_has_no_index() {
-        let class = PortClass::new(1000, 1010, 1, 3);
+        let class = PortClass::new(1000, 1010, 2, 3);
         assert_eq!(class.index(1001), Some(0));
         assert_eq!(class.index(1000), None);
         assert_eq!(class.index(1011), None);
