@@ -1,8 +1,8 @@
 //! Packets of TCP and UDP: those of a session are tracked, translated and sent on.
 
 use nat_engine::{
-    Direction, FlowHash, FlowKey, OptionPolicy, SessionId, State, Step, ToaOutcome, insert_toa,
-    synthetic_ack, track, translate_tcp, translate_udp,
+    Direction, FlowHash, FlowKey, OptionPolicy, Session, SessionId, State, Step, ToaOutcome,
+    insert_toa, synthetic_ack, track, translate_tcp, translate_udp,
 };
 use weir_model::{Counter, DropReason, Now, Verdict};
 use weir_wire::{Header, L4, OptionSummary, Tcp, TcpHeader, Timestamps, V4};
@@ -71,7 +71,8 @@ impl Director {
             return self.open(now, packet, l3, v4, key);
         }
         let (_, _, destination, _) = session.outgoing(direction);
-        let Some(service) = self.plan.service(session.service) else {
+        let kept = direction == Direction::Outbound || self.keeps_lip(session);
+        let Some(service) = self.plan.service(session.service).filter(|_| kept) else {
             self.reset(now, id);
             return Verdict::Drop(DropReason::StaleSession);
         };
@@ -96,7 +97,10 @@ impl Director {
         let before = session.state;
         let step = track(session, direction, tcp, &options);
         let after = session.state;
-        session.last_seen = millis(now);
+        if step != Step::Refuse {
+            // What was reset is remembered for a time, not as long as someone goes on about it.
+            session.last_seen = millis(now);
+        }
         if before != after {
             self.moved(now, id, before, after);
         }
@@ -206,6 +210,11 @@ impl Director {
         }
     }
 
+    /// Says whether the session's LIP is still Weir's, so that the real server's answers come here.
+    fn keeps_lip(&self, session: &Session) -> bool {
+        self.plan.lip(session.lip_id) == Some(session.lip)
+    }
+
     /// Walks a datagram of a session.
     pub(crate) fn udp(
         &mut self,
@@ -220,7 +229,8 @@ impl Director {
             return Verdict::Drop(DropReason::NoSession);
         };
         let (_, _, destination, _) = session.outgoing(direction);
-        if self.plan.service(session.service).is_none() {
+        let kept = direction == Direction::Outbound || self.keeps_lip(session);
+        if !kept || self.plan.service(session.service).is_none() {
             self.reset(now, id);
             return Verdict::Drop(DropReason::StaleSession);
         }

@@ -36,7 +36,8 @@ impl Director {
         if kind == IcmpKind::ECHO_REQUEST {
             return self.echo(now, packet, l3, v4);
         }
-        if is_error(kind) {
+        // A redirect is for the host it was sent to, and source quench is no more (RFC 6633).
+        if is_error(kind) && !matches!(kind, IcmpKind::REDIRECT | IcmpKind::SOURCE_QUENCH) {
             return self.icmp_error(now, packet, l3, v4, to);
         }
         Verdict::Drop(DropReason::UnmatchedIcmp)

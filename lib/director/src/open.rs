@@ -36,6 +36,11 @@ impl Director {
             L4::Tcp(_) => return Verdict::Drop(DropReason::NoSession),
             L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
         };
+        let options = self.syn_options(packet, v4, service);
+        if options.repeated {
+            // It could not be translated, so nothing would ever answer.
+            return Verdict::Drop(DropReason::Malformed);
+        }
         self.complete_checksum(packet, l3, v4);
         let real = match self.pick(service) {
             Ok(real) => real,
@@ -57,7 +62,7 @@ impl Director {
             lip,
             taken,
             tcp,
-            options: self.syn_options(packet, v4, service),
+            options,
             client_tsval: client_tsval(packet, v4),
         };
         let session = self.new_session(now, key, &opening);
