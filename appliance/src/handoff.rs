@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     /// Pushes bytes as a frame of the pusher's own memory.
-    fn push(from: &mut HandOff, to: WorkerId, port: PortId, bytes: &[u8]) -> bool {
+    fn push_bytes(from: &mut HandOff, to: WorkerId, port: PortId, bytes: &[u8]) -> bool {
         let mut pool = FramePool::with_umem(1, 2048).unwrap();
         let mut frame = pool.alloc(FramePool::UMEM).unwrap();
         assert!(frame.set_range(7..7 + bytes.len()));
@@ -211,7 +211,7 @@ mod tests {
                 if push {
                     let bytes: Vec<u8> = (0..len).map(|i| (i as u8) ^ port).collect();
                     let fits = used + HEADER + len <= 1000;
-                    prop_assert_eq!(push(&mut from, WorkerId(1), PortId(port), &bytes), fits);
+                    prop_assert_eq!(push_bytes(&mut from, WorkerId(1), PortId(port), &bytes), fits);
                     if fits {
                         used += HEADER + len;
                         model.push_back((port, bytes));
@@ -271,7 +271,7 @@ mod tests {
         let (mut from, mut to) = pair(1000);
         let mut pool = FramePool::with_umem(1, 2048).unwrap();
         let taken = pool.alloc(FramePool::UMEM).unwrap();
-        assert!(push(&mut from, WorkerId(1), PortId(7), b"frame"));
+        assert!(push_bytes(&mut from, WorkerId(1), PortId(7), b"frame"));
         assert!(to.pop(0, &mut pool).is_none());
         pool.free(taken);
         let (port, frame) = to.pop(0, &mut pool).unwrap();
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn nobody_can_hand_a_frame_to_itself_or_to_nobody() {
         let (mut from, _to) = pair(1000);
-        assert!(!push(&mut from, WorkerId(0), PortId(0), b"frame"));
-        assert!(!push(&mut from, WorkerId(2), PortId(0), b"frame"));
+        assert!(!push_bytes(&mut from, WorkerId(0), PortId(0), b"frame"));
+        assert!(!push_bytes(&mut from, WorkerId(2), PortId(0), b"frame"));
     }
 }

@@ -1,13 +1,17 @@
 //! The crash ring: the last frames that Weir failed in, as a capture file for whoever mends it.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use netmap_io::pcap::PcapWriter;
+
 /// Frames that are kept; newer ones push out older ones.
 const KEPT: usize = 64;
+/// Frames are kept whole.
+const SNAP_LEN: u32 = 1 << 16;
 
 /// The last frames that processing failed in.
 #[derive(Debug)]
@@ -38,23 +42,12 @@ impl CrashRing {
             .unwrap_or_default();
         self.frames.push_back((now, frame));
         let temporary = self.file.with_extension("new");
-        fs::write(&temporary, self.capture())?;
-        fs::rename(&temporary, &self.file)
-    }
-
-    fn capture(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for word in [0xa1b2_c3d4_u32, 2 | 4 << 16, 0, 0, 0x4_0000, 1] {
-            bytes.extend(word.to_le_bytes());
-        }
+        let mut writer = PcapWriter::new(BufWriter::new(File::create(&temporary)?), SNAP_LEN)?;
         for (at, frame) in &self.frames {
-            let len = frame.len() as u32;
-            for word in [at.as_secs() as u32, at.subsec_micros(), len, len] {
-                bytes.extend(word.to_le_bytes());
-            }
-            bytes.extend(frame);
+            writer.write(*at, frame)?;
         }
-        bytes
+        writer.flush()?;
+        fs::rename(&temporary, &self.file)
     }
 }
 
