@@ -1,0 +1,251 @@
+//! The packet path allocates nothing: not for packets of a session, not for new sessions and their
+//! end, not for floods of what is dropped or answered.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_director::{Director, Packet, PortFacts, WorkerFacts};
+use weir_model::{PortId, Verdict, WorkerId};
+use weir_testkit::{
+    Clock, HEADROOM, IcmpSpec, Neighbourhood, PacketSpec, TcpSpec, Transport, UdpSpec, arp_frame,
+};
+use weir_wire::{ARP_REQUEST, ArpRepr, EthAddr, FrameBuf, Parsed, SeqNumber, TcpFlags};
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+const REAL: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 11);
+const LIP: Ipv4Addr = Ipv4Addr::new(10, 0, 8, 1);
+
+/// A director with the memory that a worker gives it, all of it there from the start.
+struct Bench {
+    director: Director,
+    around: Neighbourhood,
+    clock: Clock,
+    chunks: Vec<Vec<u8>>,
+    out: Vec<u8>,
+}
+
+impl Bench {
+    fn new(sessions: u32) -> Self {
+        let text = include_str!("conf/web.conf");
+        let snapshot = Arc::new(weir_testkit::snapshot("web.conf", text).unwrap());
+        let around = Neighbourhood::of(&snapshot);
+        let clock = Clock::new();
+        let ports = around.links().iter().map(|link| PortFacts {
+            id: link.port,
+            mac: link.mac,
+            mtu: 1500,
+            delivers: false,
+        });
+        let facts = WorkerFacts {
+            id: WorkerId(0),
+            workers: 1,
+            sessions,
+            flow_secret: [1; 16],
+            seed: [2; 16],
+            ports: ports.collect(),
+        };
+        let mut director = Director::new(facts, snapshot, clock.now()).unwrap();
+        for address in [CLIENT, REAL] {
+            let (port, hop) = around.next_hop(address).unwrap();
+            director.learn_neighbour(clock.now(), port, hop, around.mac_of(hop));
+        }
+        Self {
+            director,
+            around,
+            clock,
+            chunks: vec![vec![0; 2048]; 64],
+            out: vec![0; 2048],
+        }
+    }
+
+    fn frame(&self, src: Ipv4Addr, dst: Ipv4Addr, transport: Transport) -> (PortId, Vec<u8>) {
+        let (port, eth_src) = self.around.reach(src).unwrap();
+        let spec = PacketSpec {
+            eth_src,
+            eth_dst: self.around.link(port).unwrap().mac,
+            src,
+            dst,
+            transport,
+            ..PacketSpec::default()
+        };
+        (port, spec.build())
+    }
+
+    fn segment(
+        &self,
+        src: (Ipv4Addr, u16),
+        dst: (Ipv4Addr, u16),
+        tcp: TcpSpec,
+    ) -> (PortId, Vec<u8>) {
+        let tcp = TcpSpec {
+            src_port: src.1,
+            dst_port: dst.1,
+            window: 1000,
+            ..tcp
+        };
+        self.frame(src.0, dst.0, Transport::Tcp(tcp))
+    }
+
+    /// Walks frames in bursts and returns the last verdict and how often memory was asked for.
+    fn walk(&mut self, frames: &[(PortId, Vec<u8>)]) -> (Verdict, u64) {
+        let mut allocations = 0;
+        let mut verdict = Verdict::Deliver;
+        for burst in frames.chunks(self.chunks.len()) {
+            let mut packets: Vec<Packet<'_>> = Vec::new();
+            for ((port, frame), chunk) in burst.iter().zip(&mut self.chunks) {
+                chunk[HEADROOM..HEADROOM + frame.len()].copy_from_slice(frame);
+                let frame = FrameBuf::new(chunk, HEADROOM..HEADROOM + frame.len()).unwrap();
+                packets.push(Packet::received(frame, *port, true));
+            }
+            self.clock.advance(Duration::from_micros(50));
+            let now = self.clock.now();
+            let (director, out) = (&mut self.director, &mut self.out);
+            let info = allocation_counter::measure(|| {
+                director.process(now, &mut packets);
+                director.tick(now);
+                while director.next_originated(out).is_some() {}
+                while director.next_notice().is_some() {}
+            });
+            allocations += info.count_total;
+            verdict = packets.last().unwrap().verdict;
+        }
+        (verdict, allocations)
+    }
+
+    /// Opens a session from a client port and returns the local port and the first number.
+    fn open(&mut self, port: u16) -> (u16, SeqNumber, u64) {
+        let syn = TcpSpec {
+            seq: SeqNumber(100),
+            flags: TcpFlags::SYN,
+            options: vec![
+                2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
+            ],
+            ..TcpSpec::default()
+        };
+        let syn = self.segment((CLIENT, port), (VIP, 80), syn);
+        let (verdict, allocations) = self.walk(&[syn]);
+        assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+        // The SYN grew by the client's address, into the head room.
+        let start = HEADROOM - 8;
+        let parsed = Parsed::parse(&self.chunks[0][start..]).unwrap();
+        let tcp = *parsed.v4().unwrap().tcp().unwrap();
+        (tcp.src_port, tcp.seq, allocations)
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let info = allocation_counter::measure(|| drop(std::hint::black_box(vec![1_u8; 100])));
+    assert_eq!(info.count_total, 1);
+}
+
+#[test]
+fn a_session_from_its_syn_to_its_end_asks_for_no_memory() {
+    let mut bench = Bench::new(1024);
+    // The first session towards a real server makes the accounting of its ports.
+    bench.open(1);
+    let mut total = 0;
+    for client in 40_000..40_200 {
+        let (lip_port, isn, allocations) = bench.open(client);
+        total += allocations;
+        let (c, v) = ((CLIENT, client), (VIP, 80));
+        let (r, l) = ((REAL, 8080), (LIP, lip_port));
+        let tcp = |flags: TcpFlags, seq: u32, ack: u32, len: usize| TcpSpec {
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags,
+            payload: vec![7; len],
+            options: vec![1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9],
+            ..TcpSpec::default()
+        };
+        let (ack, fin) = (TcpFlags::ACK, TcpFlags::ACK | TcpFlags::FIN);
+        let (isn, s) = (isn.0, 5000_u32);
+        let mut frames = vec![
+            bench.segment(r, l, tcp(ack | TcpFlags::SYN, s, isn.wrapping_add(1), 0)),
+            bench.segment(c, v, tcp(ack, 101, s + 1, 0)),
+        ];
+        for _ in 0..20 {
+            frames.push(bench.segment(c, v, tcp(ack, 101, s + 1, 1400)));
+            frames.push(bench.segment(r, l, tcp(ack, s + 1, isn.wrapping_add(1401), 1400)));
+        }
+        // A full segment has no room for the client's address before that.
+        frames.push(bench.segment(c, v, tcp(fin, 1501, s + 1401, 0)));
+        frames.push(bench.segment(r, l, tcp(fin, s + 1401, isn.wrapping_add(1402), 0)));
+        frames.push(bench.segment(c, v, tcp(ack, 1502, s + 1402, 0)));
+        let (verdict, allocations) = bench.walk(&frames);
+        assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+        total += allocations;
+    }
+    assert_eq!(total, 0);
+    assert!(bench.director.ledger().balanced());
+}
+
+#[test]
+fn floods_of_what_is_refused_or_answered_ask_for_no_memory() {
+    let mut bench = Bench::new(64);
+    bench.open(1);
+    let mut frames = Vec::new();
+    for i in 0..2000_u16 {
+        let tcp = |flags| TcpSpec {
+            seq: SeqNumber(u32::from(i)),
+            flags,
+            ..TcpSpec::default()
+        };
+        // More SYNs than the table holds.
+        frames.push(bench.segment((CLIENT, 10_000 + i), (VIP, 80), tcp(TcpFlags::SYN)));
+        frames.push(bench.segment((CLIENT, i), (VIP, 80), tcp(TcpFlags::ACK)));
+        frames.push(bench.segment((CLIENT, i), (VIP, 81), tcp(TcpFlags::SYN)));
+        frames.push(bench.segment((REAL, 8080), (LIP, i), tcp(TcpFlags::SYN | TcpFlags::ACK)));
+        let echo = IcmpSpec {
+            kind: 8,
+            payload: vec![0; 56],
+            ..IcmpSpec::default()
+        };
+        frames.push(bench.frame(CLIENT, VIP, Transport::Icmp(echo)));
+        let datagram = UdpSpec {
+            src_port: i,
+            dst_port: 80,
+            payload: vec![1; 20],
+        };
+        frames.push(bench.frame(CLIENT, VIP, Transport::Udp(datagram)));
+        // Strangers on the link, each with another address.
+        let [high, low] = i.to_be_bytes();
+        let stranger = ArpRepr {
+            op: ARP_REQUEST,
+            sender_mac: EthAddr([2, 3, 4, 5, high, low]),
+            sender_ip: Ipv4Addr::new(10, 0, high | 0x80, low),
+            target_mac: EthAddr::ZERO,
+            target_ip: LIP,
+        };
+        frames.push((bench.around.links()[1].port, arp_frame(&stranger)));
+    }
+    let (_, allocations) = bench.walk(&frames);
+    assert_eq!(allocations, 0);
+    assert!(bench.director.ledger().balanced());
+    assert_eq!(
+        bench.director.session_count(),
+        bench.director.session_capacity()
+    );
+}
+
+#[test]
+fn the_end_of_many_sessions_asks_for_no_memory() {
+    let mut bench = Bench::new(1024);
+    for port in 1..=1000 {
+        bench.open(port);
+    }
+    let (director, clock, out) = (&mut bench.director, &mut bench.clock, &mut bench.out);
+    let info = allocation_counter::measure(|| {
+        for _ in 0..600 {
+            clock.advance(Duration::from_millis(100));
+            director.tick(clock.now());
+            while director.next_originated(out).is_some() {}
+            while director.next_notice().is_some() {}
+        }
+    });
+    assert_eq!(info.count_total, 0);
+    assert_eq!(director.session_count(), 0);
+    assert!(director.ledger().balanced());
+}
