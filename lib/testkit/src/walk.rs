@@ -23,7 +23,7 @@
 //! `icmp MESSAGE [id N seq N] [mtu N] [(length)] [[quoted packet]]`, `proto N (length)`. Frames of
 //! a port: `wan > arp who-has A tell B`, `wan > arp reply A is-at M to B`, `wan > raw HEX`. Behind that may stand
 //! `ttl N`, `tos N`, `id N`, `df`, `nodf`, `vlan TCI`, `sum bad|partial|none|0xN`, `worker N`,
-//! `pad N`, `cut N`, `frag N[+]`, `port NAME`, `total N`.
+//! `pad N`, `cut N`, `frag N[+]`, `port NAME`, `total N`, `mac M`.
 //!
 //! **Numbers** are absolute. A name is bound by its first mention, to what the packet has, or, in
 //! a packet that goes in, to any number; `let C = 0xffffff00` binds it by hand. No options in a line

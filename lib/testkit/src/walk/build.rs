@@ -65,7 +65,7 @@ impl Player {
             }
         };
         let hop = around.next_hop(spec.src).map_or(spec.src, |(_, hop)| hop);
-        spec.eth_src = around.mac_of(hop);
+        spec.eth_src = packet.extra.mac.unwrap_or_else(|| around.mac_of(hop));
         spec.eth_dst = around.link(port).map_or(EthAddr::ZERO, |link| link.mac);
         let mut frame = spec.build();
         let l3 = l3_offset(&frame);

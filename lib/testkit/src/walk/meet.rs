@@ -36,6 +36,10 @@ impl Player {
                 emitted.worker
             );
         }
+        if let Some(mac) = extra.mac {
+            let to = EthHeader::at(frame, 0).map(EthHeader::dst_addr);
+            ensure!(to == Some(mac), "it is sent to {to:?}");
+        }
         if let Some(name) = &extra.port {
             ensure!(
                 emitted.port == port_by_name(around, name)?,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_wire::TcpFlags;
+use weir_wire::{EthAddr, TcpFlags};
 
 use super::options::{Options, hex};
 use super::value::{Value, number};
@@ -134,6 +134,8 @@ pub(crate) struct Extra {
     pub(crate) port: Option<String>,
     /// The total length that the IPv4 header has.
     pub(crate) total: Option<u16>,
+    /// The Ethernet address of the outside station.
+    pub(crate) mac: Option<EthAddr>,
 }
 
 /// Reads a walk.
@@ -384,6 +386,11 @@ fn parse_extra(words: &mut Words<'_>) -> Result<Extra> {
             "worker" => extra.worker = Some(u8::try_from(number(&value()?)?)?),
             "pad" => extra.pad = number(&value()?)? as usize,
             "cut" => extra.cut = Some(number(&value()?)? as usize),
+            "mac" => {
+                let text = value()?;
+                let mac = text.parse().ok();
+                extra.mac = Some(mac.with_context(|| format!("`{text}` is no Ethernet address"))?);
+            }
             "port" => extra.port = Some(value()?),
             "total" => extra.total = Some(u16::try_from(number(&value()?)?)?),
             "frag" => {
