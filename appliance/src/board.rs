@@ -42,7 +42,7 @@ impl Board {
         let mut values = vec![0; self.words.len()];
         loop {
             let before = self.sequence.load(Ordering::Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 for (value, word) in values.iter_mut().zip(&self.words) {
                     *value = word.load(Ordering::Relaxed);
                 }

@@ -84,7 +84,7 @@ struct ShowArguments {
 enum ReportFormat {
     /// With the line and a caret below the mistake.
     Long,
-    /// FILE:LINE:COLUMN: error: ..., one line each.
+    /// `FILE:LINE:COLUMN: error: ...`, one line each.
     Short,
 }
 
@@ -219,6 +219,10 @@ fn help(name: &str) -> u8 {
             BAD_INPUT
         }
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn failed(sentence: impl Display) -> u8 {

@@ -203,7 +203,7 @@ impl Control {
 
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
-            match Signal::try_from(info.ssi_signo as i32) {
+            match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGHUP) => self.reload(),
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.begin_stop(),
                 // No other signal is asked for.
@@ -365,7 +365,7 @@ impl Control {
             News::Crashed { port, frame } => {
                 if let Err(error) = self.crashes.push(frame) {
                     let sentence = format!("a frame of port {port} cannot be kept: {error}");
-                    if let Some(line) = self.events.say(now, "crash-ring", sentence) {
+                    if let Some(line) = self.events.say(now, "crash-ring", &sentence) {
                         eprintln!("weir: {line}");
                     }
                 }
@@ -379,7 +379,7 @@ impl Control {
                     }
                     None => format!("port {name} transmits again on worker {place}"),
                 };
-                if let Some(line) = self.events.say(now, "port", sentence) {
+                if let Some(line) = self.events.say(now, "port", &sentence) {
                     eprintln!("weir: {line}");
                 }
             }

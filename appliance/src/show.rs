@@ -89,10 +89,13 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             let ledgers: Vec<LedgerReply> = read(rows)?;
             weir_control::ledger(ledgers.first().context("the daemon sent no ledger")?)
         }
-        What::Config => read::<String>(rows)?
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect(),
+        What::Config => {
+            read::<String>(rows)?.join(
+                "
+",
+            ) + "
+"
+        }
     };
     Ok(out.write_all(text.as_bytes())?)
 }

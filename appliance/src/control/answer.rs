@@ -218,11 +218,11 @@ fn pool_row(
 ) -> PoolRow {
     let ports_each = u64::from(pool.last_port - pool.first_port) + 1;
     let ports_total = pool.lips.len() as u64 * ports_each;
-    let mut used: BTreeMap<EndpointId, u64> = endpoints_of(snapshot, pool);
+    let mut in_use: BTreeMap<EndpointId, u64> = endpoints_of(snapshot, pool);
     for one in uses.iter().filter(|one| one.pool == pool.id) {
-        *used.entry(one.endpoint).or_default() += u64::from(one.used);
+        *in_use.entry(one.endpoint).or_default() += u64::from(one.used);
     }
-    let reals = used
+    let reals = in_use
         .iter()
         .filter_map(|(id, used)| {
             let endpoint = snapshot.endpoints.get(id.index())?;
@@ -241,7 +241,7 @@ fn pool_row(
         addresses: pool.lips.len() as u64,
         ranges: pool.ranges.iter().map(range).collect(),
         ports_total,
-        ports_used: used.values().sum(),
+        ports_used: in_use.values().sum(),
         reals,
     }
 }

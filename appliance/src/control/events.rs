@@ -37,7 +37,7 @@ impl Events {
         snapshot: &Snapshot,
     ) -> Option<String> {
         let (kind, sentence) = describe(worker, event, snapshot);
-        self.say(now, kind, sentence)
+        self.say(now, kind, &sentence)
     }
 
     /// Takes a sentence of a kind, and returns it where the kind's budget allows one.
@@ -45,7 +45,7 @@ impl Events {
         &mut self,
         now: Instant,
         kind: &'static str,
-        sentence: String,
+        sentence: &str,
     ) -> Option<String> {
         let fresh = Budget {
             since: now,
@@ -122,16 +122,13 @@ mod tests {
         let mut events = Events::default();
         let start = Instant::now();
         let said = (0..100)
-            .filter_map(|n| events.say(start, "a", n.to_string()))
+            .filter_map(|n| events.say(start, "a", &n.to_string()))
             .count();
         assert_eq!(said, BUDGET as usize);
-        assert!(events.say(start, "b", "other".to_owned()).is_some());
-        let later = events.say(start + WINDOW, "a", "again".to_owned()).unwrap();
+        assert!(events.say(start, "b", "other").is_some());
+        let later = events.say(start + WINDOW, "a", "again").unwrap();
         assert_eq!(later, format!("a: again (suppressed={})", 100 - BUDGET));
-        assert_eq!(
-            events.say(start + WINDOW, "a", "x".to_owned()).unwrap(),
-            "a: x"
-        );
+        assert_eq!(events.say(start + WINDOW, "a", "x").unwrap(), "a: x");
         assert_eq!(events.kept.len(), BUDGET as usize + 3);
     }
 }

@@ -11,6 +11,9 @@ use crate::publish::{Picture, Traffic};
 /// How long the rates look back.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// The local ports in use of each pool towards each real server.
+type Used = BTreeMap<(PoolId, EndpointId), u64>;
+
 /// One look.
 #[derive(Debug)]
 struct Sample {
@@ -23,7 +26,7 @@ struct Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     samples: VecDeque<Sample>,
-    pools: VecDeque<(Instant, BTreeMap<(PoolId, EndpointId), u64>)>,
+    pools: VecDeque<(Instant, Used)>,
 }
 
 impl Rates {
@@ -102,7 +105,7 @@ impl Rates {
     }
 }
 
-fn used(uses: &[PoolUse]) -> BTreeMap<(PoolId, EndpointId), u64> {
+fn used(uses: &[PoolUse]) -> Used {
     let mut sum = BTreeMap::new();
     for one in uses {
         *sum.entry((one.pool, one.endpoint)).or_default() += u64::from(one.used);

@@ -56,7 +56,7 @@ impl Server {
     ) -> io::Result<Self> {
         for (place, listener) in listeners.iter_mut().enumerate() {
             registry.register(
-                &mut listener.listener,
+                &mut listener.socket,
                 Token(first + place),
                 Interest::READABLE,
             )?;
@@ -120,7 +120,7 @@ impl Server {
             return;
         };
         // An error other than "nobody else" concerns one client only; the next may do better.
-        while let Ok((mut stream, _)) = listener.listener.accept() {
+        while let Ok((mut stream, _)) = listener.socket.accept() {
             let token = self.next_client;
             self.next_client += 1;
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -299,10 +299,7 @@ fn take_sessions(
         let row = answer::session(scene.snapshot, id, view);
         replies.push(Reply::row(What::Sessions, &row));
     }
-    match next {
-        Some(cursor) => job.cursor = cursor,
-        None => (job.worker, job.cursor) = (job.worker + 1, 0),
-    }
+    (job.worker, job.cursor) = next.map_or((job.worker + 1, 0), |next| (job.worker, next));
     for reply in &replies {
         connection.send(reply);
     }

@@ -15,7 +15,7 @@ use weir_model::{ControlSocket, Role};
 /// An open control socket; its file goes when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) listener: UnixListener,
+    pub(crate) socket: UnixListener,
     pub(crate) role: Role,
     path: PathBuf,
     group: Option<u32>,
@@ -40,9 +40,9 @@ impl Listener {
         let before = umask(Mode::from_bits_truncate(0o177));
         let bound = UnixListener::bind(&path);
         umask(before);
-        let listener = bound.with_context(|| format!("{}: cannot be made", place()))?;
+        let bound = bound.with_context(|| format!("{}: cannot be made", place()))?;
         let opened = Self {
-            listener,
+            socket: bound,
             role: socket.role,
             path,
             group,

@@ -268,7 +268,9 @@ impl Bench {
                 ticket: Ticket(9),
                 next: None,
             } => rows,
-            other => panic!("{other:?}"),
+            other @ (Answer::Sessions { .. } | Answer::Applied { .. } | Answer::PoolUse { .. }) => {
+                panic!("{other:?}")
+            }
         }
     }
 }
