@@ -101,7 +101,7 @@ pub struct DeviceInfo {
     pub kernel_driver: String,
     /// The driver in use.
     pub driver: DriverKind,
-    /// How the driver runs, for people: `native copy`, `generic`, `TPACKET_V3`.
+    /// How the driver runs, for people: `native copy`, `generic`, `TPACKET_V2`.
     pub mode: String,
     /// The queues that can be opened.
     pub queues: u16,

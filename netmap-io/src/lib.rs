@@ -7,7 +7,7 @@
 //! | driver | memory | host path |
 //! |---|---|---|
 //! | `af_xdp` | the pool's region, shared by all ports | the XDP program passes what is not ours |
-//! | `af_packet` | copied between the ring and the pool | the kernel sees every frame too |
+//! | `af_packet` | copied between the ring and the pool | an ingress program leaves the kernel what is not ours |
 //! | `netmap` | netmap's own region | the host rings |
 //! | [`memory`], `pcap` | the pool's region | none |
 

@@ -14,7 +14,7 @@ pub enum DriverKind {
     AfXdp,
     /// PF_RING sockets.
     PfRing,
-    /// AF_PACKET with TPACKET_V3.
+    /// AF_PACKET rings.
     AfPacket,
     /// Frames handed over in memory, for tests and benches.
     Memory,
@@ -46,7 +46,7 @@ pub struct PortInfo {
     pub queue: u16,
     /// The driver in use.
     pub driver: DriverKind,
-    /// How the driver runs, for people: `native copy`, `generic`, `TPACKET_V3`.
+    /// How the driver runs, for people: `native copy`, `generic`, `TPACKET_V2`.
     pub mode: &'static str,
     /// The device's Ethernet address.
     pub mac: [u8; 6],
