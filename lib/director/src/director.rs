@@ -59,6 +59,8 @@ pub struct Director {
     pub(crate) refuse_rate: RateLimit,
     pub(crate) ask_rate: RateLimit,
     pub(crate) draining: bool,
+    /// Where in the table the next search for a session that can make room begins.
+    pub(crate) evict_at: u32,
     pub(crate) lookups: Vec<Lookup>,
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
     cursor: usize,
@@ -101,6 +103,7 @@ impl Director {
             refuse_rate: RateLimit::new(REFUSE_RATE, now_ms),
             ask_rate: RateLimit::new(ASK_RATE, now_ms),
             draining: false,
+            evict_at: 0,
             lookups: Vec::with_capacity(LOOKUPS),
             cursor: 0,
             notices: VecDeque::with_capacity(NOTICES),

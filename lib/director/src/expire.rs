@@ -104,6 +104,13 @@ impl Director {
         self.remove(now, id);
     }
 
+    /// Resets the real server's side of a TCP session.
+    pub(crate) fn reset_real(&mut self, now: Now, session: &Session) {
+        if is_tcp(session) {
+            self.send_reset(now, session, Direction::Inbound);
+        }
+    }
+
     /// Ends a session before its time: both ends are reset.
     pub(crate) fn reset(&mut self, now: Now, id: SessionId) {
         let Some(session) = self.table.get(id).copied() else {

@@ -15,6 +15,10 @@ use crate::{Director, Notice, Packet};
 
 /// ISN clock ticks per millisecond: one every 4 microseconds (RFC 6528 section 3).
 const ISN_TICKS_PER_MS: u64 = 250;
+/// Sessions looked at for one that makes room in a full table.
+const LOOKED_AT: u32 = 16;
+/// A session that has been half open for less may well be answered yet.
+const YOUNG_MS: u32 = 1_000;
 /// The largest random distance between a port's last connection and its next one.
 const ISN_MARGIN: u32 = 0xffff;
 
@@ -242,21 +246,69 @@ impl Director {
     }
 
     /// Puts a session into the table. A session that is over but whose port was taken again makes
-    /// room for it.
+    /// room for it; in a full table another one does.
     fn insert(&mut self, now: Now, session: Session) -> Option<SessionId> {
-        match self.table.insert(session) {
-            Ok(id) => Some(id),
-            Err(InsertError::TableFull | InsertError::NoProtocol) => None,
-            Err(InsertError::Duplicate) => {
-                let key = session.key(Direction::Outbound);
-                let (old, _) = self.table.find(self.table.hash(&key), &key)?;
-                if !self.table.get(old)?.state.is_closed() {
-                    return None;
+        for _ in 0..2 {
+            match self.table.insert(session) {
+                Ok(id) => return Some(id),
+                Err(InsertError::NoProtocol) => return None,
+                Err(InsertError::TableFull) => {
+                    if !self.remove_predecessor(now, &session) && !self.make_room(now) {
+                        return None;
+                    }
                 }
-                self.remove(now, old);
-                self.table.insert(session).ok()
+                Err(InsertError::Duplicate) => {
+                    if !self.remove_predecessor(now, &session) {
+                        return None;
+                    }
+                }
             }
         }
+        self.table.insert(session).ok()
+    }
+
+    /// Removes the session that is over whose port a new session took; says whether there was one.
+    fn remove_predecessor(&mut self, now: Now, session: &Session) -> bool {
+        let key = session.key(Direction::Outbound);
+        let Some((old, _)) = self.table.find(self.table.hash(&key), &key) else {
+            return false;
+        };
+        if !self
+            .table
+            .get(old)
+            .is_some_and(|session| session.state.is_closed())
+        {
+            return false;
+        }
+        self.remove(now, old);
+        true
+    }
+
+    /// Makes room in a full table: of a few sessions, which are others each time, one that is over
+    /// goes, or else one that has long been half open. Says whether there was one.
+    fn make_room(&mut self, now: Now) -> bool {
+        let now_ms = millis(now);
+        let scan = self.table.scan(self.evict_at, LOOKED_AT);
+        self.evict_at = scan.cursor().unwrap_or(0);
+        let worth = |session: &Session| {
+            let age = now_ms.wrapping_sub(session.opened);
+            let half_open = session.state.is_half_open() && age >= YOUNG_MS;
+            (session.state.is_closed() || half_open).then_some((session.state.is_closed(), age))
+        };
+        let found = scan
+            .filter_map(|(id, session)| Some((worth(session)?, id)))
+            .max_by_key(|(worth, _)| *worth);
+        let Some(((closed, _), id)) = found else {
+            return false;
+        };
+        self.count(Counter::SessionEvicted);
+        if !closed && let Some(session) = self.table.get(id).copied() {
+            // The client may never have been there (RFC 4987 section 2.2): only the real server,
+            // which has kept a place for it, is told.
+            self.reset_real(now, &session);
+        }
+        self.remove(now, id);
+        true
     }
 
     fn note_taken(&mut self, now: Now, service: ServiceId, real: &RealPlan, taken: &Taken) {

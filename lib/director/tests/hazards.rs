@@ -35,9 +35,13 @@ fn config(lips: &str, source_ports: &str) -> Snapshot {
 }
 
 fn world(snapshot: Snapshot, workers: u8) -> World {
+    world_of(snapshot, workers, 4096)
+}
+
+fn world_of(snapshot: Snapshot, workers: u8, sessions: u32) -> World {
     let setup = Setup {
         workers,
-        sessions: 4096,
+        sessions,
         ..Setup::default()
     };
     let mut world = World::new(snapshot, setup).unwrap();
@@ -281,4 +285,54 @@ fn an_expired_session_is_forgotten_even_if_an_end_never_falls_silent() {
         world.advance_to(next).unwrap();
     }
     assert!(world.sessions().is_empty());
+}
+
+#[test]
+fn sessions_that_are_over_make_room_in_a_full_table() {
+    let mut world = world_of(config("10.0.8.1", "1024-65535"), 1, 8);
+    for port in 0..100 {
+        let mut connection = Connection::open(&mut world, CLIENT, 1000 + port, 0);
+        connection.close_by_server(&mut world);
+    }
+    assert_eq!(world.sessions().len(), 8);
+    assert_eq!(world.tally().get("session-evicted"), 92);
+    assert_eq!(world.tally().get("table-full"), 0);
+}
+
+#[test]
+fn sessions_long_half_open_make_room_in_a_full_table_and_others_do_not() {
+    let mut world = world_of(config("10.0.8.1", "1024-65535"), 1, 8);
+    for port in 0..4 {
+        Connection::open(&mut world, CLIENT, 1000 + port, 0);
+    }
+    let syn = |world: &mut World, src_port| {
+        let tcp = TcpSpec {
+            src_port,
+            dst_port: 80,
+            flags: S,
+            ..TcpSpec::default()
+        };
+        let (port, spec) = frame(world, CLIENT, VIP, tcp);
+        let verdict = world.inject(0, port, &spec.build()).unwrap();
+        while world.take_emitted().is_some() {}
+        verdict
+    };
+    for port in 2000..2004 {
+        assert!(matches!(syn(&mut world, port), Verdict::Forward(_)));
+    }
+    let full = Verdict::Drop(DropReason::TableFull);
+    assert_eq!(syn(&mut world, 3000), full);
+    let later = world.time().after(Duration::from_secs(2));
+    world.advance_to(later).unwrap();
+    for port in 3000..3004 {
+        assert!(matches!(syn(&mut world, port), Verdict::Forward(_)));
+    }
+    assert_eq!(syn(&mut world, 4000), full);
+    assert_eq!(world.ports_used(), 8);
+    let established = world
+        .sessions()
+        .iter()
+        .filter(|session| session.state == nat_engine::State::Established)
+        .count();
+    assert_eq!(established, 4);
 }
