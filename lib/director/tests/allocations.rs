@@ -1,6 +1,12 @@
 //! The packet path allocates nothing: not for packets of a session, not for new sessions and their
 //! end, not for floods of what is dropped or answered.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, in its helpers too"
+)]
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,8 +156,8 @@ fn a_session_from_its_syn_to_its_end_asks_for_no_memory() {
     for client in 40_000..40_200 {
         let (lip_port, isn, allocations) = bench.open(client);
         total += allocations;
-        let (c, v) = ((CLIENT, client), (VIP, 80));
-        let (r, l) = ((REAL, 8080), (LIP, lip_port));
+        let (from, vip) = ((CLIENT, client), (VIP, 80));
+        let (real, lip) = ((REAL, 8080), (LIP, lip_port));
         let tcp = |flags: TcpFlags, seq: u32, ack: u32, len: usize| TcpSpec {
             seq: SeqNumber(seq),
             ack: SeqNumber(ack),
@@ -163,17 +169,21 @@ fn a_session_from_its_syn_to_its_end_asks_for_no_memory() {
         let (ack, fin) = (TcpFlags::ACK, TcpFlags::ACK | TcpFlags::FIN);
         let (isn, s) = (isn.0, 5000_u32);
         let mut frames = vec![
-            bench.segment(r, l, tcp(ack | TcpFlags::SYN, s, isn.wrapping_add(1), 0)),
-            bench.segment(c, v, tcp(ack, 101, s + 1, 0)),
+            bench.segment(
+                real,
+                lip,
+                tcp(ack | TcpFlags::SYN, s, isn.wrapping_add(1), 0),
+            ),
+            bench.segment(from, vip, tcp(ack, 101, s + 1, 0)),
         ];
         for _ in 0..20 {
-            frames.push(bench.segment(c, v, tcp(ack, 101, s + 1, 1400)));
-            frames.push(bench.segment(r, l, tcp(ack, s + 1, isn.wrapping_add(1401), 1400)));
+            frames.push(bench.segment(from, vip, tcp(ack, 101, s + 1, 1400)));
+            frames.push(bench.segment(real, lip, tcp(ack, s + 1, isn.wrapping_add(1401), 1400)));
         }
         // A full segment has no room for the client's address before that.
-        frames.push(bench.segment(c, v, tcp(fin, 1501, s + 1401, 0)));
-        frames.push(bench.segment(r, l, tcp(fin, s + 1401, isn.wrapping_add(1402), 0)));
-        frames.push(bench.segment(c, v, tcp(ack, 1502, s + 1402, 0)));
+        frames.push(bench.segment(from, vip, tcp(fin, 1501, s + 1401, 0)));
+        frames.push(bench.segment(real, lip, tcp(fin, s + 1401, isn.wrapping_add(1402), 0)));
+        frames.push(bench.segment(from, vip, tcp(ack, 1502, s + 1402, 0)));
         let (verdict, allocations) = bench.walk(&frames);
         assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
         total += allocations;

@@ -3,6 +3,11 @@
 //!
 //! `WEIR_STEPS=1000000 cargo test -p weir-director --test hostile` runs longer.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking, in its helpers too"
+)]
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -396,7 +401,7 @@ impl Attack {
 
     /// When all is quiet again nothing may be left.
     fn finish(&mut self) -> Result<()> {
-        let long = self.world.time().after(Duration::from_secs(120));
+        let long = self.world.time().after(Duration::from_mins(2));
         self.world.advance_to(long)?;
         let sessions = self.world.sessions();
         ensure!(sessions.is_empty(), "sessions are left: {sessions:?}");

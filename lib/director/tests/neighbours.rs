@@ -1,5 +1,11 @@
 //! Neighbours when several workers share the ports: whoever asks, the answer arrives elsewhere.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, in its helpers too"
+)]
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

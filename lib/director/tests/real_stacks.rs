@@ -3,6 +3,13 @@
 //!
 //! `WEIR_RUNS=100000 cargo test -p weir-director --test real_stacks` runs more of them than usual.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, in its helpers too"
+)]
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

@@ -76,7 +76,7 @@ mod tests {
             fine.advance(Duration::from_micros(333));
         }
         let mut coarse = Clock::new();
-        coarse.advance(Duration::from_micros(3_330_000));
+        coarse.advance(Duration::from_millis(3330));
         assert_eq!(fine.now(), coarse.now());
         assert_eq!(coarse.now().wall_ms, Clock::WALL_MS + 3330);
     }

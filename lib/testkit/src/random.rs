@@ -1,6 +1,6 @@
 //! A seeded generator, so that a failed run can be run again.
 
-/// Deterministic random numbers (SplitMix64).
+/// Deterministic random numbers (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -26,8 +26,11 @@ impl Random {
     }
 
     /// Says yes with the given probability.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "53 bits are what a double holds exactly"
+    )]
     pub fn chance(&mut self, probability: f64) -> bool {
-        // 53 bits are what a double holds exactly.
         ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }
 

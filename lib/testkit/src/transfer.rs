@@ -98,7 +98,7 @@ pub struct Outcome {
 }
 
 /// How long a connection may take in simulated time.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_mins(30);
 
 enum Hop {
     Middle(Side),

@@ -34,6 +34,10 @@ const BACKGROUND: [&str; 5] = [
 
 /// How a world is made.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that tests set by name"
+)]
 pub struct Setup {
     /// How many workers there are.
     pub workers: u8,

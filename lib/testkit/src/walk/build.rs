@@ -55,14 +55,13 @@ impl Player {
 
     fn build_ip(&mut self, around: &Neighbourhood, packet: &Packet) -> Result<(PortId, Vec<u8>)> {
         let mut spec = self.spec(packet)?;
-        let port = match &packet.extra.port {
-            Some(name) => port_by_name(around, name)?,
-            None => {
-                let reach = around.next_hop(spec.src);
-                reach
-                    .with_context(|| format!("no port leads to {}", spec.src))?
-                    .0
-            }
+        let port = if let Some(name) = &packet.extra.port {
+            port_by_name(around, name)?
+        } else {
+            let reach = around.next_hop(spec.src);
+            reach
+                .with_context(|| format!("no port leads to {}", spec.src))?
+                .0
         };
         let hop = around.next_hop(spec.src).map_or(spec.src, |(_, hop)| hop);
         spec.eth_src = packet.extra.mac.unwrap_or_else(|| around.mac_of(hop));
@@ -187,7 +186,7 @@ fn amend(bytes: &mut [u8], l3: usize, extra: &Extra) -> Result<()> {
     }
     let ip = Ipv4Header::at_mut(bytes, l3).context("there is no IPv4 header")?;
     if let Some((offset, more)) = extra.frag {
-        ip.flags_frag = (offset / 8 | u16::from(more) << 13).into();
+        ip.flags_frag = ((offset / 8) | (u16::from(more) << 13)).into();
     }
     if let Some(total) = extra.total {
         ip.total_len = total.into();

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_model::{Snapshot, Time};
+use weir_director::Director;
+use weir_model::{Port, Snapshot, Time};
 use weir_wire::{Describe, SeqNumber};
 
 use super::script::{At, Item, Line, Packet, Who, parse};
@@ -79,14 +80,14 @@ impl Faces {
         for (face, port) in ["router", "switch"].into_iter().zip(snapshot.ports.iter()) {
             if let Some(IpAddr::V4(gateway)) = port.gateways.first() {
                 faces.add(face, 1, *gateway, None);
-            } else if let Some(IpAddr::V4(own)) = port.addresses.first().map(|net| net.addr()) {
+            } else if let Some(own) = own_address(port) {
                 // The last host of a /24 around the port's own address.
                 let [a, b, c, _] = own.octets();
                 faces.add(face, 1, Ipv4Addr::new(a, b, c, 254), None);
             }
         }
         for port in snapshot.ports.iter() {
-            if let Some(IpAddr::V4(own)) = port.addresses.first().map(|net| net.addr()) {
+            if let Some(own) = own_address(port) {
                 faces.add(&port.name, 1, own, None);
             }
         }
@@ -97,7 +98,8 @@ impl Faces {
         if self.0.values().any(|it| *it == (address, port)) {
             return;
         }
-        let number = (1..).find(|it| !self.0.contains_key(&numbered(face, *it)));
+        let number =
+            (1..=u32::from(u16::MAX)).find(|it| !self.0.contains_key(&numbered(face, *it)));
         self.add(face, number.unwrap_or(1), address, port);
     }
 
@@ -136,14 +138,20 @@ impl Faces {
             .split_once(':')
             .map_or((text, None), |(face, port)| (face, Some(port)));
         let address = self.address(face)?;
-        let port = match port {
-            Some(port) => u16::try_from(number(port)?)?,
-            None => {
-                let own = self.0.get(face).and_then(|(_, port)| *port);
-                own.with_context(|| format!("`{text}` has no port"))?
-            }
+        let port = if let Some(port) = port {
+            u16::try_from(number(port)?)?
+        } else {
+            let own = self.0.get(face).and_then(|(_, port)| *port);
+            own.with_context(|| format!("`{text}` has no port"))?
         };
         Ok(SocketAddrV4::new(address, port))
+    }
+}
+
+fn own_address(port: &Port) -> Option<Ipv4Addr> {
+    match port.addresses.first()?.addr() {
+        IpAddr::V4(own) => Some(own),
+        IpAddr::V6(_) => None,
     }
 }
 
@@ -248,7 +256,7 @@ impl Player {
                 Ok(())
             }
             Item::Sessions(want) => {
-                let got: u32 = world.directors().iter().map(|it| it.session_count()).sum();
+                let got: u32 = world.directors().iter().map(Director::session_count).sum();
                 ensure!(got == *want, "there are {got} sessions");
                 ensure!(
                     world.sessions().len() == got as usize,

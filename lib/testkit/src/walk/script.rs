@@ -18,6 +18,7 @@ pub(crate) struct Line {
 
 /// What a line says.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "most lines are packets")]
 pub(crate) enum Item {
     /// `config FILE`, `workers N` and the like: how the world is made.
     Setup(String, Vec<String>),
