@@ -2,7 +2,8 @@
 //!
 //! A worker thread owns one queue of every port, and one [`FramePool`]. A [`Frame`] that a port
 //! receives is *moved* to the port that transmits it: on AF_XDP all ports of a worker share the
-//! pool's memory, so nothing is copied. This crate knows Ethernet devices and nothing of TCP.
+//! pool's memory, so nothing is copied. This crate knows Ethernet devices, and of TCP no more than
+//! how a super-frame is cut into packets.
 //!
 //! | driver | memory | host path |
 //! |---|---|---|

@@ -419,4 +419,77 @@ mod tests {
         assert_eq!((last.len(), last.checksum()), (554, ChecksumState::Good));
         pool.free(last);
     }
+
+    /// Numbers that are the same in each run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+    }
+
+    #[test]
+    fn no_bytes_and_no_vnet_header_cost_a_chunk_or_stop_the_port() {
+        let mut pool = FramePool::with_umem(64, 2048).unwrap();
+        let mut numbers = Numbers(0x1234_5678_9abc_def1);
+        // A sound super-frame to begin with: most of what a few changed bytes make of it is not.
+        let mut sound = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 11, 0xb8];
+        sound.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        sound.extend([
+            0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+        ]);
+        sound.extend([7; 2960]);
+        let (mut whole, mut invalid) = (0, 0);
+        for _ in 0..20_000 {
+            let mut bytes = sound.clone();
+            for _ in 0..numbers.next() % 4 {
+                let at = numbers.next() as usize % 60;
+                bytes[at] = numbers.next() as u8;
+            }
+            bytes.truncate(match numbers.next() % 4 {
+                0 => numbers.next() as usize % bytes.len(),
+                _ => bytes.len(),
+            });
+            let random: [u8; 10] = std::array::from_fn(|_| numbers.next() as u8);
+            let mut f = frame(&bytes);
+            f.vnet = VnetHeader::parse(&random).unwrap();
+            if numbers.next().is_multiple_of(2) {
+                f.vnet.gso_type = [1, 1, 1, 1, 3, 4, 5][numbers.next() as usize % 7];
+                f.vnet.gso_size = 500 + (numbers.next() % 1000) as u16;
+            }
+            let (mut taken, mut burst) = (0, Burst::with_capacity(64));
+            let mut tx = TxQueue::new();
+            loop {
+                let outcome = take(f, &mut taken, &mut pool, &mut burst);
+                for packet in burst.drain() {
+                    assert!(packet.len() <= bytes.len().max(60) + TAG_LEN);
+                    tx.push(packet);
+                }
+                match outcome {
+                    Taken::Full => {}
+                    Taken::Whole => {
+                        whole += 1;
+                        break;
+                    }
+                    Taken::Invalid => {
+                        invalid += 1;
+                        break;
+                    }
+                }
+                tx.describe();
+                tx.clear(&mut pool);
+            }
+            tx.describe();
+            tx.clear(&mut pool);
+            assert_eq!(pool.outstanding(FramePool::UMEM), 0);
+        }
+        assert!(
+            whole > 1000 && invalid > 1000,
+            "{whole} whole, {invalid} invalid"
+        );
+    }
 }

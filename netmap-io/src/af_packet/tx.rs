@@ -71,12 +71,19 @@ impl TxQueue {
         }
         self.describe();
         let result = self.transmit(socket, stats);
-        self.frames.drain(..).for_each(|frame| pool.free(frame));
+        self.clear(pool);
         result
     }
 
+    /// Gives the chunks of all frames back.
+    pub(super) fn clear(&mut self, pool: &mut FramePool) {
+        for frame in self.frames.drain(..) {
+            pool.free(frame);
+        }
+    }
+
     /// Plans the messages: runs of one stream go together, all else alone.
-    fn describe(&mut self) {
+    pub(super) fn describe(&mut self) {
         self.messages.clear();
         let mut rest = self.frames.as_mut_slice();
         while let Some((first, others)) = rest.split_first_mut() {
