@@ -159,14 +159,9 @@ fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
     };
     match weir_conf::load(file, &ProcessEnv, None) {
         Ok(loaded) => {
-            let (services, pools) = (
-                loaded.snapshot.services.count(),
-                loaded.snapshot.pools.count(),
-            );
-            println!(
-                "{}: {services} services, {pools} LIP pools; no mistakes",
-                file.display()
-            );
+            let services = counted(loaded.snapshot.services.count(), "service");
+            let pools = counted(loaded.snapshot.pools.count(), "LIP pool");
+            println!("{}: {services}, {pools}; no mistakes", file.display());
             DONE
         }
         Err(report) => {

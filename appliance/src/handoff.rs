@@ -1,12 +1,11 @@
 //! Hand-off between workers: one ring of bytes for each pair, each end owned by one thread.
 //!
 //! A frame is copied into the ring and out of it again, so that the workers' packet memories stay
-//! apart. Each record is the port that the frame came in on, what is known of its checksum, its
-//! length and its bytes.
+//! apart. Each record is the port that the frame came in on, its length and its bytes.
 
 use std::sync::Arc;
 
-use netmap_io::{ChecksumState, Frame, FramePool};
+use netmap_io::{Frame, FramePool};
 use rtrb::{Consumer, Producer, RingBuffer};
 use weir_model::{PortId, WorkerId};
 
@@ -17,8 +16,8 @@ const ALL_RINGS: usize = 16 << 20;
 /// A ring holds several bursts of full-size frames, but not more than a receiver can catch up on.
 const RING: std::ops::RangeInclusive<usize> = 128 << 10..=2 << 20;
 
-/// The bytes in front of each frame: the port, the checksum's state and the length.
-const HEADER: usize = 4;
+/// The bytes in front of each frame: the port and the length.
+const HEADER: usize = 3;
 
 /// What drivers leave in front of a frame for options that are inserted.
 pub(crate) const HEAD_ROOM: usize = 256;
@@ -95,16 +94,8 @@ impl HandOff {
             return false;
         }
         let [high, low] = len.to_be_bytes();
-        let checksum = match frame.checksum() {
-            ChecksumState::Unknown => 0,
-            ChecksumState::Good => 1,
-            ChecksumState::Partial => 2,
-        };
         // The reader takes nothing before the whole record is there.
-        let whole = out
-            .ring
-            .push_entire_slice(&[port.0, checksum, high, low])
-            .is_ok()
+        let whole = out.ring.push_entire_slice(&[port.0, high, low]).is_ok()
             && out.ring.push_entire_slice(frame.bytes()).is_ok();
         out.fresh |= whole;
         whole
@@ -140,11 +131,6 @@ impl HandOff {
         let (head, tail) = header.as_slices();
         let mut bytes = head.iter().chain(tail).copied();
         let port = PortId(bytes.next()?);
-        let checksum = match bytes.next()? {
-            1 => ChecksumState::Good,
-            2 => ChecksumState::Partial,
-            _ => ChecksumState::Unknown,
-        };
         let len = usize::from(u16::from_be_bytes([bytes.next()?, bytes.next()?]));
         let record = ring.read_chunk(HEADER + len).ok()?;
         let mut frame = pool.alloc(FramePool::UMEM)?;
@@ -155,7 +141,6 @@ impl HandOff {
             pool.free(frame);
             return None;
         }
-        frame.set_checksum(checksum);
         copy_record(&record, frame.bytes_mut());
         record.commit_all();
         Some((port, frame))
@@ -276,25 +261,6 @@ mod tests {
         pool.free(taken);
         let (port, frame) = to.pop(0, &mut pool).unwrap();
         assert_eq!((port, frame.bytes()), (PortId(7), b"frame".as_slice()));
-        pool.free(frame);
-    }
-
-    #[test]
-    fn what_is_known_of_the_checksum_crosses_with_the_frame() {
-        let (mut from, mut to) = pair(1000);
-        let mut pool = FramePool::with_umem(2, 2048).unwrap();
-        let mut frame = pool.alloc(FramePool::UMEM).unwrap();
-        for state in [
-            ChecksumState::Partial,
-            ChecksumState::Good,
-            ChecksumState::Unknown,
-        ] {
-            frame.set_checksum(state);
-            assert!(from.push(WorkerId(1), PortId(0), &frame));
-            let (_, got) = to.pop(0, &mut pool).unwrap();
-            assert_eq!(got.checksum(), state);
-            pool.free(got);
-        }
         pool.free(frame);
     }
 

@@ -327,13 +327,9 @@ fn packet(frame: &mut Frame, port: PortId, source: Source) -> Option<Packet<'_>>
         ChecksumState::Good => false,
     };
     let bytes = FrameBuf::new(frame.chunk_mut(), range)?;
-    let packet = match source {
+    Some(match source {
         Source::Wire => Packet::received(bytes, port, maybe_partial),
-        // The worker that handed it over has not touched it.
-        Source::HandedIn => Packet {
-            maybe_partial,
-            ..Packet::handed_in(bytes, port)
-        },
-    };
-    Some(packet)
+        // The director of the other worker has completed its checksum.
+        Source::HandedIn => Packet::handed_in(bytes, port),
+    })
 }
