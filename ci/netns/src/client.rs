@@ -2,7 +2,8 @@
 
 pub mod load;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,13 +15,43 @@ use crate::inside::hold::{Hold, HoldReport};
 use crate::inside::http::{HttpGet, HttpReport};
 use crate::inside::storm::{Storm, StormReport};
 use crate::inside::transfer::{Bulk, BulkReport, Datagrams, DatagramsReport};
-use crate::lab::Lab;
+use crate::lab::{Lab, VIP};
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::server::BANNER_PORT;
 
 const LIMIT: Duration = Duration::from_mins(5);
 
 impl Lab {
+    /// Plans to fetch pages from the VIP: eight at a time, from every client address, each on a
+    /// connection of its own.
+    #[must_use]
+    pub fn pages(&self, port: u16, path: &str, count: u64) -> HttpGet {
+        HttpGet {
+            target: SocketAddrV4::new(VIP, port),
+            path: path.to_owned(),
+            count,
+            concurrency: 8,
+            sources: self.client_addresses(),
+            keep_alive: false,
+            pause_ms: 0,
+            within_s: 60,
+        }
+    }
+
+    /// Plans connections in a row to the banner server behind the VIP: eight at a time, from every
+    /// client address.
+    #[must_use]
+    pub fn connections(&self, count: u64) -> Storm {
+        Storm {
+            target: SocketAddrV4::new(VIP, BANNER_PORT),
+            count,
+            concurrency: 8,
+            sources: self.client_addresses(),
+            within_s: 30 + count / 1_000,
+        }
+    }
+
     /// Fetches pages.
     ///
     /// # Errors
@@ -138,7 +169,9 @@ impl Lab {
     }
 
     fn start_task<R>(&self, name: &str, task: &Task) -> Result<Running<R>> {
-        let process = self.start(name, &mut self.helper(&self.client, task)?)?;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let process = self.start(&name, &mut self.helper(&self.client, task)?)?;
         Ok(Running {
             process,
             report: std::marker::PhantomData,

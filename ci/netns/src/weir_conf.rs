@@ -193,7 +193,8 @@ mod tests {
         for queues in [1, 2] {
             let mut conf = WeirConf::new("auto", queues, Path::new("/tmp/x"));
             conf.pools.push(Pool::new("small", lip(1)));
-            conf.services.push(Service::tcp("more", 8080, &[1]).from_pool("small"));
+            conf.services
+                .push(Service::tcp("more", 8080, &[1]).from_pool("small"));
             let text = conf.to_string();
             let loaded = weir_conf::parse_str("weir.conf", &text, None);
             assert!(loaded.is_ok(), "{}", loaded.unwrap_err());

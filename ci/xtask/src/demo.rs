@@ -1,12 +1,10 @@
 //! The demo: real clients, Weir, two nginx servers, 1,000 pages, and the books.
 
-use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use weir_lab::inside::http::HttpGet;
 use weir_lab::lab::{VIP, client_address, lip, real_address};
 use weir_lab::server::Nginx;
 use weir_lab::{Lab, Topology, WeirConf, WeirProcess, machine};
@@ -45,15 +43,7 @@ impl Demo {
         for line in weir.driver_lines() {
             println!("  {line}");
         }
-        let report = lab.http_get(HttpGet {
-            target: SocketAddrV4::new(VIP, 80),
-            path: "/page".to_owned(),
-            count: PAGES,
-            concurrency: 8,
-            sources: lab.client_addresses(),
-            keep_alive: false,
-            pause_ms: 0,
-        })?;
+        let report = lab.http_get(lab.pages(80, "/page", PAGES))?;
         println!(
             "\n{} of {PAGES} pages fetched through {VIP} in {:.2} s, the slowest in {:.1} ms:",
             report.ok, report.seconds, report.slowest_ms

@@ -28,6 +28,8 @@ pub struct HttpGet {
     pub keep_alive: bool,
     /// The least time between two pages of one connection, in milliseconds.
     pub pause_ms: u64,
+    /// After this many seconds, what has not been tried counts as failed.
+    pub within_s: u64,
 }
 
 /// What came of it.
@@ -67,7 +69,7 @@ impl HttpGet {
         let mut report = HttpReport::default();
         let reports: Vec<HttpReport> = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.concurrency)
-                .map(|_| scope.spawn(|| self.fetch(&next)))
+                .map(|_| scope.spawn(|| self.fetch(&next, started)))
                 .collect();
             threads
                 .into_iter()
@@ -87,13 +89,17 @@ impl HttpGet {
     }
 
     /// Fetches pages until all have been handed out.
-    fn fetch(&self, next: &AtomicU64) -> HttpReport {
+    fn fetch(&self, next: &AtomicU64, began: Instant) -> HttpReport {
         let mut report = HttpReport::default();
         let mut kept: Option<BufReader<TcpStream>> = None;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= self.count {
                 return report;
+            }
+            if began.elapsed().as_secs() >= self.within_s {
+                *report.failures.entry("not tried".to_owned()).or_default() += 1;
+                continue;
             }
             let started = Instant::now();
             let mut connection = match kept.take() {
@@ -219,6 +225,7 @@ mod tests {
             sources,
             keep_alive: false,
             pause_ms: 0,
+            within_s: 20,
         }
         .run()
     }

@@ -22,6 +22,8 @@ pub struct Storm {
     pub concurrency: u16,
     /// Source addresses, used in turn; empty: the kernel's choice.
     pub sources: Vec<Ipv4Addr>,
+    /// After this many seconds, what has not been tried counts as failed.
+    pub within_s: u64,
 }
 
 /// What came of it.
@@ -68,7 +70,7 @@ impl Storm {
         let next = AtomicU64::new(0);
         let reports: Vec<StormReport> = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.concurrency)
-                .map(|_| scope.spawn(|| self.blow(&next)))
+                .map(|_| scope.spawn(|| self.blow(&next, started)))
                 .collect();
             threads
                 .into_iter()
@@ -86,12 +88,16 @@ impl Storm {
         report
     }
 
-    fn blow(&self, next: &AtomicU64) -> StormReport {
+    fn blow(&self, next: &AtomicU64, began: Instant) -> StormReport {
         let mut report = StormReport::default();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= self.count {
                 return report;
+            }
+            if began.elapsed().as_secs() >= self.within_s {
+                *report.failures.entry("not tried".to_owned()).or_default() += 1;
+                continue;
             }
             let turn = number
                 .checked_rem(self.sources.len() as u64)
@@ -149,6 +155,7 @@ mod tests {
             count,
             concurrency: 3,
             sources,
+            within_s: 20,
         }
         .run()
     }

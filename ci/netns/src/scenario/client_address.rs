@@ -8,8 +8,7 @@ use anyhow::{Result, ensure};
 use super::soundness::list;
 use super::{DRIVERS, Run};
 use crate::capture::Capture;
-use crate::inside::http::HttpGet;
-use crate::lab::{CLIENT_LINK, Lab, REAL_LINK, Topology, VIP, lip, real_address};
+use crate::lab::{CLIENT_LINK, Lab, REAL_LINK, Topology, lip, real_address};
 use crate::server::Nginx;
 use crate::{WeirConf, WeirProcess};
 
@@ -31,15 +30,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         let weir = WeirProcess::start(&lab, &run.weir, &conf)?;
         let at_real = Capture::start(&lab, lab.real(0)?, REAL_LINK, "tcp port 80")?;
         let at_client = Capture::start(&lab, &lab.client, CLIENT_LINK, "tcp port 80")?;
-        let report = lab.http_get(HttpGet {
-            target: SocketAddrV4::new(VIP, 80),
-            path: "/page".to_owned(),
-            count: 400,
-            concurrency: 4,
-            sources: lab.client_addresses(),
-            keep_alive: false,
-            pause_ms: 0,
-        })?;
+        let report = lab.http_get(lab.pages(80, "/page", 400))?;
         let (at_real, at_client) = (at_real.stop()?, at_client.stop()?);
         run.check(&format!("{driver}: every page arrives"), || {
             ensure!(

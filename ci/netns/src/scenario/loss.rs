@@ -23,13 +23,8 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         lab.lose(1)?;
         run.check(&format!("{driver}: pages, 1 % lost at every end"), || {
             let report = lab.http_get(HttpGet {
-                target: SocketAddrV4::new(VIP, 80),
-                path: "/page".to_owned(),
-                count,
                 concurrency: 50,
-                sources: lab.client_addresses(),
-                keep_alive: false,
-                pause_ms: 0,
+                ..lab.pages(80, "/page", count)
             })?;
             ensure!(
                 report.ok == count,

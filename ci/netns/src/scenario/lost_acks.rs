@@ -9,7 +9,6 @@ use super::client_address::TOA_KIND;
 use super::soundness::list;
 use super::{DRIVERS, Run};
 use crate::capture::Capture;
-use crate::inside::http::HttpGet;
 use crate::inside::transfer::Bulk;
 use crate::lab::{Lab, REAL_LINK, Topology, VIP, client_address};
 use crate::server::{self, ECHO_PORT, Nginx};
@@ -38,15 +37,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             // Longer than any segment without data: what is captured is the request itself.
             let requests =
                 Capture::start(&lab, lab.real(0)?, REAL_LINK, "tcp port 80 and greater 100")?;
-            let report = lab.http_get(HttpGet {
-                target: SocketAddrV4::new(VIP, 80),
-                path: "/page".to_owned(),
-                count: 200,
-                concurrency: 4,
-                sources: lab.client_addresses(),
-                keep_alive: false,
-                pause_ms: 0,
-            })?;
+            let report = lab.http_get(lab.pages(80, "/page", 200))?;
             let found = requests.stop()?.toa(TOA_KIND);
             ensure!(
                 report.ok == 200,

@@ -30,8 +30,8 @@ cpus            = auto
 burts           = 64                    # 5 unknown key
 
 [lip-pool blue]
-port            = lam                   # 6 no such port
-address         = 10.81.0.200
+port            = lan
+address         = 10.81.0.300           # 6 no such address
 source-ports    = 9000-1024             # 7 upside down
 
 [service web]

@@ -94,14 +94,12 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
+/// Plans pages over kept connections; a long run is slow enough to last through the reloads.
 fn get(lab: &Lab, port: u16, count: u64) -> HttpGet {
     HttpGet {
-        target: SocketAddrV4::new(VIP, port),
-        path: "/bench".to_owned(),
-        count,
         concurrency: 16,
-        sources: lab.client_addresses(),
         keep_alive: true,
         pause_ms: if count > 1_000 { 5 } else { 0 },
+        ..lab.pages(port, "/bench", count)
     }
 }

@@ -4,12 +4,10 @@ use anyhow::{Result, bail, ensure};
 
 use super::Run;
 use crate::client::load::Way;
-use crate::inside::http::HttpGet;
 use crate::inside::socket::Failures;
-use crate::inside::storm::Storm;
 use crate::inside::transfer::{Bulk, Datagrams};
 use crate::lab::{Lab, Topology, VIP};
-use crate::server::{self, BANNER_PORT, ECHO_PORT, IPERF_PORT, Nginx};
+use crate::server::{self, ECHO_PORT, IPERF_PORT, Nginx};
 use crate::{KernelNat, client::load::WrkReport};
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
@@ -63,13 +61,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     });
     run.check("kernel NAT: connections in a row", || {
         let count = 5_000;
-        let sources = lab.client_addresses();
-        let storm = Storm {
-            target: at(BANNER_PORT),
-            count,
-            concurrency: 4,
-            sources,
-        };
+        let storm = lab.connections(count);
         let report = lab.storm(storm)?;
         ensure!(report.ok == count, "{report:?}");
         Ok(format!("{count} at {:.0}/s", report.per_second()))
@@ -79,15 +71,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
 
 /// Fetches 1,000 pages from eight addresses and demands that all arrive, from every real server.
 pub(super) fn pages(lab: &Lab) -> Result<String> {
-    let get = HttpGet {
-        target: std::net::SocketAddrV4::new(VIP, 80),
-        path: "/page".to_owned(),
-        count: 1000,
-        concurrency: 8,
-        sources: lab.client_addresses(),
-        keep_alive: false,
-        pause_ms: 0,
-    };
+    let get = lab.pages(80, "/page", 1000);
     let report = lab.http_get(get)?;
     if report.ok != 1000 {
         bail!("{} of 1000 pages, {}", report.ok, list(&report.failures));

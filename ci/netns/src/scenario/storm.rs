@@ -1,14 +1,11 @@
 //! Connections in a row, closed by the server, from 8 addresses through one LIP with 1,000 ports.
 
-use std::net::SocketAddrV4;
-
 use anyhow::{Result, ensure};
 
 use super::soundness::list;
 use super::{DRIVERS, Run};
-use crate::inside::storm::Storm;
-use crate::lab::{Lab, Topology, VIP};
-use crate::server::{self, BANNER_PORT};
+use crate::lab::{Lab, Topology};
+use crate::server;
 use crate::{WeirConf, WeirProcess};
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
@@ -29,14 +26,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         run.check(
             &format!("{driver}/{queues}q: {count} connections through 1,000 ports"),
             || {
-                let sources = lab.client_addresses();
-                let target = SocketAddrV4::new(VIP, BANNER_PORT);
-                let report = lab.storm(Storm {
-                    target,
-                    count,
-                    concurrency: 8,
-                    sources,
-                })?;
+                let report = lab.storm(lab.connections(count))?;
                 ensure!(
                     report.ok == count,
                     "{} of {count}: {}",
