@@ -120,6 +120,10 @@ impl Director {
             return;
         }
         if self.plan.owned(arp.sender_ip).is_some() {
+            if self.plan.is_own_mac(arp.sender_mac) {
+                // Another port of ours on the same link.
+                return;
+            }
             let (address, mac) = (IpAddr::V4(arp.sender_ip), arp.sender_mac.0);
             let event = Event::AddressConflict {
                 at: now.time,

@@ -155,6 +155,11 @@ impl Plan {
         self.ports.get(id.index())?.as_ref()
     }
 
+    /// Says whether an Ethernet address is that of one of the ports.
+    pub(crate) fn is_own_mac(&self, mac: EthAddr) -> bool {
+        self.ports.iter().flatten().any(|port| port.mac() == mac)
+    }
+
     pub(crate) fn lip(&self, id: LipId) -> Option<Ipv4Addr> {
         *self.lips.get(id.index())?
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use weir_model::{DropReason, PortId, Snapshot, Verdict};
 use weir_testkit::{
-    Checksum, Emitted, IcmpSpec, PacketSpec, Setup, TcpSpec, Transport, World, snapshot,
+    Checksum, Emitted, IcmpSpec, PacketSpec, Setup, TcpSpec, Transport, World, arp_frame, snapshot,
     snapshot_after,
 };
-use weir_wire::{IcmpKind, Parsed, SeqNumber, Tcp, TcpFlags, V4};
+use weir_wire::{ARP_REQUEST, ArpRepr, EthAddr, IcmpKind, Parsed, SeqNumber, Tcp, TcpFlags, V4};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -285,6 +285,28 @@ fn an_expired_session_is_forgotten_even_if_an_end_never_falls_silent() {
         world.advance_to(next).unwrap();
     }
     assert!(world.sessions().is_empty());
+}
+
+#[test]
+fn two_ports_on_one_link_do_not_take_each_other_for_an_impostor() {
+    let mut world = world(config("10.0.8.1", "1024-65535"), 1);
+    let (wan, lan) = (
+        world.around().links()[0].clone(),
+        world.around().links()[1].clone(),
+    );
+    let mut conflicts = |mac| {
+        let arp = ArpRepr {
+            op: ARP_REQUEST,
+            sender_mac: mac,
+            sender_ip: Ipv4Addr::new(10, 0, 8, 1),
+            target_mac: EthAddr::ZERO,
+            target_ip: Ipv4Addr::new(10, 0, 8, 1),
+        };
+        world.inject(0, lan.port, &arp_frame(&arp)).unwrap();
+        world.take_events().len()
+    };
+    assert_eq!(conflicts(wan.mac), 0);
+    assert_eq!(conflicts(EthAddr([2, 9, 9, 9, 9, 9])), 1);
 }
 
 #[test]
