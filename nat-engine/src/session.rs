@@ -117,6 +117,8 @@ impl SessionFlags {
     pub const EXPIRED: Self = Self(1 << 10);
     /// The client offered SACK (RFC 2018).
     pub const CLIENT_SACK: Self = Self(1 << 11);
+    /// The client has sent a SYN of another connection, which the real server has not answered.
+    pub const SYN_AGAIN: Self = Self(1 << 12);
 
     /// Says whether all of `flags` are set.
     #[inline]

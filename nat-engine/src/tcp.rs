@@ -125,6 +125,9 @@ fn track_client(session: &mut Session, tcp: &Tcp) {
     if tcp.flags.contains(TcpFlags::SYN) {
         // A retransmission: the real server's next challenge deserves an answer again.
         session.flags.clear(SessionFlags::CHALLENGED);
+        if tcp.seq != session.client_isn() {
+            session.flags.set(SessionFlags::SYN_AGAIN);
+        }
         return;
     }
     let expected = session.expected_of_client();
@@ -171,6 +174,7 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
     if tcp.flags.contains(TcpFlags::SYN) {
         let anew = tcp.flags.contains(TcpFlags::ACK)
             && session.flags.has(SessionFlags::CLIENT_ACKED)
+            && session.flags.has(SessionFlags::SYN_AGAIN)
             && !tcp.ack.in_window(session.isn + 1, SYN_REACH);
         if anew {
             begin_anew(session, tcp, options);
@@ -250,6 +254,7 @@ fn begin_anew(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
     session.flags.clear(SessionFlags::CLIENT_FIN);
     session.flags.clear(SessionFlags::REAL_FIN);
     session.flags.clear(SessionFlags::CLIENT_ACKED);
+    session.flags.clear(SessionFlags::SYN_AGAIN);
     session.flags.set(SessionFlags::TOA_WANTED);
     accept(session, tcp, options);
 }
@@ -545,7 +550,12 @@ mod tests {
         from_real(&mut s, FA, 1, 11, 0);
         assert_eq!(s.state, State::FinWait);
         assert!(!s.flags.has(SessionFlags::TOA_WANTED));
-        // Neither a challenge ACK nor the SYN-ACK again is an answer to another SYN.
+        // No SYN-ACK counts that nobody asked for, and the old one again is no answer.
+        assert_eq!(
+            from_real(&mut s, SA, 0x7000_0000, 0x2000_0001, 0),
+            State::FinWait
+        );
+        from_client(&mut s, TcpFlags::SYN, 0x2000_0000, 0, 0);
         assert_eq!(from_real(&mut s, SA, 0, 1, 0), State::FinWait);
         assert_eq!(
             from_real(&mut s, SA, 0x7000_0000, 0x2000_0001, 0),
