@@ -107,6 +107,15 @@ fn run(snapshot: &Snapshot, setup: &Setup, seed: u64, most: u64, total: &mut Tot
         ..setup.clone()
     };
     setup.wall_ms = wall_for_wrap(snapshot, &setup, &transfer)?;
+    carry(snapshot, &setup, &transfer, total)
+}
+
+fn carry(snapshot: &Snapshot, setup: &Setup, transfer: &Transfer, total: &mut Total) -> Result<()> {
+    let setup = Setup {
+        neighbours_answer: false,
+        ..setup.clone()
+    };
+    let seed = setup.seed;
     let world = World::new(snapshot.clone(), setup)?;
     let start = world.time();
     let mut middle = Through::new(world, seed)?;
@@ -208,6 +217,24 @@ fn ten_thousand_transfers_in_a_storm_deliver_every_byte() {
         "some of the director's numbers do not wrap: {total:?}"
     );
     assert_eq!(total.handed_out, 0);
+}
+
+#[test]
+fn clocks_that_wrap_disturb_no_transfer() {
+    let snapshot = snapshot();
+    for seed in 0..500 {
+        // Milliseconds in 32 bits wrap after 49 days: both clocks do within these transfers.
+        let setup = Setup {
+            seed,
+            uptime_ms: (1 << 32) - 20 * (seed % 50),
+            wall_ms: (400 << 32) - 20 * (seed % 50),
+            ..Setup::default()
+        };
+        let mut total = Total::default();
+        if let Err(error) = carry(&snapshot, &setup, &transfer(seed, 32 << 10), &mut total) {
+            panic!("{error:#}");
+        }
+    }
 }
 
 #[test]

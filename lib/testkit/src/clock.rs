@@ -11,21 +11,23 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The monotonic clock's first value, an hour.
+    pub const UPTIME_MS: u64 = 3_600_000;
     /// The wall clock's first value: 14 November 2023, so that milliseconds do not fit 32 bits.
     pub const WALL_MS: u64 = 1_700_000_000_000;
 
     /// Makes a clock that has run for an hour, so that "long ago" has room.
     #[must_use]
     pub const fn new() -> Self {
-        Self::at(Self::WALL_MS)
+        Self::at(Self::UPTIME_MS, Self::WALL_MS)
     }
 
-    /// Makes a clock that has run for an hour and whose wall clock says `wall_ms`.
+    /// Makes a clock that has run for `uptime_ms` and whose wall clock says `wall_ms`.
     #[must_use]
-    pub const fn at(wall_ms: u64) -> Self {
+    pub const fn at(uptime_ms: u64, wall_ms: u64) -> Self {
         Self {
             now: Now {
-                time: Time::from_millis(3_600_000),
+                time: Time::from_millis(uptime_ms),
                 wall_ms,
             },
         }

@@ -44,7 +44,7 @@ pub use world::{CHUNK, Emitted, HEADROOM, Setup, World};
 
 /// Says what moved in a world since a tally was taken: exactly these counters and no others.
 ///
-/// ```ignore
+/// ```text
 /// let before = world.tally();
 /// world.inject(0, wan, &frame)?;
 /// moved!(world, before, "rx 1, no-service 1");

@@ -29,6 +29,10 @@
 //! a packet that goes in, to any number; `let C = 0xffffff00` binds it by hand. No options in a line
 //! means that there are none; `<*>` means whichever. Padding counts where the line writes `nop`.
 //!
+//! **The world** is made by lines in front of the first packet: `config FILE`, `workers N`, `table N`
+//! (sessions per worker), `mtu N`, `delivers` (drivers have a way to the host), `neighbours silent`,
+//! `tolerance SECONDS`, `seed N`, `uptime MS`, `wall MS`.
+//!
 //! **Between packets**: `moved LIST` says all that moved since the `moved` before, and must come
 //! last; `sessions N`, `state NAME`, `ports N` ask; `check A after B`, `==`, `!=` compare;
 //! `TIME nothing` lets time pass; `apply FILE`, `drain`, `introduce FACE` act. What ARP the world

@@ -45,6 +45,8 @@ pub struct Setup {
     pub sessions: u32,
     /// The seed of all secrets.
     pub seed: u64,
+    /// The monotonic clock at the start, in milliseconds.
+    pub uptime_ms: u64,
     /// The wall clock at the start, in milliseconds.
     pub wall_ms: u64,
     /// The MTU of each port.
@@ -65,6 +67,7 @@ impl Default for Setup {
             workers: 1,
             sessions: 64,
             seed: 1,
+            uptime_ms: Clock::UPTIME_MS,
             wall_ms: Clock::WALL_MS,
             mtu: 1500,
             delivers: false,
@@ -114,7 +117,7 @@ impl World {
     ///
     /// When what the directors send at the start is not in order.
     pub fn new(snapshot: Snapshot, setup: Setup) -> Result<Self> {
-        let clock = Clock::at(setup.wall_ms);
+        let clock = Clock::at(setup.uptime_ms, setup.wall_ms);
         let snapshot = Arc::new(snapshot);
         let around = Neighbourhood::of(&snapshot);
         let mut random = Random::new(setup.seed);

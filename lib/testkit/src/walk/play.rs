@@ -191,6 +191,8 @@ impl Player {
             ("table", [count]) => self.setup.sessions = number(count)?,
             ("mtu", [mtu]) => self.setup.mtu = u16::try_from(number(mtu)?)?,
             ("seed", [seed]) => self.setup.seed = u64::from(number(seed)?),
+            ("uptime", [millis]) => self.setup.uptime_ms = millis.parse()?,
+            ("wall", [millis]) => self.setup.wall_ms = millis.parse()?,
             ("delivers", []) => self.setup.delivers = true,
             ("neighbours", ["silent"]) => self.setup.neighbours_answer = false,
             ("tolerance", [seconds]) => {

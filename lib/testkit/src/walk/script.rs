@@ -197,7 +197,7 @@ fn parse_item(text: &str) -> Result<Item> {
         ("introduce", [face]) => Item::Introduce((*face).to_owned()),
         (
             "config" | "workers" | "table" | "mtu" | "delivers" | "neighbours" | "face"
-            | "tolerance" | "seed",
+            | "tolerance" | "seed" | "uptime" | "wall",
             _,
         ) => Item::Setup(first, rest),
         _ => bail!("`{first}` begins no line that walks know"),
