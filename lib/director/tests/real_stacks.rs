@@ -219,6 +219,74 @@ fn ten_thousand_transfers_in_a_storm_deliver_every_byte() {
     assert_eq!(total.handed_out, 0);
 }
 
+/// Puts another configuration in force every few frames: more services, another scheduler, fewer
+/// local ports, and back.
+struct Reloading {
+    through: Through,
+    texts: [String; 2],
+    frames: usize,
+}
+
+impl Middle for Reloading {
+    fn receive(&mut self, now: Time, from: Side, frame: &[u8]) -> Result<()> {
+        self.frames += 1;
+        if self.frames.is_multiple_of(7) {
+            let text = &self.texts[self.frames / 7 % 2];
+            let world = self.through.world_mut();
+            let next = weir_testkit::snapshot_after("reload.conf", text, world.snapshot())?;
+            world.apply(next)?;
+        }
+        self.through.receive(now, from, frame)
+    }
+
+    fn advance(&mut self, now: Time) -> Result<()> {
+        self.through.advance(now)
+    }
+
+    fn transmitted(&mut self) -> Option<(Side, Vec<u8>)> {
+        self.through.transmitted()
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        self.through.wake_at()
+    }
+}
+
+#[test]
+fn reloads_disturb_no_transfer() {
+    let text = include_str!("conf/storm.conf");
+    let other = text
+        .replace("1024-1031", "1024-1025")
+        .replace("scheduler       = rr", "scheduler       = wlc\nreal = 10.0.8.201:8080 weight=0")
+        .replace("[service web]", "[service dns]\nlisten = 203.0.113.10:53/udp\nlip-pool = blue\nscheduler = rr\nreal = 10.0.8.202:53\n\n[service web]");
+    let mut reloads = 0;
+    for seed in 0..200 {
+        let setup = Setup {
+            seed,
+            workers: 1 + (seed % 3) as u8,
+            neighbours_answer: false,
+            ..Setup::default()
+        };
+        let world = World::new(snapshot(), setup).unwrap();
+        let start = world.time();
+        let mut middle = Reloading {
+            through: Through::new(world, seed).unwrap(),
+            texts: [text.to_owned(), other.clone()],
+            frames: 0,
+        };
+        let outcome = transfer(seed, 32 << 10).run(start, &mut middle);
+        let outcome = outcome.unwrap_or_else(|error| panic!("{error:#}"));
+        reloads += middle.frames / 7;
+        let world = middle.through.world_mut();
+        let late = outcome.ended.after(Duration::from_secs(310));
+        world.advance_to(late).unwrap();
+        assert!(world.sessions().is_empty(), "{:?}", world.sessions());
+        assert_eq!(world.ports_used(), 0);
+        assert_eq!(world.tally().get("session-evicted"), 0, "{}", world.tally());
+    }
+    assert!(reloads > 1000, "{reloads} reloads");
+}
+
 #[test]
 fn clocks_that_wrap_disturb_no_transfer() {
     let snapshot = snapshot();
