@@ -375,7 +375,10 @@ impl Control {
                 let name = device.map_or("?", |device| device.name.as_str());
                 let sentence = match error {
                     Some(error) => {
-                        format!("port {name} cannot transmit on worker {place}: {error}")
+                        let cause = error.to_string();
+                        // The number says nothing that the words do not.
+                        let cause = cause.split(" (os error").next().unwrap_or_default();
+                        format!("port {name} cannot transmit on worker {place}: {cause}")
                     }
                     None => format!("port {name} transmits again on worker {place}"),
                 };

@@ -14,7 +14,7 @@ use crate::doorbell::Doorbell;
 /// What the hand-off rings of all workers together may take.
 const ALL_RINGS: usize = 16 << 20;
 /// A ring holds several bursts of full-size frames, but not more than a receiver can catch up on.
-const RING: std::ops::RangeInclusive<usize> = 128 << 10..=2 << 20;
+const RING: std::ops::RangeInclusive<usize> = 128 << 10..=4 << 20;
 
 /// The bytes in front of each frame: the port and the length.
 const HEADER: usize = 3;

@@ -1,0 +1,169 @@
+//! The command line as a script sees it: exit status, stdout and stderr.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const GOOD: &str = "\
+[port wan]
+device = wan
+address = 10.80.0.1/24
+[lip-pool blue]
+port = wan
+address = 10.80.0.200
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+real = 10.80.0.11:80
+";
+
+fn weir(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(words)
+        .env_remove("WEIR_SOCKET")
+        .output()
+        .unwrap()
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("weir-{}-{name}", std::process::id()));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_good_file_is_accepted_with_status_0_and_nothing_on_stderr() {
+    let path = file("good.conf", GOOD);
+    let output = weir(&["check", path.to_str().unwrap()]);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 service, 1 LIP pool; no mistakes"));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_status_2_by_check_and_by_run() {
+    let path = file(
+        "bad.conf",
+        &GOOD
+            .replace("port = wan", "port = wam")
+            .replace(":80/tcp", ":80"),
+    );
+    let name = path.to_str().unwrap();
+    let short = weir(&["check", name, "--format", "short"]);
+    let (check, run) = (weir(&["check", name]), weir(&["run", "--config", name]));
+    fs::remove_file(&path).unwrap();
+    for output in [&short, &check, &run] {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    }
+    for (line, column) in [(5, 8), (8, 24)] {
+        let place = format!("{name}:{line}:{column}");
+        assert!(
+            text(&short.stderr).contains(&format!("{place}: error: ")),
+            "{place}"
+        );
+        for output in [&check, &run] {
+            let told = text(&output.stderr);
+            assert!(told.contains(&format!("--> {place}")), "{place}\n{told}");
+        }
+    }
+    assert!(text(&run.stderr).ends_with("2 errors; weir did not start\n"));
+}
+
+#[test]
+fn a_missing_file_is_bad_input() {
+    let output = weir(&["check", "/nonexistent/weir.conf"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cannot read /nonexistent/weir.conf"));
+}
+
+#[test]
+fn without_a_daemon_show_says_so_in_one_sentence_with_status_1() {
+    for words in [
+        &["show", "ledger", "--socket", "/nonexistent/operate.sock"][..],
+        &[
+            "show",
+            "sessions",
+            "--json",
+            "--socket",
+            "/nonexistent/operate.sock",
+        ],
+    ] {
+        let output = weir(words);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            text(&output.stderr),
+            "weir: cannot connect to /nonexistent/operate.sock: no such file; is `weir run` running?\n"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_environment_names_the_socket_and_the_command_line_has_the_last_word() {
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let command = command
+            .args(words)
+            .env("WEIR_SOCKET", "/nonexistent/environment.sock");
+        text(&command.output().unwrap().stderr)
+    };
+    assert!(ask(&["show", "ports"]).contains("/nonexistent/environment.sock"));
+    let told = ask(&["show", "ports", "--socket", "/nonexistent/word.sock"]);
+    assert!(told.contains("/nonexistent/word.sock"), "{told}");
+}
+
+#[test]
+fn wrong_words_are_bad_input_and_help_is_not() {
+    for words in [
+        &["fly"][..],
+        &["show", "secrets"],
+        &["show", "ledger", "--watch", "1"],
+        &["check", "--format", "loud"],
+    ] {
+        let output = weir(words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(
+            text(&output.stderr).starts_with("error:"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    for words in [
+        &["--help"][..],
+        &["--version"],
+        &["help"],
+        &["help", "show"],
+        &["show", "--help"],
+    ] {
+        let output = weir(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(
+            output.stderr.is_empty() && !output.stdout.is_empty(),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn help_explains_a_key_and_suggests_the_nearest() {
+    let output = weir(&["help", "service.idle"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        text(&output.stdout).contains("15m"),
+        "{}",
+        text(&output.stdout)
+    );
+    let output = weir(&["help", "service.idel"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("`service.idle`"),
+        "{}",
+        text(&output.stderr)
+    );
+}
