@@ -34,8 +34,6 @@ const ANNOUNCEMENTS: usize = 16;
 const ICMP_RATE: u32 = 1_000;
 const ECHO_RATE: u32 = 10_000;
 const REFUSE_RATE: u32 = 10_000;
-/// Neighbours asked for the first time, per second: packets choose whom Weir looks for on a link.
-const ASK_RATE: u32 = 1_000;
 
 /// The walk of one worker: its sessions, local ports, neighbours, timers and counters.
 pub struct Director {
@@ -57,7 +55,6 @@ pub struct Director {
     pub(crate) icmp_rate: RateLimit,
     pub(crate) echo_rate: RateLimit,
     pub(crate) refuse_rate: RateLimit,
-    pub(crate) ask_rate: RateLimit,
     pub(crate) draining: bool,
     /// Where in the table the next search for a session that can make room begins.
     pub(crate) evict_at: u32,
@@ -93,7 +90,7 @@ impl Director {
             rng,
             isn_hasher,
             schedulers: Vec::new(),
-            neighbours: Neighbours::new(),
+            neighbours: Neighbours::new(now_ms),
             outbox: Outbox::with_capacity(OUTBOX),
             traffic: Traffic::default(),
             ledger: Ledger::default(),
@@ -101,7 +98,6 @@ impl Director {
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
             echo_rate: RateLimit::new(ECHO_RATE, now_ms),
             refuse_rate: RateLimit::new(REFUSE_RATE, now_ms),
-            ask_rate: RateLimit::new(ASK_RATE, now_ms),
             draining: false,
             evict_at: 0,
             lookups: Vec::with_capacity(LOOKUPS),

@@ -97,8 +97,12 @@ impl Director {
                 self.post(hop.port, frame.bytes());
                 return;
             }
-            Resolved::Ask => self.ask_first(now_ms, hop),
+            Resolved::Ask => self.ask(hop.port, hop.neighbour, None),
             Resolved::Wait => {}
+            Resolved::TooMany => {
+                self.ledger.drop(DropReason::Unresolved);
+                return;
+            }
         }
         if self
             .neighbours

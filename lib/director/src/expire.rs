@@ -6,7 +6,6 @@ use weir_model::{Counter, Now, Protocol};
 use crate::Director;
 use crate::director::millis;
 use crate::neighbours::ASKED;
-use crate::route::Hop;
 
 /// How long a session that Weir reset is remembered, so that a challenge ACK of either end is
 /// answered with the RST that it asks for (RFC 5961 section 3).
@@ -64,13 +63,6 @@ impl Director {
                 });
             let Some(id) = due else { return };
             self.expire_one(now, id);
-        }
-    }
-
-    /// Sends the first request for a next hop; above the rate it is left to the timers.
-    pub(crate) fn ask_first(&mut self, now_ms: u32, hop: Hop) {
-        if self.ask_rate.allow(now_ms) {
-            self.ask(hop.port, hop.neighbour, None);
         }
     }
 

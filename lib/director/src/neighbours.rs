@@ -7,6 +7,8 @@ use core::net::Ipv4Addr;
 use weir_model::PortId;
 use weir_wire::{EthAddr, EthHeader, Header};
 
+use crate::rate::RateLimit;
+
 /// Neighbours per set and sets: 4,096 in all, whatever an on-link attacker does.
 const WAYS: usize = 8;
 const SETS: usize = 512;
@@ -23,6 +25,9 @@ const RETRY_MS: u32 = 1_000;
 const TRIES: u8 = 3;
 /// Requests in one turn of the timers.
 pub(crate) const ASKED: usize = 16;
+/// Neighbours that are newly asked for, per second: packets choose whom Weir looks for on a link,
+/// and may name hosts that do not exist.
+const NEW_RATE: u32 = 1_000;
 /// The longest that a frame waits.
 const HOLD_MS: u32 = 5_000;
 
@@ -88,6 +93,8 @@ pub(crate) enum Resolved {
     Ask,
     /// Nothing; a request is on its way.
     Wait,
+    /// Nothing, and too many others were asked for of late.
+    TooMany,
 }
 
 /// A request that is due.
@@ -110,10 +117,11 @@ pub(crate) struct Neighbours {
     /// Entries that wait for an answer, as places in `entries`.
     pending: Vec<u16>,
     retry_ms: u32,
+    new_rate: RateLimit,
 }
 
 impl Neighbours {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now_ms: u32) -> Self {
         let held = HeldFrame {
             wait: Wait::Free,
             order: 0,
@@ -129,6 +137,7 @@ impl Neighbours {
             next_order: 0,
             pending: Vec::with_capacity(SETS * WAYS),
             retry_ms: 0,
+            new_rate: RateLimit::new(NEW_RATE, now_ms),
         }
     }
 
@@ -154,6 +163,9 @@ impl Neighbours {
                 State::Incomplete => return Resolved::Wait,
                 State::Free => {}
             }
+        }
+        if !self.new_rate.allow(now_ms) {
+            return Resolved::TooMany;
         }
         let at = self.place_for(port, address);
         if let Some(entry) = self.entries.get_mut(at) {
@@ -415,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_frame_waits_until_its_neighbour_is_known() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         assert_eq!(neighbours.resolve(0, PORT, ADDRESS), Resolved::Ask);
         assert!(neighbours.hold(0, PORT, ADDRESS, &[0; 60]));
         assert_eq!(neighbours.resolve(1, PORT, ADDRESS), Resolved::Wait);
@@ -429,7 +441,7 @@ mod tests {
 
     #[test]
     fn an_unanswered_request_is_repeated_and_then_given_up_with_its_frames() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         assert_eq!(neighbours.resolve(0, PORT, ADDRESS), Resolved::Ask);
         assert!(neighbours.hold(0, PORT, ADDRESS, &[0; 60]));
         assert_eq!(requests(&mut neighbours, 500), (vec![], 0));
@@ -442,7 +454,7 @@ mod tests {
 
     #[test]
     fn an_old_address_is_confirmed_by_unicast_while_it_stays_in_use() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         assert!(neighbours.learn(0, PORT, ADDRESS, MAC, true));
         assert_eq!(
             neighbours.resolve(TRUST_MS + 1, PORT, ADDRESS),
@@ -466,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_dead_neighbour_is_forgotten_after_unicast_and_broadcast() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         neighbours.learn(0, PORT, ADDRESS, MAC, true);
         neighbours.resolve(TRUST_MS + 1, PORT, ADDRESS);
         let mut broadcasts = 0;
@@ -486,21 +498,35 @@ mod tests {
 
     #[test]
     fn hosts_that_do_not_exist_displace_no_neighbour_in_use() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         assert!(neighbours.learn(0, PORT, ADDRESS, MAC, true));
         for i in 0..100_000u32 {
             let nobody = Ipv4Addr::from(0x0a01_0000 + i);
-            assert_eq!(neighbours.resolve(i / 100, PORT, nobody), Resolved::Ask);
+            let resolved = neighbours.resolve(i, PORT, nobody);
+            assert!(matches!(resolved, Resolved::Ask | Resolved::TooMany));
+            if i % 1000 == 0 {
+                neighbours.resolve(i, PORT, ADDRESS);
+            }
         }
         assert_eq!(
-            neighbours.resolve(1000, PORT, ADDRESS),
+            neighbours.resolve(100_000, PORT, ADDRESS),
             Resolved::Known(MAC)
         );
     }
 
     #[test]
+    fn no_more_new_neighbours_are_asked_for_than_the_rate_allows() {
+        let mut neighbours = Neighbours::new(0);
+        let asked = (0..100_000u32)
+            .map(|i| neighbours.resolve(i / 100, PORT, Ipv4Addr::from(0x0a01_0000 + i)))
+            .filter(|resolved| *resolved == Resolved::Ask)
+            .count();
+        assert_eq!(asked, 1000 + 999);
+    }
+
+    #[test]
     fn a_neighbour_long_unused_makes_room() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         let set = Neighbours::set_of(PORT, ADDRESS);
         let same_set: Vec<Ipv4Addr> = (0..100_000u32)
             .map(|i| Ipv4Addr::from(0x0a01_0000 + i))
@@ -521,7 +547,7 @@ mod tests {
 
     #[test]
     fn strangers_are_not_taken_in_and_waiting_frames_are_bounded() {
-        let mut neighbours = Neighbours::new();
+        let mut neighbours = Neighbours::new(0);
         assert!(!neighbours.learn(0, PORT, ADDRESS, MAC, false));
         assert!(!neighbours.learn(0, PORT, ADDRESS, EthAddr::BROADCAST, true));
         let held = (0..1000)

@@ -230,8 +230,9 @@ impl Director {
                 eth.dst = mac.0;
                 return Verdict::Forward(hop.port);
             }
-            Resolved::Ask => self.ask_first(now_ms, hop),
+            Resolved::Ask => self.ask(hop.port, hop.neighbour, None),
             Resolved::Wait => {}
+            Resolved::TooMany => return Verdict::Drop(DropReason::Unresolved),
         }
         let frame = packet.frame.bytes();
         if self.neighbours.hold(now_ms, hop.port, hop.neighbour, frame) {
