@@ -1,4 +1,8 @@
 //! The transmit batch: frames that go out with one `sendmmsg`.
+//!
+//! A transmit ring of the kernel's was measured against it on veth, 60-byte frames in batches of
+//! 64: 1280 ns of CPU for a frame with the ring, 1240 ns with `sendmmsg`, which also takes a
+//! super-frame in pieces from several chunks.
 
 use nix::errno::Errno;
 
