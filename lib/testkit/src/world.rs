@@ -423,6 +423,10 @@ impl World {
             .iter()
             .map(|packet| (packet.verdict, packet.frame.bytes().to_vec()))
             .collect();
+        self.held_a_bad_one |= burst
+            .iter()
+            .zip(&outcomes)
+            .any(|((_, before), (verdict, _))| *verdict == Verdict::Hold && !is_sound(before));
         // What is originated leaves ahead of the burst, as the worker sends it.
         self.drain_originated(worker)?;
         for ((port, before), (verdict, after)) in burst.iter().zip(outcomes) {
@@ -441,7 +445,7 @@ impl World {
         after: Vec<u8>,
         handed_in: bool,
     ) -> Result<()> {
-        let sound = verify_frame(before).is_ok() || is_partial(before);
+        let sound = is_sound(before);
         match verdict {
             Verdict::Forward(to) => {
                 check_passage(before, &after)?;
@@ -468,10 +472,7 @@ impl World {
                 ensure!(to.0 < self.setup.workers, "handed to worker {to} of none");
                 self.process(to.0, &[(port, &after)], true, &mut Vec::new())
             }
-            Verdict::Hold => {
-                self.held_a_bad_one |= !sound;
-                Ok(())
-            }
+            Verdict::Hold => Ok(()),
         }
     }
 
@@ -682,11 +683,13 @@ fn check_passage(before: &[u8], after: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn is_partial(frame: &[u8]) -> bool {
+/// Says whether a frame's checksums are right, or will be when they are completed.
+fn is_sound(frame: &[u8]) -> bool {
     let mut copy = frame.to_vec();
-    Parsed::parse(frame).is_ok_and(|parsed| {
-        weir_wire::complete_partial(&mut copy, &parsed) == weir_wire::verify::Completed::Yes
-    })
+    verify_frame(frame).is_ok()
+        || Parsed::parse(frame).is_ok_and(|parsed| {
+            weir_wire::complete_partial(&mut copy, &parsed) == weir_wire::verify::Completed::Yes
+        })
 }
 
 fn owned(snapshot: &Snapshot) -> BTreeSet<Ipv4Addr> {
