@@ -4,7 +4,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a test may fail by panicking, in its helpers too"
+    reason = "a test may fail by panicking, outside of its own function too"
 )]
 
 use std::net::Ipv4Addr;

@@ -5,7 +5,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "a test may fail by panicking, in its helpers too"
+    reason = "a test may fail by panicking, outside of its own function too"
 )]
 
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test may fail by panicking, in its helpers too"
+    reason = "a test may fail by panicking, outside of its own function too"
 )]
 
 use std::net::Ipv4Addr;

@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a test may fail by panicking, in its helpers too"
+    reason = "a test may fail by panicking, outside of its own function too"
 )]
 
 use std::path::{Path, PathBuf};
