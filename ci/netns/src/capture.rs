@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -27,7 +28,9 @@ impl Capture {
     /// # Errors
     /// When tcpdump does not start.
     pub fn start(lab: &Lab, namespace: &Namespace, link: &str, filter: &str) -> Result<Self> {
-        let name = format!("capture-{}", namespace.name());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("capture-{number}-{}", namespace.name());
         let file = lab.dir().join(format!("{name}.pcap"));
         let mut command = namespace.command("tcpdump");
         command.args([
@@ -36,6 +39,10 @@ impl Capture {
             "-n",
             "-Q",
             "in",
+            "-s",
+            "2048", // the ring has room for whole snapshots: short ones, many frames
+            "-B",
+            "16384",
             "--immediate-mode",
             "-U",
             "-Z",

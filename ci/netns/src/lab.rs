@@ -4,6 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -80,6 +81,9 @@ impl Default for Topology {
     }
 }
 
+/// Counts the labs of this process, one after the other, to tell their folders apart.
+static LABS: AtomicU32 = AtomicU32::new(0);
+
 /// Namespaces, links and a working folder; all of it goes away when dropped.
 #[derive(Debug)]
 pub struct Lab {
@@ -106,7 +110,8 @@ impl Lab {
         }
         Self::sweep()?;
         let name = |part: &str| format!("weir-{}-{part}", std::process::id());
-        let dir = WorkDir::new(std::env::temp_dir().join(name("lab")))?;
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let dir = WorkDir::new(std::env::temp_dir().join(name(&format!("lab{number}"))))?;
         let client = Namespace::new(name("cli"))?;
         let lb = Namespace::new(name("lb"))?;
         let switch = Namespace::new(name("lan"))?;
@@ -241,14 +246,11 @@ impl Lab {
         for name in namespace::owned_by(owner)? {
             namespace::remove(&name)?;
         }
-        let dir = std::env::temp_dir().join(format!("weir-{owner}-lab"));
-        if dir.exists() {
-            fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-        }
-        Ok(())
+        remove_folders(|pid| pid == owner)
     }
 
-    /// Removes namespaces and folders of runs that were killed.
+    /// Removes namespaces and folders of runs that were killed; with `WEIR_LAB_KEEP` in the
+    /// environment the folders stay, to look into.
     ///
     /// # Errors
     /// When one of them cannot be removed.
@@ -256,21 +258,7 @@ impl Lab {
         for name in namespace::orphans()? {
             namespace::remove(&name)?;
         }
-        let temporary = std::env::temp_dir();
-        for entry in fs::read_dir(&temporary)
-            .context("cannot list the temporary folder")?
-            .flatten()
-        {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| name.ends_with("-lab")) else {
-                continue;
-            };
-            if namespace::owner(name).is_some_and(namespace::is_gone) {
-                fs::remove_dir_all(entry.path())
-                    .with_context(|| format!("cannot remove {}", entry.path().display()))?;
-            }
-        }
-        Ok(())
+        remove_folders(namespace::is_gone)
     }
 
     fn wire(&self) -> Result<()> {
@@ -324,6 +312,32 @@ impl Lab {
     }
 }
 
+/// Removes the working folders of the processes that `is_due` names.
+fn remove_folders(is_due: impl Fn(i32) -> bool) -> Result<()> {
+    if keeps_logs() {
+        return Ok(());
+    }
+    let temporary = std::env::temp_dir();
+    let entries = fs::read_dir(&temporary).context("cannot list the temporary folder")?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let Some(owner) = namespace::owner(name) else {
+            continue;
+        };
+        if name.contains("-lab") && is_due(owner) {
+            let path = entry.path();
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn keeps_logs() -> bool {
+    std::env::var_os("WEIR_LAB_KEEP").is_some()
+}
+
 /// A folder that goes away with its owner.
 #[derive(Debug)]
 struct WorkDir {
@@ -342,6 +356,13 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
+        if keeps_logs() {
+            println!(
+                "lab: logs, captures and configurations are in {}",
+                self.path.display()
+            );
+            return;
+        }
         if let Err(error) = fs::remove_dir_all(&self.path) {
             eprintln!("lab: cannot remove {}: {error}", self.path.display());
         }

@@ -76,29 +76,29 @@ impl Demo {
     }
 }
 
-/// Prints a table, the beginning only when it is long.
+/// Prints a table, the beginning only when it is very long.
 fn print_table(table: &str) {
-    const SHOWN: usize = 12;
-    for line in table.lines().take(SHOWN) {
+    const SHOWN: usize = 30;
+    let lines: Vec<&str> = table.trim_end().lines().collect();
+    let shown = if lines.len() > SHOWN { 10 } else { lines.len() };
+    for line in lines.iter().take(shown) {
         println!("  {line}");
     }
-    let more = table.lines().count().saturating_sub(SHOWN);
-    if more > 0 {
-        println!("  ... and {more} more lines");
+    if lines.len() > shown {
+        println!("  ... and {} more lines", lines.len() - shown);
     }
 }
 
 fn picture() -> String {
+    let (first, last) = (client_address(0).to_string(), client_address(7).to_string());
+    let (one, two) = (real_address(0).to_string(), real_address(1).to_string());
+    let (vip, lip) = (format!("{VIP}:80"), lip(0).to_string());
     format!(
-        "\n  clients                      Weir                        real servers\n  \
-         {:<14}    VIP {}:80                        {} nginx\n  \
-         ...            >------------[ ]------------>-----+------>\n  \
-         {:<14}         LIP {}                   {} nginx\n",
-        client_address(0),
-        VIP,
-        real_address(0),
-        client_address(7),
-        lip(0),
-        real_address(1),
+        "\n  clients            Weir                                 real servers\n  \
+         {first:<16}   .------------------------.    .---> {one} nginx\n  \
+         ...        ------> VIP {vip:<18} |----+\n  \
+         {last:<16}   | LIP {lip:<18} |    '---> {two} nginx\n  \
+         {:<16}   '------------------------'\n",
+        ""
     )
 }

@@ -69,8 +69,7 @@ pub(crate) fn run(tally: &mut Tally) {
         );
     }
     if answers("nextest --version") {
-        let words =
-            "nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail";
+        let words = "nextest run --cargo-quiet --workspace --no-fail-fast --status-level fail --final-status-level fail";
         tally.tests("tests", &mut cargo(words));
         tally.tests(
             "documentation tests",
