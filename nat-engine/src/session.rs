@@ -95,8 +95,6 @@ pub struct SessionFlags(u16);
 impl SessionFlags {
     /// The client's address is added to client segments.
     pub const TOA_WANTED: Self = Self(1);
-    /// A segment that carried the client's address has been sent since the handshake.
-    pub const TOA_SENT: Self = Self(1 << 1);
     /// The client has sent a FIN.
     pub const CLIENT_FIN: Self = Self(1 << 2);
     /// The real server has sent a FIN.

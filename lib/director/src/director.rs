@@ -61,6 +61,8 @@ pub struct Director {
     pub(crate) lookups: Vec<Lookup>,
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
     cursor: usize,
+    /// The packet to which the first of `lookups` belongs.
+    first: usize,
     notices: VecDeque<Notice>,
     announcements: VecDeque<(PortId, Ipv4Addr)>,
     #[cfg(any(test, feature = "panic-hook"))]
@@ -102,6 +104,7 @@ impl Director {
             evict_at: 0,
             lookups: Vec::with_capacity(LOOKUPS),
             cursor: 0,
+            first: 0,
             notices: VecDeque::with_capacity(NOTICES),
             announcements: VecDeque::new(),
             #[cfg(any(test, feature = "panic-hook"))]
@@ -125,6 +128,7 @@ impl Director {
     pub fn process(&mut self, now: Now, packets: &mut [Packet<'_>]) {
         while self.cursor < packets.len() {
             let first = self.cursor;
+            self.first = first;
             let end = packets.len().min(first + LOOKUPS);
             self.lookups.clear();
             for packet in packets.get(first..end).unwrap_or_default() {
@@ -162,7 +166,9 @@ impl Director {
             at: now.time,
             worker,
         }));
-        if let Lookup::Flow { key, hash, .. } = self.look_up(packet)
+        // What was found out before the failure: the frame itself may be half rewritten.
+        let lookup = at.checked_sub(self.first).and_then(|at| self.lookups.get(at));
+        if let Some(&Lookup::Flow { key, hash, .. }) = lookup
             && let Some((id, _)) = self.table.find(hash, &key)
         {
             self.reset(now, id);

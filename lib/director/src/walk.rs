@@ -77,6 +77,12 @@ impl Director {
         if is_martian(v4.src) || self.plan.owned(v4.src).is_some() {
             return Lookup::Drop(DropReason::Martian);
         }
+        if let Owned::Lip { port } = to
+            && port != packet.port
+        {
+            // Real servers answer where the pool is; elsewhere somebody speaks in their name.
+            return Lookup::Drop(DropReason::Martian);
+        }
         if v4.fragment.is_some() {
             return Lookup::Drop(DropReason::Fragment);
         }

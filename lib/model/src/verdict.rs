@@ -51,7 +51,7 @@ drop_reasons! {
     Absorbed = "absorbed", "Addressed to Weir itself and acted on: an ARP reply, an ICMP error about our own packet.";
     Malformed = "malformed", "Headers that contradict themselves or the frame's length.";
     BadChecksum = "bad-checksum", "An IPv4 header or ICMP checksum that does not match.";
-    Martian = "martian", "A source address that no sender may have: our own, loopback, multicast or broadcast.";
+    Martian = "martian", "A source that no sender may have (our own, loopback, multicast, broadcast), or a packet for a LIP at another port than its pool's.";
     Tagged = "vlan-tagged", "An 802.1Q tag; the VLAN's own device has to be the port.";
     NotOurs = "not-ours", "Neither for a VIP nor a LIP, and this driver has no host path to give it to.";
     UnknownProtocol = "unknown-protocol", "For a VIP or LIP, but neither TCP, UDP nor ICMP.";
