@@ -182,6 +182,9 @@ impl Frames {
     #[inline]
     pub(crate) fn originate(&mut self, director: &mut Director, at_most: usize) -> usize {
         for count in 0..at_most {
+            if !director.has_originated() {
+                return count;
+            }
             // Without memory they wait in the director's outbox, which is bounded.
             let Some(mut frame) = self.pool.alloc(FramePool::UMEM) else {
                 return count;

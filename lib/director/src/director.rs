@@ -167,7 +167,9 @@ impl Director {
             worker,
         }));
         // What was found out before the failure: the frame itself may be half rewritten.
-        let lookup = at.checked_sub(self.first).and_then(|at| self.lookups.get(at));
+        let lookup = at
+            .checked_sub(self.first)
+            .and_then(|at| self.lookups.get(at));
         if let Some(&Lookup::Flow { key, hash, .. }) = lookup
             && let Some((id, _)) = self.table.find(hash, &key)
         {
@@ -193,8 +195,7 @@ impl Director {
     /// Returns how long the worker may wait at most before the next [`tick`](Self::tick).
     #[must_use]
     pub fn idle_for(&self, now: Now) -> Duration {
-        if !self.announcements.is_empty() || !self.outbox.is_empty() || self.neighbours.has_ready()
-        {
+        if !self.announcements.is_empty() || self.has_originated() {
             return Duration::ZERO;
         }
         let asking = if self.neighbours.is_asking() {
@@ -204,6 +205,12 @@ impl Director {
         };
         let expiry = self.wheel.idle_ms(millis(now)).unwrap_or(1000);
         Duration::from_millis(u64::from(asking.min(expiry)))
+    }
+
+    /// Says whether [`next_originated`](Self::next_originated) has something to send.
+    #[must_use]
+    pub fn has_originated(&self) -> bool {
+        self.neighbours.has_ready() || !self.outbox.is_empty()
     }
 
     /// Writes the next frame that Weir itself sends, or that no longer waits for its neighbour,
