@@ -7,6 +7,7 @@ use weir_conf::{Loaded, ProcessEnv, Purpose, Report, Style};
 use weir_model::{Generation, Snapshot};
 
 use crate::control::Configuration;
+use crate::log;
 
 /// Reads the file for the start.
 ///
@@ -21,7 +22,7 @@ pub(crate) fn reload(file: &Path, running: &Snapshot) -> Option<Configuration> {
     match weir_conf::load(file, &ProcessEnv, Some(running)) {
         Ok(loaded) => Some(configuration(loaded, Some(running))),
         Err(report) => {
-            eprint!("{}", report.render(Style::long(Purpose::Apply)));
+            log::report(&report.render(Style::long(Purpose::Apply)));
             None
         }
     }

@@ -24,6 +24,7 @@ use crate::control::rates::Rates;
 use crate::control::server::{Scene, Server};
 use crate::control::sockets::Listener;
 use crate::fleet::Fleet;
+use crate::log;
 
 mod answer;
 mod connection;
@@ -221,12 +222,12 @@ impl Control {
         self.stop = Some(Instant::now() + patience);
         self.fleet.drain();
         if self.sessions() > 0 {
-            eprintln!(
-                "weir: stopping when {} sessions have ended, in {} at most; a second signal stops \
+            log::say(format!(
+                "stopping when {} sessions have ended, in {} at most; a second signal stops \
                  at once",
                 self.sessions(),
                 humantime::format_duration(patience)
-            );
+            ));
         }
     }
 
@@ -256,7 +257,7 @@ impl Control {
             return;
         }
         if let Err(error) = self.try_reload() {
-            eprintln!("weir: {error:#}");
+            log::say(format!("{error:#}"));
         }
     }
 
@@ -291,15 +292,15 @@ impl Control {
         };
         let snapshot = new.snapshot.clone();
         if let Err(error) = set_owned(&mut self.devices, &snapshot.owned_addresses()) {
-            eprintln!(
-                "weir: an address that was given up is still taken from the kernel: {error:#}"
-            );
+            log::say(format!(
+                "an address that was given up is still taken from the kernel: {error:#}"
+            ));
         }
-        eprintln!(
-            "weir: configuration {} applied: {}",
+        log::say(format!(
+            "configuration {} applied: {}",
             snapshot.generation,
             reload::summary(&self.running.snapshot, &snapshot)
-        );
+        ));
         self.running = new;
         if std::mem::take(&mut self.reload_again) {
             self.reload();
@@ -359,14 +360,14 @@ impl Control {
             News::Notice(Notice::Event(event)) => {
                 let snapshot = &self.running.snapshot;
                 if let Some(line) = self.events.take(now, place, &event, snapshot) {
-                    eprintln!("weir: {line}");
+                    log::say(line);
                 }
             }
             News::Crashed { port, frame } => {
                 if let Err(error) = self.crashes.push(frame) {
                     let sentence = format!("a frame of port {port} cannot be kept: {error}");
                     if let Some(line) = self.events.say(now, "crash-ring", &sentence) {
-                        eprintln!("weir: {line}");
+                        log::say(line);
                     }
                 }
             }
@@ -383,7 +384,7 @@ impl Control {
                     None => format!("port {name} transmits again on worker {place}"),
                 };
                 if let Some(line) = self.events.say(now, "port", &sentence) {
-                    eprintln!("weir: {line}");
+                    log::say(line);
                 }
             }
         }

@@ -24,6 +24,7 @@ use crate::doorbell::Doorbell;
 use crate::failure;
 use crate::fleet::{Fleet, WorkerHandle};
 use crate::handoff;
+use crate::log;
 use crate::publish::{Published, TrafficBoard};
 use crate::worker::{Worker, WorkerParts};
 
@@ -48,7 +49,7 @@ pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
     failure::end_the_process_on_panics();
     let restored = settings::restore_leftovers(&run_dir);
     for sentence in restored.context("cannot look for what an earlier process left")? {
-        eprintln!("weir: {sentence}");
+        log::say(sentence);
     }
 
     let snapshot = configuration.snapshot.clone();
@@ -66,7 +67,7 @@ pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
     // Nothing comes in before the workers are there to take it.
     control::set_owned(&mut devices, &snapshot.owned_addresses())?;
     for device in &devices {
-        eprintln!("weir: {}", device.line());
+        log::say(device.line());
     }
     // The file's cores are for control's threads; workers have theirs.
     machine::pin(&snapshot.control.cpus).context("[control] cpus")?;
@@ -80,7 +81,7 @@ pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
         file: file.to_owned(),
         run_dir,
     })?;
-    println!("ready");
+    log::ready();
     control.run()
 }
 
@@ -120,11 +121,11 @@ fn choose_cpus(snapshot: &Snapshot) -> Result<Vec<u16>> {
     let asked = asked.map(|asked| asked.min(most));
     let cpus = machine::worker_cpus(&snapshot.workers.cpus, &allowed, asked, most)?;
     if cpus.len() < snapshot.workers.cpus.len() {
-        eprintln!(
-            "weir: {} of the {} cores of [workers] cpus are used, because a port has no more queues",
+        log::say(format!(
+            "{} of the {} cores of [workers] cpus are used, because a port has no more queues",
             cpus.len(),
             snapshot.workers.cpus.len()
-        );
+        ));
     }
     Ok(cpus)
 }
@@ -196,8 +197,8 @@ fn start_workers(
             thread: Some(start_thread(id, *cpu, worker)?),
         });
     }
-    eprintln!(
-        "weir: {} on core {} with {sessions} sessions each",
+    log::say(format!(
+        "{} on core {} with {sessions} sessions each",
         if cpus.len() == 1 {
             "1 worker".to_owned()
         } else {
@@ -207,7 +208,7 @@ fn start_workers(
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(",")
-    );
+    ));
     Ok(Fleet::new(handles))
 }
 

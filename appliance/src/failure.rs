@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use crate::log;
+
 /// A flood of poisoned packets must not flood the log.
 const MOST_SENTENCES: u32 = 64;
 
@@ -43,7 +45,7 @@ pub(crate) fn end_the_process_on_panics() {
 /// Ends the process at once; the kernel detaches what the drivers attached, and the next start
 /// restores the interfaces' settings.
 pub(crate) fn die(cause: &str) -> ! {
-    eprintln!("weir: {cause}; the daemon ends, start it again");
+    log::say(format!("{cause}; the daemon ends, start it again"));
     std::process::abort();
 }
 
@@ -51,14 +53,14 @@ fn report_survived(info: &PanicHookInfo<'_>) {
     static REPORTED: AtomicU32 = AtomicU32::new(0);
     let reported = REPORTED.fetch_add(1, Ordering::Relaxed);
     if reported < MOST_SENTENCES {
-        eprintln!(
-            "weir: {} failed in a packet, which was dropped and its session reset: {}",
+        log::say(format!(
+            "{} failed in a packet, which was dropped and its session reset: {}",
             this_thread(),
             describe(info)
-        );
+        ));
     }
     if reported + 1 == MOST_SENTENCES {
-        eprintln!("weir: further failures in packets are counted as `internal` only");
+        log::say("further failures in packets are counted as `internal` only");
     }
 }
 

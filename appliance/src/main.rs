@@ -12,6 +12,7 @@ mod failure;
 mod fleet;
 mod handoff;
 mod idle;
+mod log;
 mod publish;
 mod show;
 mod worker;

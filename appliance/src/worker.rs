@@ -129,6 +129,9 @@ impl Worker {
         } else if self.idle.is_sleepy(now.time) {
             self.publish(now, true);
             self.sleep(now);
+        } else if now.time >= self.traffic_at {
+            // Timers change the books of a worker that never sleeps, too.
+            self.publish(now, false);
         }
         worked
     }
@@ -239,11 +242,11 @@ impl Worker {
 
     fn publish(&mut self, now: Now, before_sleep: bool) {
         let micros = now.time.as_micros();
-        if micros >= self.port_stats_at.as_micros() {
+        if now.time >= self.port_stats_at {
             self.port_stats_at = Time::from_micros(micros + PORT_STATS_EVERY_US);
             self.frames.refresh_port_stats();
         }
-        if before_sleep || micros >= self.traffic_at.as_micros() {
+        if before_sleep || now.time >= self.traffic_at {
             self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
             self.traffic.write(&self.director);
         }

@@ -1,7 +1,7 @@
 //! Events as sentences for the log, with a budget for each kind so that a flood of them does not
 //! become a flood of lines.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use weir_model::{Event, Snapshot};
@@ -10,13 +10,10 @@ use weir_wire::EthAddr;
 /// Sentences of one kind in a window; the rest is counted and told with the next window.
 const BUDGET: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
-/// Sentences that are kept for whoever asks later.
-const KEPT: usize = 1024;
 
-/// The last events, and what may still be said of each kind.
+/// What may still be said of each kind of event.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
-    kept: VecDeque<String>,
     budgets: BTreeMap<&'static str, Budget>,
 }
 
@@ -67,15 +64,10 @@ impl Events {
             return None;
         }
         budget.said += 1;
-        let line = match before {
+        Some(match before {
             0 => format!("{kind}: {sentence}"),
             before => format!("{kind}: {sentence} (suppressed={before})"),
-        };
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(line.clone());
-        Some(line)
+        })
     }
 }
 
@@ -129,6 +121,5 @@ mod tests {
         let later = events.say(start + WINDOW, "a", "again").unwrap();
         assert_eq!(later, format!("a: again (suppressed={})", 100 - BUDGET));
         assert_eq!(events.say(start + WINDOW, "a", "x").unwrap(), "a: x");
-        assert_eq!(events.kept.len(), BUDGET as usize + 3);
     }
 }

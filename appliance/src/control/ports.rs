@@ -10,6 +10,7 @@ use weir_model::{Driver, Port, PortId};
 use weir_wire::ArpRepr;
 
 use crate::control::answer::PortView;
+use crate::log;
 
 /// ARP frames taken from one tap in a row.
 const ARP_A_TURN: usize = 256;
@@ -130,7 +131,7 @@ pub(crate) fn ensure_addresses(port: &Port) -> Result<()> {
 fn ensure_address(device: &str, address: &IpNet) -> Result<()> {
     let added = netlink::ensure_address(device, address.addr(), address.prefix_len())?;
     if added {
-        eprintln!("weir: {address} was added to `{device}`");
+        log::say(format!("{address} was added to `{device}`"));
     }
     Ok(())
 }
