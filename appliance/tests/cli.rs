@@ -1,6 +1,9 @@
 //! The command line as a script sees it: exit status, stdout and stderr.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its case must fail")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its case must fail"
+)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -162,6 +162,11 @@ impl Connection {
         self.closing && self.out.is_empty() && self.job.is_none()
     }
 
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.out.len()
+    }
+
     fn is_free(&self) -> bool {
         self.job.is_none() && self.has_room()
     }

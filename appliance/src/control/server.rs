@@ -19,6 +19,9 @@ use crate::control::rates::Rates;
 use crate::control::sockets::Listener;
 use crate::fleet::Fleet;
 
+#[cfg(test)]
+mod tests;
+
 /// Clients at the same time; more are refused with a sentence.
 const MOST_CLIENTS: usize = 64;
 /// Places of the session table in one command to a worker: some tens of microseconds of its time.

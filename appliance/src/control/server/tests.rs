@@ -1,0 +1,305 @@
+//! The server with real clients on a real socket, and a worker played by the test.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use mio::{Events, Poll};
+use nat_engine::State;
+use weir_control::{Client, ClientError, PoolRow, ServiceRow, SessionRow, WorkerRow};
+use weir_model::{ControlSocket, Protocol, RealId, Role, ServiceId, WorkerId};
+
+use super::*;
+use crate::command::{WorkerEnd, channels};
+use crate::doorbell::Doorbell;
+use crate::fleet::WorkerHandle;
+use crate::publish::{Published, TrafficBoard};
+
+const CONF: &str = "
+[port wan]
+device = wan
+address = 10.80.0.1/24
+[lip-pool blue]
+port = wan
+address = 10.80.0.200
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+real = 10.80.0.11:80
+[service dns]
+listen = 10.80.0.100:53/udp
+lip-pool = blue
+real = 10.80.0.11:53
+";
+
+const FIRST: usize = 2;
+
+/// A daemon that is a control socket and two workers with so many sessions each.
+struct Played {
+    path: PathBuf,
+    snapshot: Arc<Snapshot>,
+    fleet: Fleet,
+    ends: Vec<WorkerEnd>,
+    sessions: u32,
+    most_queued: usize,
+}
+
+impl Played {
+    fn new(name: &str, sessions: u32) -> Self {
+        let path = std::env::temp_dir().join(format!("weir-{}-{name}.sock", std::process::id()));
+        let loaded = weir_conf::parse_str("test.conf", CONF, None);
+        let snapshot = Arc::new(
+            loaded
+                .map_err(|report| panic!("{report}"))
+                .unwrap()
+                .snapshot,
+        );
+        let mut ends = Vec::new();
+        let handles = (0..2)
+            .map(|id| {
+                let (control, end) = channels();
+                ends.push(end);
+                WorkerHandle {
+                    id: WorkerId(id),
+                    cpu: None,
+                    bell: Arc::new(Doorbell::new().unwrap()),
+                    control,
+                    published: Arc::new(Published::new(1)),
+                    traffic: TrafficBoard::new(&snapshot),
+                    next_traffic: None,
+                    thread: None,
+                }
+            })
+            .collect();
+        Self {
+            path,
+            snapshot,
+            fleet: Fleet::new(handles),
+            ends,
+            sessions,
+            most_queued: 0,
+        }
+    }
+
+    /// Serves until the client is done.
+    fn serve<T: Send + 'static>(
+        &mut self,
+        client: impl FnOnce(PathBuf) -> T + Send + 'static,
+    ) -> T {
+        let mut poll = Poll::new().unwrap();
+        let socket = ControlSocket {
+            path: self.path.to_string_lossy().into_owned(),
+            role: Role::Viewer,
+            group: None,
+        };
+        let listener = Listener::open(&socket).unwrap();
+        let mut server = Server::new(vec![listener], poll.registry(), FIRST).unwrap();
+        let path = self.path.clone();
+        let client = thread::spawn(move || client(path));
+        let mut events = Events::with_capacity(16);
+        let rates = Rates::default();
+        while !client.is_finished() {
+            poll.poll(&mut events, Some(Duration::from_millis(1)))
+                .unwrap();
+            let scene = Scene {
+                snapshot: &self.snapshot,
+                effective: "[node]\nname = lb1\n",
+                fleet: &self.fleet,
+                devices: &[],
+                rates: &rates,
+            };
+            for event in &events {
+                server.event(event, FIRST, poll.registry(), &scene);
+            }
+            for (place, end) in self.ends.iter().enumerate() {
+                while let Ok(command) = end.commands.try_recv() {
+                    server.answered(place, play(command, self.sessions), &scene);
+                }
+            }
+            let queued = server.clients.values().map(Connection::queued).max();
+            self.most_queued = self.most_queued.max(queued.unwrap_or_default());
+        }
+        client.join().unwrap()
+    }
+}
+
+/// What a worker answers whose table is full.
+fn play(command: Command, sessions: u32) -> Answer {
+    match command {
+        Command::Sessions {
+            ticket,
+            cursor,
+            mut rows,
+        } => {
+            let end = sessions.min(cursor + rows.capacity() as u32);
+            rows.extend((cursor..end).map(view));
+            Answer::Sessions {
+                ticket,
+                rows,
+                next: (end < sessions).then_some(end),
+            }
+        }
+        Command::PoolUse { ticket, mut rows } => {
+            assert!(rows.capacity() >= 2);
+            rows.push(PoolUse {
+                pool: weir_model::PoolId(0),
+                endpoint: weir_model::EndpointId(0),
+                used: 21,
+                total: 32256,
+            });
+            Answer::PoolUse { ticket, rows }
+        }
+        other @ (Command::Apply { .. }
+        | Command::Arp { .. }
+        | Command::Neighbour { .. }
+        | Command::Drain
+        | Command::Stop) => panic!("{other:?}"),
+    }
+}
+
+fn view(n: u32) -> SessionView {
+    SessionView {
+        client: ([10, 9, (n >> 8) as u8, n as u8].into(), 1024),
+        vip: ([10, 80, 0, 100].into(), 80),
+        lip: ([10, 80, 0, 200].into(), n as u16),
+        real: ([10, 80, 0, 11].into(), 80),
+        protocol: Protocol::Tcp,
+        state: State::Established,
+        service: ServiceId((n % 2) as u16),
+        real_id: RealId(0),
+        age_ms: 5500,
+        idle_ms: 100,
+    }
+}
+
+fn filter(service: Option<&str>, client: Option<&str>, limit: Option<u64>) -> Filter {
+    Filter {
+        service: service.map(str::to_owned),
+        client: client.map(|address| address.parse().unwrap()),
+        limit,
+    }
+}
+
+#[test]
+fn a_hundred_thousand_sessions_are_streamed_to_a_slow_client_in_little_memory() {
+    let mut played = Played::new("stream", 50_000);
+    let count = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        let (what, filter) = (What::Sessions, Filter::default());
+        let mut rows = client.request(&Request::Show { what, filter }).unwrap();
+        let mut count = 0;
+        while rows.next_row().unwrap().is_some() {
+            count += 1;
+            if count % 10_000 == 0 {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        count
+    });
+    assert_eq!(count, 100_000);
+    assert!(
+        played.most_queued < 1 << 20,
+        "{} bytes were queued",
+        played.most_queued
+    );
+}
+
+#[test]
+fn filters_choose_sessions_by_service_client_and_number() {
+    let mut played = Played::new("filter", 3000);
+    let [of_service, of_client, limited] = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        [
+            filter(Some("dns"), None, None),
+            filter(None, Some("10.9.1.2"), None),
+            filter(Some("web"), None, Some(7)),
+        ]
+        .map(|filter| client.show::<SessionRow>(What::Sessions, filter).unwrap())
+    });
+    assert_eq!(of_service.len(), 3000, "half of each worker's");
+    assert!(
+        of_service
+            .iter()
+            .all(|row| row.service == "dns" && row.state == "established")
+    );
+    assert_eq!(
+        of_client.iter().map(|row| row.worker).collect::<Vec<_>>(),
+        [0, 1]
+    );
+    assert_eq!(limited.len(), 7);
+}
+
+#[test]
+fn what_needs_no_worker_and_what_needs_all_are_answered_on_one_connection() {
+    let mut played = Played::new("all", 1);
+    played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        let services: Vec<ServiceRow> = client.show(What::Services, Filter::default()).unwrap();
+        assert_eq!(
+            services
+                .iter()
+                .map(|row| row.name.as_str())
+                .collect::<Vec<_>>(),
+            ["web", "dns"]
+        );
+        let pools: Vec<PoolRow> = client.show(What::Pools, Filter::default()).unwrap();
+        assert_eq!((pools[0].ports_used, pools[0].ports_total), (42, 64_512));
+        assert_eq!(
+            (pools[0].reals[0].used, pools[0].reals[0].free),
+            (42, 64_470)
+        );
+        let workers: Vec<WorkerRow> = client.show(What::Workers, Filter::default()).unwrap();
+        assert_eq!(workers.len(), 2);
+        let config: Vec<String> = client.show(What::Config, Filter::default()).unwrap();
+        assert_eq!(config, ["[node]", "name = lb1"]);
+    });
+}
+
+#[test]
+fn an_unknown_service_is_refused_with_the_names_that_there_are() {
+    let mut played = Played::new("unknown", 1);
+    let error = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        client
+            .show::<SessionRow>(What::Sessions, filter(Some("wbe"), None, None))
+            .unwrap_err()
+    });
+    let ClientError::Refused {
+        code: Code::UnknownName,
+        text,
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(text, "there is no service `wbe`; there is web, dns");
+}
+
+#[test]
+fn a_client_too_many_is_told_and_the_others_are_served() {
+    let mut played = Played::new("many", 1);
+    let error = played.serve(|path| {
+        let mut all: Vec<Client> = (0..MOST_CLIENTS)
+            .map(|_| Client::connect(&path).unwrap())
+            .collect();
+        let error = Client::connect(&path).unwrap_err();
+        for client in &mut all {
+            client
+                .show::<WorkerRow>(What::Workers, Filter::default())
+                .unwrap();
+        }
+        drop(all);
+        thread::sleep(Duration::from_millis(50));
+        Client::connect(&path).unwrap();
+        error
+    });
+    assert!(
+        matches!(
+            error,
+            ClientError::Refused {
+                code: Code::Busy,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
