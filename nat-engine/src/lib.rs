@@ -27,7 +27,7 @@ pub use key::{Direction, FlowHash, FlowHasher, FlowKey};
 pub use ports::{
     Exhausted, LipSetId, LocalPorts, PortClass, PortUse, Rest, SpaceId, Taken, owner_of,
 };
-pub use rewrite::{Changed, OptionPolicy, translate_tcp, translate_udp};
+pub use rewrite::{Changed, OptionPolicy, translate_fragment, translate_tcp, translate_udp};
 pub use rng::Rng;
 pub use scheduler::{
     Candidate, Load, RoundRobin, Scheduler, WeightedLeastConnection, WeightedRoundRobin, scheduler,

@@ -175,6 +175,19 @@ pub fn translate_udp(
     Some(())
 }
 
+/// Translates a later fragment in place: it has addresses, but no ports and no checksum of its own.
+///
+/// Nothing changes, and the answer is `None`, when the frame is too short.
+pub fn translate_fragment(
+    frame: &mut FrameBuf<'_>,
+    l3: u16,
+    session: &Session,
+    direction: Direction,
+) -> Option<()> {
+    let (src, _, dst, _) = session.outgoing(direction);
+    rewrite_ip(frame.bytes_mut(), l3, src, dst).map(|_| ())
+}
+
 /// Rewrites the addresses, takes one from the time to live, mends the header checksum, and returns
 /// what the addresses change in the checksum of the transport header.
 pub(crate) fn rewrite_ip(bytes: &mut [u8], l3: u16, src: Ipv4Addr, dst: Ipv4Addr) -> Option<Delta> {

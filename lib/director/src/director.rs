@@ -12,6 +12,7 @@ use weir_model::{
     Counter, Counters, DropReason, Ledger, Now, PortId, SchedulerKind, Snapshot, Verdict,
 };
 
+use crate::fragments::Fragments;
 use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
@@ -48,6 +49,7 @@ pub struct Director {
     pub(crate) isn_hasher: FlowHasher,
     pub(crate) schedulers: Vec<Option<(SchedulerKind, Box<dyn Scheduler>)>>,
     pub(crate) neighbours: Neighbours,
+    pub(crate) fragments: Fragments,
     pub(crate) outbox: Outbox,
     pub(crate) traffic: Traffic,
     pub(crate) ledger: Ledger,
@@ -81,6 +83,7 @@ impl Director {
             SessionTable::with_capacity(facts.sessions, FlowHasher::new(facts.flow_secret))?;
         let isn_hasher = FlowHasher::new(key_from(&mut rng));
         let ports_seed = key_from(&mut rng);
+        let first_ident = rng.next_u32() as u16;
         let ports = LocalPorts::new(facts.id.0, facts.workers, facts.sessions / 4, ports_seed)?;
         let mut director = Self {
             facts,
@@ -92,6 +95,7 @@ impl Director {
             rng,
             isn_hasher,
             schedulers: Vec::new(),
+            fragments: Fragments::new(first_ident),
             neighbours: Neighbours::new(now_ms),
             outbox: Outbox::with_capacity(OUTBOX),
             traffic: Traffic::default(),

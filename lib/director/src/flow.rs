@@ -2,7 +2,7 @@
 
 use nat_engine::{
     Direction, FlowHash, FlowKey, OptionPolicy, Session, SessionId, State, Step, ToaOutcome,
-    insert_toa, synthetic_ack, track, translate_tcp, translate_udp,
+    insert_toa, synthetic_ack, track, translate_fragment, translate_tcp, translate_udp,
 };
 use weir_model::{Counter, DropReason, Now, Verdict};
 use weir_wire::{Header, L4, OptionSummary, Tcp, TcpHeader, Timestamps, V4};
@@ -249,7 +249,14 @@ impl Director {
         let Some(session) = self.table.get(id) else {
             return Verdict::Drop(DropReason::NoSession);
         };
-        if translate_udp(&mut packet.frame, l3, v4, session, direction).is_none() {
+        let frame = &mut packet.frame;
+        let translated = match v4.l4_kind {
+            L4::NonFirstFragment => translate_fragment(frame, l3, session, direction),
+            L4::Udp { .. } | L4::Tcp(_) | L4::Icmp { .. } | L4::Other(_) => {
+                translate_udp(frame, l3, v4, session, direction)
+            }
+        };
+        if translated.is_none() {
             return Verdict::Drop(DropReason::Malformed);
         }
         self.traffic.packet(session, direction, v4.total_len);

@@ -26,6 +26,7 @@ mod emit;
 mod expire;
 mod facts;
 mod flow;
+mod fragments;
 mod icmp;
 mod map;
 mod neighbours;

@@ -24,6 +24,8 @@ pub(crate) enum Lookup {
     Drop(DropReason),
     /// ARP.
     Arp,
+    /// A fragment to an address of ours: its ports are known when the one before it was walked.
+    Fragment { l3: u16, v4: V4, to: Owned },
     /// ICMP to an address of ours.
     Icmp { l3: u16, v4: V4, to: Owned },
     /// TCP or UDP to an address of ours.
@@ -83,10 +85,10 @@ impl Director {
             // Real servers answer where the pool is; elsewhere somebody speaks in their name.
             return Lookup::Drop(DropReason::Martian);
         }
-        if v4.fragment.is_some() {
-            return Lookup::Drop(DropReason::Fragment);
-        }
         let l3 = parsed.l3;
+        if v4.fragment.is_some() {
+            return Lookup::Fragment { l3, v4, to };
+        }
         let (src_port, dst_port) = match v4.l4_kind {
             L4::Tcp(tcp) => (tcp.src_port, tcp.dst_port),
             L4::Udp {
@@ -121,6 +123,7 @@ impl Director {
             Lookup::Host => self.host(packet),
             Lookup::Arp => self.arp(now, packet),
             Lookup::Icmp { l3, ref v4, to } => self.icmp(now, packet, l3, v4, to),
+            Lookup::Fragment { l3, ref v4, to } => self.fragment(now, packet, l3, v4, to),
             Lookup::Flow {
                 l3,
                 ref v4,
@@ -166,7 +169,8 @@ impl Director {
 
     /// Completes a checksum of which a virtual peer left the pseudo header's sum only.
     pub(crate) fn complete_checksum(&mut self, packet: &mut Packet<'_>, l3: u16, v4: &V4) {
-        if !packet.maybe_partial {
+        // Whoever fragments a datagram has added it up.
+        if !packet.maybe_partial || v4.fragment.is_some() {
             return;
         }
         let parsed = Parsed {

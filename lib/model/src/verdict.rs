@@ -55,7 +55,7 @@ drop_reasons! {
     Tagged = "vlan-tagged", "An 802.1Q tag; the VLAN's own device has to be the port.";
     NotOurs = "not-ours", "Neither for a VIP nor a LIP, and this driver has no host path to give it to.";
     UnknownProtocol = "unknown-protocol", "For a VIP or LIP, but neither TCP, UDP nor ICMP.";
-    Fragment = "fragment", "An IP fragment for a VIP or LIP whose ports are not known.";
+    Fragment = "fragment", "An IP fragment whose ports are not known, because its datagram's first fragment has not come before it, or one of TCP or ICMP.";
     NoService = "no-service", "For a VIP, but no service listens at that port and protocol.";
     NoSession = "no-session", "Belongs to no session and cannot open one.";
     NoReal = "no-real", "The service has no real server that takes new sessions.";
