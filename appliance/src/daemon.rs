@@ -145,6 +145,7 @@ fn start_workers(
     let bells = bells
         .collect::<Result<Vec<_>, _>>()
         .context("cannot make a worker's doorbell")?;
+    let spin = machine::spin(cpus.len(), machine::allowed_cpus()?.len());
     let flow_secret = random()?;
     let mut clock = Clock::start();
     let mut handles = Vec::new();
@@ -185,6 +186,7 @@ fn start_workers(
             traffic: traffic.clone(),
             burst: usize::from(snapshot.workers.burst),
             poll: snapshot.workers.poll,
+            spin,
         });
         handles.push(WorkerHandle {
             id,

@@ -10,10 +10,6 @@ use weir_model::{Poll, Time};
 
 use crate::doorbell::Doorbell;
 
-/// How long an idle worker looks again before it sleeps. A wake-up costs a few microseconds, so
-/// that much is worth spending; more would keep the peers of a small machine from their cores.
-const SPIN: Duration = Duration::from_micros(20);
-
 /// A worker looks at its port statistics this often even when nothing happens.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
@@ -26,6 +22,8 @@ const NAP: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Idle {
     poll: Poll,
+    /// How long it looks again before it sleeps.
+    spin: Duration,
     bell: Arc<Doorbell>,
     ports: WaitSet,
     only_bell: WaitSet,
@@ -37,10 +35,16 @@ pub(crate) struct Idle {
 
 impl Idle {
     /// Makes the waiting of a worker with this doorbell and these ports' descriptors.
-    pub(crate) fn new(poll: Poll, bell: Arc<Doorbell>, ports: impl Iterator<Item = i32>) -> Self {
+    pub(crate) fn new(
+        poll: Poll,
+        spin: Duration,
+        bell: Arc<Doorbell>,
+        ports: impl Iterator<Item = i32>,
+    ) -> Self {
         let bell_fd = bell.raw_fd();
         Self {
             poll,
+            spin,
             bell,
             ports: WaitSet::new(std::iter::once(bell_fd).chain(ports)),
             only_bell: WaitSet::new([bell_fd]),
@@ -65,7 +69,7 @@ impl Idle {
             }
             Poll::Adaptive => {
                 let since = *self.since.get_or_insert(now);
-                now.since(since) >= SPIN
+                now.since(since) >= self.spin
             }
         }
     }
@@ -116,16 +120,18 @@ mod tests {
 
     use super::*;
 
+    const SPIN: Duration = Duration::from_micros(20);
+
     fn bell() -> Arc<Doorbell> {
         Arc::new(Doorbell::new().unwrap())
     }
 
     #[test]
     fn a_busy_worker_never_sleeps_and_an_adaptive_one_only_after_a_while() {
-        let mut busy = Idle::new(Poll::Busy, bell(), [].into_iter());
+        let mut busy = Idle::new(Poll::Busy, SPIN, bell(), [].into_iter());
         assert!(!busy.is_sleepy(Time::from_millis(0)));
         assert!(!busy.is_sleepy(Time::from_millis(1000)));
-        let mut adaptive = Idle::new(Poll::Adaptive, bell(), [].into_iter());
+        let mut adaptive = Idle::new(Poll::Adaptive, SPIN, bell(), [].into_iter());
         assert!(!adaptive.is_sleepy(Time::from_millis(5)));
         assert!(adaptive.is_sleepy(Time::from_millis(6)));
         adaptive.worked();
@@ -134,7 +140,7 @@ mod tests {
 
     #[test]
     fn work_at_the_last_moment_is_not_slept_over() {
-        let mut idle = Idle::new(Poll::Adaptive, bell(), [].into_iter());
+        let mut idle = Idle::new(Poll::Adaptive, SPIN, bell(), [].into_iter());
         let start = Instant::now();
         idle.sleep(Duration::from_secs(1), || true).unwrap();
         assert!(start.elapsed() < Duration::from_millis(50));
@@ -145,7 +151,7 @@ mod tests {
     fn a_descriptor_that_is_always_ready_does_not_cost_a_core() {
         let (port, mut wire) = UnixStream::pair().unwrap();
         wire.write_all(b"x").unwrap();
-        let mut idle = Idle::new(Poll::Adaptive, bell(), [port.as_raw_fd()].into_iter());
+        let mut idle = Idle::new(Poll::Adaptive, SPIN, bell(), [port.as_raw_fd()].into_iter());
         let start = Instant::now();
         for _ in 0..FRUITLESS + 20 {
             idle.sleep(Duration::from_millis(50), || false).unwrap();

@@ -1,6 +1,7 @@
 //! The worker: one thread, one queue of every port, one director. Its loop is one screen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::Waker;
 use netmap_io::Port;
@@ -45,6 +46,7 @@ pub(crate) struct WorkerParts {
     pub(crate) traffic: Arc<TrafficBoard>,
     pub(crate) burst: usize,
     pub(crate) poll: Poll,
+    pub(crate) spin: Duration,
 }
 
 /// One worker.
@@ -74,7 +76,7 @@ impl Worker {
             .iter()
             .filter_map(|(_, port)| port.poll_fd())
             .collect();
-        let idle = Idle::new(parts.poll, parts.bell, fds.into_iter());
+        let idle = Idle::new(parts.poll, parts.spin, parts.bell, fds.into_iter());
         let mut worker = Self {
             clock: parts.clock,
             director: parts.director,

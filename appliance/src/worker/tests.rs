@@ -170,6 +170,7 @@ fn benches(workers: u8) -> Vec<Bench> {
                 traffic: TrafficBoard::new(&snapshot),
                 burst: 64,
                 poll: Poll::Busy,
+                spin: Duration::ZERO,
             });
             Bench {
                 worker,
