@@ -96,7 +96,7 @@ fn picture() -> String {
     format!(
         "\n  clients            Weir                                 real servers\n  \
          {first:<16}   .------------------------.    .---> {one} nginx\n  \
-         ...        ------> VIP {vip:<18} |----+\n  \
+         ...        ------->| VIP {vip:<18} |----+\n  \
          {last:<16}   | LIP {lip:<18} |    '---> {two} nginx\n  \
          {:<16}   '------------------------'\n",
         ""

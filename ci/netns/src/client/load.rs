@@ -1,6 +1,8 @@
 //! wrk and iperf3 from the clients, with their figures read.
 
 use std::net::SocketAddrV4;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -61,6 +63,9 @@ impl Lab {
     /// # Errors
     /// When iperf3 fails, with its own reason.
     pub fn iperf(&self, target: SocketAddrV4, way: Way, seconds: u32) -> Result<f64> {
+        // Between two tests the server closes its listener and opens it again; whoever connects in
+        // that moment is reset.
+        thread::sleep(Duration::from_millis(300));
         let mut command = self.client.command("iperf3");
         let (address, port) = (target.ip().to_string(), target.port().to_string());
         command.args([

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::soundness::gigabits;
 use super::{DRIVERS, Run};
@@ -27,7 +27,6 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             ..Topology::default()
         };
         let lab = Lab::new(topology)?;
-        let _iperf = server::iperf(&lab, 0)?;
         for driver in DRIVERS {
             run.check(
                 &format!("{driver}/{queues}q iperf3 against the kernel"),
@@ -45,11 +44,11 @@ fn compare(lab: &Lab, program: &Path, driver: &str, seconds: u32) -> Result<Stri
     for _ in 0..ROUNDS {
         kernel = {
             let _nat = KernelNat::start(lab)?;
-            best(kernel, both(lab, seconds)?)
+            best(kernel, both(lab, seconds).context("through the kernel")?)
         };
         weir = {
             let process = WeirProcess::start(lab, program, &conf)?;
-            let measured = both(lab, seconds)?;
+            let measured = both(lab, seconds).context("through Weir")?;
             process.ledger()?;
             best(weir, measured)
         };
@@ -73,6 +72,8 @@ fn best(one: (f64, f64), other: (f64, f64)) -> (f64, f64) {
 }
 
 fn both(lab: &Lab, seconds: u32) -> Result<(f64, f64)> {
+    // A server of its own: one whose last client went away with the NAT may still wait for it.
+    let _iperf = server::iperf(lab, 0)?;
     let target = SocketAddrV4::new(VIP, IPERF_PORT);
     let up = lab.iperf(target, Way::Up, seconds)?;
     Ok((up, lab.iperf(target, Way::Down, seconds)?))
