@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mio::{Poll, Waker};
@@ -53,24 +54,24 @@ pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
     }
 
     let snapshot = configuration.snapshot.clone();
-    let cpus = choose_cpus(&snapshot)?;
+    let plan = Plan::new(&snapshot)?;
+    // Workers move to their own cores when they start.
+    machine::pin(&snapshot.control.cpus).context("[control] cpus")?;
     let listeners = snapshot.control.sockets.iter().map(Listener::open);
     let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let mut devices = Vec::new();
     for port in snapshot.ports.iter() {
-        devices.push(OpenDevice::open(port, cpus.len() as u16, &run_dir)?);
+        devices.push(OpenDevice::open(port, plan.queues(), &run_dir)?);
     }
     let poll = Poll::new().context("cannot make the control thread's event loop")?;
     let waker = Waker::new(poll.registry(), control::WAKER);
     let waker = Arc::new(waker.context("cannot make the control thread's waker")?);
-    let fleet = start_workers(&snapshot, &cpus, &mut devices, &waker)?;
+    let fleet = start_workers(&snapshot, &plan, &mut devices, &waker)?;
     // Nothing comes in before the workers are there to take it.
     control::set_owned(&mut devices, &snapshot.owned_addresses())?;
     for device in &devices {
         log::say(device.line());
     }
-    // The file's cores are for control's threads; workers have theirs.
-    machine::pin(&snapshot.control.cpus).context("[control] cpus")?;
     let control = Control::new(ControlParts {
         poll,
         signals,
@@ -110,33 +111,61 @@ fn be_the_only_one(run_dir: &Path) -> Result<Flock<fs::File>> {
     }
 }
 
-fn choose_cpus(snapshot: &Snapshot) -> Result<Vec<u16>> {
-    let asked = snapshot.ports.iter().filter_map(|port| port.queues).min();
-    let mut most = u16::from(u8::MAX);
-    for port in snapshot.ports.iter().filter(|port| port.queues.is_none()) {
-        // A device that is not there is reported when it is opened.
-        most = most.min(ethtool::most_queues(&port.device).unwrap_or(1));
+/// Which cores the workers run on, and how they wait there.
+struct Plan {
+    cpus: Vec<u16>,
+    spin: Duration,
+}
+
+impl Plan {
+    fn new(snapshot: &Snapshot) -> Result<Self> {
+        let asked = snapshot.ports.iter().filter_map(|port| port.queues).min();
+        let mut most = u16::from(u8::MAX);
+        for port in snapshot.ports.iter().filter(|port| port.queues.is_none()) {
+            // A device that is not there is reported when it is opened.
+            most = most.min(ethtool::most_queues(&port.device).unwrap_or(1));
+        }
+        let allowed = machine::allowed_cpus()?;
+        let named = &snapshot.workers.cpus;
+        let cpus = machine::worker_cpus(named, &allowed, asked.map(|n| n.min(most)), most)?;
+        if cpus.len() < named.len() {
+            log::say(format!(
+                "{} of the {} cores of [workers] cpus are used, because a port has no more queues",
+                cpus.len(),
+                named.len()
+            ));
+        }
+        for port in snapshot.ports.iter() {
+            if let Some(queues) = port
+                .queues
+                .filter(|queues| usize::from(*queues) > cpus.len())
+            {
+                log::say(format!(
+                    "{} of the {queues} queues of [port {}] are used, because there are no more \
+                     workers",
+                    cpus.len(),
+                    port.name
+                ));
+            }
+        }
+        let spin = machine::spin(cpus.len(), allowed.len());
+        Ok(Self { cpus, spin })
     }
-    let allowed = machine::allowed_cpus()?;
-    let asked = asked.map(|asked| asked.min(most));
-    let cpus = machine::worker_cpus(&snapshot.workers.cpus, &allowed, asked, most)?;
-    if cpus.len() < snapshot.workers.cpus.len() {
-        log::say(format!(
-            "{} of the {} cores of [workers] cpus are used, because a port has no more queues",
-            cpus.len(),
-            snapshot.workers.cpus.len()
-        ));
+
+    /// One queue of every port for each worker.
+    fn queues(&self) -> u16 {
+        self.cpus.len() as u16
     }
-    Ok(cpus)
 }
 
 /// Makes every worker and starts its thread.
 fn start_workers(
     snapshot: &Arc<Snapshot>,
-    cpus: &[u16],
+    plan: &Plan,
     devices: &mut [OpenDevice],
     waker: &Arc<Waker>,
 ) -> Result<Fleet> {
+    let cpus = plan.cpus.as_slice();
     let sessions = match snapshot.workers.sessions {
         Some(sessions) => sessions,
         None => machine::sessions_per_worker(cpus.len())?,
@@ -145,7 +174,6 @@ fn start_workers(
     let bells = bells
         .collect::<Result<Vec<_>, _>>()
         .context("cannot make a worker's doorbell")?;
-    let spin = machine::spin(cpus.len(), machine::allowed_cpus()?.len());
     let flow_secret = random()?;
     let mut clock = Clock::start();
     let mut handles = Vec::new();
@@ -186,7 +214,7 @@ fn start_workers(
             traffic: traffic.clone(),
             burst: usize::from(snapshot.workers.burst),
             poll: snapshot.workers.poll,
-            spin,
+            spin: plan.spin,
         });
         handles.push(WorkerHandle {
             id,

@@ -78,6 +78,8 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     #[test]
@@ -89,5 +91,31 @@ mod tests {
             Err(Panicked)
         );
         assert!(!IN_PACKET.get());
+    }
+
+    #[test]
+    fn a_panic_outside_of_a_packet_ends_the_process_with_a_sentence() {
+        const CHILD: &str = "WEIR_TEST_IS_TO_PANIC";
+        if std::env::var_os(CHILD).is_some() {
+            end_the_process_on_panics();
+            assert_eq!(in_packet(|| panic!("poisoned")), Err::<(), _>(Panicked));
+            panic!("a bug");
+        }
+        let name = "failure::tests::a_panic_outside_of_a_packet_ends_the_process_with_a_sentence";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.signal(), Some(nix::libc::SIGABRT));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("failed in a packet") && said.contains("poisoned"),
+            "{said}"
+        );
+        assert!(
+            said.contains("panicked: a bug") && said.contains("start it again"),
+            "{said}"
+        );
     }
 }

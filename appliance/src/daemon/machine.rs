@@ -50,7 +50,13 @@ pub(crate) fn raise_memory_lock() {
 /// Returns the directory for what must survive a kill but not a reboot: what a service manager
 /// says, or `/run/weir`.
 pub(crate) fn run_dir() -> PathBuf {
-    match std::env::var_os("RUNTIME_DIRECTORY") {
+    first_directory(std::env::var("RUNTIME_DIRECTORY").ok().as_deref())
+}
+
+/// A service manager may list several, with colons between them; the first is the daemon's own.
+fn first_directory(listed: Option<&str>) -> PathBuf {
+    let first = listed.and_then(|listed| listed.split(':').next());
+    match first {
         Some(directory) if !directory.is_empty() => directory.into(),
         Some(_) | None => "/run/weir".into(),
     }
@@ -212,6 +218,16 @@ mod tests {
             Some(2048)
         );
         assert_eq!(available_bytes("MemTotal: 9 kB\n"), None);
+    }
+
+    #[test]
+    fn the_service_manager_says_where_the_run_directory_is() {
+        assert_eq!(first_directory(None), PathBuf::from("/run/weir"));
+        assert_eq!(first_directory(Some("")), PathBuf::from("/run/weir"));
+        assert_eq!(
+            first_directory(Some("/run/a:/run/b")),
+            PathBuf::from("/run/a")
+        );
     }
 
     #[test]
