@@ -99,3 +99,121 @@ fn difference<'a, T: PartialEq>(
     }
     changes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONF: &str = "
+[port wan]
+device = wan
+driver = af-xdp
+address = 10.80.0.1/24
+[workers]
+sessions = 1k
+[lip-pool blue]
+port = wan
+address = 10.80.0.200
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+real = 10.80.0.11:80
+";
+
+    fn read(text: &str, previous: Option<&Snapshot>) -> Snapshot {
+        let loaded = weir_conf::parse_str("test.conf", text, previous);
+        loaded
+            .map_err(|report| panic!("{report}"))
+            .unwrap()
+            .snapshot
+    }
+
+    /// What becomes of a file in which one thing stands for another.
+    fn edited(from: &str, to: &str) -> (Snapshot, Snapshot) {
+        assert!(CONF.contains(from));
+        let old = read(CONF, None);
+        let new = read(&CONF.replace(from, to), Some(&old));
+        (old, new)
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_by_its_key() {
+        for (from, to, key) in [
+            ("driver = af-xdp", "driver = af-packet", "[port wan] driver"),
+            ("driver = af-xdp", "queues = 2", "[port wan] driver"),
+            ("device = wan", "device = eth7", "[port wan] device"),
+            (
+                "address = 10.80.0.1/24",
+                "queues = 2\naddress = 10.80.0.1/24",
+                "[port wan] queues",
+            ),
+            ("sessions = 1k", "sessions = 2k", "[workers] sessions"),
+            (
+                "sessions = 1k",
+                "sessions = 1k\npoll = busy",
+                "[workers] poll",
+            ),
+            (
+                "[workers]",
+                "[control]\nsocket = /run/x.sock role=viewer\n[workers]",
+                "[control]",
+            ),
+            (
+                "[workers]",
+                "[port lan]\ndevice = lan\n[workers]",
+                "[port lan] is new and",
+            ),
+        ] {
+            let (old, new) = edited(from, to);
+            let sentence = needs_restart(&old, &new).unwrap();
+            assert!(
+                sentence.starts_with(&format!("{key} cannot change")),
+                "{sentence}"
+            );
+        }
+        let (old, new) = edited("[workers]", "[port lan]\ndevice = lan\n[workers]");
+        let sentence = needs_restart(&new, &old).unwrap();
+        assert!(sentence.starts_with("[port lan] is gone and"), "{sentence}");
+    }
+
+    #[test]
+    fn services_pools_addresses_and_names_change_without_a_restart() {
+        for (from, to, told) in [
+            ("10.80.0.11:80", "10.80.0.12:80", "~service web"),
+            (
+                "[service web]",
+                "[service www]",
+                "+service www, -service web",
+            ),
+            ("10.80.0.200", "10.80.0.200-10.80.0.209", "~lip-pool blue"),
+            (
+                "10.80.0.1/24",
+                "10.80.0.1/24\naddress = 10.90.0.1/24",
+                "no service or pool changed",
+            ),
+            (
+                "[workers]",
+                "[node]\nname = other\n[workers]",
+                "no service or pool changed",
+            ),
+        ] {
+            let (old, new) = edited(from, to);
+            assert_eq!(needs_restart(&old, &new), None, "{to}");
+            assert_eq!(summary(&old, &new), told);
+        }
+    }
+
+    #[test]
+    fn in_between_both_the_old_and_the_new_addresses_are_owned() {
+        let (old, new) = edited("10.80.0.100:80", "10.80.0.101:80");
+        let (before, after) = (old.owned_addresses(), new.owned_addresses());
+        let meanwhile = owned_meanwhile(&before, &after);
+        assert_eq!((before.len(), after.len(), meanwhile.len()), (2, 2, 3));
+        assert!(
+            before
+                .iter()
+                .chain(&after)
+                .all(|address| meanwhile.contains(address))
+        );
+    }
+}
