@@ -7,7 +7,7 @@ mod checksum;
 mod layout;
 
 use checksum::transport_checksum;
-pub(crate) use checksum::{complete, fold, pseudo_sum, sum};
+pub(crate) use checksum::{complete, fold, pseudo_sum, sum, tcp_is_right};
 use layout::UDP;
 pub(crate) use layout::{Layout, TCP, read_u16};
 

@@ -1,6 +1,6 @@
 //! The Internet checksum of whole packets (RFC 1071).
 
-use super::layout::{Layout, UDP};
+use super::layout::{Layout, TCP, UDP, read_u16};
 
 /// Adds the 16-bit words of `bytes` in the machine's byte order, an odd last byte padded with zero.
 ///
@@ -60,6 +60,23 @@ pub(crate) fn transport_checksum(frame: &mut [u8], layout: Layout) -> Option<()>
     Some(())
 }
 
+/// Says whether a frame's TCP checksum is right; a frame with padding behind its packet is not asked
+/// about.
+pub(crate) fn tcp_is_right(frame: &[u8]) -> bool {
+    let right = || {
+        let layout = Layout::parse(frame)?;
+        if layout.protocol != TCP || layout.fragment || layout.v6 {
+            return None;
+        }
+        let length = read_u16(frame, layout.ip + 2)? as usize;
+        let transport = frame.get(layout.l4..)?;
+        let whole = layout.ip + length == frame.len();
+        let total = pseudo_sum(frame, layout, transport.len())? + sum(transport);
+        Some(whole && fold(total) == 0xffff)
+    };
+    right().unwrap_or(false)
+}
+
 /// Completes a checksum whose field at `start + offset` holds the pseudo-header sum, over all bytes
 /// from `start`; none when there is no such field.
 pub(crate) fn complete(frame: &mut [u8], start: usize, offset: usize) -> Option<()> {
@@ -99,6 +116,37 @@ mod tests {
                 "{n} bytes"
             );
         }
+    }
+
+    #[test]
+    fn a_tcp_checksum_is_right_until_one_bit_changes() {
+        let mut frame = vec![0; 12];
+        frame.extend([0x08, 0x00, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0]);
+        frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([
+            0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+        ]);
+        frame.extend(b"payload of an odd length");
+        let length = (frame.len() - 14) as u16;
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        // By hand: the words of pseudo header, header and payload.
+        let mut total = 0u32;
+        let pseudo = [10, 0, 0, 1, 10, 0, 0, 2, 0, 6];
+        let words = [&pseudo[..], &(length - 20).to_be_bytes(), &frame[34..]].concat();
+        for pair in words.chunks(2) {
+            total += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+        }
+        let total = (total & 0xffff) + (total >> 16);
+        frame[50..52].copy_from_slice(&(!(total as u16)).to_be_bytes());
+        assert!(tcp_is_right(&frame));
+        for bit in 0..8 {
+            let mut bad = frame.clone();
+            bad[60] ^= 1 << bit;
+            assert!(!tcp_is_right(&bad));
+        }
+        frame.push(0);
+        assert!(!tcp_is_right(&frame), "padding");
+        assert!(!tcp_is_right(&frame[..30]));
     }
 
     #[test]
