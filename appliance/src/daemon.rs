@@ -248,6 +248,9 @@ fn start_thread(id: WorkerId, cpu: u16, worker: Worker) -> Result<thread::JoinHa
         if let Err(error) = machine::pin(&[cpu]) {
             failure::die(&format!("worker {id}: {error:#}"));
         }
+        // A worker that waits behind another job of its core loses frames; a refusal of the kernel
+        // costs that and nothing else.
+        let _ = netmap_io::prefer_this_thread();
         worker.run();
     };
     builder

@@ -34,6 +34,8 @@ mod port;
 pub mod settings;
 #[expect(unsafe_code, reason = "reads and writes memory that the kernel shares")]
 mod shared;
+#[expect(unsafe_code, reason = "one system call that takes numbers")]
+mod thread;
 #[expect(
     unsafe_code,
     reason = "asks the kernel to wait for several descriptors"
@@ -45,4 +47,5 @@ pub use device::{Device, DeviceInfo, DeviceSpec, DriverChoice, OpenError, QueueC
 pub use frame::{ChecksumState, Frame, RegionId};
 pub use pool::{FramePool, PoolError};
 pub use port::{DriverKind, Port, PortInfo, PortStats};
+pub use thread::prefer_this_thread;
 pub use wait::WaitSet;

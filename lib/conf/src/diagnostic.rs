@@ -2,6 +2,7 @@
 
 mod render;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub(crate) use render::{COLUMNS, wrap};
@@ -35,8 +36,9 @@ pub(crate) struct Label {
 pub(crate) struct Sink {
     kept: Vec<Diagnostic>,
     count: usize,
-    /// A section could not be read, so what refers to it must not be reported as well.
-    pub(crate) lost_section: bool,
+    /// The words of headings that could not be read: what refers to one of them must not be
+    /// reported as well.
+    lost: Option<BTreeSet<String>>,
 }
 
 /// Every mistake of a configuration.
@@ -99,6 +101,23 @@ impl Style {
 }
 
 impl Sink {
+    /// Notes a section that could not be read, by the text of its heading.
+    pub(crate) fn lose_section(&mut self, heading: &str) {
+        let words = heading.split(|c: char| c.is_whitespace() || c == '[' || c == ']');
+        let lost = self.lost.get_or_insert_default();
+        lost.extend(words.filter(|word| !word.is_empty()).map(str::to_owned));
+    }
+
+    /// Says whether a section could not be read.
+    pub(crate) fn lost_section(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Says whether a name stands in a heading that could not be read.
+    pub(crate) fn lost(&self, name: &str) -> bool {
+        self.lost.as_ref().is_some_and(|lost| lost.contains(name))
+    }
+
     /// Adds a mistake at a place.
     pub(crate) fn at(&mut self, place: Place, message: impl Into<String>, note: impl Into<String>) {
         self.push(Diagnostic {

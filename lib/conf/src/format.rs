@@ -95,7 +95,7 @@ impl Builder<'_> {
                 format!("unknown section [{}]", quote(word)),
                 note.unwrap_or_else(|| "`weir help` lists the sections".to_owned()),
             );
-            self.sink.lost_section = true;
+            self.sink.lose_section(&section.header.text);
         }
         found
     }
@@ -111,7 +111,7 @@ impl Builder<'_> {
             return false;
         }
         if !self.well_named(spec, section) {
-            self.sink.lost_section = true;
+            self.sink.lose_section(&section.header.text);
             return false;
         }
         let name = section.name.as_ref().map_or("", |name| &name.text);

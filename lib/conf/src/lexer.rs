@@ -53,7 +53,9 @@ pub(crate) fn lex(source: usize, text: &str, sink: &mut Sink) -> Vec<Section> {
         };
         if content.text.starts_with('[') {
             let section = heading(&content, sink);
-            sink.lost_section |= section.is_none();
+            if section.is_none() {
+                sink.lose_section(&content.text);
+            }
             under = section
                 .as_ref()
                 .map_or(Under::Unreadable, |_| Under::Section);
@@ -390,6 +392,6 @@ mod tests {
         let mut sink = Sink::default();
         let sections = lex(0, "[node]\n[service\nidle = 5s\n", &mut sink);
         assert!(sections[0].entries.is_empty());
-        assert!(sink.lost_section);
+        assert!(sink.lost_section() && sink.lost("service"));
     }
 }

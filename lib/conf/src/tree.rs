@@ -339,9 +339,6 @@ fn option(key: &'static KeySpec, word: &Token, sink: &mut Sink) -> Option<(&'sta
 
 /// Checks that every reference names an object.
 fn resolve(objects: &[Object], sink: &mut Sink) {
-    if sink.lost_section {
-        return;
-    }
     let known: BTreeSet<(Kind, &str)> = objects
         .iter()
         .map(|object| (object.spec.kind, object.name.as_str()))
@@ -355,7 +352,7 @@ fn resolve(objects: &[Object], sink: &mut Sink) {
                 let (Some(name), Some(place)) = (item.as_text(), item.place) else {
                     continue;
                 };
-                if known.contains(&(kind, name)) {
+                if known.contains(&(kind, name)) || sink.lost(name) {
                     continue;
                 }
                 let names = || of_kind(objects, kind).map(|object| object.name.as_str());

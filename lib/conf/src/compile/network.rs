@@ -89,7 +89,7 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
             .filter_map(|route| route.name.parse().ok())
             .collect(),
     };
-    if of_kind(objects, Kind::Port).next().is_none() && !sink.lost_section {
+    if of_kind(objects, Kind::Port).next().is_none() && !sink.lost_section() {
         sink.nowhere("there is no [port NAME]: weir would have nothing to receive from");
     }
     devices(objects, sink);
