@@ -324,7 +324,7 @@ fn the_environment_overrides_scalars_of_node_and_nothing_else() {
         ("WEIR_NODE_NAME", "lb7"),
         ("WEIR_NODE_STOP_AFTER", "5s"),
         ("WEIR_SOCKET", "/tmp/x"),
-        ("HOME", "/root"),
+        ("HOME", "/home/operator"),
     ]);
     let loaded = parse("weir.conf", text.as_bytes(), &vars, None).unwrap();
     assert_eq!(loaded.snapshot.node.name, "lb7");
