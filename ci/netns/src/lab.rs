@@ -167,7 +167,8 @@ impl Lab {
         Process::start(name, command, self.dir())
     }
 
-    /// Switches the offloads of the clients and real servers.
+    /// Switches the offloads of the clients and real servers, and whether the load balancer's own
+    /// devices take super-frames.
     ///
     /// # Errors
     /// When `ethtool` refuses.
@@ -180,6 +181,10 @@ impl Lab {
             .run(&format!("ethtool -K {CLIENT_LINK} tx {state}"))?;
         for real in &self.reals {
             real.run(&format!("ethtool -K {REAL_LINK} tx {state}"))?;
+        }
+        for link in [WAN, LAN] {
+            self.lb
+                .run(&format!("ethtool -K {link} tso {state} gso {state}"))?;
         }
         Ok(())
     }
