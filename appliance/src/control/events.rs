@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir_model::{Event, Snapshot};
+use weir_model::{Event, ServiceId, Snapshot};
 use weir_wire::EthAddr;
 
 /// Sentences of one kind in a window; the rest is counted and told with the next window.
@@ -89,8 +89,7 @@ fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str,
         Event::Refused {
             service, reason, ..
         } => {
-            let service = snapshot.services.get(service.index());
-            let service = service.map_or("?", |service| service.name.as_str());
+            let service = service_name(snapshot, *service);
             let sentence = format!("service {service} refused a session: {}", reason.label());
             ("session-refused", sentence)
         }
@@ -98,11 +97,43 @@ fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str,
             let sentence = format!("{} also claims {address}, which is ours", EthAddr(*mac));
             ("address-conflict", sentence)
         }
+        Event::FloodBegan {
+            service,
+            unanswered,
+            half_open,
+            ..
+        } => {
+            let service = service_name(snapshot, *service);
+            let sentence = format!(
+                "service {service} answers SYNs with cookies on worker {worker}: {unanswered} \
+                 unanswered SYN/s, {half_open} sessions half open"
+            );
+            ("flood-began", sentence)
+        }
+        Event::FloodEnded {
+            service,
+            peak,
+            lasted_ms,
+            ..
+        } => {
+            let service = service_name(snapshot, *service);
+            let seconds = lasted_ms / 1000;
+            let sentence = format!(
+                "service {service} no longer answers SYNs with cookies on worker {worker}: it \
+                 lasted {seconds} s, at most {peak} SYN/s"
+            );
+            ("flood-ended", sentence)
+        }
         Event::Internal { .. } => {
             let sentence = format!("worker {worker} failed in a packet and dropped it");
             ("internal", sentence)
         }
     }
+}
+
+fn service_name(snapshot: &Snapshot, id: ServiceId) -> &str {
+    let service = snapshot.services.get(id.index());
+    service.map_or("?", |service| service.name.as_str())
 }
 
 #[cfg(test)]

@@ -45,6 +45,11 @@ counters! {
     RstToClient = "rst-to-client", "RSTs sent to clients.";
     RstToReal = "rst-to-real", "RSTs sent to real servers.";
     ChecksumCompleted = "checksum-completed", "Frames that arrived with a pseudo-header sum only and were given the whole checksum.";
+    CookieSent = "cookie-sent", "SYNs answered with a cookie.";
+    CookieValid = "cookie-valid", "ACKs whose cookie was ours and in time.";
+    CookieBad = "cookie-bad", "ACKs whose cookie was not ours.";
+    CookieStale = "cookie-stale", "ACKs whose cookie was ours, but too old.";
+    SynRetried = "syn-retried", "SYNs sent to a real server again because it did not answer.";
     IcmpTranslated = "icmp-translated", "ICMP errors passed on to the other end of a session.";
     IcmpSent = "icmp-sent", "ICMP errors that Weir sent itself.";
     EchoAnswered = "echo-answered", "Pings to a VIP or LIP that were answered.";

@@ -36,6 +36,28 @@ pub enum Event {
         /// The other station's Ethernet address.
         mac: [u8; 6],
     },
+    /// A worker began to answer the SYNs of a service with cookies because there is a flood.
+    FloodBegan {
+        /// When it happened.
+        at: Time,
+        /// The service.
+        service: ServiceId,
+        /// Unanswered SYNs per second on this worker.
+        unanswered: u32,
+        /// Half-open sessions of the service on this worker.
+        half_open: u32,
+    },
+    /// A worker no longer answers the SYNs of a service with cookies.
+    FloodEnded {
+        /// When it happened.
+        at: Time,
+        /// The service.
+        service: ServiceId,
+        /// The highest rate of SYNs per second on this worker.
+        peak: u32,
+        /// How long it lasted, in milliseconds.
+        lasted_ms: u32,
+    },
     /// Processing a frame failed inside Weir.
     Internal {
         /// When it happened.

@@ -10,25 +10,32 @@ extern crate alloc;
 
 mod counters;
 mod event;
+mod flood;
+mod health;
 mod ids;
 mod ledger;
 mod policy;
 mod snapshot;
+mod synproxy;
 mod time;
 mod verdict;
 
 pub use counters::{Counter, Counters, TrafficCounters};
 pub use event::Event;
+pub use flood::{FloodCounters, HeavyHitter, LATENCY_BOUNDS_US, LATENCY_BUCKETS};
+pub use health::Health;
 pub use ids::{
     EndpointId, Generation, LipId, PoolId, PortId, QueueId, RealId, ServiceId, WorkerId,
 };
 pub use ledger::Ledger;
 pub use policy::{
-    ClientAddress, Forward, Poll, Protocol, Role, SchedulerKind, Timeouts, TimestampMode,
+    BadAck, ClientAddress, ClientWindow, Forward, HealthKind, Poll, Protocol, Role, SchedulerKind,
+    SynproxyMode, Timeouts, TimestampMode,
 };
 pub use snapshot::{
     AddressRange, Control, ControlSocket, Driver, Endpoint, Lip, LipPool, Listen, Node, Port,
     RealServer, Route, Service, Slots, Snapshot, Workers,
 };
+pub use synproxy::{MasterKey, Offer, Synproxy};
 pub use time::{Now, Time};
 pub use verdict::{DropReason, Verdict};

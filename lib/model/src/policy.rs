@@ -85,6 +85,46 @@ named!(
 );
 
 named!(
+    /// When a service answers SYNs with cookies.
+    SynproxyMode {
+        /// Never.
+        Off = "off",
+        /// While there is a flood.
+        Adaptive = "adaptive",
+        /// For every connection.
+        Always = "always",
+    }
+);
+
+named!(
+    /// Whether a client may send before the real server has answered.
+    ClientWindow {
+        /// Early data is held, bounded.
+        Open = "open",
+        /// The window is 0 until the real server has answered.
+        Closed = "closed",
+    }
+);
+
+named!(
+    /// What becomes of an ACK whose cookie is not ours.
+    BadAck {
+        /// Dropped and counted.
+        Drop = "drop",
+        /// Answered with a RST, within a rate limit.
+        Reset = "reset",
+    }
+);
+
+named!(
+    /// What a health check does.
+    HealthKind {
+        /// Connects.
+        Tcp = "tcp",
+    }
+);
+
+named!(
     /// How a worker waits for packets.
     Poll {
         /// Never waits: lowest latency, a whole core.

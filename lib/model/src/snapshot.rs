@@ -8,8 +8,8 @@ use core::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    ClientAddress, EndpointId, Forward, Generation, LipId, Poll, PoolId, PortId, Protocol, RealId,
-    Role, SchedulerKind, ServiceId, Timeouts, TimestampMode,
+    ClientAddress, EndpointId, Forward, Generation, Health, LipId, Poll, PoolId, PortId, Protocol,
+    RealId, Role, SchedulerKind, ServiceId, Synproxy, Timeouts, TimestampMode,
 };
 
 /// Objects by id, with holes where an id's object was removed.
@@ -272,6 +272,16 @@ pub struct Service {
     pub reset_at_expiry: bool,
     /// How long sessions may be silent.
     pub timeouts: Timeouts,
+    /// How SYN floods are met.
+    pub synproxy: Synproxy,
+    /// Whether a client's new handshake may take over its old session, in whatever state that is.
+    pub connection_reuse: bool,
+    /// How many unacceptable ACKs in turn between both ends are passed on; 0 passes all.
+    pub ack_storm: u16,
+    /// How the real servers are checked; none leaves them unchecked.
+    pub health: Option<Health>,
+    /// How many sessions the service may have at most; none leaves that to the table.
+    pub max_sessions: Option<u32>,
     /// The real servers in the order of the file.
     pub reals: Vec<RealServer>,
 }

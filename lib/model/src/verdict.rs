@@ -58,6 +58,14 @@ drop_reasons! {
     Fragment = "fragment", "An IP fragment whose ports are not known, because its datagram's first fragment has not come before it, or one of TCP or ICMP.";
     NoService = "no-service", "For a VIP, but no service listens at that port and protocol.";
     NoSession = "no-session", "Belongs to no session and cannot open one.";
+    BadCookie = "bad-cookie", "Belongs to no session, and its acknowledgement is no cookie of ours.";
+    StaleCookie = "stale-cookie", "Belongs to no session, and its acknowledgement is a cookie of ours that is too old.";
+    Deferred = "deferred", "Completes a handshake without data, and the service waits for the first byte.";
+    ReflectionGuard = "reflection-guard", "A SYN whose prefix was already sent as many SYN-ACKs as one victim may be.";
+    EarlyData = "early-data", "Data that came before the real server answered: more than is held for one session or in all, or of a session that was refused.";
+    HandshakesFull = "handshakes-full", "A valid cookie, but as many handshakes as there is room for wait for their real servers.";
+    AckStorm = "ack-storm", "One of the ACKs that both ends of a session send each other endlessly about numbers that do not fit.";
+    ServiceFull = "service-full", "The service has as many sessions as `max-sessions` allows.";
     NoReal = "no-real", "The service has no real server that takes new sessions.";
     LipExhausted = "lip-exhausted", "No LIP of the pool has a free port towards the real server; the client was refused.";
     TableFull = "table-full", "The session table has no free entry.";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_model::{
     ClientAddress, Control, Endpoint, EndpointId, Forward, Generation, Lip, LipId, LipPool, Listen,
     Node, Poll, PoolId, PortId, Protocol, RealId, RealServer, SchedulerKind, Service, ServiceId,
-    Slots, Snapshot, Timeouts, TimestampMode, Workers,
+    Slots, Snapshot, Synproxy, Timeouts, TimestampMode, Workers,
 };
 
 /// A pool of this many LIPs; LIP ids are unique over all pools.
@@ -77,6 +77,11 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
         mss_adjust: true,
         timestamps: TimestampMode::Translate,
         reset_at_expiry: true,
+        synproxy: Synproxy::default(),
+        connection_reuse: true,
+        ack_storm: 10,
+        health: None,
+        max_sessions: None,
         timeouts: Timeouts {
             idle: Duration::from_mins(15),
             syn_recv: Duration::from_secs(30),

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use weir_model::{
     ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId, Forward, Generation, Lip,
     LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol, RealId, RealServer, Role,
-    Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Timeouts, TimestampMode, Workers,
+    Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Synproxy, Timeouts, TimestampMode,
+    Workers,
 };
 
 use super::ids::Ids;
@@ -291,6 +292,11 @@ impl Builder<'_> {
                 close: duration(service, "timeout-close")?,
                 one_way: duration(service, "timeout-one-way")?,
             },
+            synproxy: Synproxy::default(),
+            connection_reuse: true,
+            ack_storm: 10,
+            health: None,
+            max_sessions: None,
             reals,
         })
     }
