@@ -6,7 +6,9 @@ mod ids;
 mod network;
 mod ownership;
 mod pools;
+mod profiles;
 mod services;
+mod values;
 
 use weir_model::Snapshot;
 
@@ -22,6 +24,7 @@ pub(crate) fn compile(
     let network = network::check(objects, sink);
     pools::check(objects, &network, sink);
     services::check(objects, &network, sink);
+    profiles::check(objects, sink);
     ownership::check(objects, sink);
     if !sink.is_empty() {
         return None;

@@ -113,6 +113,25 @@ impl Kind {
         let [first, ..] = &SECTIONS;
         found.unwrap_or(first)
     }
+
+    /// Returns the names that mean a profile of defaults where no section has them.
+    pub(crate) const fn implied(self) -> &'static [&'static str] {
+        match self {
+            Self::Synproxy => &["off", "adaptive", "always"],
+            Self::Health => &["tcp"],
+            Self::Node
+            | Self::Port
+            | Self::Route
+            | Self::Workers
+            | Self::Control
+            | Self::LipPool
+            | Self::Defence
+            | Self::Service
+            | Self::Syslog
+            | Self::Metrics
+            | Self::Ha => &[],
+        }
+    }
 }
 
 impl SectionSpec {

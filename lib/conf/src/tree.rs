@@ -210,7 +210,8 @@ fn item(key: &'static KeySpec, value: &Value, sources: &Sources, sink: &mut Sink
     })
 }
 
-/// Reads a word; a word of a later capability is refused.
+/// Reads a word; a word of a later capability is refused, and kept so that what contradicts it is
+/// told in the same run.
 fn typed(of: &Type, key: &str, word: &Token, sink: &mut Sink) -> Option<Parsed> {
     let parsed = match of.parse(&word.text) {
         Ok(parsed) => parsed,
@@ -229,7 +230,6 @@ fn typed(of: &Type, key: &str, word: &Token, sink: &mut Sink) -> Option<Parsed> 
             format!("`{key} = {name}` is not available in this build"),
             format!("it belongs to {capability}"),
         );
-        return None;
     }
     Some(parsed)
 }
@@ -337,7 +337,7 @@ fn option(key: &'static KeySpec, word: &Token, sink: &mut Sink) -> Option<(&'sta
     Some((option.name, parsed))
 }
 
-/// Checks that every reference names an object.
+/// Checks that every reference names an object, or a profile of defaults.
 fn resolve(objects: &[Object], sink: &mut Sink) {
     let known: BTreeSet<(Kind, &str)> = objects
         .iter()
@@ -352,10 +352,19 @@ fn resolve(objects: &[Object], sink: &mut Sink) {
                 let (Some(name), Some(place)) = (item.as_text(), item.place) else {
                     continue;
                 };
-                if known.contains(&(kind, name)) || sink.lost(name) {
+                if known.contains(&(kind, name))
+                    || kind.implied().contains(&name)
+                    || sink.lost(name)
+                {
                     continue;
                 }
-                let names = || of_kind(objects, kind).map(|object| object.name.as_str());
+                let implied = || kind.implied().iter().copied();
+                let names = || {
+                    of_kind(objects, kind)
+                        .map(|object| object.name.as_str())
+                        .filter(|name| implied().all(|word| word != *name))
+                        .chain(implied())
+                };
                 let word = kind.spec().word;
                 let note = match nearest(name, names()) {
                     Some(near) => format!("did you mean `{near}`?"),

@@ -171,6 +171,16 @@ pub(crate) fn rate(value: &str) -> Result<u64, Problem> {
     })
 }
 
+/// Writes a rate as [`rate`] reads it.
+pub(crate) fn write_rate(per_second: u64) -> String {
+    let units = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
+    let whole = |(factor, _): &&(u64, &str)| per_second != 0 && per_second.is_multiple_of(*factor);
+    match units.iter().find(whole) {
+        Some((factor, unit)) => format!("{}{unit}/s", per_second / factor),
+        None => format!("{per_second}/s"),
+    }
+}
+
 /// Reads `64KiB`.
 pub(crate) fn size(value: &str) -> Result<u64, Problem> {
     let message = || format!("`{}` is not a size", crate::lexer::quote(value));
@@ -421,6 +431,12 @@ mod tests {
             let _ = share(&text);
             let _ = range(&text, 1, 65535);
             let _ = cpus(&text);
+        }
+
+        #[test]
+        fn a_written_rate_reads_back(number in 0u64..5000, zeros in 0u32..15) {
+            let number = number * 10u64.pow(zeros);
+            prop_assert_eq!(rate(&write_rate(number)), Ok(number));
         }
 
         #[test]

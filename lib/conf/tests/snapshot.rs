@@ -13,8 +13,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
 use weir_model::{
-    ClientAddress, Driver, EndpointId, Forward, Generation, LipId, Poll, PoolId, PortId, Protocol,
-    RealId, Role, SchedulerKind, ServiceId, Snapshot, TimestampMode,
+    BadAck, ClientAddress, ClientWindow, Driver, EndpointId, Forward, Generation, Health,
+    HealthKind, LipId, MasterKey, Offer, Poll, PoolId, PortId, Protocol, RealId, Role,
+    SchedulerKind, Service, ServiceId, Snapshot, Synproxy, SynproxyMode, TimestampMode,
 };
 
 const NETWORK: &str = "
@@ -107,6 +108,41 @@ fn every_value_of_the_file_reaches_the_snapshot() {
     assert_eq!(web.toa_kind, 200);
     assert!(!web.mss_adjust && !web.reset_at_expiry);
     assert_eq!(web.timestamps, TimestampMode::Strip);
+    let profile = Synproxy {
+        mode: SynproxyMode::Always,
+        enter: 30_000,
+        leave: 10_000,
+        stay: Duration::from_mins(1),
+        learned: false,
+        given: Offer {
+            mss: 1400,
+            wscale: Some(9),
+            sack: false,
+            timestamps: false,
+        },
+        client_window: ClientWindow::Closed,
+        early_data: 8 << 10,
+        early_data_pool: 32 << 20,
+        defer: true,
+        cookie_lifetime: Duration::from_secs(30),
+        secret_rotation: Duration::from_mins(5),
+        secret_file: Some("/etc/weir/other.key".to_owned()),
+        master: MasterKey::default(),
+        syn_retries: 2,
+        bad_ack: BadAck::Reset,
+        reflect_limit: 20_000,
+    };
+    assert_eq!(web.synproxy, profile);
+    let health = Health {
+        kind: HealthKind::Tcp,
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(400),
+        rise: 1,
+        fall: 5,
+    };
+    assert_eq!(web.health, Some(health));
+    assert!(!web.connection_reuse);
+    assert_eq!((web.ack_storm, web.max_sessions), (25, Some(500_000)));
     let seconds = |d: Duration| d.as_secs();
     let t = web.timeouts;
     assert_eq!(
@@ -177,6 +213,11 @@ fn what_is_not_said_has_the_documented_default() {
     assert!(web.mss_adjust && web.reset_at_expiry);
     assert_eq!(web.timestamps, TimestampMode::Translate);
     assert_eq!(web.scheduler, SchedulerKind::WeightedLeastConnection);
+    assert_eq!(web.synproxy, Synproxy::default());
+    assert_eq!(web.synproxy.mode, SynproxyMode::Off);
+    assert_eq!((&web.health, web.max_sessions), (&None, None));
+    assert!(web.connection_reuse);
+    assert_eq!(web.ack_storm, 10);
     let t = web.timeouts;
     assert_eq!(
         [
@@ -193,8 +234,76 @@ fn what_is_not_said_has_the_documented_default() {
     );
     let dns = snapshot.services.get(1).unwrap();
     assert_eq!(dns.client_address, ClientAddress::None);
+    assert_eq!(dns.synproxy, Synproxy::default());
     assert_eq!(dns.timeouts.idle, Duration::from_secs(30));
     assert_eq!(dns.timeouts.one_way, Duration::from_secs(5));
+}
+
+/// The service that becomes of further lines in its section and of further sections.
+fn web(lines: &str, sections: &str) -> Service {
+    let service = service("web", "203.0.113.10:80/tcp", &["10.0.1.11:80"]);
+    let snapshot = accepted(&format!("{NETWORK}{service}{lines}\n{sections}"), None);
+    snapshot.services.get(0).unwrap().clone()
+}
+
+#[test]
+fn a_profile_that_says_nothing_is_the_profile_of_defaults_that_its_mode_alone_means() {
+    for (word, mode) in SynproxyMode::NAMES {
+        let defaults = Synproxy {
+            mode: *mode,
+            ..Synproxy::default()
+        };
+        assert_eq!(web(&format!("synproxy = {word}"), "").synproxy, defaults);
+        let profile = format!("[synproxy empty]\nmode = {word}\n");
+        assert_eq!(web("synproxy = empty", &profile).synproxy, defaults);
+    }
+    let unsaid = web("synproxy = empty", "[synproxy empty]\n").synproxy;
+    assert_eq!(unsaid.mode, SynproxyMode::Adaptive);
+
+    assert_eq!(web("health = tcp", "").health, Some(Health::default()));
+    let profile = "[health empty]\ntype = tcp\n";
+    assert_eq!(
+        web("health = empty", profile).health,
+        Some(Health::default())
+    );
+}
+
+#[test]
+fn a_profile_with_the_name_of_a_mode_or_check_wins_over_its_defaults() {
+    let profile = "[synproxy always]\nmode = always\nenter = 7k/s\nwscale = none\n";
+    let synproxy = web("synproxy = always", profile).synproxy;
+    assert_eq!((synproxy.enter, synproxy.given.wscale), (7000, None));
+    let profile = "[health tcp]\ntype = tcp\nfall = 9\n";
+    let health = web("health = tcp", profile).health.unwrap();
+    assert_eq!(health.fall, 9);
+}
+
+#[test]
+fn a_window_scale_of_zero_is_not_the_same_as_none() {
+    let scale = |value: &str| {
+        let profile = format!("[synproxy x]\nwscale = {value}\n");
+        web("synproxy = x", &profile).synproxy.given.wscale
+    };
+    assert_eq!(
+        (scale("0"), scale("14"), scale("none")),
+        (Some(0), Some(14), None)
+    );
+}
+
+#[test]
+fn services_may_share_a_profile_and_a_profile_may_serve_none() {
+    let text = format!(
+        "{NETWORK}[synproxy unused]\n[synproxy edge]\nstay = 5s\n{}synproxy = edge\n{}synproxy = edge\n",
+        service("a", "203.0.113.10:80/tcp", &["10.0.1.11:80"]),
+        service("b", "203.0.113.11:80/tcp", &["10.0.1.11:80"]),
+    );
+    let snapshot = accepted(&text, None);
+    let stays: Vec<u64> = snapshot
+        .services
+        .iter()
+        .map(|service| service.synproxy.stay.as_secs())
+        .collect();
+    assert_eq!(stays, [5, 5]);
 }
 
 #[test]

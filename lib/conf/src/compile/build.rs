@@ -1,22 +1,22 @@
 //! Builds the snapshot from objects that are known to fit together.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use weir_model::{
     ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId, Forward, Generation, Lip,
     LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol, RealId, RealServer, Role,
-    Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Synproxy, Timeouts, TimestampMode,
-    Workers,
+    Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Timeouts, TimestampMode, Workers,
 };
 
 use super::ids::Ids;
 use super::network::{address_of, net_of};
 use super::pools::MOST_LIPS;
+use super::profiles;
 use super::services::{endpoint_of, listen_of, weight_of};
+use super::values::{duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
-use crate::schema::{DefaultValue, Kind, Parsed};
+use crate::schema::{Kind, Parsed};
 use crate::tree::{Item, Object, of_kind};
 
 /// Builds the snapshot; none when there are more names than ids.
@@ -292,11 +292,11 @@ impl Builder<'_> {
                 close: duration(service, "timeout-close")?,
                 one_way: duration(service, "timeout-one-way")?,
             },
-            synproxy: Synproxy::default(),
-            connection_reuse: true,
-            ack_storm: 10,
-            health: None,
-            max_sessions: None,
+            synproxy: profiles::synproxy(self.objects, service)?,
+            connection_reuse: flag(service, "connection-reuse")?,
+            ack_storm: number(service, "ack-storm")? as u16,
+            health: profiles::health(self.objects, service)?,
+            max_sessions: number(service, "max-sessions").map(|sessions| sessions as u32),
             reals,
         })
     }
@@ -351,66 +351,12 @@ fn or_note(
     id
 }
 
-/// Returns the value of a key. A key that the object's protocol does not have gets the schema's
-/// default, so that the snapshot is whole.
-fn value(object: &Object, key: &str) -> Option<Parsed> {
-    if let Some(item) = object.one(key) {
-        return Some(item.parsed.clone());
-    }
-    let spec = object.spec.key(key)?;
-    match spec.default {
-        DefaultValue::Values(values) => spec.of.parse(values.first()?).ok(),
-        DefaultValue::SameAs(other) => value(object, other),
-        DefaultValue::Required | DefaultValue::Nothing | DefaultValue::ByProtocol { .. } => None,
-    }
-}
-
-fn text(object: &Object, key: &str) -> Option<String> {
-    let Parsed::Text(text) = value(object, key)? else {
-        return None;
-    };
-    Some(text)
-}
-
-fn word(object: &Object, key: &str) -> Option<&'static str> {
-    let Parsed::Word(word) = value(object, key)? else {
-        return None;
-    };
-    Some(word)
-}
-
-fn number(object: &Object, key: &str) -> Option<u64> {
-    let Parsed::Number(number) = value(object, key)? else {
-        return None;
-    };
-    Some(number)
-}
-
-fn flag(object: &Object, key: &str) -> Option<bool> {
-    let Parsed::Flag(flag) = value(object, key)? else {
-        return None;
-    };
-    Some(flag)
-}
-
-fn duration(object: &Object, key: &str) -> Option<Duration> {
-    let Parsed::Duration(duration) = value(object, key)? else {
-        return None;
-    };
-    Some(duration)
-}
-
 /// Returns the cores that an object lists; none listed means any.
 fn cpus(object: &Object) -> Option<Vec<u16>> {
     if let Parsed::Cpus(cpus) = value(object, "cpus")? {
         return Some(cpus);
     }
     Some(Vec::new())
-}
-
-fn named<T: Copy>(names: &[(&str, T)], word: &str) -> Option<T> {
-    let found = names.iter().find(|(name, _)| *name == word);
-    found.map(|(_, value)| *value)
 }
 
 fn driver(word: &str) -> Option<Driver> {

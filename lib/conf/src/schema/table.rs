@@ -13,8 +13,6 @@ use profiles::{DEFENCE_KEYS, HEALTH_KEYS, SYNPROXY_KEYS};
 use service::SERVICE;
 
 /// Names of capabilities that this build does not have.
-const SYNPROXY: &str = "SYNPROXY";
-const HEALTH: &str = "health checks";
 const DEFENCE: &str = "defence profiles";
 const SYSLOG: &str = "syslog export";
 const METRICS: &str = "the metrics page";
@@ -34,6 +32,10 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 const COUNT: Type = Type::Count {
+    min: 1,
+    max: MOST_COUNT,
+};
+const RATE: Type = Type::Rate {
     min: 1,
     max: MOST_COUNT,
 };
@@ -92,7 +94,7 @@ pub(crate) static SECTIONS: [SectionSpec; 13] = [
         kind: Kind::Health,
         word: "health",
         naming: Naming::Named,
-        availability: Availability::Later(HEALTH),
+        availability: Availability::Now,
         help: "A way to check real servers.",
         keys: HEALTH_KEYS,
     },
@@ -100,7 +102,7 @@ pub(crate) static SECTIONS: [SectionSpec; 13] = [
         kind: Kind::Synproxy,
         word: "synproxy",
         naming: Naming::Named,
-        availability: Availability::Later(SYNPROXY),
+        availability: Availability::Now,
         help: "A way to meet SYN floods.",
         keys: SYNPROXY_KEYS,
     },

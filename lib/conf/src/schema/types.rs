@@ -44,7 +44,7 @@ pub(crate) enum Type {
     /// A share of a whole.
     Share { min: u64, max: u64 },
     /// A number per second.
-    Rate,
+    Rate { min: u64, max: u64 },
     /// Two numbers.
     Range { min: u64, max: u64 },
     /// Cores.
@@ -144,10 +144,10 @@ impl Type {
                 )),
             },
             Self::Int { min, max } => {
-                within(value, units::number(value)?, *min, *max, str::to_owned)
+                within(value, units::number(value)?, *min, *max, |n| n.to_string())
             }
             Self::Count { min, max } => {
-                within(value, units::count(value)?, *min, *max, str::to_owned)
+                within(value, units::count(value)?, *min, *max, |n| n.to_string())
             }
             Self::Size { min, max } => within(value, units::size(value)?, *min, *max, |n| {
                 format!("{n} bytes")
@@ -166,7 +166,9 @@ impl Type {
                     &units::write_duration(*max),
                 ))
             }
-            Self::Rate => units::rate(value).map(Parsed::Number),
+            Self::Rate { min, max } => {
+                within(value, units::rate(value)?, *min, *max, units::write_rate)
+            }
             Self::Range { min, max } => {
                 units::range(value, *min, *max).map(|(first, last)| Parsed::Range(first, last))
             }
@@ -210,7 +212,10 @@ impl Type {
             ),
             Self::Size { min, max } => format!("a size between {min} and {max} bytes, e.g. 64KiB"),
             Self::Share { min, max } => format!("a share between {min}% and {max}%"),
-            Self::Rate => "a rate, e.g. 20k/s".to_owned(),
+            Self::Rate { min, max } => {
+                let (min, max) = (units::write_rate(*min), units::write_rate(*max));
+                format!("a rate between {min} and {max}, e.g. 20k/s")
+            }
             Self::Range { min, max } => format!("FIRST-LAST, both between {min} and {max}"),
             Self::Cpus => "cores, e.g. 2-5,7".to_owned(),
             Self::PrefixLength => "a prefix length, e.g. /24".to_owned(),
@@ -220,7 +225,13 @@ impl Type {
             Self::Addresses => "a network, FIRST-LAST, or one address".to_owned(),
             Self::Listen => "ADDRESS:PORT/tcp or ADDRESS:PORT/udp".to_owned(),
             Self::Endpoint => "ADDRESS:PORT".to_owned(),
-            Self::Reference(kind) => format!("the name of a [{}]", kind.spec().word),
+            Self::Reference(kind) => {
+                let name = format!("the name of a [{}]", kind.spec().word);
+                match kind.implied() {
+                    [] => name,
+                    words => format!("{} | {name}", words.join(" | ")),
+                }
+            }
             Self::WordOr(word, other) => format!("{word} | {}", other.describe()),
         }
     }
@@ -332,16 +343,12 @@ fn within(
     found: u64,
     min: u64,
     max: u64,
-    write: impl Fn(&str) -> String,
+    write: impl Fn(u64) -> String,
 ) -> Result<Parsed, Problem> {
     if (min..=max).contains(&found) {
         return Ok(Parsed::Number(found));
     }
-    Err(out_of_range(
-        value,
-        &write(&min.to_string()),
-        &write(&max.to_string()),
-    ))
+    Err(out_of_range(value, &write(min), &write(max)))
 }
 
 fn out_of_range(value: &str, min: &str, max: &str) -> Problem {

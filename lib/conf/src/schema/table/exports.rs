@@ -1,6 +1,6 @@
 //! The keys of what leaves the box: syslog, metrics, high availability.
 
-use super::{COUNT, Choice, KeySpec, MINUTE, Type, duration};
+use super::{COUNT, Choice, KeySpec, MINUTE, RATE, Type, duration};
 
 pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
     KeySpec::new("server", Type::Server, "Where messages go.").required(),
@@ -66,7 +66,7 @@ pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
     .default(&["4096"]),
     KeySpec::new(
         "budget",
-        Type::Rate,
+        RATE,
         "How many messages of one type are sent; the rest is summarised.",
     )
     .default(&["50/s"]),

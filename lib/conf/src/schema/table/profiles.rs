@@ -1,6 +1,9 @@
 //! The keys of profiles that services refer to: health checks, SYNPROXY, defence.
 
-use super::{COUNT, Choice, DAY, HOUR, KeySpec, MINUTE, OptionSpec, Type, duration};
+use super::{COUNT, Choice, DAY, HOUR, KeySpec, MINUTE, OptionSpec, RATE, Type, duration};
+
+/// The name of a capability that this build does not have.
+const OTHER_CHECKS: &str = "health checks other than tcp";
 
 /// The prefix length by which clients are told apart.
 pub(super) const PER: OptionSpec = OptionSpec::new(
@@ -20,11 +23,15 @@ pub(super) const HEALTH_KEYS: &[KeySpec] = &[
         "type",
         Type::Choice(&[
             Choice::now("tcp", "Connects."),
-            Choice::now("http", "Fetches a page."),
-            Choice::now("https", "Fetches a page over TLS."),
-            Choice::now("udp", "Sends a datagram and watches for a refusal."),
-            Choice::now("ping", "Sends an ICMP echo request."),
-            Choice::now("exec", "Runs a program."),
+            Choice::later("http", OTHER_CHECKS, "Fetches a page."),
+            Choice::later("https", OTHER_CHECKS, "Fetches a page over TLS."),
+            Choice::later(
+                "udp",
+                OTHER_CHECKS,
+                "Sends a datagram and watches for a refusal.",
+            ),
+            Choice::later("ping", OTHER_CHECKS, "Sends an ICMP echo request."),
+            Choice::later("exec", OTHER_CHECKS, "Runs a program."),
         ]),
         "What is done.",
     )
@@ -32,13 +39,13 @@ pub(super) const HEALTH_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "interval",
         duration(100, HOUR),
-        "The time from one check to the next.",
+        "The time from one check of a real server to the next.",
     )
     .default(&["2s"]),
     KeySpec::new(
         "timeout",
         duration(10, MINUTE),
-        "How long an answer may take.",
+        "How long an answer may take; not longer than the interval.",
     )
     .default(&["500ms"]),
     KeySpec::new(
@@ -53,19 +60,23 @@ pub(super) const HEALTH_KEYS: &[KeySpec] = &[
         "How many failures in a row take a real server down.",
     )
     .default(&["3"]),
-    KeySpec::new("get", Type::UrlPath, "The page to fetch.").default(&["/"]),
+    KeySpec::new("get", Type::UrlPath, "The page to fetch.")
+        .default(&["/"])
+        .later(OTHER_CHECKS),
     KeySpec::new(
         "host",
         Type::Host,
         "The host name of the request and of the certificate.",
-    ),
+    )
+    .later(OTHER_CHECKS),
     KeySpec::new(
         "expect",
         Type::Range { min: 100, max: 599 },
         "The status codes that count as success.",
     )
-    .default(&["200-299"]),
-    KeySpec::new("program", Type::Path, "The program to run."),
+    .default(&["200-299"])
+    .later(OTHER_CHECKS),
+    KeySpec::new("program", Type::Path, "The program to run.").later(OTHER_CHECKS),
 ];
 
 pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
@@ -81,14 +92,14 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
     .default(&["adaptive"]),
     KeySpec::new(
         "enter",
-        Type::Rate,
-        "The rate of unanswered SYNs of a service from which cookies are sent.",
+        RATE,
+        "The rate of unanswered SYNs of a service from which cookies are sent; greater than leave.",
     )
     .default(&["20k/s"]),
     KeySpec::new(
         "leave",
-        Type::Rate,
-        "The rate below which cookies are no longer sent.",
+        RATE,
+        "The rate below which cookies are no longer sent, once stay is over.",
     )
     .default(&["5k/s"]),
     KeySpec::new(
@@ -103,7 +114,7 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
             Choice::now("learned", "What all real servers were seen to do."),
             Choice::now("given", "What mss, wscale, sack and timestamps say."),
         ]),
-        "Where the TCP options of the answer to a SYN come from.",
+        "Where the TCP options of the answer to a SYN come from; until something is learned, it is what is given.",
     )
     .default(&["learned"]),
     KeySpec::new(
@@ -117,8 +128,8 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
     .default(&["1440"]),
     KeySpec::new(
         "wscale",
-        Type::Int { min: 0, max: 14 },
-        "The window scale that clients are told.",
+        Type::WordOr("none", &Type::Int { min: 0, max: 14 }),
+        "The window scale that clients are told; none does not offer the option.",
     )
     .default(&["7"]),
     KeySpec::new(
@@ -157,10 +168,10 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "early-data-pool",
         Type::Size {
-            min: 1 << 20,
+            min: 64 << 10,
             max: 1 << 34,
         },
-        "How much early data a worker holds in all.",
+        "How much early data a worker holds in all; not less than early-data.",
     )
     .default(&["64MiB"]),
     KeySpec::new(
@@ -172,7 +183,7 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "cookie-lifetime",
         duration(8000, 10 * MINUTE),
-        "How long a cookie is good.",
+        "How long a cookie is good at most.",
     )
     .default(&["64s"]),
     KeySpec::new(
@@ -184,7 +195,7 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "secret-file",
         Type::Path,
-        "The master key, shared by a cluster; without it one is made at start.",
+        "The file with the master key, the same on every node of a cluster; made when it does not exist. Without the key a master key lasts as long as the daemon.",
     ),
     KeySpec::new(
         "syn-retries",
@@ -196,23 +207,25 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
         "bad-ack",
         Type::Choice(&[
             Choice::now("drop", "Dropped and counted."),
-            Choice::now("reset", "Answered with a RST."),
+            Choice::now("reset", "Answered with a RST, within a rate limit."),
         ]),
         "What happens to an ACK whose cookie is not ours.",
     )
     .default(&["drop"]),
+    KeySpec::new(
+        "reflect-limit",
+        RATE,
+        "How many SYN-ACKs one /24 of clients is sent at most, on each worker.",
+    )
+    .default(&["50k/s"]),
 ];
 
 pub(super) const DEFENCE_KEYS: &[KeySpec] = &[
-    KeySpec::new(
-        "syn-rate",
-        Type::Rate,
-        "How many SYNs a client prefix may send.",
-    )
-    .options(&[BURST, PER]),
+    KeySpec::new("syn-rate", RATE, "How many SYNs a client prefix may send.")
+        .options(&[BURST, PER]),
     KeySpec::new(
         "new-sessions",
-        Type::Rate,
+        RATE,
         "How many sessions a client prefix may open.",
     )
     .options(&[BURST, PER]),

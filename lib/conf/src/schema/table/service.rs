@@ -3,14 +3,13 @@
 use weir_model::Protocol;
 
 use super::profiles::PER;
-use super::{
-    COUNT, Choice, DAY, DEFENCE, HEALTH, HOUR, KeySpec, Kind, OptionSpec, SYNPROXY, Type, duration,
-};
+use super::{COUNT, Choice, DAY, DEFENCE, HOUR, KeySpec, Kind, OptionSpec, Type, duration};
 
 /// Names of capabilities that this build does not have.
 const PERSISTENCE: &str = "persistence";
 const DRAIN: &str = "draining";
-const LIMITS: &str = "session limits";
+const LIMITS: &str = "session limits of real servers";
+const QUORUM: &str = "quorum and sorry servers";
 const FORWARDING: &str = "forwarding other than fullnat";
 const SCHEDULERS: &str = "more schedulers";
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
@@ -84,10 +83,10 @@ pub(super) const SERVICE: &[KeySpec] = &[
     KeySpec::new(
         "synproxy",
         Type::Reference(Kind::Synproxy),
-        "How SYN floods are met.",
+        "How SYN floods are met: a profile, or a mode with the defaults of everything else.",
     )
     .only(Protocol::Tcp)
-    .later(SYNPROXY),
+    .default(&["off"]),
     KeySpec::new(
         "defence",
         Type::Reference(Kind::Defence),
@@ -97,9 +96,8 @@ pub(super) const SERVICE: &[KeySpec] = &[
     KeySpec::new(
         "health",
         Type::Reference(Kind::Health),
-        "How the real servers are checked.",
-    )
-    .later(HEALTH),
+        "How the real servers are checked; without it all count as up.",
+    ),
     KeySpec::new(
         "client-address",
         Type::Choice(&[
@@ -214,19 +212,22 @@ pub(super) const SERVICE: &[KeySpec] = &[
     KeySpec::new(
         "connection-reuse",
         Type::Flag,
-        "Whether a new handshake may take over a session that is closing.",
+        "Whether a client's new handshake may take over its old session, in whatever state that is.",
     )
     .only(Protocol::Tcp)
-    .default(&["yes"])
-    .later(SYNPROXY),
+    .default(&["yes"]),
     KeySpec::new(
         "ack-storm",
         Type::Int { min: 0, max: 1000 },
-        "How many equal ACKs in a row end a session that waits for its real server.",
+        "How many unacceptable ACKs in turn between both ends are passed on before they are limited to one a second; 0 is off.",
     )
     .only(Protocol::Tcp)
-    .default(&["10"])
-    .later(SYNPROXY),
+    .default(&["10"]),
+    KeySpec::new(
+        "max-sessions",
+        COUNT,
+        "How many sessions the service may have at most, split evenly over the workers; more are refused.",
+    ),
     KeySpec::new(
         "session-log",
         Type::Choice(&[
@@ -255,7 +256,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Int { min: 0, max: 65535 },
         "How much more is needed to come back.",
     )])
-    .later(HEALTH),
+    .later(QUORUM),
     KeySpec::new("real", Type::Endpoint, "A real server of the service.")
         .list()
         .required()
@@ -284,5 +285,5 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Endpoint,
         "The server that answers when no real server can.",
     )
-    .later(HEALTH),
+    .later(QUORUM),
 ];

@@ -1,0 +1,173 @@
+//! Profiles that services refer to by name: what cannot work, and what each service gets of them.
+
+use weir_model::{BadAck, ClientWindow, Health, HealthKind, Offer, Synproxy, SynproxyMode};
+
+use super::values::{duration, flag, named, number, text, word};
+use crate::diagnostic::Sink;
+use crate::schema::Kind;
+use crate::tree::{Item, Object, of_kind};
+
+/// Checks every profile by itself, and the services that use one.
+pub(super) fn check(objects: &[Object], sink: &mut Sink) {
+    for profile in of_kind(objects, Kind::Health) {
+        check_health(profile, sink);
+    }
+    for profile in of_kind(objects, Kind::Synproxy) {
+        check_synproxy(profile, sink);
+    }
+    for service in of_kind(objects, Kind::Service) {
+        check_forward(objects, service, sink);
+    }
+}
+
+/// Returns how a service meets SYN floods.
+pub(super) fn synproxy(objects: &[Object], service: &Object) -> Option<Synproxy> {
+    let Some(name) = service.one("synproxy").and_then(Item::as_text) else {
+        return Some(Synproxy::default());
+    };
+    let Some(profile) = profile(objects, Kind::Synproxy, name) else {
+        return Some(Synproxy {
+            mode: named(SynproxyMode::NAMES, name)?,
+            ..Synproxy::default()
+        });
+    };
+    Some(Synproxy {
+        mode: named(SynproxyMode::NAMES, word(profile, "mode")?)?,
+        enter: number(profile, "enter")? as u32,
+        leave: number(profile, "leave")? as u32,
+        stay: duration(profile, "stay")?,
+        learned: word(profile, "options")? == "learned",
+        given: Offer {
+            mss: number(profile, "mss")? as u16,
+            wscale: number(profile, "wscale").map(|bits| bits as u8),
+            sack: flag(profile, "sack")?,
+            timestamps: flag(profile, "timestamps")?,
+        },
+        client_window: named(ClientWindow::NAMES, word(profile, "client-window")?)?,
+        early_data: number(profile, "early-data")? as u32,
+        early_data_pool: number(profile, "early-data-pool")?,
+        defer: flag(profile, "defer")?,
+        cookie_lifetime: duration(profile, "cookie-lifetime")?,
+        secret_rotation: duration(profile, "secret-rotation")?,
+        secret_file: text(profile, "secret-file"),
+        master: Synproxy::default().master,
+        syn_retries: number(profile, "syn-retries")? as u8,
+        bad_ack: named(BadAck::NAMES, word(profile, "bad-ack")?)?,
+        reflect_limit: number(profile, "reflect-limit")? as u32,
+    })
+}
+
+/// Returns how the real servers of a service are checked; the inner none leaves them unchecked.
+pub(super) fn health(objects: &[Object], service: &Object) -> Option<Option<Health>> {
+    let Some(name) = service.one("health").and_then(Item::as_text) else {
+        return Some(None);
+    };
+    let Some(profile) = profile(objects, Kind::Health, name) else {
+        return Some(Some(Health {
+            kind: named(HealthKind::NAMES, name)?,
+            ..Health::default()
+        }));
+    };
+    Some(Some(Health {
+        kind: named(HealthKind::NAMES, word(profile, "type")?)?,
+        interval: duration(profile, "interval")?,
+        timeout: duration(profile, "timeout")?,
+        rise: number(profile, "rise")? as u8,
+        fall: number(profile, "fall")? as u8,
+    }))
+}
+
+fn profile<'a>(objects: &'a [Object], kind: Kind, name: &str) -> Option<&'a Object> {
+    of_kind(objects, kind).find(|profile| profile.name == name)
+}
+
+fn check_health(profile: &Object, sink: &mut Sink) {
+    let (Some(timeout), Some(interval)) =
+        (duration(profile, "timeout"), duration(profile, "interval"))
+    else {
+        return;
+    };
+    if timeout > interval {
+        let message = format!(
+            "the timeout of {} is longer than its interval",
+            profile.title()
+        );
+        contradiction(profile, message, "timeout", "interval", sink);
+    }
+}
+
+fn check_synproxy(profile: &Object, sink: &mut Sink) {
+    let title = profile.title();
+    if let (Some(enter), Some(leave)) = (number(profile, "enter"), number(profile, "leave"))
+        && enter <= leave
+    {
+        let message = format!("`enter` of {title} is not greater than its `leave`");
+        contradiction(profile, message, "enter", "leave", sink);
+    }
+    if let (Some(one), Some(all)) = (
+        number(profile, "early-data"),
+        number(profile, "early-data-pool"),
+    ) && one > all
+    {
+        let message = format!("`early-data` of {title} is greater than its `early-data-pool`");
+        contradiction(profile, message, "early-data", "early-data-pool", sink);
+    }
+    // A service that says `synproxy = always` must get what it says, profile or not.
+    let Some(item) = profile.one("mode") else {
+        return;
+    };
+    if item.text != profile.name && Kind::Synproxy.implied().contains(&profile.name.as_str()) {
+        sink.at(
+            item.place.unwrap_or_else(|| profile.place()),
+            format!("{title} has `mode = {}` against its name", item.text),
+            format!("write `mode = {}`, or give it another name", profile.name),
+        );
+    }
+}
+
+/// Weir sees only one direction of a connection that is routed directly or by a tunnel, and cannot
+/// translate the sequence numbers of the other.
+fn check_forward(objects: &[Object], service: &Object, sink: &mut Sink) {
+    let (Some(forward), Some(item)) = (word(service, "forward"), service.one("synproxy")) else {
+        return;
+    };
+    let (Some(name), Some(place)) = (item.as_text(), item.place) else {
+        return;
+    };
+    let mode = match profile(objects, Kind::Synproxy, name) {
+        Some(profile) => word(profile, "mode").unwrap_or("off"),
+        None => name,
+    };
+    if matches!(mode, "adaptive" | "always") && matches!(forward, "direct" | "tunnel") {
+        sink.between(
+            format!("SYNPROXY does not work with `forward = {forward}`"),
+            place,
+            "write `synproxy = off`, or another `forward`",
+            service.one("forward").and_then(|item| item.place),
+            "answers of the real servers do not come back through Weir",
+        );
+    }
+}
+
+/// Reports two keys that contradict each other, of which one may have its default.
+fn contradiction(profile: &Object, message: String, key: &str, other: &str, sink: &mut Sink) {
+    let note = |item: &Item, key: &str| match item.place {
+        Some(_) => format!("`{key}` is {}", item.text),
+        None => format!("`{key}` is {}, its default", item.text),
+    };
+    let (Some(first), Some(second)) = (profile.one(key), profile.one(other)) else {
+        return;
+    };
+    match (first.place, second.place) {
+        (Some(place), Some(second_place)) => sink.between(
+            message,
+            place,
+            note(first, key),
+            Some(second_place),
+            note(second, other),
+        ),
+        (Some(place), None) => sink.at(place, message, note(second, other)),
+        (None, Some(place)) => sink.at(place, message, note(first, key)),
+        (None, None) => sink.at(profile.place(), message, note(first, key)),
+    }
+}
