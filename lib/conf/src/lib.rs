@@ -10,6 +10,7 @@
 mod compile;
 mod diagnostic;
 mod effective;
+mod files;
 mod format;
 mod layers;
 mod lexer;
@@ -29,6 +30,7 @@ use weir_model::Snapshot;
 
 pub use diagnostic::{Format, Purpose, Report, Style};
 pub use effective::{Effective, EffectiveSection, EffectiveValue};
+pub use files::NamedFiles;
 pub use layers::{Env, NoEnv, ProcessEnv};
 pub use schema::{help, keys};
 
@@ -50,6 +52,8 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// What holds, for people.
     pub effective: Effective,
+    /// Where the file names other files.
+    pub files: NamedFiles,
 }
 
 /// Reads a file.
@@ -121,7 +125,11 @@ pub fn parse(
         Ok(merged) => {
             let objects = tree::read(&merged.cache, &sources, &mut sink);
             let snapshot = compile::compile(&objects, previous, &mut sink);
-            snapshot.map(|snapshot| (snapshot, Effective::new(&objects)))
+            snapshot.map(|snapshot| Loaded {
+                snapshot,
+                effective: Effective::new(&objects),
+                files: NamedFiles::new(&objects, &sources),
+            })
         }
         Err(error) => {
             sink.nowhere(format!("the configuration cannot be put together: {error}"));
@@ -129,10 +137,7 @@ pub fn parse(
         }
     };
     match (sink.into_report(sources), found) {
-        (None, Some((snapshot, effective))) => Ok(Loaded {
-            snapshot,
-            effective,
-        }),
+        (None, Some(loaded)) => Ok(loaded),
         (Some(report), _) => Err(report),
         (None, None) => Err(Report::nowhere(
             "the configuration was refused without a reason; please report this".to_owned(),

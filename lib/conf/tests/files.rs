@@ -144,6 +144,26 @@ fn printing_and_reading_again_is_the_identity() {
 }
 
 #[test]
+fn what_is_wrong_with_a_named_file_is_told_where_the_configuration_names_it() {
+    let text = include_str!("good/all-keys.conf");
+    let loaded = parse_str("weir.conf", text, None).unwrap();
+    assert!(loaded.files.report(&[]).is_none());
+    let mistake = |path: &str| {
+        let message = format!("cannot read {path}: permission denied");
+        (path.to_owned(), message, "ask root".to_owned())
+    };
+    let mistakes = [mistake("/etc/weir/other.key"), mistake("/elsewhere")];
+    let report = loaded.files.report(&mistakes).unwrap();
+    assert_eq!(
+        report.render(Style::short()),
+        "\
+error: cannot read /elsewhere: permission denied
+weir.conf:60:15: error: cannot read /etc/weir/other.key: permission denied; ask root
+"
+    );
+}
+
+#[test]
 fn a_file_that_is_not_there_is_told_in_a_sentence() {
     let report = load(Path::new("/nonexistent/weir.conf"), &NoEnv, None).unwrap_err();
     assert_eq!(

@@ -108,6 +108,41 @@ fn every_value_of_the_file_reaches_the_snapshot() {
     assert_eq!(web.toa_kind, 200);
     assert!(!web.mss_adjust && !web.reset_at_expiry);
     assert_eq!(web.timestamps, TimestampMode::Strip);
+    let seconds = |d: Duration| d.as_secs();
+    let t = web.timeouts;
+    assert_eq!(
+        [
+            t.idle,
+            t.syn_recv,
+            t.fin_wait,
+            t.last_ack,
+            t.time_wait,
+            t.close
+        ]
+        .map(seconds),
+        [600, 20, 120, 20, 5, 1]
+    );
+    let weights: Vec<u16> = web.reals.iter().map(|real| real.weight).collect();
+    assert_eq!(weights, [3, 0, 1]);
+
+    let dns = snapshot.services.get(1).unwrap();
+    assert_eq!(dns.protocol, Protocol::Udp);
+    assert_eq!(
+        [dns.timeouts.idle, dns.timeouts.one_way].map(seconds),
+        [10, 2]
+    );
+    let endpoint = snapshot
+        .endpoints
+        .get(dns.reals[0].endpoint.index())
+        .unwrap();
+    assert_eq!(endpoint.address, ip("10.0.2.11"));
+    assert_eq!((endpoint.port, endpoint.protocol), (53, Protocol::Udp));
+}
+
+#[test]
+fn every_value_of_a_profile_reaches_the_services_that_name_it() {
+    let snapshot = accepted(include_str!("good/all-keys.conf"), None);
+    let web = snapshot.services.get(0).unwrap();
     let profile = Synproxy {
         mode: SynproxyMode::Always,
         enter: 30_000,
@@ -143,35 +178,6 @@ fn every_value_of_the_file_reaches_the_snapshot() {
     assert_eq!(web.health, Some(health));
     assert!(!web.connection_reuse);
     assert_eq!((web.ack_storm, web.max_sessions), (25, Some(500_000)));
-    let seconds = |d: Duration| d.as_secs();
-    let t = web.timeouts;
-    assert_eq!(
-        [
-            t.idle,
-            t.syn_recv,
-            t.fin_wait,
-            t.last_ack,
-            t.time_wait,
-            t.close
-        ]
-        .map(seconds),
-        [600, 20, 120, 20, 5, 1]
-    );
-    let weights: Vec<u16> = web.reals.iter().map(|real| real.weight).collect();
-    assert_eq!(weights, [3, 0, 1]);
-
-    let dns = snapshot.services.get(1).unwrap();
-    assert_eq!(dns.protocol, Protocol::Udp);
-    assert_eq!(
-        [dns.timeouts.idle, dns.timeouts.one_way].map(seconds),
-        [10, 2]
-    );
-    let endpoint = snapshot
-        .endpoints
-        .get(dns.reals[0].endpoint.index())
-        .unwrap();
-    assert_eq!(endpoint.address, ip("10.0.2.11"));
-    assert_eq!((endpoint.port, endpoint.protocol), (53, Protocol::Udp));
 }
 
 #[test]
@@ -243,7 +249,10 @@ fn what_is_not_said_has_the_documented_default() {
 fn web(lines: &str, sections: &str) -> Service {
     let service = service("web", "203.0.113.10:80/tcp", &["10.0.1.11:80"]);
     let snapshot = accepted(&format!("{NETWORK}{service}{lines}\n{sections}"), None);
-    snapshot.services.get(0).unwrap().clone()
+    let Some(service) = snapshot.services.get(0) else {
+        panic!("the service has another id");
+    };
+    service.clone()
 }
 
 #[test]

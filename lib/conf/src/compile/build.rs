@@ -295,7 +295,10 @@ impl Builder<'_> {
             synproxy: profiles::synproxy(self.objects, service)?,
             connection_reuse: flag(service, "connection-reuse")?,
             ack_storm: number(service, "ack-storm")? as u16,
-            health: profiles::health(self.objects, service)?,
+            health: match text(service, "health") {
+                Some(name) => Some(profiles::health(self.objects, &name)?),
+                None => None,
+            },
             max_sessions: number(service, "max-sessions").map(|sessions| sessions as u32),
             reals,
         })

@@ -57,24 +57,21 @@ pub(super) fn synproxy(objects: &[Object], service: &Object) -> Option<Synproxy>
     })
 }
 
-/// Returns how the real servers of a service are checked; the inner none leaves them unchecked.
-pub(super) fn health(objects: &[Object], service: &Object) -> Option<Option<Health>> {
-    let Some(name) = service.one("health").and_then(Item::as_text) else {
-        return Some(None);
-    };
+/// Returns the way to check real servers that has a name.
+pub(super) fn health(objects: &[Object], name: &str) -> Option<Health> {
     let Some(profile) = profile(objects, Kind::Health, name) else {
-        return Some(Some(Health {
+        return Some(Health {
             kind: named(HealthKind::NAMES, name)?,
             ..Health::default()
-        }));
+        });
     };
-    Some(Some(Health {
+    Some(Health {
         kind: named(HealthKind::NAMES, word(profile, "type")?)?,
         interval: duration(profile, "interval")?,
         timeout: duration(profile, "timeout")?,
         rise: number(profile, "rise")? as u8,
         fall: number(profile, "fall")? as u8,
-    }))
+    })
 }
 
 fn profile<'a>(objects: &'a [Object], kind: Kind, name: &str) -> Option<&'a Object> {
