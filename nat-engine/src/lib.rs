@@ -13,6 +13,7 @@ extern crate alloc;
 mod icmp;
 mod key;
 mod ports;
+mod proxied;
 mod rewrite;
 mod rng;
 mod scheduler;

@@ -139,11 +139,9 @@ pub fn translate_tcp(
         delta = delta.replace_u32(tcp.ack.0, ack);
         tcp_header.ack = ack.into();
     }
-    if direction == Direction::Outbound
-        && session.window_shift != 0
-        && !tcp.flags.contains(TcpFlags::SYN)
-    {
-        let window = shift_window(tcp.window, session.window_shift);
+    let window_shift = session.wire_shift(direction);
+    if window_shift != 0 && !tcp.flags.contains(TcpFlags::SYN) {
+        let window = shift_window(tcp.window, window_shift);
         delta = delta.replace_u16(tcp.window, window);
         tcp_header.window = window.into();
     }
@@ -206,7 +204,7 @@ pub(crate) fn rewrite_ip(bytes: &mut [u8], l3: u16, src: Ipv4Addr, dst: Ipv4Addr
 
 /// Scales a window from the real server's scale to the one that the client was told: shifted by
 /// the difference, rounded down, at most what 16 bits hold.
-fn shift_window(window: u16, shift: i8) -> u16 {
+pub(crate) fn shift_window(window: u16, shift: i8) -> u16 {
     if shift >= 0 {
         u16::try_from(u32::from(window) << shift.min(14)).unwrap_or(u16::MAX)
     } else {

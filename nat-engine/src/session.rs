@@ -95,6 +95,8 @@ pub struct SessionFlags(u16);
 impl SessionFlags {
     /// The client's address is added to client segments.
     pub const TOA_WANTED: Self = Self(1);
+    /// The client completed its handshake with a cookie, before the real server was asked.
+    pub const PROXIED: Self = Self(1 << 1);
     /// The client has sent a FIN.
     pub const CLIENT_FIN: Self = Self(1 << 2);
     /// The real server has sent a FIN.
@@ -117,6 +119,11 @@ impl SessionFlags {
     pub const CLIENT_SACK: Self = Self(1 << 11);
     /// The client has sent a SYN of another connection, which the real server has not answered.
     pub const SYN_AGAIN: Self = Self(1 << 12);
+
+    /// The session counts as half open in its service's counters.
+    pub const COUNTED_HALF_OPEN: Self = Self(1 << 13);
+    /// The client scales its windows and the real server does not know: they are scaled for it.
+    pub const SCALE_INBOUND: Self = Self(1 << 14);
 
     /// Says whether all of `flags` are set.
     #[inline]
@@ -220,7 +227,8 @@ pub struct Session {
     pub state: State,
     /// The IP protocol number.
     pub protocol: u8,
-    /// Bits by which the real server's window is shifted towards the client.
+    /// Bits by which the real server's window is shifted towards the client; until it has answered,
+    /// less its own scale.
     pub window_shift: i8,
     /// The window scale that the client offered; 255 when it offered none.
     pub client_wscale: u8,
@@ -249,8 +257,13 @@ pub struct Session {
     pub timer: Timer,
     /// The window scale that the real server offered; 255 when it offered none.
     pub real_wscale: u8,
+    /// How often in turn both ends sent ACKs that do not fit; the top bit is the last one's end.
+    pub storm: u8,
     /// The accounting of local ports that the port was taken from.
     pub port_space: u32,
+    /// The place of a proxied handshake that waits for its real server; [`Session::NOT_WAITING`]
+    /// in all other sessions.
+    pub waiting: u32,
 }
 
 const _: () = assert!(size_of::<Session>() == 128, "a session is two cache lines");
@@ -259,6 +272,9 @@ impl Session {
     /// What `client_wscale` and `real_wscale` hold when the option was not offered (RFC 7323
     /// section 2.2: neither side may scale then).
     pub const NO_WSCALE: u8 = u8::MAX;
+
+    /// What `waiting` holds when the session waits for nothing.
+    pub const NOT_WAITING: u32 = u32::MAX;
 
     /// Returns the key by which packets of a direction are found.
     #[inline]

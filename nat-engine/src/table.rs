@@ -426,6 +426,8 @@ impl Session {
             timer: Timer::default(),
             real_wscale: Self::NO_WSCALE,
             port_space: 0,
+            storm: 0,
+            waiting: Self::NOT_WAITING,
         }
     }
 }

@@ -17,13 +17,18 @@ pub enum Step {
     /// The real server answered the SYN from an older connection: reset that with the number it
     /// named, send the SYN again, and absorb the answer.
     Challenged,
+    /// The real server accepted a connection whose client has long completed its handshake with a
+    /// cookie: absorb the answer and complete the real server's side.
+    Accepted,
+    /// The real server repeats such an answer: absorb it and acknowledge it again.
+    Repeated,
     /// The session is over and was reset by Weir: answer with a RST that fits, send nothing on.
     Refuse,
 }
 
 /// How far beyond a window a segment may begin and still count: a sender probes a closed window
 /// (RFC 9293 section 3.8.6.1).
-const WINDOW_SLACK: u32 = 4096;
+pub(crate) const WINDOW_SLACK: u32 = 4096;
 
 /// How far behind the SYN a SYN-ACK may acknowledge and still be the answer to it: a SYN may carry
 /// data (RFC 7413).
@@ -73,7 +78,11 @@ impl Session {
     /// Returns the bits by which windows are shifted: none unless both ends offered the option
     /// (RFC 7323 section 2.2), and at most 14 (section 2.3).
     fn window_shift_of(&self, direction: Direction) -> u8 {
-        if self.client_wscale == Self::NO_WSCALE || self.real_wscale == Self::NO_WSCALE {
+        if self.client_wscale == Self::NO_WSCALE {
+            return 0;
+        }
+        let alone = self.flags.has(SessionFlags::SCALE_INBOUND);
+        if self.real_wscale == Self::NO_WSCALE && !(alone && direction == Direction::Inbound) {
             return 0;
         }
         match direction {
@@ -83,7 +92,7 @@ impl Session {
     }
 
     /// Returns what the real server expects next of the client (*client*).
-    fn expected_of_client(&self) -> SeqNumber {
+    pub(crate) fn expected_of_client(&self) -> SeqNumber {
         if self.flags.has(SessionFlags::REAL_ACKED) {
             self.inbound_seq.unapply(self.real_ack)
         } else {
@@ -92,7 +101,7 @@ impl Session {
     }
 
     /// Returns what the client expects next of the real server (*real*).
-    fn expected_of_real(&self) -> SeqNumber {
+    pub(crate) fn expected_of_real(&self) -> SeqNumber {
         self.outbound_seq.unapply(self.client_ack)
     }
 
@@ -178,8 +187,13 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
             && !tcp.ack.in_window(session.isn + 1, SYN_REACH);
         if anew {
             begin_anew(session, tcp, options);
+            return Step::Pass;
         }
-        return Step::Pass;
+        return if session.flags.has(SessionFlags::PROXIED) {
+            Step::Repeated
+        } else {
+            Step::Pass
+        };
     }
     if !fits(tcp, expected, session.client_window) {
         return Step::Pass;
@@ -213,11 +227,18 @@ fn answer_to_syn(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> S
         tcp.flags.contains(TcpFlags::ACK) && tcp.ack.after(session.isn) && tcp.ack.leq(sent);
     if tcp.flags.contains(TcpFlags::RST) {
         if acknowledges {
+            session.align_reset(tcp.seq);
             session.state = State::Close;
         }
         return Step::Pass;
     }
     if tcp.flags.contains(TcpFlags::SYN) && acknowledges {
+        if session.flags.has(SessionFlags::PROXIED) {
+            session.align(tcp.seq, options.wscale.map(|(_, shift)| shift));
+            accept(session, tcp, options);
+            session.state = State::Established;
+            return Step::Accepted;
+        }
         accept(session, tcp, options);
         return Step::Pass;
     }
@@ -251,6 +272,8 @@ fn begin_anew(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
     // The client's offer was not kept, for nobody had answered it: take the widest.
     session.client_window = u32::from(u16::MAX);
     session.client_wscale = 14;
+    session.window_shift = 0;
+    session.flags.clear(SessionFlags::SCALE_INBOUND);
     session.flags.clear(SessionFlags::CLIENT_FIN);
     session.flags.clear(SessionFlags::REAL_FIN);
     session.flags.clear(SessionFlags::CLIENT_ACKED);
@@ -336,6 +359,8 @@ mod tests {
             timer: Timer::default(),
             real_wscale: Session::NO_WSCALE,
             port_space: 0,
+            storm: 0,
+            waiting: Session::NOT_WAITING,
         }
     }
 

@@ -230,6 +230,8 @@ impl Director {
             timer: Timer::default(),
             real_wscale: Session::NO_WSCALE,
             port_space: taken.space.0,
+            storm: 0,
+            waiting: Session::NOT_WAITING,
         }
     }
 
