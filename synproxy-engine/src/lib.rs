@@ -6,3 +6,26 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing)]
+
+extern crate alloc;
+
+#[cfg(test)]
+extern crate std;
+
+mod cookie;
+mod fingerprint;
+mod reflection;
+mod reply;
+mod secrets;
+mod sketch;
+mod trigger;
+
+pub use cookie::{
+    Checked, ClientOptions, Cookie, FalseAccept, Handshake, MSS_TABLE, false_accept, valid_numbers,
+};
+pub use fingerprint::Fingerprint;
+pub use reflection::ReflectionGuard;
+pub use reply::{Offered, client_options, syn_ack, syn_ack_v6};
+pub use secrets::{Checker, Secrets};
+pub use sketch::TopKeys;
+pub use trigger::{Change, HALF_OPEN_ENTER, HALF_OPEN_LEAVE, Trigger, TriggerLimits};

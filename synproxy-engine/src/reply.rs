@@ -1,0 +1,387 @@
+//! The SYN-ACK, made from scratch in the frame that brought the SYN.
+//!
+//! Nothing of the SYN is kept but addresses, ports and the number to acknowledge: no payload, no IP
+//! option, no unknown TCP option, no ECN bit, not its TTL. What is offered is what both sides can
+//! do, so the answer is never longer than the SYN, apart from an MSS that the SYN did not have.
+
+use core::net::Ipv6Addr;
+
+use weir_wire::{
+    EthHeader, FrameBuf, Header, Ipv4Header, Ipv6Header, OptionKind, OptionSummary, Protocol, Sum,
+    Tcp, TcpFlags, TcpHeader, U32, V4, pseudo_v6,
+};
+
+use crate::cookie::{ClientOptions, MAX_WSCALE};
+
+/// The time to live of what Weir sends.
+const TTL: u8 = 64;
+
+/// "Don't fragment", where the IPv4 header has it.
+const DONT_FRAGMENT: u16 = 0x4000;
+
+/// What a client that says nothing takes (RFC 9293 section 3.7.1).
+const DEFAULT_MSS: u16 = 536;
+
+/// What a service offers those clients that offer it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Maximum segment size in bytes.
+    pub mss: u16,
+    /// Window scale in bits.
+    pub wscale: Option<u8>,
+    /// Selective acknowledgements.
+    pub sack: bool,
+    /// The `TSval` to send, where timestamps are offered.
+    pub tsval: Option<u32>,
+    /// The window, which is never scaled in a SYN-ACK (RFC 7323 section 2.2).
+    pub window: u16,
+}
+
+/// Says what a client offered of that which survives in a cookie.
+#[inline]
+#[must_use]
+pub fn client_options(syn: &OptionSummary) -> ClientOptions {
+    ClientOptions {
+        mss: match syn.mss {
+            Some((_, mss @ 1..)) => mss,
+            Some((_, 0)) | None => DEFAULT_MSS,
+        },
+        wscale: syn.wscale.map(|(_, wscale)| wscale.min(MAX_WSCALE)),
+        sack: syn.sack_permitted,
+    }
+}
+
+/// Turns the SYN in `frame` into the SYN-ACK, addressed to the station that it came from.
+///
+/// The frame must be the one that `l3`, `v4`, `syn` and `client` were parsed from, and its
+/// destination our own Ethernet address. `client_tsval` is the `TSval` of the SYN, where there is
+/// one. An MSS goes with it wherever the chunk has room. Nothing is changed, and the answer is
+/// `None`, when the chunk has no room for the rest.
+#[inline]
+#[must_use]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts that the walk has parsed, each by its name"
+)]
+pub fn syn_ack(
+    frame: &mut FrameBuf<'_>,
+    l3: u16,
+    v4: &V4,
+    syn: &Tcp,
+    client: &OptionSummary,
+    client_tsval: u32,
+    cookie: crate::Cookie,
+    offered: &Offered,
+) -> Option<()> {
+    let segment = Segment::new(syn, client, client_tsval, cookie, offered);
+    let l3 = l3 as usize;
+    let (segment, tcp_len) = make_room(frame, l3 + Ipv4Header::LEN, segment)?;
+    let total_len = Ipv4Header::LEN as u16 + tcp_len;
+    let mut ip = Ipv4Header {
+        version_ihl: 0x45,
+        tos: 0,
+        total_len: total_len.into(),
+        id: 0.into(),
+        flags_frag: DONT_FRAGMENT.into(),
+        ttl: TTL,
+        protocol: Protocol::TCP,
+        checksum: 0.into(),
+        src: v4.dst.octets(),
+        dst: v4.src.octets(),
+    };
+    // The addresses count in both checksums.
+    let addrs = Sum::new()
+        .add_u32(v4.src.to_bits())
+        .add_u32(v4.dst.to_bits());
+    ip.checksum = addrs
+        .add_u16(u16::from_be_bytes([ip.version_ihl, ip.tos]))
+        .add_u16(total_len)
+        .add_u16(DONT_FRAGMENT)
+        .add_u16(ip.ttl_word())
+        .complement()
+        .into();
+    let pseudo = addrs.add_u16(Protocol::TCP as u16).add_u16(tcp_len);
+    let bytes = frame.bytes_mut();
+    EthHeader::at_mut(bytes, 0)?.swap_addrs();
+    ip.put(bytes, l3)?;
+    segment.put(bytes.get_mut(l3 + Ipv4Header::LEN..)?, pseudo)
+}
+
+/// Does for IPv6 what [`syn_ack`] does for IPv4; `src` and `dst` are the addresses of the SYN.
+/// Extension headers are not echoed either.
+#[inline]
+#[must_use]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts that the walk has parsed, each by its name"
+)]
+pub fn syn_ack_v6(
+    frame: &mut FrameBuf<'_>,
+    l3: u16,
+    (src, dst): (Ipv6Addr, Ipv6Addr),
+    syn: &Tcp,
+    client: &OptionSummary,
+    client_tsval: u32,
+    cookie: crate::Cookie,
+    offered: &Offered,
+) -> Option<()> {
+    let segment = Segment::new(syn, client, client_tsval, cookie, offered);
+    let l3 = l3 as usize;
+    let (segment, tcp_len) = make_room(frame, l3 + Ipv6Header::LEN, segment)?;
+    let ip = Ipv6Header {
+        version_class_flow: (6 << 28).into(),
+        payload_len: tcp_len.into(),
+        next_header: Protocol::TCP,
+        hop_limit: TTL,
+        src: dst.octets(),
+        dst: src.octets(),
+    };
+    let pseudo = pseudo_v6(src, dst, Protocol::TCP, tcp_len as u32);
+    let bytes = frame.bytes_mut();
+    EthHeader::at_mut(bytes, 0)?.swap_addrs();
+    ip.put(bytes, l3)?;
+    segment.put(bytes.get_mut(l3 + Ipv6Header::LEN..)?, pseudo)
+}
+
+/// Sets the frame's length for a segment behind offset `l4`; gives the MSS up where the chunk ends
+/// too soon.
+#[inline]
+fn make_room(frame: &mut FrameBuf<'_>, l4: usize, segment: Segment) -> Option<(Segment, u16)> {
+    if l4 > frame.len() {
+        return None;
+    }
+    for segment in [segment, segment.without_mss()] {
+        let len = segment.len();
+        if frame.set_len(l4 + len as usize).is_some() {
+            return Some((segment, len));
+        }
+    }
+    None
+}
+
+/// A SYN-ACK behind its IP header.
+#[derive(Clone, Copy)]
+struct Segment {
+    src_port: u16,
+    dst_port: u16,
+    seq: u32,
+    ack: u32,
+    window: u16,
+    mss: Option<u16>,
+    sack: bool,
+    timestamps: Option<(u32, u32)>,
+    wscale: Option<u8>,
+}
+
+impl Segment {
+    #[inline]
+    fn new(
+        syn: &Tcp,
+        client: &OptionSummary,
+        client_tsval: u32,
+        cookie: crate::Cookie,
+        offered: &Offered,
+    ) -> Self {
+        Self {
+            src_port: syn.dst_port,
+            dst_port: syn.src_port,
+            seq: cookie.0,
+            // What a SYN carries as data is not taken; the client sends it again.
+            ack: (syn.seq + 1).0,
+            window: offered.window,
+            mss: Some(offered.mss),
+            sack: offered.sack && client.sack_permitted,
+            timestamps: match (offered.tsval, client.timestamps) {
+                (Some(tsval), Some(_)) => Some((tsval, client_tsval)),
+                (Some(_) | None, _) => None,
+            },
+            wscale: client.wscale.and(offered.wscale),
+        }
+    }
+
+    #[inline]
+    const fn without_mss(self) -> Self {
+        Self { mss: None, ..self }
+    }
+
+    #[inline]
+    const fn len(&self) -> u16 {
+        let mut words = 5;
+        if self.mss.is_some() {
+            words += 1;
+        }
+        if self.timestamps.is_some() {
+            words += 3;
+        } else if self.sack {
+            words += 1;
+        }
+        if self.wscale.is_some() {
+            words += 1;
+        }
+        words * 4
+    }
+
+    /// Writes header, options and checksum to the start of `bytes`.
+    #[inline]
+    fn put(&self, bytes: &mut [u8], pseudo: Sum) -> Option<()> {
+        let off_flags = (self.len() / 4) << 12 | TcpFlags::SYN.union(TcpFlags::ACK).0 as u16;
+        let (_, options) = bytes.split_at_mut_checked(TcpHeader::LEN)?;
+        let mut writer = Words {
+            rest: options,
+            sum: pseudo
+                .add_u32((self.src_port as u32) << 16 | self.dst_port as u32)
+                .add_u32(self.seq)
+                .add_u32(self.ack)
+                .add_u32((off_flags as u32) << 16 | self.window as u32),
+        };
+        if let Some(mss) = self.mss {
+            writer.put([OptionKind::MSS, 4], mss)?;
+        }
+        if let Some((tsval, tsecr)) = self.timestamps {
+            let first = if self.sack { SACK_PERMITTED } else { NOPS };
+            writer.put(first, TIMESTAMPS)?;
+            writer.put_u32(tsval)?;
+            writer.put_u32(tsecr)?;
+        } else if self.sack {
+            writer.put(NOPS, u16::from_be_bytes(SACK_PERMITTED))?;
+        }
+        if let Some(wscale) = self.wscale {
+            let shift = u16::from_be_bytes([3, wscale]);
+            writer.put([OptionKind::NOP, OptionKind::WSCALE], shift)?;
+        }
+        let header = TcpHeader {
+            src_port: self.src_port.into(),
+            dst_port: self.dst_port.into(),
+            seq: self.seq.into(),
+            ack: self.ack.into(),
+            off_flags: off_flags.into(),
+            window: self.window.into(),
+            checksum: writer.sum.complement().into(),
+            urgent: 0.into(),
+        };
+        header.put(bytes, 0)
+    }
+}
+
+const NOPS: [u8; 2] = [OptionKind::NOP, OptionKind::NOP];
+const SACK_PERMITTED: [u8; 2] = [OptionKind::SACK_PERM, 2];
+/// Kind and length of the timestamps.
+const TIMESTAMPS: u16 = u16::from_be_bytes([OptionKind::TIMESTAMPS, 10]);
+
+/// Writes whole words and adds them up on the way.
+struct Words<'a> {
+    rest: &'a mut [u8],
+    sum: Sum,
+}
+
+impl Words<'_> {
+    #[inline]
+    fn put(&mut self, [first, second]: [u8; 2], rest: u16) -> Option<()> {
+        self.put_u32((u16::from_be_bytes([first, second]) as u32) << 16 | rest as u32)
+    }
+
+    #[inline]
+    fn put_u32(&mut self, word: u32) -> Option<()> {
+        let (to, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(size_of::<U32>())?;
+        U32::new(word).put(to, 0)?;
+        self.rest = rest;
+        self.sum = self.sum.add_u32(word);
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use weir_wire::{
+        ETHERTYPE_IPV4, EthAddr, Ipv4Repr, KindSet, Parsed, SeqNumber, TcpRepr, Timestamps,
+        fill_checksums, verify_frame,
+    };
+
+    use super::*;
+    use crate::Cookie;
+
+    #[test]
+    fn the_syn_of_linux_is_answered_in_place() {
+        let syn = TcpRepr {
+            src_port: 40_000,
+            dst_port: 443,
+            seq: SeqNumber(u32::MAX),
+            flags: TcpFlags::SYN,
+            window: 64240,
+            mss: Some(1460),
+            wscale: Some(10),
+            sack_permitted: true,
+            timestamps: Some(Timestamps { tsval: 7, tsecr: 0 }),
+            ..TcpRepr::default()
+        };
+        let (client, vip) = (Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(198, 51, 100, 1));
+        let ip = Ipv4Repr {
+            src: client,
+            dst: vip,
+            protocol: Protocol::TCP,
+            ttl: 51,
+            tos: 3,
+            ident: 9,
+            dont_fragment: true,
+            payload_len: syn.buffer_len() as u16,
+        };
+        let (theirs, ours) = (EthAddr([2; 6]), EthAddr([4; 6]));
+        let mut bytes = [0; 74];
+        EthHeader::new(ours, theirs, ETHERTYPE_IPV4)
+            .put(&mut bytes, 0)
+            .unwrap();
+        ip.emit(&mut bytes[14..]).unwrap();
+        syn.emit(&mut bytes[34..]).unwrap();
+        fill_checksums(&mut bytes).unwrap();
+        let parsed = Parsed::parse(&bytes).unwrap();
+        let (v4, tcp) = (parsed.v4().unwrap(), parsed.v4().unwrap().tcp().unwrap());
+        let summary = OptionSummary::new(&bytes[54..], &KindSet::TOA);
+
+        let mut frame = FrameBuf::new(&mut bytes, 0..74).unwrap();
+        let offered = Offered {
+            mss: 1440,
+            wscale: Some(7),
+            sack: true,
+            tsval: Some(1000),
+            window: 16384,
+        };
+        let cookie = Cookie(0xdead_beef);
+        syn_ack(&mut frame, 14, v4, tcp, &summary, 7, cookie, &offered).unwrap();
+
+        let mut expected = [0; 74];
+        EthHeader::new(theirs, ours, ETHERTYPE_IPV4)
+            .put(&mut expected, 0)
+            .unwrap();
+        let ip = Ipv4Repr {
+            src: vip,
+            dst: client,
+            ttl: 64,
+            tos: 0,
+            ident: 0,
+            ..ip
+        };
+        ip.emit(&mut expected[14..]).unwrap();
+        let answer = TcpRepr {
+            src_port: 443,
+            dst_port: 40_000,
+            seq: SeqNumber(0xdead_beef),
+            ack: SeqNumber(0),
+            flags: TcpFlags::SYN | TcpFlags::ACK,
+            window: 16384,
+            mss: Some(1440),
+            wscale: Some(7),
+            sack_permitted: true,
+            timestamps: Some(Timestamps {
+                tsval: 1000,
+                tsecr: 7,
+            }),
+            toa: None,
+        };
+        answer.emit(&mut expected[34..]).unwrap();
+        fill_checksums(&mut expected).unwrap();
+        assert_eq!(frame.bytes(), expected);
+        assert_eq!(verify_frame(frame.bytes()), Ok(()));
+    }
+}
