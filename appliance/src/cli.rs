@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use weir_conf::{ProcessEnv, Purpose, Style};
+use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, What};
 
 use crate::{configuration, daemon, show};
@@ -157,8 +157,11 @@ fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
         ReportFormat::Long => Style::long(Purpose::Check),
         ReportFormat::Short => Style::short(),
     };
-    match weir_conf::load(file, &ProcessEnv, None) {
-        Ok(loaded) => {
+    match configuration::load(file, None) {
+        Ok((loaded, warnings)) => {
+            for warning in warnings {
+                eprintln!("{warning}");
+            }
             let services = counted(loaded.snapshot.services.count(), "service");
             let pools = counted(loaded.snapshot.pools.count(), "LIP pool");
             println!("{}: {services}, {pools}; no mistakes", file.display());

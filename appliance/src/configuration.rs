@@ -7,20 +7,41 @@ use weir_conf::{Loaded, ProcessEnv, Purpose, Report, Style};
 use weir_model::{Generation, Snapshot};
 
 use crate::control::Configuration;
-use crate::log;
+use crate::{log, secret};
+
+/// Reads the file and the secret files that it names, and returns what should be changed besides.
+///
+/// # Errors
+/// Returns every mistake.
+pub(crate) fn load(
+    file: &Path,
+    running: Option<&Snapshot>,
+) -> Result<(Loaded, Vec<String>), Report> {
+    let loaded = weir_conf::load(file, &ProcessEnv, running)?;
+    let findings = secret::check(&loaded.snapshot);
+    let mistakes: Vec<_> = findings
+        .mistakes
+        .into_iter()
+        .map(|mistake| (mistake.path, mistake.sentence, mistake.advice))
+        .collect();
+    match loaded.files.report(&mistakes) {
+        Some(report) => Err(report),
+        None => Ok((loaded, findings.warnings)),
+    }
+}
 
 /// Reads the file for the start.
 ///
 /// # Errors
 /// Returns every mistake.
 pub(crate) fn start(file: &Path) -> Result<Configuration, Report> {
-    weir_conf::load(file, &ProcessEnv, None).map(|loaded| configuration(loaded, None))
+    load(file, None).map(|(loaded, _)| configuration(loaded, None))
 }
 
 /// Reads the file again; prints every mistake, in which case there is no new configuration.
 pub(crate) fn reload(file: &Path, running: &Snapshot) -> Option<Configuration> {
-    match weir_conf::load(file, &ProcessEnv, Some(running)) {
-        Ok(loaded) => Some(configuration(loaded, Some(running))),
+    match load(file, Some(running)) {
+        Ok((loaded, _)) => Some(configuration(loaded, Some(running))),
         Err(report) => {
             log::report(&report.render(Style::long(Purpose::Apply)));
             None

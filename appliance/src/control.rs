@@ -13,7 +13,7 @@ use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use weir_director::{Notice, PoolUse};
-use weir_model::{PortId, Snapshot};
+use weir_model::{MasterKey, PortId, Snapshot};
 use weir_wire::EthAddr;
 
 use crate::command::{Answer, Command, News, Ticket};
@@ -25,6 +25,7 @@ use crate::control::server::{Scene, Server};
 use crate::control::sockets::Listener;
 use crate::fleet::Fleet;
 use crate::log;
+use crate::secret;
 
 mod answer;
 mod connection;
@@ -63,6 +64,8 @@ pub(crate) struct ControlParts {
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) running: Configuration,
+    /// The master key of services without a secret file.
+    pub(crate) fallback_key: MasterKey,
     pub(crate) file: PathBuf,
     pub(crate) run_dir: PathBuf,
 }
@@ -76,6 +79,7 @@ pub(crate) struct Control {
     server: Server,
     first_socket: usize,
     running: Configuration,
+    fallback_key: MasterKey,
     /// What the workers are taking over right now.
     applying: Option<Configuration>,
     /// SIGHUP came while they were.
@@ -126,6 +130,7 @@ impl Control {
             server,
             first_socket,
             running: parts.running,
+            fallback_key: parts.fallback_key,
             applying: None,
             reload_again: false,
             file: parts.file,
@@ -263,12 +268,16 @@ impl Control {
 
     fn try_reload(&mut self) -> Result<()> {
         let old = self.running.snapshot.clone();
-        let Some(new) = crate::configuration::reload(&self.file, &old) else {
+        let Some(mut new) = crate::configuration::reload(&self.file, &old) else {
             // The report has been printed.
             return Ok(());
         };
         if let Some(sentence) = reload::needs_restart(&old, &new.snapshot) {
             anyhow::bail!("{sentence}; the running configuration is unchanged");
+        }
+        let filled = secret::fill(Arc::make_mut(&mut new.snapshot), &self.fallback_key);
+        for line in filled.context("the running configuration is unchanged")? {
+            log::say(line);
         }
         for port in new.snapshot.ports.iter() {
             ports::ensure_addresses(port)?;

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use weir_director::{Director, PortFacts, WorkerFacts};
-use weir_model::{PortId, Snapshot, WorkerId};
+use weir_model::{MasterKey, PortId, Snapshot, WorkerId};
 use weir_wire::EthAddr;
 
 use crate::clock::Clock;
@@ -27,6 +27,7 @@ use crate::fleet::{Fleet, WorkerHandle};
 use crate::handoff;
 use crate::log;
 use crate::publish::{Published, TrafficBoard};
+use crate::secret;
 use crate::worker::{Worker, WorkerParts};
 
 mod machine;
@@ -39,7 +40,7 @@ const SPARE_CHUNKS: u32 = 4096;
 ///
 /// # Errors
 /// Says what is missing or refused, and what to try.
-pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
+pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     // Before any thread is there, so that no other thread takes them.
     let signals = take_signals()?;
     machine::check_capabilities()?;
@@ -53,6 +54,11 @@ pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
         log::say(sentence);
     }
 
+    let fallback_key = MasterKey(random()?);
+    let snapshot = Arc::make_mut(&mut configuration.snapshot);
+    for line in secret::fill(snapshot, &fallback_key)? {
+        log::say(line);
+    }
     let snapshot = configuration.snapshot.clone();
     let plan = Plan::new(&snapshot)?;
     // Workers move to their own cores when they start.
@@ -79,6 +85,7 @@ pub(crate) fn run(file: &Path, configuration: Configuration) -> Result<()> {
         devices,
         listeners,
         running: configuration,
+        fallback_key,
         file: file.to_owned(),
         run_dir,
     })?;
@@ -295,7 +302,11 @@ fn port_facts(id: PortId, port: &dyn Port) -> PortFacts {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
+/// Draws bytes that nobody can guess.
+///
+/// # Errors
+/// When the kernel's source cannot be read.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut source = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
     std::io::Read::read_exact(&mut source, &mut bytes).context("cannot read /dev/urandom")?;

@@ -14,6 +14,7 @@ mod handoff;
 mod idle;
 mod log;
 mod publish;
+mod secret;
 mod show;
 mod worker;
 

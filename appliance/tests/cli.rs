@@ -6,6 +6,7 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -78,6 +79,48 @@ fn every_mistake_is_told_with_its_place_and_status_2_by_check_and_by_run() {
         }
     }
     assert!(text(&run.stderr).ends_with("2 errors; weir did not start\n"));
+}
+
+#[test]
+fn a_bad_secret_file_is_told_where_it_is_named_by_check_and_by_run() {
+    let secret = file("short.key", "0123456789abcdef\n");
+    let profile = format!(
+        "[synproxy edge]\nsecret-file = {}\n[service web]\nsynproxy = edge\n",
+        secret.display()
+    );
+    let path = file("secret.conf", &GOOD.replace("[service web]\n", &profile));
+    let name = path.to_str().unwrap();
+    let (check, run) = (weir(&["check", name]), weir(&["run", "--config", name]));
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&secret).unwrap();
+    for output in [&check, &run] {
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("it has 16 of 32 hex digits"), "{told}");
+        assert!(told.contains(&format!("--> {name}:8:15")), "{told}");
+    }
+    assert!(text(&run.stderr).ends_with("1 error; weir did not start\n"));
+}
+
+#[test]
+fn check_warns_of_a_secret_that_others_can_read_and_makes_none_that_is_missing() {
+    let secret = file("open.key", "00112233445566778899aabbccddeeff\n");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let profile = format!(
+        "[synproxy edge]\nsecret-file = {}\n[service web]\nsynproxy = edge\n",
+        secret.display()
+    );
+    let path = file("open.conf", &GOOD.replace("[service web]\n", &profile));
+    let output = weir(&["check", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).starts_with("warning: "));
+
+    fs::remove_file(&secret).unwrap();
+    let output = weir(&["check", path.to_str().unwrap()]);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    assert!(!secret.exists());
 }
 
 #[test]
