@@ -118,8 +118,60 @@ fn the_shipped_example_is_accepted() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/weir.conf");
     let loaded = load(&path, &NoEnv, None).unwrap();
     assert_eq!(loaded.snapshot.services.count(), 2);
-    let bytes = std::fs::read(&path).unwrap();
-    assert!(bytes.is_ascii());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.is_ascii());
+    // What it shows as a comment is accepted, too.
+    let key = "# secret-file   = ";
+    assert!(text.contains(key));
+    let text = text.replace(key, "secret-file = ");
+    let loaded = parse_str("weir.conf", &text, None).unwrap();
+    let web = loaded.snapshot.services.get(0).unwrap();
+    assert_eq!(
+        web.synproxy.secret_file.as_deref(),
+        Some("/etc/weir/cookie.key")
+    );
+    assert!(web.health.is_some());
+}
+
+#[test]
+fn the_manual_names_every_key_of_profiles_with_its_default() {
+    let manual = include_str!("../../../docs/manual.md");
+    let (synproxy, health) = manual
+        .split_once("## Keys for SYN floods")
+        .and_then(|(_, rest)| rest.split_once("## Keys for health checks"))
+        .unwrap();
+    let mut seen = 0;
+    for name in weir_conf::keys() {
+        let help = weir_conf::help(&name).unwrap();
+        let (section, key) = name.split_once('.').unwrap();
+        let text = match section {
+            "synproxy" => synproxy,
+            "health" => health,
+            _ => continue,
+        };
+        if help.lines().next().unwrap().contains("not in this build") {
+            continue;
+        }
+        let default = help
+            .lines()
+            .find_map(|line| line.strip_prefix("  default  "))
+            .unwrap();
+        let default = default.split(';').next().unwrap();
+        let row = text
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .find(|line| line.contains(&format!("`{key}`")))
+            .unwrap_or_else(|| panic!("{name}"));
+        let cells: Vec<&str> = row.split('|').collect();
+        let expected = if default == "none" && key == "type" {
+            "required"
+        } else {
+            default
+        };
+        assert!(cells[2].contains(expected), "{name}: {row}");
+        seen += 1;
+    }
+    assert_eq!(seen, 24);
 }
 
 #[test]

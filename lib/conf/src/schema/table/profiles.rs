@@ -114,7 +114,7 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
             Choice::now("learned", "What all real servers were seen to do."),
             Choice::now("given", "What mss, wscale, sack and timestamps say."),
         ]),
-        "Where the TCP options of the answer to a SYN come from; until something is learned, it is what is given.",
+        "Where the TCP options of the answer to a SYN come from; until something is learned, from what is given, without timestamps.",
     )
     .default(&["learned"]),
     KeySpec::new(
@@ -195,7 +195,7 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "secret-file",
         Type::Path,
-        "The file with the master key, the same on every node of a cluster; made when it does not exist. Without the key a master key lasts as long as the daemon.",
+        "The file with the master key, the same on every node of a cluster; made when it does not exist. Without one a master key is made at each start.",
     ),
     KeySpec::new(
         "syn-retries",
