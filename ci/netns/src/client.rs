@@ -164,11 +164,11 @@ impl Lab {
         Ok(command)
     }
 
-    fn task<R: DeserializeOwned>(&self, name: &str, task: &Task) -> Result<R> {
+    pub(crate) fn task<R: DeserializeOwned>(&self, name: &str, task: &Task) -> Result<R> {
         self.start_task(name, task)?.report()
     }
 
-    fn start_task<R>(&self, name: &str, task: &Task) -> Result<Running<R>> {
+    pub(crate) fn start_task<R>(&self, name: &str, task: &Task) -> Result<Running<R>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let process = self.start(&name, &mut self.helper(&self.client, task)?)?;
@@ -187,6 +187,14 @@ pub struct Running<R> {
 }
 
 impl<R: DeserializeOwned> Running<R> {
+    /// Waits until it has printed a line.
+    ///
+    /// # Errors
+    /// When it ends first, or on a time-out.
+    pub fn wait_for_line(&mut self, line: &str, timeout: Duration) -> Result<()> {
+        self.process.wait_for_line(line, timeout)
+    }
+
     /// Tells whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()

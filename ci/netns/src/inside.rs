@@ -4,6 +4,8 @@
 //! the namespace without a thread changing namespaces. The last line on standard output is the
 //! task's report as JSON.
 
+pub mod connect;
+pub mod flood;
 pub mod hold;
 pub mod http;
 pub mod servers;
@@ -34,6 +36,10 @@ pub enum Task {
     Storm(storm::Storm),
     /// Opens connections and keeps them busy for a while.
     Hold(hold::Hold),
+    /// Opens connections at a steady pace and times each.
+    Connect(connect::Connect),
+    /// Floods a service from random sources.
+    Flood(flood::Flood),
     /// Sends bytes to an echo server and compares what comes back.
     Bulk(transfer::Bulk),
     /// Sends datagrams to an echo server and compares what comes back.
@@ -54,6 +60,8 @@ pub fn run(task: &str) -> Result<()> {
         Task::HttpGet(get) => print(&get.run()),
         Task::Storm(storm) => print(&storm.run()),
         Task::Hold(hold) => print(&hold.run()),
+        Task::Connect(connect) => print(&connect.run()?),
+        Task::Flood(flood) => print(&flood.run()?),
         Task::Bulk(bulk) => print(&bulk.run()?),
         Task::Datagrams(datagrams) => print(&datagrams.run()?),
     }

@@ -12,12 +12,15 @@
 //! on a panic; [`Lab::sweep`] removes what killed runs left. The real servers have no route to the
 //! clients: what they answer, they answer to a local address of the load balancer.
 
+pub mod attack;
 pub mod capture;
 pub mod client;
 pub mod command;
+pub mod cores;
 pub mod inside;
 pub mod janitor;
 pub mod kernel_nat;
+pub mod kernel_synproxy;
 pub mod lab;
 pub mod ledger;
 pub mod machine;
@@ -29,6 +32,7 @@ pub mod weir;
 pub mod weir_conf;
 
 pub use kernel_nat::KernelNat;
+pub use kernel_synproxy::KernelSynproxy;
 pub use lab::{Lab, Offloads, Topology};
 pub use weir::WeirProcess;
 pub use weir_conf::{Service, WeirConf};

@@ -2,6 +2,7 @@
 
 pub mod change_queue;
 pub mod client_address;
+pub mod flood;
 pub mod kill;
 pub mod loss;
 pub mod lost_acks;
@@ -88,6 +89,11 @@ pub const ALL: &[Scenario] = &[
         name: "kill",
         shows: "kill -9 leaves no program and no setting behind; restart works at once",
         run: kill::run,
+    },
+    Scenario {
+        name: "flood",
+        shows: "real clients beside a SYN flood, and beside the kernel's SYNPROXY",
+        run: flood::run,
     },
 ];
 

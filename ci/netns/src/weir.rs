@@ -99,6 +99,47 @@ impl<'lab> WeirProcess<'lab> {
         self.process.signal(Signal::SIGHUP)
     }
 
+    /// Returns the daemon's resident memory in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident(&self) -> Result<u64> {
+        let pid = self.process.pid();
+        let text =
+            fs::read_to_string(format!("/proc/{pid}/status")).context("the daemon has ended")?;
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|kib| kib.parse::<u64>().ok());
+        Ok(kib.context("the kernel does not say how much memory it has")? << 10)
+    }
+
+    /// Returns the CPU time of the packet threads so far, in nanoseconds.
+    ///
+    /// # Errors
+    /// When the daemon has ended, or has no thread called `worker-0`.
+    pub fn worker_ns(&self) -> Result<u64> {
+        let tasks = format!("/proc/{}/task", self.process.pid());
+        let mut sum = None;
+        for task in fs::read_dir(tasks)
+            .context("the daemon has ended")?
+            .flatten()
+        {
+            let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            if read("comm").starts_with("worker-") {
+                // Nanoseconds on a core, nanoseconds waited, turns.
+                let ns = read("schedstat");
+                let ns = ns
+                    .split_whitespace()
+                    .next()
+                    .and_then(|ns| ns.parse::<u64>().ok());
+                sum = Some(sum.unwrap_or(0) + ns.context("the kernel keeps no schedstat")?);
+            }
+        }
+        sum.context("no thread is called worker-0")
+    }
+
     /// Returns what the daemon has printed.
     #[must_use]
     pub fn log(&self) -> String {

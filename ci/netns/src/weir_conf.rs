@@ -14,12 +14,18 @@ pub struct WeirConf {
     pub driver: String,
     /// Queues of both ports, and workers.
     pub queues: u8,
+    /// The cores of the workers, such as `auto` or `1`.
+    pub cpus: String,
+    /// Where to send what is for networks beyond the clients' link.
+    pub gateway: Option<Ipv4Addr>,
     /// The control socket.
     pub socket: PathBuf,
     /// LIP pools.
     pub pools: Vec<Pool>,
     /// Services.
     pub services: Vec<Service>,
+    /// More sections: profiles that the services refer to.
+    pub more: String,
 }
 
 /// A LIP pool.
@@ -106,6 +112,8 @@ impl WeirConf {
         Self {
             driver: driver.to_owned(),
             queues,
+            cpus: "auto".to_owned(),
+            gateway: None,
             socket: dir.join("operate.sock"),
             pools: vec![Pool::new("blue", lip(0))],
             services: vec![
@@ -115,6 +123,7 @@ impl WeirConf {
                 Service::tcp("banner", BANNER_PORT, &[0]),
                 Service::udp("udp-echo", ECHO_PORT, &[0]),
             ],
+            more: String::new(),
         }
     }
 }
@@ -130,13 +139,18 @@ impl fmt::Display for WeirConf {
             )?;
             writeln!(
                 f,
-                "queues          = {}\naddress         = {address}/24\n",
+                "queues          = {}\naddress         = {address}/24",
                 self.queues
             )?;
+            if let (WAN, Some(gateway)) = (port, self.gateway) {
+                writeln!(f, "gateway         = {gateway}")?;
+            }
+            writeln!(f)?;
         }
         writeln!(
             f,
-            "[workers]\ncpus            = auto\nsessions        = 512k\n"
+            "[workers]\ncpus            = {}\nsessions        = 512k\n",
+            self.cpus
         )?;
         writeln!(
             f,
@@ -164,7 +178,7 @@ impl fmt::Display for WeirConf {
             }
             writeln!(f, "{}\n", service.more)?;
         }
-        Ok(())
+        writeln!(f, "{}", self.more)
     }
 }
 

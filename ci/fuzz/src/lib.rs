@@ -1,0 +1,56 @@
+//! Fuzz targets: what no bytes may do to the cookie engine and to the director.
+//!
+//! Each target is an ordinary function of bytes that panics when a rule is broken, so that a stored
+//! corpus is replayed by `cargo test -p weir-fuzz`, without a fuzzer. Where cargo-fuzz is installed:
+//!
+//! ```text
+//! cd ci/fuzz
+//! cargo fuzz run process --sanitizer none corpus/process
+//! cargo fuzz cmin process --sanitizer none corpus/process
+//! ```
+//!
+//! The same harness is also driven by a seeded generator, [`rampage`]: longer lives than a fuzzer's
+//! inputs have, which is what fills tables and lets sequence spaces and time-outs meet.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "test support: a wrong index ends the test that made it"
+)]
+
+mod choice;
+mod process;
+
+use weir_testkit::{Random, Tally};
+
+use crate::choice::Choice;
+use crate::process::Life;
+
+/// Plays the bytes as actions upon a director and its surroundings.
+///
+/// # Panics
+///
+/// When a rule is broken.
+pub fn process(data: &[u8]) {
+    if let Err(error) = Life::of(Choice::Bytes(data)) {
+        fail(&format!("{error:#}"));
+    }
+}
+
+/// Plays as many random actions upon a director and says what they moved.
+///
+/// # Panics
+///
+/// When a rule is broken; the message has the seed.
+#[must_use]
+pub fn rampage(seed: u64, actions: u64) -> Tally {
+    let random = Box::new(Random::new(seed));
+    match Life::of(Choice::Seeded(random, actions)) {
+        Ok(tally) => tally,
+        Err(error) => fail(&format!("seed {seed}: {error:#}")),
+    }
+}
+
+#[expect(clippy::panic, reason = "how a fuzzer is told")]
+fn fail(message: &str) -> ! {
+    panic!("{message}")
+}

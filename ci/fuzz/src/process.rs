@@ -1,0 +1,343 @@
+//! Target `process`: bytes become actions upon a director and its surroundings.
+
+mod cookies;
+mod frames;
+mod segment;
+mod variants;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use weir_model::{Counter, PortId, Protocol, Service, Snapshot, Verdict};
+use weir_testkit::{Clock, Setup, Tally, World};
+use weir_wire::Describe;
+
+use self::cookies::Cookies;
+use self::frames::Made;
+use self::segment::Segment;
+use crate::choice::Choice;
+
+/// The size of the session table: small, so that it fills.
+const SESSIONS: u32 = 24;
+/// Frames that are remembered, to be answered, quoted and sent again.
+const REMEMBERED: usize = 16;
+/// Frames that may be held: those that wait for a neighbour, and early data of half the sessions.
+const MOST_HELD: u64 = 256;
+/// Silence after which nothing may be left: the longest time-outs one after the other.
+const SILENCE: Duration = Duration::from_mins(4);
+
+/// One director's life, from its making to the silence at the end.
+pub(crate) struct Life<'a> {
+    world: World,
+    choice: Choice<'a>,
+    /// The SYN-ACKs with cookies that came out, and who was let in by one.
+    cookies: Cookies,
+    /// Frames that came out.
+    seen: VecDeque<Vec<u8>>,
+    /// Frames that went in.
+    sent: VecDeque<(PortId, Vec<u8>)>,
+    /// The source port of the next SYN of a flood.
+    flood_port: u16,
+    /// Whether pools or real servers went since the start: ports towards them are not shown.
+    pools_changed: bool,
+    actions: u64,
+}
+
+impl<'a> Life<'a> {
+    /// Lives through all that the choices bring and returns what moved.
+    pub(crate) fn of(mut choice: Choice<'a>) -> Result<Tally> {
+        let first = choice.byte();
+        let setup = Setup {
+            sessions: SESSIONS,
+            seed: u64::from(first >> 4),
+            delivers: first & 1 != 0,
+            liars: true,
+            // The second one wraps 32 bits of milliseconds soon after the start.
+            uptime_ms: [Clock::UPTIME_MS, (1 << 32) - 20_000][usize::from(first >> 1 & 1)],
+            wall_ms: Clock::WALL_MS + u64::from(first >> 2 & 3) * 4_321,
+            ..Setup::default()
+        };
+        let snapshot = variants::first(choice.byte())?;
+        let mut life = Self {
+            world: World::new(snapshot, setup)?,
+            choice,
+            cookies: Cookies::default(),
+            seen: VecDeque::new(),
+            sent: VecDeque::new(),
+            flood_port: 50_000,
+            pools_changed: false,
+            actions: 0,
+        };
+        while life.choice.another() {
+            life.actions += 1;
+            let at = life.actions;
+            life.act().with_context(|| format!("action {at}"))?;
+        }
+        life.finish().context("in the silence at the end")?;
+        Ok(life.world.tally())
+    }
+
+    fn act(&mut self) -> Result<()> {
+        match self.choice.below(64) {
+            kind @ 0..48 => {
+                let made = self.frame(kind);
+                self.deliver(&[made])?;
+            }
+            48..50 => {
+                let count = 2 + self.choice.below(7);
+                let burst = (0..count).map(|_| {
+                    let kind = self.choice.below(48);
+                    self.frame(kind)
+                });
+                let burst: Vec<Made> = burst.collect();
+                self.deliver(&burst)?;
+            }
+            50 => {
+                let flood = self.flood();
+                self.deliver(&flood)?;
+            }
+            51..58 => {
+                let pauses = [1, 1, 5, 20, 100, 200, 500, 950];
+                let pause = Duration::from_millis(self.choice.pick(&pauses));
+                self.pass(pause)?;
+            }
+            58 | 59 => {
+                let pauses = [1, 2, 5, 8, 11, 17, 31, 61];
+                let pause = Duration::from_secs(self.choice.pick(&pauses));
+                self.pass(pause)?;
+            }
+            60 => self.reload()?,
+            61 => self.neighbour_moves(),
+            _ => self.command()?,
+        }
+        self.check_bounds()?;
+        if self.actions.is_multiple_of(16) {
+            self.check_sessions()?;
+        }
+        Ok(())
+    }
+
+    /// Lets a burst arrive and judges what becomes of it.
+    fn deliver(&mut self, burst: &[Made]) -> Result<()> {
+        let now = self.world.time();
+        let snapshot = self.world.snapshot();
+        let may_open = |made: &&Made| self.cookies.may_open(snapshot, now, &made.frame);
+        let allowed = burst.iter().filter(may_open).count() as u64;
+        let fresh = match burst {
+            [made] => self.must_be_known(made),
+            _ => false,
+        };
+        let before = self.opened();
+        let frames: Vec<(PortId, &[u8])> = burst
+            .iter()
+            .map(|made| (made.port, made.frame.as_slice()))
+            .collect();
+        let show = || show(&frames);
+        let verdicts = self.world.inject_burst(0, &frames).with_context(show)?;
+        let opened = self.opened() - before;
+        ensure!(
+            opened <= allowed,
+            "{opened} sessions opened where {allowed} may be: {verdicts:?}{}",
+            show()
+        );
+        ensure!(
+            !(fresh && cookies::says_unknown(verdicts[0])),
+            "a fresh cookie is not known: {verdicts:?}{}",
+            show()
+        );
+        let emitted = self.take_emitted();
+        for (made, verdict) in burst.iter().zip(&verdicts) {
+            let Some(segment) = Segment::of(&made.frame) else {
+                continue;
+            };
+            if burst.len() == 1 {
+                let snapshot = self.world.snapshot();
+                let outcome = (*verdict, opened);
+                self.cookies
+                    .judge(snapshot, now, &segment, outcome, &emitted)
+                    .with_context(show)?;
+            } else if opened > 0 {
+                self.cookies.forget(&segment.tuple);
+            }
+            if *verdict == Verdict::Reply {
+                self.cookies.issue(now, &segment, &emitted);
+            }
+        }
+        self.check_syns(&emitted).with_context(show)?;
+        self.remember(emitted);
+        for made in burst {
+            if self.sent.len() == REMEMBERED {
+                self.sent.pop_front();
+            }
+            self.sent.push_back((made.port, made.frame.clone()));
+        }
+        Ok(())
+    }
+
+    /// Says whether a frame is the ACK of a fresh cookie that nothing stands in the way of.
+    fn must_be_known(&self, made: &Made) -> bool {
+        let Some(tuple) = made.proves else {
+            return false;
+        };
+        let (snapshot, now) = (self.world.snapshot(), self.world.time());
+        let sessions = self.world.sessions();
+        self.cookies.is_fresh(snapshot, now, &made.frame)
+            && !sessions.iter().any(|it| (it.client, it.vip) == tuple)
+    }
+
+    /// What is sent to a real server on behalf of a client who proved himself has the options that
+    /// both agreed on.
+    fn check_syns(&self, emitted: &[(PortId, Vec<u8>)]) -> Result<()> {
+        for (_, frame) in emitted {
+            let Some(syn) = Segment::of(frame).filter(Segment::is_syn) else {
+                continue;
+            };
+            let sessions = self.world.sessions();
+            let towards = sessions
+                .iter()
+                .find(|it| (it.lip, it.real) == syn.tuple && !it.state.is_closed());
+            let Some(session) = towards else {
+                continue;
+            };
+            let tuple = (session.client, session.vip);
+            self.cookies
+                .check_syn(self.world.snapshot(), tuple, &syn)
+                .with_context(|| format!("sent {}", Describe(frame)))?;
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, pause: Duration) -> Result<()> {
+        let until = self.world.time().after(pause);
+        self.world.advance_to(until)?;
+        let emitted = self.take_emitted();
+        self.check_syns(&emitted)?;
+        self.remember(emitted);
+        Ok(())
+    }
+
+    /// Puts another configuration in force: services go, come back, and change what they are.
+    fn reload(&mut self) -> Result<()> {
+        let next = variants::next(self.choice.byte(), self.world.snapshot())?;
+        let before = self.world.snapshot();
+        self.pools_changed |= next.pools != before.pools || next.endpoints != before.endpoints;
+        self.cookies.reload();
+        self.world.apply(next)?;
+        self.pass(Duration::ZERO)
+    }
+
+    /// What the control thread says between bursts.
+    fn command(&mut self) -> Result<()> {
+        self.pass(Duration::ZERO)
+    }
+
+    /// A neighbour gets another Ethernet address, or the same again.
+    fn neighbour_moves(&mut self) {
+        let address = self.choice.pick(&frames::ADDRESSES);
+        self.world.introduce(address);
+    }
+
+    fn take_emitted(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        let mut emitted = Vec::new();
+        while let Some(it) = self.world.take_emitted() {
+            emitted.push((it.port, it.frame));
+        }
+        emitted
+    }
+
+    fn remember(&mut self, emitted: Vec<(PortId, Vec<u8>)>) {
+        for (_, frame) in emitted {
+            if self.seen.len() == REMEMBERED {
+                self.seen.pop_front();
+            }
+            self.seen.push_back(frame);
+        }
+        while self.world.take_delivered().is_some() {}
+        self.world.take_events();
+    }
+
+    fn opened(&self) -> u64 {
+        let counters = self.world.directors()[0].counters();
+        counters.get(Counter::SessionOpened)
+    }
+
+    /// Nothing that packets make grow is without a bound; the ledger is the world's to check.
+    fn check_bounds(&self) -> Result<()> {
+        let director = &self.world.directors()[0];
+        let sessions = director.session_count();
+        ensure!(
+            sessions <= director.session_capacity(),
+            "{sessions} sessions are in a table of {}",
+            director.session_capacity()
+        );
+        let held = director.ledger().held;
+        ensure!(held <= MOST_HELD, "{held} frames are held");
+        Ok(())
+    }
+
+    /// No two living sessions share a local port towards a real server, nor a client's port towards
+    /// a VIP, and each holds exactly one local port.
+    fn check_sessions(&self) -> Result<()> {
+        let sessions = self.world.sessions();
+        let living = sessions.iter().filter(|it| !it.state.is_closed());
+        let (mut outward, mut inward) = (BTreeSet::new(), BTreeSet::new());
+        for session in living {
+            let protocol = session.protocol.number();
+            ensure!(
+                outward.insert((session.lip, session.real, protocol)),
+                "two sessions share a local port: {session:?}"
+            );
+            ensure!(
+                inward.insert((session.client, session.vip, protocol)),
+                "two sessions share a client: {session:?}"
+            );
+        }
+        let (used, living) = (self.world.ports_used() as usize, outward.len());
+        if used != living && !(self.pools_changed && used < living) {
+            bail!("{used} local ports are in use by {living} sessions");
+        }
+        Ok(())
+    }
+
+    /// When all is quiet for long enough nothing may be left.
+    fn finish(&mut self) -> Result<()> {
+        self.check_sessions()?;
+        self.pass(SILENCE)?;
+        self.check_bounds()?;
+        let sessions = self.world.sessions();
+        ensure!(sessions.is_empty(), "sessions are left: {sessions:?}");
+        let ports = self.world.ports_used();
+        ensure!(ports == 0, "{ports} local ports are left");
+        let held = self.world.directors()[0].ledger().held;
+        ensure!(held == 0, "{held} frames are held");
+        Ok(())
+    }
+}
+
+/// A client and a VIP, each with its port.
+type Tuple = ((Ipv4Addr, u16), (Ipv4Addr, u16));
+
+/// Shows frames as operators see them, and their bytes.
+fn show(frames: &[(PortId, &[u8])]) -> String {
+    let shown = frames
+        .iter()
+        .map(|(port, frame)| format!("\n  port {port}: {} = {frame:02x?}", Describe(frame)));
+    shown.collect()
+}
+
+/// Returns the service that listens at an address.
+fn service_at(
+    snapshot: &Snapshot,
+    (address, port): (Ipv4Addr, u16),
+    protocol: Protocol,
+) -> Option<&Service> {
+    snapshot.services.iter().find(|service| {
+        service.protocol == protocol
+            && service
+                .listen
+                .iter()
+                .any(|it| it.address == address && it.port == port)
+    })
+}
