@@ -12,11 +12,11 @@
 //! (the mask must not depend on what it hides) and would not make one valid number fewer.
 
 use core::fmt;
-use core::hash::Hasher;
 use core::net::IpAddr;
 
-use siphasher::sip::SipHasher24;
 use weir_wire::SeqNumber;
+
+use crate::sip::{Key, Sip};
 
 /// Bits that hold an index into [`MSS_TABLE`].
 const MSS_BITS: u32 = 3;
@@ -160,48 +160,45 @@ pub enum Checked {
     Bad,
 }
 
-/// The key of one epoch.
-#[derive(Clone, Copy)]
-pub(crate) struct Key(pub(crate) u64, pub(crate) u64);
-
 /// A hash over key and handshake that step and options are still to be added to.
 #[derive(Clone, Copy)]
-pub(crate) struct Prefix(SipHasher24);
+pub(crate) struct Prefix {
+    sip: Sip,
+    /// The last word, of which only the length of the whole is known.
+    last: u64,
+}
 
 impl Prefix {
     /// Hashes a handshake: 16 bytes of IPv4, 40 of IPv6, so the families cannot meet.
     #[inline]
     pub(crate) fn new(key: Key, handshake: &Handshake) -> Self {
-        let mut hasher = SipHasher24::new_with_keys(key.0, key.1);
-        match (handshake.client, handshake.vip) {
+        let start = Sip::new(key);
+        let (sip, len) = match (handshake.client, handshake.vip) {
             (IpAddr::V4(client), IpAddr::V4(vip)) => {
-                hasher.write_u64((client.to_bits() as u64) << 32 | vip.to_bits() as u64);
+                let addrs = (client.to_bits() as u64) << 32 | vip.to_bits() as u64;
+                (start.add(addrs), 8)
             }
-            (client, vip) => {
-                for addr in [client, vip] {
-                    let bits = wide(addr);
-                    hasher.write_u64((bits >> 64) as u64);
-                    hasher.write_u64(bits as u64);
-                }
-            }
-        }
+            (client, vip) => (add_wide(start, [client, vip]), 32),
+        };
         let ports = (handshake.client_port as u64) << 48 | (handshake.vip_port as u64) << 32;
-        hasher.write_u64(ports | handshake.client_isn.0 as u64);
-        Self(hasher)
+        Self {
+            sip: sip.add(ports | handshake.client_isn.0 as u64),
+            last: (len + 8 + LAST_LEN) << 56,
+        }
     }
 
     /// The bits that only the holder of the key can compute, in their place.
     #[inline]
     fn authentication(self, options: u8, step: u64) -> u32 {
-        // Seven bytes: the eighth of the last word is the length. Steps of a millisecond would
-        // wrap in 48 bits after nine thousand years.
-        let mut hasher = self.0;
-        hasher.write_u32(step as u32);
-        hasher.write_u16((step >> 32) as u16);
-        hasher.write_u8(options);
-        (hasher.finish() as u32) >> PLAIN_BITS << PLAIN_BITS
+        let last = self.last | (step << u8::BITS | options as u64) & LAST_MASK;
+        (self.sip.finish(last) as u32) >> PLAIN_BITS << PLAIN_BITS
     }
 }
+
+/// Bytes in the last word: options and step. Steps of a millisecond would not fit in six bytes any
+/// more after nine thousand years.
+const LAST_LEN: u64 = 7;
+const LAST_MASK: u64 = (1 << (LAST_LEN * 8)) - 1;
 
 /// Returns how many of the 2^32 acknowledgement numbers are valid for one handshake at any moment.
 #[must_use]
@@ -230,11 +227,16 @@ impl fmt::Display for FalseAccept {
     }
 }
 
-fn wide(addr: IpAddr) -> u128 {
-    match addr {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
+/// Kept out of line, so that the path of IPv4 stays small enough to be inlined.
+#[inline(never)]
+fn add_wide(start: Sip, addrs: [IpAddr; 2]) -> Sip {
+    addrs.into_iter().fold(start, |sip, addr| {
+        let bits = match addr {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        sip.add((bits >> 64) as u64).add(bits as u64)
+    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod fingerprint;
 mod reflection;
 mod reply;
 mod secrets;
+mod sip;
 mod sketch;
 mod trigger;
 

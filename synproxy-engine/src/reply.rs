@@ -8,7 +8,7 @@ use core::net::Ipv6Addr;
 
 use weir_wire::{
     EthHeader, FrameBuf, Header, Ipv4Header, Ipv6Header, OptionKind, OptionSummary, Protocol, Sum,
-    Tcp, TcpFlags, TcpHeader, U32, V4, pseudo_v6,
+    Tcp, TcpFlags, V4, pseudo_v6,
 };
 
 use crate::cookie::{ClientOptions, MAX_WSCALE};
@@ -17,7 +17,7 @@ use crate::cookie::{ClientOptions, MAX_WSCALE};
 const TTL: u8 = 64;
 
 /// "Don't fragment", where the IPv4 header has it.
-const DONT_FRAGMENT: u16 = 0x4000;
+const DONT_FRAGMENT: u32 = 0x4000;
 
 /// What a client that says nothing takes (RFC 9293 section 3.7.1).
 const DEFAULT_MSS: u16 = 536;
@@ -73,38 +73,29 @@ pub fn syn_ack(
     cookie: crate::Cookie,
     offered: &Offered,
 ) -> Option<()> {
-    let segment = Segment::new(syn, client, client_tsval, cookie, offered);
+    let mut segment = Segment::new(syn, client, client_tsval, cookie, offered);
     let l3 = l3 as usize;
-    let (segment, tcp_len) = make_room(frame, l3 + Ipv4Header::LEN, segment)?;
-    let total_len = Ipv4Header::LEN as u16 + tcp_len;
-    let mut ip = Ipv4Header {
-        version_ihl: 0x45,
-        tos: 0,
-        total_len: total_len.into(),
-        id: 0.into(),
-        flags_frag: DONT_FRAGMENT.into(),
-        ttl: TTL,
-        protocol: Protocol::TCP,
-        checksum: 0.into(),
-        src: v4.dst.octets(),
-        dst: v4.src.octets(),
-    };
+    let tcp_len = make_room(frame, l3 + Ipv4Header::LEN, &mut segment)?;
+    let total_len = Ipv4Header::LEN as u32 + tcp_len as u32;
+    let addrs = [v4.dst.octets(), v4.src.octets()];
     // The addresses count in both checksums.
-    let addrs = Sum::new()
-        .add_u32(v4.src.to_bits())
-        .add_u32(v4.dst.to_bits());
-    ip.checksum = addrs
-        .add_u16(u16::from_be_bytes([ip.version_ihl, ip.tos]))
-        .add_u16(total_len)
-        .add_u16(DONT_FRAGMENT)
-        .add_u16(ip.ttl_word())
-        .complement()
-        .into();
-    let pseudo = addrs.add_u16(Protocol::TCP as u16).add_u16(tcp_len);
+    let addrs_sum = Sum::new().add_words(&addrs);
+    let version_len = (0x4500_0000 | total_len).to_be_bytes();
+    let ident_flags = DONT_FRAGMENT.to_be_bytes();
+    let ttl_protocol = (TTL as u32) << 24 | (Protocol::TCP as u32) << 16;
+    let checksum = addrs_sum
+        .add_words(&[version_len, ident_flags, ttl_protocol.to_be_bytes()])
+        .complement();
+    let ttl_word = (ttl_protocol | checksum as u32).to_be_bytes();
+    let pseudo = addrs_sum.add_u32((Protocol::TCP as u32) << 16 | tcp_len as u32);
+
     let bytes = frame.bytes_mut();
     EthHeader::at_mut(bytes, 0)?.swap_addrs();
-    ip.put(bytes, l3)?;
-    segment.put(bytes.get_mut(l3 + Ipv4Header::LEN..)?, pseudo)
+    let (words, _) = bytes.get_mut(l3..)?.as_chunks_mut::<4>();
+    let (ip, tcp) = words.split_first_chunk_mut::<5>()?;
+    let [src, dst] = addrs;
+    *ip = [version_len, ident_flags, ttl_word, src, dst];
+    segment.put(tcp, pseudo)
 }
 
 /// Does for IPv6 what [`syn_ack`] does for IPv4; `src` and `dst` are the addresses of the SYN.
@@ -125,9 +116,9 @@ pub fn syn_ack_v6(
     cookie: crate::Cookie,
     offered: &Offered,
 ) -> Option<()> {
-    let segment = Segment::new(syn, client, client_tsval, cookie, offered);
+    let mut segment = Segment::new(syn, client, client_tsval, cookie, offered);
     let l3 = l3 as usize;
-    let (segment, tcp_len) = make_room(frame, l3 + Ipv6Header::LEN, segment)?;
+    let tcp_len = make_room(frame, l3 + Ipv6Header::LEN, &mut segment)?;
     let ip = Ipv6Header {
         version_class_flow: (6 << 28).into(),
         payload_len: tcp_len.into(),
@@ -140,23 +131,24 @@ pub fn syn_ack_v6(
     let bytes = frame.bytes_mut();
     EthHeader::at_mut(bytes, 0)?.swap_addrs();
     ip.put(bytes, l3)?;
-    segment.put(bytes.get_mut(l3 + Ipv6Header::LEN..)?, pseudo)
+    let (words, _) = bytes.get_mut(l3 + Ipv6Header::LEN..)?.as_chunks_mut::<4>();
+    segment.put(words, pseudo)
 }
 
-/// Sets the frame's length for a segment behind offset `l4`; gives the MSS up where the chunk ends
-/// too soon.
+/// Sets the frame's length for a segment behind offset `l4`, and returns the segment's; gives the
+/// MSS up where the chunk ends too soon.
 #[inline]
-fn make_room(frame: &mut FrameBuf<'_>, l4: usize, segment: Segment) -> Option<(Segment, u16)> {
+fn make_room(frame: &mut FrameBuf<'_>, l4: usize, segment: &mut Segment) -> Option<u16> {
     if l4 > frame.len() {
         return None;
     }
-    for segment in [segment, segment.without_mss()] {
-        let len = segment.len();
-        if frame.set_len(l4 + len as usize).is_some() {
-            return Some((segment, len));
-        }
+    let mut len = segment.len();
+    if frame.set_len(l4 + len as usize).is_none() {
+        segment.mss = None;
+        len = segment.len();
+        frame.set_len(l4 + len as usize)?;
     }
-    None
+    Some(len)
 }
 
 /// A SYN-ACK behind its IP header.
@@ -200,11 +192,6 @@ impl Segment {
     }
 
     #[inline]
-    const fn without_mss(self) -> Self {
-        Self { mss: None, ..self }
-    }
-
-    #[inline]
     const fn len(&self) -> u16 {
         let mut words = 5;
         if self.mss.is_some() {
@@ -221,69 +208,57 @@ impl Segment {
         words * 4
     }
 
-    /// Writes header, options and checksum to the start of `bytes`.
+    /// Writes header, options and checksum to the start of `words`.
     #[inline]
-    fn put(&self, bytes: &mut [u8], pseudo: Sum) -> Option<()> {
-        let off_flags = (self.len() / 4) << 12 | TcpFlags::SYN.union(TcpFlags::ACK).0 as u16;
-        let (_, options) = bytes.split_at_mut_checked(TcpHeader::LEN)?;
+    fn put(&self, words: &mut [[u8; 4]], pseudo: Sum) -> Option<()> {
+        let (header, options) = words.split_first_chunk_mut::<5>()?;
         let mut writer = Words {
             rest: options,
-            sum: pseudo
-                .add_u32((self.src_port as u32) << 16 | self.dst_port as u32)
-                .add_u32(self.seq)
-                .add_u32(self.ack)
-                .add_u32((off_flags as u32) << 16 | self.window as u32),
+            sum: pseudo,
         };
         if let Some(mss) = self.mss {
-            writer.put([OptionKind::MSS, 4], mss)?;
+            writer.put(MSS | mss as u32)?;
         }
         if let Some((tsval, tsecr)) = self.timestamps {
             let first = if self.sack { SACK_PERMITTED } else { NOPS };
-            writer.put(first, TIMESTAMPS)?;
-            writer.put_u32(tsval)?;
-            writer.put_u32(tsecr)?;
+            writer.put(first << 16 | TIMESTAMPS)?;
+            writer.put(tsval)?;
+            writer.put(tsecr)?;
         } else if self.sack {
-            writer.put(NOPS, u16::from_be_bytes(SACK_PERMITTED))?;
+            writer.put(NOPS << 16 | SACK_PERMITTED)?;
         }
         if let Some(wscale) = self.wscale {
-            let shift = u16::from_be_bytes([3, wscale]);
-            writer.put([OptionKind::NOP, OptionKind::WSCALE], shift)?;
+            writer.put(NOP_WSCALE | wscale as u32)?;
         }
-        let header = TcpHeader {
-            src_port: self.src_port.into(),
-            dst_port: self.dst_port.into(),
-            seq: self.seq.into(),
-            ack: self.ack.into(),
-            off_flags: off_flags.into(),
-            window: self.window.into(),
-            checksum: writer.sum.complement().into(),
-            urgent: 0.into(),
-        };
-        header.put(bytes, 0)
+        let ports = (self.src_port as u32) << 16 | self.dst_port as u32;
+        let flags = TcpFlags::SYN.union(TcpFlags::ACK).0 as u32;
+        let off_flags = (self.len() as u32 / 4) << 28 | flags << 16;
+        let [ports, seq, ack, window] =
+            [ports, self.seq, self.ack, off_flags | self.window as u32].map(u32::to_be_bytes);
+        let sum = writer.sum.add_words(&[ports, seq, ack, window]);
+        let checksum = (sum.complement() as u32) << 16;
+        *header = [ports, seq, ack, window, checksum.to_be_bytes()];
+        Some(())
     }
 }
 
-const NOPS: [u8; 2] = [OptionKind::NOP, OptionKind::NOP];
-const SACK_PERMITTED: [u8; 2] = [OptionKind::SACK_PERM, 2];
-/// Kind and length of the timestamps.
-const TIMESTAMPS: u16 = u16::from_be_bytes([OptionKind::TIMESTAMPS, 10]);
+const NOPS: u32 = u16::from_be_bytes([OptionKind::NOP, OptionKind::NOP]) as u32;
+const SACK_PERMITTED: u32 = u16::from_be_bytes([OptionKind::SACK_PERM, 2]) as u32;
+const TIMESTAMPS: u32 = u16::from_be_bytes([OptionKind::TIMESTAMPS, 10]) as u32;
+const MSS: u32 = u32::from_be_bytes([OptionKind::MSS, 4, 0, 0]);
+const NOP_WSCALE: u32 = u32::from_be_bytes([OptionKind::NOP, OptionKind::WSCALE, 3, 0]);
 
 /// Writes whole words and adds them up on the way.
 struct Words<'a> {
-    rest: &'a mut [u8],
+    rest: &'a mut [[u8; 4]],
     sum: Sum,
 }
 
 impl Words<'_> {
     #[inline]
-    fn put(&mut self, [first, second]: [u8; 2], rest: u16) -> Option<()> {
-        self.put_u32((u16::from_be_bytes([first, second]) as u32) << 16 | rest as u32)
-    }
-
-    #[inline]
-    fn put_u32(&mut self, word: u32) -> Option<()> {
-        let (to, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(size_of::<U32>())?;
-        U32::new(word).put(to, 0)?;
+    fn put(&mut self, word: u32) -> Option<()> {
+        let (to, rest) = core::mem::take(&mut self.rest).split_first_mut()?;
+        *to = word.to_be_bytes();
         self.rest = rest;
         self.sum = self.sum.add_u32(word);
         Some(())
