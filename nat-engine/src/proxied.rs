@@ -3,7 +3,6 @@
 
 use weir_wire::{SeqDelta, SeqNumber, Tcp, TcpFlags};
 
-use crate::rewrite::shift_window;
 use crate::tcp::WINDOW_SLACK;
 use crate::{Direction, Session, SessionFlags, State};
 
@@ -56,8 +55,13 @@ impl Session {
         }
         let expected = self.expected_of_client();
         let begins = tcp.seq.geq(expected - OLD)
-            && tcp.seq
-                .leq(expected + self.real_window.saturating_add(WINDOW_SLACK).min(i32::MAX as u32));
+            && tcp.seq.leq(
+                expected
+                    + self
+                        .real_window
+                        .saturating_add(WINDOW_SLACK)
+                        .min(i32::MAX as u32),
+            );
         let acknowledges = tcp.ack.geq(self.client_ack - OLD) && tcp.ack.leq(sent);
         !(begins && acknowledges)
     }
@@ -67,8 +71,11 @@ impl Session {
     /// (RFC 9293 section 3.10.7.4 asks for an ACK in answer to each).
     ///
     /// Repeated ACKs, window updates, keep-alives and probes of a closed window fit, and end the
-    /// count.
+    /// count. A threshold of 0 finds no storm.
     pub fn is_storm(&mut self, direction: Direction, tcp: &Tcp, threshold: u16) -> bool {
+        if threshold == 0 {
+            return false;
+        }
         let judged = TcpFlags::SYN | TcpFlags::RST | TcpFlags::FIN | TcpFlags::ACK;
         let bare = TcpFlags(tcp.flags.0 & judged.0) == TcpFlags::ACK && tcp.payload_len == 0;
         if !bare || self.is_acceptable(direction, tcp) {
@@ -81,7 +88,11 @@ impl Session {
         };
         let count = self.storm & !STORM_OUTBOUND;
         let answers = count == 0 || self.storm & STORM_OUTBOUND != side;
-        let count = if answers { (count + 1).min(0x7f) } else { count };
+        let count = if answers {
+            (count + 1).min(0x7f)
+        } else {
+            count
+        };
         self.storm = side | count;
         u16::from(count) > threshold.min(0x7e)
     }
@@ -141,17 +152,34 @@ impl Session {
         }
     }
 
+    /// Takes a FIN that the client sent while the session waited for its real server.
+    pub fn note_client_fin(&mut self, fin: SeqNumber) {
+        self.flags.set(SessionFlags::CLIENT_FIN);
+        self.client_fin = fin;
+        self.state = self.state_after_fins();
+    }
+
+    /// Returns the bits by which windows towards the client are scaled.
+    #[must_use]
+    pub const fn scale_towards_client(&self) -> u8 {
+        if self.client_wscale == Self::NO_WSCALE {
+            return 0;
+        }
+        let real = if self.real_wscale == Self::NO_WSCALE {
+            0
+        } else if self.real_wscale > 14 {
+            14
+        } else {
+            self.real_wscale as i8
+        };
+        (real - self.window_shift).unsigned_abs()
+    }
+
     /// Returns the window that the client advertised last, as a segment to the real server says it.
     #[must_use]
     pub fn window_to_real(&self) -> u16 {
         let both = self.client_wscale != Self::NO_WSCALE && self.real_wscale != Self::NO_WSCALE;
         let shift = if both { self.client_wscale.min(14) } else { 0 };
         u16::try_from(self.client_window >> shift).unwrap_or(u16::MAX)
-    }
-
-    /// Returns a window that the real server put on the wire as a segment to the client says it.
-    #[must_use]
-    pub fn window_to_client(&self, window: u16) -> u16 {
-        shift_window(window, self.window_shift)
     }
 }

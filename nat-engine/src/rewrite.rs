@@ -204,7 +204,7 @@ pub(crate) fn rewrite_ip(bytes: &mut [u8], l3: u16, src: Ipv4Addr, dst: Ipv4Addr
 
 /// Scales a window from the real server's scale to the one that the client was told: shifted by
 /// the difference, rounded down, at most what 16 bits hold.
-pub(crate) fn shift_window(window: u16, shift: i8) -> u16 {
+fn shift_window(window: u16, shift: i8) -> u16 {
     if shift >= 0 {
         u16::try_from(u32::from(window) << shift.min(14)).unwrap_or(u16::MAX)
     } else {

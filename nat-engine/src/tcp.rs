@@ -69,10 +69,8 @@ impl Session {
     /// the real server's challenge ACK makes an honest client reset the session itself.
     #[must_use]
     pub fn is_new_syn(&self, tcp: &Tcp) -> bool {
-        let syn_only = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
-        let is_syn = TcpFlags(tcp.flags.0 & syn_only.0) == TcpFlags::SYN;
         let replaceable = self.state.is_closed() || self.state.is_half_open();
-        is_syn && replaceable && (self.state.is_closed() || tcp.seq != self.client_isn())
+        tcp.opens() && replaceable && (self.state.is_closed() || tcp.seq != self.client_isn())
     }
 
     /// Returns the bits by which windows are shifted: none unless both ends offered the option
@@ -106,7 +104,7 @@ impl Session {
     }
 
     /// Works out the state of an established session from the FINs and their acknowledgements.
-    fn state_after_fins(&self) -> State {
+    pub(crate) fn state_after_fins(&self) -> State {
         let client_fin = self.flags.has(SessionFlags::CLIENT_FIN);
         let real_fin = self.flags.has(SessionFlags::REAL_FIN);
         match (client_fin, real_fin) {

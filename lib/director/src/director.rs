@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use nat_engine::{FlowHasher, LocalPorts, OutOfMemory, Rng, Scheduler, SessionTable, TimerWheel};
 use weir_model::{
-    Counter, Counters, DropReason, Ledger, Now, PortId, SchedulerKind, Snapshot, Verdict,
+    Counter, Counters, DropReason, Ledger, Now, PortId, RealId, SchedulerKind, Snapshot, Verdict,
 };
 
 use crate::fragments::Fragments;
@@ -17,6 +17,7 @@ use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::rate::RateLimit;
+use crate::synproxy::Synproxy;
 use crate::traffic::Traffic;
 use crate::walk::Lookup;
 use crate::{Notice, Packet, Source, WorkerFacts};
@@ -52,6 +53,9 @@ pub struct Director {
     pub(crate) fragments: Fragments,
     pub(crate) outbox: Outbox,
     pub(crate) traffic: Traffic,
+    pub(crate) synproxy: Synproxy,
+    /// The real servers that a health check found down, by id.
+    pub(crate) down: Vec<bool>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
     pub(crate) icmp_rate: RateLimit,
@@ -83,6 +87,7 @@ impl Director {
             SessionTable::with_capacity(facts.sessions, FlowHasher::new(facts.flow_secret))?;
         let isn_hasher = FlowHasher::new(key_from(&mut rng));
         let ports_seed = key_from(&mut rng);
+        let guard_seed = key_from(&mut rng);
         let first_ident = rng.next_u32() as u16;
         let ports = LocalPorts::new(facts.id.0, facts.workers, facts.sessions / 4, ports_seed)?;
         let mut director = Self {
@@ -99,6 +104,8 @@ impl Director {
             neighbours: Neighbours::new(now_ms),
             outbox: Outbox::with_capacity(OUTBOX),
             traffic: Traffic::default(),
+            synproxy: Synproxy::new(guard_seed),
+            down: Vec::new(),
             ledger: Ledger::default(),
             counters: Counters::default(),
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
@@ -114,14 +121,14 @@ impl Director {
             #[cfg(any(test, feature = "panic-hook"))]
             panic_on: None,
         };
-        director.take_snapshot(snapshot);
+        director.take_snapshot(now, snapshot);
         Ok(director)
     }
 
     /// Takes a new snapshot and returns the retired one, to be freed off the packet path. Sessions
     /// of what did not change are not touched.
-    pub fn apply(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
-        self.take_snapshot(snapshot)
+    pub fn apply(&mut self, now: Now, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.take_snapshot(now, snapshot)
     }
 
     /// Walks a burst: afterwards each packet has its verdict, and the ledger counts it as if the
@@ -186,6 +193,7 @@ impl Director {
     /// announcements.
     pub fn tick(&mut self, now: Now) {
         let now_ms = millis(now);
+        self.tick_floods(now);
         self.expire(now, EXPIRIES);
         self.ask_neighbours(now_ms);
         for _ in 0..ANNOUNCEMENTS {
@@ -214,18 +222,24 @@ impl Director {
     /// Says whether [`next_originated`](Self::next_originated) has something to send.
     #[must_use]
     pub fn has_originated(&self) -> bool {
-        self.neighbours.has_ready() || !self.outbox.is_empty()
+        self.neighbours.has_ready() || !self.outbox.is_empty() || self.synproxy.has_releases()
     }
 
     /// Writes the next frame that Weir itself sends, or that no longer waits for its neighbour,
     /// into `buffer`, and says which port it leaves by and how long it is. It is counted as
     /// transmitted.
     pub fn next_originated(&mut self, buffer: &mut [u8]) -> Option<(PortId, usize)> {
-        let next = self
+        let held = self
             .neighbours
             .next_ready(buffer)
-            .or_else(|| self.outbox.pop(buffer))?;
-        self.ledger.held -= 1;
+            .or_else(|| self.outbox.pop(buffer));
+        let next = match held {
+            Some(next) => {
+                self.ledger.held -= 1;
+                next
+            }
+            None => self.next_release(buffer)?,
+        };
         self.ledger.tx += 1;
         Some(next)
     }
@@ -251,6 +265,15 @@ impl Director {
     /// Stops opening sessions; those that exist go on.
     pub fn drain(&mut self) {
         self.draining = true;
+    }
+
+    /// Takes what a health check found: a real server that is down gets no new sessions.
+    pub fn set_real_up(&mut self, real: RealId, up: bool) {
+        if let Some(down) = self.down.get_mut(real.index()) {
+            *down = !up;
+            let snapshot = Arc::clone(&self.snapshot);
+            self.update_schedulers(&snapshot);
+        }
     }
 
     /// Returns the next thing that the control thread should know.
@@ -285,9 +308,11 @@ impl Director {
         }
     }
 
-    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+    fn take_snapshot(&mut self, now: Now, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         self.ports.apply(&snapshot);
-        let plan = Plan::new(&snapshot, &self.facts.ports, &self.ports);
+        self.synproxy.apply(&snapshot, now.wall_ms, millis(now));
+        self.down.resize(snapshot.real_bound as usize, false);
+        let plan = Plan::new(&snapshot, &self.facts, &self.ports, &self.synproxy);
         // The first worker speaks for all: an address is announced once.
         if self.facts.id.0 == 0 {
             let known = &self.plan.announced;

@@ -7,7 +7,7 @@ use weir_model::{Counter, DropReason, Event, Now, PortId, ServiceId, Verdict};
 use weir_wire::icmp::is_error;
 use weir_wire::{
     ETHERTYPE_IPV4, EthAddr, EthHeader, Header, IcmpErrorRepr, Ipv4Header, Ipv4Repr, Protocol,
-    SeqNumber, Tcp, TcpFlags, TcpRepr, Timestamps, V4, fill_checksums,
+    SeqNumber, Tcp, TcpFlags, TcpRepr, V4, fill_checksums,
 };
 
 use crate::director::millis;
@@ -16,7 +16,7 @@ use crate::outbox::MAX_ORIGINATED;
 use crate::{Director, Notice, Packet};
 
 /// The time to live of what Weir sends.
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// A frame under construction, with room for its Ethernet header in front.
 pub(crate) struct Frame {
@@ -153,12 +153,17 @@ impl Director {
             reason,
         }));
         if let Some(tcp) = v4.tcp() {
+            let acks = tcp.flags.contains(TcpFlags::ACK);
             let repr = TcpRepr {
                 src_port: tcp.dst_port,
                 dst_port: tcp.src_port,
-                seq: SeqNumber(0),
-                ack: tcp.end(),
-                flags: TcpFlags::RST | TcpFlags::ACK,
+                seq: if acks { tcp.ack } else { SeqNumber(0) },
+                ack: if acks { SeqNumber(0) } else { tcp.end() },
+                flags: if acks {
+                    TcpFlags::RST
+                } else {
+                    TcpFlags::RST | TcpFlags::ACK
+                },
                 ..TcpRepr::default()
             };
             self.answer_with(packet, v4, &repr);
@@ -252,34 +257,12 @@ impl Director {
             flags: TcpFlags::RST,
             ..TcpRepr::default()
         };
-        let toa_kind = self
-            .plan
-            .service(session.service)
-            .and_then(|service| service.toa_kind);
-        let timestamps = session.flags.has(SessionFlags::TIMESTAMPS);
-        let syn = TcpRepr {
-            src_port,
-            dst_port,
-            seq: session.isn,
-            flags: TcpFlags::SYN,
-            window: session.client_window as u16,
-            mss: (session.client_mss != 0).then_some(session.client_mss),
-            wscale: (session.client_wscale != Session::NO_WSCALE).then_some(session.client_wscale),
-            sack_permitted: session.flags.has(SessionFlags::CLIENT_SACK),
-            timestamps: timestamps.then_some(Timestamps {
-                tsval: session.last_tsval,
-                tsecr: 0,
-            }),
-            toa: toa_kind.map(|kind| session.toa(kind)),
-            ..TcpRepr::default()
-        };
         self.count(Counter::RstToReal);
-        for repr in [reset, syn] {
-            let mut frame = Frame::new();
-            if tcp_frame(&mut frame, session.lip, session.real, &repr).is_some() {
-                self.originate(now, session.real, &mut frame);
-            }
+        let mut frame = Frame::new();
+        if tcp_frame(&mut frame, session.lip, session.real, &reset).is_some() {
+            self.originate(now, session.real, &mut frame);
         }
+        self.send_syn(now, id);
     }
 
     /// Tells the sender of a packet why it did not go on, within the rate limit and never about an

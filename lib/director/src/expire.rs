@@ -17,6 +17,12 @@ impl Director {
         let Some(session) = self.table.get_mut(id) else {
             return;
         };
+        if !matches!(after, State::SynSent | State::SynRecv) {
+            if before == State::SynRecv && !after.is_closed() {
+                self.synproxy.floods.answered(session.service);
+            }
+            self.synproxy.floods.not_half_open(session);
+        }
         match after {
             State::Established => {
                 self.traffic.established(session);
@@ -24,7 +30,7 @@ impl Director {
             }
             State::Flowing => self.traffic.established(session),
             State::FinWait | State::CloseWait | State::LastAck => {
-                if before == State::SynRecv {
+                if matches!(before, State::SynSent | State::SynRecv) {
                     // The client's FIN came with the ACK that completes the handshake.
                     self.counters.count(Counter::SessionEstablished);
                 }
@@ -33,6 +39,7 @@ impl Director {
             State::TimeWait | State::Close => {
                 self.traffic.not_established(session);
                 self.counters.count(Counter::SessionClosed);
+                self.settle_waiting(id, before);
                 self.release_port(now, id);
             }
             // Begun anew, a session has to become established again.
@@ -47,7 +54,9 @@ impl Director {
         let Some(session) = self.table.get(id) else {
             return;
         };
-        let deadline = millis(now).wrapping_add(timeout_ms(&self.plan, session));
+        let deadline = self.synproxy.waitings.due_ms(session);
+        let deadline =
+            deadline.unwrap_or_else(|| millis(now).wrapping_add(timeout_ms(&self.plan, session)));
         self.wheel.arm(&mut self.table, id, deadline);
     }
 
@@ -55,11 +64,12 @@ impl Director {
     pub(crate) fn expire(&mut self, now: Now, mut budget: u32) {
         let now_ms = millis(now);
         loop {
-            let plan = &self.plan;
+            let (plan, waitings) = (&self.plan, &self.synproxy.waitings);
             let due = self
                 .wheel
                 .next_due(&mut self.table, now_ms, &mut budget, |session| {
-                    session.last_seen.wrapping_add(timeout_ms(plan, session))
+                    let due = waitings.due_ms(session);
+                    due.unwrap_or_else(|| session.last_seen.wrapping_add(timeout_ms(plan, session)))
                 });
             let Some(id) = due else { return };
             self.expire_one(now, id);
@@ -121,6 +131,9 @@ impl Director {
             return;
         };
         self.traffic.not_established(session);
+        self.synproxy.floods.not_half_open(session);
+        let before = session.state;
+        self.settle_waiting(id, before);
         self.release_port(now, id);
         if let Some(session) = self.table.remove(&mut self.wheel, id) {
             self.traffic.removed(&session);
@@ -135,18 +148,26 @@ impl Director {
             self.remove(now, id);
             return;
         }
+        let unanswered = session.waits() && session.state == State::SynSent;
+        if unanswered && self.retry_syn(now, id) {
+            return;
+        }
         self.count(Counter::SessionExpired);
-        let told = self
-            .plan
-            .service(session.service)
-            .is_none_or(|plan| plan.reset_at_expiry);
+        // A client that was promised a connection is told that there is none.
+        let told = unanswered
+            || self
+                .plan
+                .service(session.service)
+                .is_none_or(|plan| plan.reset_at_expiry);
         if !is_tcp(&session) || !told {
             self.remove(now, id);
             return;
         }
         self.send_resets(now, &session);
+        self.settle_waiting(id, State::SynSent);
         if let Some(session) = self.table.get_mut(id) {
             self.traffic.not_established(session);
+            self.synproxy.floods.not_half_open(session);
             session.state = State::Close;
             session.flags.set(SessionFlags::EXPIRED);
             session.last_seen = millis(now);

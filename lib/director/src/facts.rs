@@ -49,6 +49,14 @@ pub enum Notice {
         /// Its Ethernet address.
         mac: EthAddr,
     },
+    /// This worker began or ceased to answer a service's SYNs by cookies because of a flood; the
+    /// other workers want to know.
+    Flood {
+        /// The service.
+        service: ServiceId,
+        /// Whether it began.
+        active: bool,
+    },
     /// Something happened that an operator may want to know.
     Event(Event),
 }

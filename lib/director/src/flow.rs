@@ -4,14 +4,18 @@ use nat_engine::{
     Direction, FlowHash, FlowKey, OptionPolicy, Session, SessionId, State, Step, ToaOutcome,
     insert_toa, synthetic_ack, track, translate_fragment, translate_tcp, translate_udp,
 };
+use synproxy_engine::Checked;
 use weir_model::{Counter, DropReason, Now, Verdict};
-use weir_wire::{Header, L4, OptionSummary, Tcp, TcpHeader, Timestamps, V4};
+use weir_wire::{Header, L4, OptionSummary, Tcp, TcpFlags, TcpHeader, Timestamps, V4};
 
 use crate::director::millis;
 use crate::emit::{Frame, tcp_frame};
 use crate::plan::Owned;
 use crate::route::Hop;
 use crate::{Director, Packet};
+
+/// Of ACKs that both ends answer each other for ever, one in this time passes.
+const STORM_PAUSE_MS: u32 = 1_000;
 
 impl Director {
     /// Walks a TCP or UDP packet to one of our addresses.
@@ -63,19 +67,48 @@ impl Director {
         id: SessionId,
         direction: Direction,
     ) -> Verdict {
+        if direction == Direction::Inbound {
+            if tcp.opens() {
+                if let Some(verdict) = self.syn_of_session(now, packet, l3, v4, tcp, key, id) {
+                    return verdict;
+                }
+            } else if let Some(verdict) = self.ack_of_session(now, packet, l3, v4, tcp, key, id) {
+                return verdict;
+            }
+        }
+        self.segment(now, packet, l3, v4, tcp, id, direction)
+    }
+
+    /// Tracks, translates and sends on a segment that belongs to a session.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the lookup found out, by value"
+    )]
+    pub(crate) fn segment(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        id: SessionId,
+        direction: Direction,
+    ) -> Verdict {
         let Some(session) = self.table.get(id) else {
             return Verdict::Drop(DropReason::NoSession);
         };
-        if direction == Direction::Inbound && session.is_new_syn(tcp) {
-            self.replace(now, id);
-            return self.open(now, packet, l3, v4, key);
-        }
         let (_, _, destination, _) = session.outgoing(direction);
         let kept = direction == Direction::Outbound || self.keeps_lip(session);
         let Some(service) = self.plan.service(session.service).filter(|_| kept) else {
             self.reset(now, id);
             return Verdict::Drop(DropReason::StaleSession);
         };
+        if let Some(session) = self.table.get_mut(id)
+            && session.is_storm(direction, tcp, service.ack_storm)
+            && millis(now).wrapping_sub(session.last_seen) < STORM_PAUSE_MS
+        {
+            return Verdict::Drop(DropReason::AckStorm);
+        }
         let options = match v4.tcp_options(packet.frame.bytes()) {
             Some(bytes) if !bytes.is_empty() => OptionSummary::new(bytes, &service.forbidden),
             Some(_) | None => OptionSummary {
@@ -101,11 +134,19 @@ impl Director {
             // What was reset is remembered for a time, not as long as someone goes on about it.
             session.last_seen = millis(now);
         }
-        if before != after {
+        if before != after && step != Step::Accepted {
             self.moved(now, id, before, after);
         }
         match step {
             Step::Pass => {}
+            Step::Accepted => {
+                self.complete(now, packet, v4, tcp, &options, id);
+                return Verdict::Drop(DropReason::Absorbed);
+            }
+            Step::Repeated => {
+                self.acknowledge_again(now, packet, v4, id);
+                return Verdict::Drop(DropReason::Absorbed);
+            }
             Step::Challenged => {
                 self.count(Counter::ChallengeAck);
                 self.answer_challenge(now, id, tcp.ack);
@@ -120,6 +161,78 @@ impl Director {
             return Verdict::Drop(DropReason::Malformed);
         }
         self.send_on(now, packet, l3, hop)
+    }
+
+    /// Walks a SYN of a client that has a session. Nothing when it goes on as a segment of it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the lookup found out, by value"
+    )]
+    fn syn_of_session(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        key: &FlowKey,
+        id: SessionId,
+    ) -> Option<Verdict> {
+        let session = self.table.get(id)?;
+        let service = session.service;
+        let is_new = session.is_new_syn(tcp);
+        // A handshake that was passed on is completed as it began, flood or not.
+        let in_flight = session.state.is_half_open() && !is_new && !session.waits();
+        let takes_over = self
+            .plan
+            .service(service)
+            .is_some_and(|plan| plan.connection_reuse);
+        let sends_cookies = takes_over && !in_flight && self.sends_cookies(service);
+        if is_new && !sends_cookies {
+            self.replace(now, id);
+            return Some(self.open(now, packet, l3, v4, key));
+        }
+        if sends_cookies {
+            return self.meet_syn(now, packet, l3, v4, tcp, service);
+        }
+        self.note_syn(now, packet, v4, tcp, service);
+        None
+    }
+
+    /// Walks any other segment of a client that has a session: it may be the first of another
+    /// handshake, or come before the real server has answered. Nothing when it is neither.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the lookup found out, by value"
+    )]
+    fn ack_of_session(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        key: &FlowKey,
+        id: SessionId,
+    ) -> Option<Verdict> {
+        let session = self.table.get(id)?;
+        let service = session.service;
+        if session.may_be_another(tcp) && self.may_be_cookie(service, tcp) {
+            let reuses = self
+                .plan
+                .service(service)
+                .is_some_and(|plan| plan.connection_reuse);
+            if reuses && let Checked::Valid(client) = self.check_cookie(service, key, tcp) {
+                self.replace(now, id);
+                return Some(self.open_proxied(now, packet, l3, v4, tcp, key, service, client));
+            }
+        }
+        let session = self.table.get(id)?;
+        let adds = tcp.payload_len > 0 || tcp.flags.contains(TcpFlags::FIN);
+        let held = session.waits()
+            && !tcp.flags.contains(TcpFlags::RST)
+            && (adds || session.state == State::SynSent);
+        held.then(|| self.hold_early(now, packet, v4, tcp, id))
     }
 
     /// Translates a segment in place and adds the client's address where it is wanted.
@@ -275,7 +388,7 @@ impl Director {
 }
 
 /// Reads the timestamps of a segment whose option stands at `offset` of its options.
-fn read_timestamps(segment: &[u8], offset: u8) -> Option<Timestamps> {
+pub(crate) fn read_timestamps(segment: &[u8], offset: u8) -> Option<Timestamps> {
     let at = TcpHeader::LEN + offset as usize + 2;
     let (tsval, rest) = segment.get(at..)?.split_first_chunk::<4>()?;
     let tsecr = rest.first_chunk::<4>()?;

@@ -37,10 +37,12 @@ mod plan;
 mod rate;
 mod report;
 mod route;
+mod synproxy;
 mod traffic;
 mod walk;
 
 pub use director::Director;
 pub use facts::{Notice, PoolUse, PortFacts, SessionView, WorkerFacts};
 pub use packet::{Packet, Source};
+pub use synproxy::Top;
 pub use weir_model::Verdict;

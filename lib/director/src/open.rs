@@ -7,7 +7,7 @@ use nat_engine::{
     State, Taken, Timer, scheduler,
 };
 use weir_model::{Counter, DropReason, Event, Now, ServiceId, Snapshot, Verdict};
-use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, TcpFlags, TcpOption, TcpOptions, V4};
+use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, TcpOption, TcpOptions, V4};
 
 use crate::director::millis;
 use crate::plan::RealPlan;
@@ -35,39 +35,79 @@ impl Director {
         let Some(service) = self.plan.listening(key.dst, key.dst_port, key.protocol) else {
             return Verdict::Drop(DropReason::NoService);
         };
-        let tcp = match &v4.l4_kind {
-            L4::Tcp(tcp) if opens(tcp) => Some(*tcp),
-            L4::Tcp(_) => return Verdict::Drop(DropReason::NoSession),
+        let beginning = match &v4.l4_kind {
+            L4::Tcp(tcp) if tcp.opens() => {
+                if let Some(verdict) = self.meet_syn(now, packet, l3, v4, tcp, service) {
+                    return verdict;
+                }
+                let options = self.syn_options(packet, v4, service);
+                if options.repeated {
+                    // It could not be translated, so nothing would ever answer.
+                    return Verdict::Drop(DropReason::Malformed);
+                }
+                Some(Beginning::of_syn(tcp, &options, client_tsval(packet, v4)))
+            }
+            L4::Tcp(_) => return self.ack_without_session(now, packet, l3, v4, key, service),
             L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
         };
-        let options = self.syn_options(packet, v4, service);
-        if options.repeated {
-            // It could not be translated, so nothing would ever answer.
-            return Verdict::Drop(DropReason::Malformed);
+        let id = match self.establish(now, packet, l3, v4, key, service, beginning) {
+            Ok(id) => id,
+            Err(verdict) => return verdict,
+        };
+        if let Some(session) = self.table.get_mut(id)
+            && session.state == State::SynSent
+        {
+            self.synproxy.floods.half_open(session);
         }
+        self.arm(now, id);
+        match &v4.l4_kind {
+            L4::Tcp(tcp) => self.segment(now, packet, l3, v4, tcp, id, Direction::Inbound),
+            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
+                self.udp(now, packet, l3, v4, id, Direction::Inbound)
+            }
+        }
+    }
+
+    /// Picks a real server, takes a local port and puts a session into the table; or refuses the
+    /// packet that asked for it. `beginning` is what a client of TCP offers.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the walk found out, by value"
+    )]
+    pub(crate) fn establish(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        key: &FlowKey,
+        service: ServiceId,
+        beginning: Option<Beginning>,
+    ) -> Result<SessionId, Verdict> {
         self.complete_checksum(packet, l3, v4);
+        if self.is_full(service) {
+            return Err(self.refuse(now, packet, v4, service, DropReason::ServiceFull));
+        }
         let real = match self.pick(service) {
             Ok(real) => real,
-            Err(reason) => return self.refuse(now, packet, v4, service, reason),
+            Err(reason) => return Err(self.refuse(now, packet, v4, service, reason)),
         };
-        if let Err(verdict) = self.way(now, packet, l3, v4, real.address) {
-            return verdict;
-        }
+        self.way(now, packet, l3, v4, real.address)?;
         let Ok(taken) = self.ports.take(real.set, millis(now)) else {
-            return self.refuse(now, packet, v4, service, DropReason::LipExhausted);
+            return Err(self.refuse(now, packet, v4, service, DropReason::LipExhausted));
         };
         self.note_taken(now, service, &real, &taken);
         let Some(lip) = self.plan.lip(taken.lip) else {
-            return Verdict::Drop(DropReason::LipExhausted);
+            return Err(Verdict::Drop(DropReason::LipExhausted));
         };
+        let mtu = self.plan.port(packet.port).map(|port| port.facts.mtu);
         let opening = Opening {
             service,
             real,
             lip,
             taken,
-            tcp,
-            options,
-            client_tsval: client_tsval(packet, v4),
+            beginning,
+            mss_limit: mtu.map_or(u16::MAX, |mtu| mtu.saturating_sub(40)),
         };
         let session = self.new_session(now, key, &opening);
         let session_end = session.isn;
@@ -83,25 +123,26 @@ impl Director {
                 ..taken.rest.unwrap_or(before)
             };
             self.ports.release(taken.space, taken.port, rest);
-            return self.refuse(now, packet, v4, service, DropReason::TableFull);
+            return Err(self.refuse(now, packet, v4, service, DropReason::TableFull));
         };
         if let Some(session) = self.table.get(id) {
             self.traffic.opened(session);
         }
         self.count(Counter::SessionOpened);
-        self.arm(now, id);
-        match &v4.l4_kind {
-            L4::Tcp(tcp) => self.tcp(now, packet, l3, v4, tcp, key, id, Direction::Inbound),
-            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
-                self.udp(now, packet, l3, v4, id, Direction::Inbound)
-            }
-        }
+        Ok(id)
+    }
+
+    /// Says whether a service has as many sessions as it may have on this worker.
+    fn is_full(&self, service: ServiceId) -> bool {
+        let plan = self.plan.service(service);
+        plan.is_some_and(|plan| self.traffic.service(service).sessions >= plan.max_sessions)
     }
 
     /// Follows a change of the services' real servers; schedulers of the same kind keep their turn.
     pub(crate) fn update_schedulers(&mut self, snapshot: &Snapshot) {
         self.schedulers
             .resize_with(snapshot.services.bound(), || None);
+        let down = &self.down;
         for (index, place) in self.schedulers.iter_mut().enumerate() {
             let Some(service) = snapshot.services.get(index) else {
                 *place = None;
@@ -121,7 +162,11 @@ impl Director {
                 .iter()
                 .map(|real| Candidate {
                     real: real.id,
-                    weight: real.weight,
+                    weight: if down.get(real.id.index()) == Some(&true) {
+                        0
+                    } else {
+                        real.weight
+                    },
                 })
                 .collect();
             if let Some((_, scheduler)) = place {
@@ -162,9 +207,8 @@ impl Director {
             real,
             lip,
             taken,
-            tcp,
-            options,
-            client_tsval,
+            beginning,
+            mss_limit,
         } = *opening;
         let out = FlowKey {
             src: lip,
@@ -173,20 +217,23 @@ impl Director {
             dst_port: real.port,
             protocol: key.protocol,
         };
-        let isn = if tcp.is_some() {
+        let isn = if beginning.is_some() {
             self.initial_seq(now, &out, taken.rest)
         } else {
             SeqNumber(0)
         };
-        let client_isn = tcp.map_or(SeqNumber(0), |tcp| tcp.seq);
+        let is_tcp = beginning.is_some();
+        let client = beginning.unwrap_or_default();
         let plan = self.plan.service(service);
         let mut flags = SessionFlags::default();
         if plan.is_some_and(|plan| plan.toa_kind.is_some()) {
             flags.set(SessionFlags::TOA_WANTED);
         }
-        if options.sack_permitted {
+        if client.sack {
             flags.set(SessionFlags::CLIENT_SACK);
         }
+        let clamps = plan.is_some_and(|plan| plan.mss_adjust);
+        let mss_limit = if clamps { mss_limit } else { u16::MAX };
         Session {
             client: key.src,
             vip: key.dst,
@@ -196,34 +243,32 @@ impl Director {
             vip_port: key.dst_port,
             lip_port: taken.port,
             real_port: real.port,
-            inbound_seq: SeqDelta::between(client_isn, isn),
+            inbound_seq: SeqDelta::between(client.isn, isn),
             outbound_seq: SeqDelta::ZERO,
-            inbound_ts: first_tsval(now, taken.rest).wrapping_sub(client_tsval),
+            inbound_ts: first_tsval(now, taken.rest).wrapping_sub(client.tsval),
             outbound_ts: 0,
             last_seen: millis(now),
             isn,
             real_id: real.id,
             service,
             flags,
-            client_mss: options.mss.map_or(0, |(_, mss)| mss),
+            client_mss: client.mss.min(mss_limit),
             lip_id: taken.lip,
-            state: if tcp.is_some() {
+            state: if is_tcp {
                 State::SynSent
             } else {
                 State::OneWay
             },
             protocol: key.protocol,
             window_shift: 0,
-            client_wscale: options
-                .wscale
-                .map_or(Session::NO_WSCALE, |(_, shift)| shift),
-            client_end: tcp.map_or(SeqNumber(0), |tcp| tcp.end()),
+            client_wscale: client.wscale.unwrap_or(Session::NO_WSCALE),
+            client_end: client.next,
             client_ack: SeqNumber(0),
             real_end: SeqNumber(0),
             real_ack: SeqNumber(0),
             client_fin: SeqNumber(0),
             real_fin: SeqNumber(0),
-            client_window: tcp.map_or(0, |tcp| u32::from(tcp.window)),
+            client_window: client.window,
             real_window: 0,
             last_tsval: taken.rest.map_or(0, |rest| rest.last_tsval),
             opened: millis(now),
@@ -347,15 +392,39 @@ struct Opening {
     real: RealPlan,
     lip: Ipv4Addr,
     taken: Taken,
-    tcp: Option<Tcp>,
-    options: OptionSummary,
-    client_tsval: u32,
+    beginning: Option<Beginning>,
+    /// The largest segment that the port to the clients takes.
+    mss_limit: u16,
 }
 
-/// Says whether a segment may open a session: SYN, and nothing that contradicts it.
-fn opens(tcp: &Tcp) -> bool {
-    let judged = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
-    TcpFlags(tcp.flags.0 & judged.0) == TcpFlags::SYN
+/// What a client of TCP begins a connection with: by its SYN, or by the cookie that remembers it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beginning {
+    pub(crate) isn: SeqNumber,
+    /// The number behind all that it has sent.
+    pub(crate) next: SeqNumber,
+    /// Its window in bytes.
+    pub(crate) window: u32,
+    /// Its maximum segment size; 0 when it named none.
+    pub(crate) mss: u16,
+    pub(crate) wscale: Option<u8>,
+    pub(crate) sack: bool,
+    /// Its first timestamp; 0 where it offers none.
+    pub(crate) tsval: u32,
+}
+
+impl Beginning {
+    fn of_syn(tcp: &Tcp, options: &OptionSummary, tsval: u32) -> Self {
+        Self {
+            isn: tcp.seq,
+            next: tcp.end(),
+            window: u32::from(tcp.window),
+            mss: options.mss.map_or(0, |(_, mss)| mss),
+            wscale: options.wscale.map(|(_, shift)| shift),
+            sack: options.sack_permitted,
+            tsval,
+        }
+    }
 }
 
 /// Chooses the first timestamp towards a real server: the wall clock, but after the last one of
@@ -373,7 +442,7 @@ fn first_tsval(now: Now, rest: Option<Rest>) -> u32 {
 }
 
 /// Reads the client's first timestamp; 0 where it offers none.
-fn client_tsval(packet: &Packet<'_>, v4: &V4) -> u32 {
+pub(crate) fn client_tsval(packet: &Packet<'_>, v4: &V4) -> u32 {
     let options = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
     TcpOptions::new(options)
         .find_map(|located| match located.option {

@@ -10,9 +10,10 @@ use weir_model::{
 };
 use weir_wire::{EthAddr, KindSet, Toa};
 
-use crate::PortFacts;
 use crate::map::FixedMap;
 use crate::route::{Routes, v4};
+use crate::synproxy::{Synproxy, SynproxyPlan};
+use crate::{PortFacts, WorkerFacts};
 
 /// What an address that Weir owns is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,16 @@ pub(crate) struct ServicePlan {
     pub(crate) mss_adjust: bool,
     pub(crate) strip_timestamps: bool,
     pub(crate) reset_at_expiry: bool,
+    /// How SYN floods are met, where they are.
+    pub(crate) synproxy: Option<SynproxyPlan>,
+    /// Whether a new handshake may take over a client's old session.
+    pub(crate) connection_reuse: bool,
+    /// How many ACKs that do not fit are passed on in turn; 0 passes all.
+    pub(crate) ack_storm: u16,
+    /// How many sessions this worker may have of it.
+    pub(crate) max_sessions: u64,
+    /// How many local ports this worker has towards its real servers.
+    pub(crate) ports_total: u32,
     /// The pool of its source addresses.
     pub(crate) pool: PoolId,
     /// The used share of the pool's ports in percent at which an event is raised.
@@ -84,7 +95,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(snapshot: &Snapshot, facts: &[PortFacts], locals: &LocalPorts) -> Self {
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        facts: &WorkerFacts,
+        locals: &LocalPorts,
+        synproxy: &Synproxy,
+    ) -> Self {
         let owned = owned_addresses(snapshot);
         let mut listens = Vec::new();
         let mut services: Vec<Option<ServicePlan>> = Vec::new();
@@ -99,7 +115,13 @@ impl Plan {
                 }
             }
             if let Some(place) = services.get_mut(service.id.index()) {
-                *place = Some(ServicePlan::new(snapshot, service, locals));
+                *place = Some(ServicePlan::new(
+                    snapshot,
+                    service,
+                    locals,
+                    synproxy.plan(service, facts.workers),
+                    facts.workers,
+                ));
             }
         }
         let mut lips = Vec::new();
@@ -112,7 +134,7 @@ impl Plan {
         }
         let mut ports: Vec<Option<PortPlan>> = Vec::new();
         ports.resize_with(snapshot.ports.bound(), || None);
-        for facts in facts {
+        for facts in &facts.ports {
             if let Some(place) = ports.get_mut(facts.id.index()) {
                 *place = PortPlan::new(snapshot, *facts, &owned);
             }
@@ -166,7 +188,13 @@ impl Plan {
 }
 
 impl ServicePlan {
-    fn new(snapshot: &Snapshot, service: &Service, locals: &LocalPorts) -> Self {
+    fn new(
+        snapshot: &Snapshot,
+        service: &Service,
+        locals: &LocalPorts,
+        synproxy: Option<SynproxyPlan>,
+        workers: u8,
+    ) -> Self {
         let toa = match (service.client_address, service.protocol) {
             (ClientAddress::Toa, Protocol::Tcp) => Some(service.toa_kind),
             (ClientAddress::Toa, Protocol::Udp) | (ClientAddress::None, _) => None,
@@ -201,7 +229,15 @@ impl ServicePlan {
             })
             .collect();
         reals.sort_unstable_by_key(|real| real.id);
+        let ports_total = reals.iter().map(|real| locals.usage(real.set).total).sum();
+        // Clients are spread evenly over the workers by a keyed hash.
+        let share = |sessions: u32| u64::from(sessions.div_ceil(u32::from(workers.max(1))));
         Self {
+            synproxy,
+            connection_reuse: service.connection_reuse,
+            ack_storm: service.ack_storm,
+            max_sessions: service.max_sessions.map_or(u64::MAX, share),
+            ports_total,
             toa_kind: toa,
             forbidden: KindSet::TOA.with(service.toa_kind),
             mss_adjust: service.mss_adjust,

@@ -30,6 +30,13 @@ impl Director {
         self.traffic.real(real)
     }
 
+    /// Says whether this worker itself sees a flood of a service, whatever the others told it.
+    #[must_use]
+    pub fn flood_triggered(&self, service: ServiceId) -> bool {
+        let flood = self.synproxy.floods.get(service);
+        flood.is_some_and(|flood| flood.is_own())
+    }
+
     /// Returns the number of sessions in the table, those that are over but remembered included.
     #[must_use]
     pub fn session_count(&self) -> u32 {

@@ -50,6 +50,13 @@ impl Ledger {
         }
     }
 
+    /// Counts dropped frames.
+    pub fn drop_many(&mut self, reason: DropReason, frames: u64) {
+        if let Some(counter) = self.dropped.get_mut(reason.index()) {
+            *counter += frames;
+        }
+    }
+
     /// Takes a dropped frame back, when what was counted did not come to pass.
     pub fn undrop(&mut self, reason: DropReason) {
         if let Some(counter) = self.dropped.get_mut(reason.index()) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use weir_director::{Director, Notice, Packet, PortFacts, SessionView, WorkerFacts};
-use weir_model::{DropReason, Event, PortId, Snapshot, Time, Verdict, WorkerId};
+use weir_model::{DropReason, Event, PortId, ServiceId, Snapshot, Time, Verdict, WorkerId};
 use weir_wire::{
     ARP_REQUEST, ArpRepr, Describe, ETHERTYPE_ARP, EthHeader, FrameBuf, Header, Kind, Parsed,
     verify_frame,
@@ -102,6 +102,8 @@ pub struct World {
     emitted: VecDeque<Emitted>,
     delivered: VecDeque<(PortId, Vec<u8>)>,
     events: Vec<Event>,
+    /// Which workers found a flood of which service.
+    floods: Vec<(u8, ServiceId)>,
     /// ARP replies of the neighbours that are on their way.
     replies: VecDeque<(PortId, Vec<u8>)>,
     /// What the world's own ARP moved: no test asked for it.
@@ -157,6 +159,7 @@ impl World {
             emitted: VecDeque::new(),
             delivered: VecDeque::new(),
             events: Vec::new(),
+            floods: Vec::new(),
             replies: VecDeque::new(),
             background: Tally::default(),
             held_a_bad_one: false,
@@ -224,8 +227,9 @@ impl World {
         // What was Weir's until now may still say goodbye.
         self.owned.extend(owned(&snapshot));
         self.snapshot = Arc::new(snapshot);
+        let now = self.clock.now();
         for director in &mut self.directors {
-            let retired = director.apply(Arc::clone(&self.snapshot));
+            let retired = director.apply(now, Arc::clone(&self.snapshot));
             drop(retired);
         }
         self.turn()
@@ -484,6 +488,19 @@ impl World {
                     if worker != usize::from(from) {
                         director.learn_neighbour(now, port, address, mac);
                     }
+                }
+            }
+            Notice::Flood { service, active } => {
+                self.floods.retain(|known| *known != (from, service));
+                if active {
+                    self.floods.push((from, service));
+                }
+                for (worker, director) in self.directors.iter_mut().enumerate() {
+                    let others = self
+                        .floods
+                        .iter()
+                        .any(|(own, of)| usize::from(*own) != worker && *of == service);
+                    director.set_flood_hint(service, others);
                 }
             }
             Notice::Event(event) => self.events.push(event),

@@ -135,6 +135,14 @@ impl Tcp {
         self.payload_len as u32 + self.flags.seq_len()
     }
 
+    /// Says whether the segment may open a connection: SYN, and nothing that contradicts it.
+    #[inline]
+    #[must_use]
+    pub fn opens(&self) -> bool {
+        let judged = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
+        TcpFlags(self.flags.0 & judged.0) == TcpFlags::SYN
+    }
+
     /// The sequence number behind the segment.
     #[inline]
     #[must_use]

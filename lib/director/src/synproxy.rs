@@ -1,0 +1,162 @@
+//! SYNPROXY: where the two engines meet. A SYN is answered by a cookie while there is a flood; an
+//! ACK whose cookie is ours opens a session; its real server is asked then.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use synproxy_engine::{ReflectionGuard, Secrets, TriggerLimits};
+use weir_model::{BadAck, ClientWindow, MasterKey, Offer, Service, Snapshot, SynproxyMode};
+
+use self::early::EarlyPool;
+use self::flood::Floods;
+use self::release::Releases;
+use self::waiting::Waitings;
+
+mod accept;
+mod complete;
+mod cookie;
+mod early;
+mod flood;
+mod release;
+mod waiting;
+
+pub use self::flood::Top;
+
+/// All of an unanswered handshake, retries included, is over after this long.
+const OPEN_WITHIN_MS: u32 = 950;
+
+/// What a service's packets ask of its SYNPROXY profile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SynproxyPlan {
+    pub(crate) mode: SynproxyMode,
+    /// When this worker begins and ceases to send cookies.
+    pub(crate) limits: TriggerLimits,
+    /// How long a cookie is good at most, in milliseconds.
+    pub(crate) lifetime_ms: u32,
+    /// Which of the secrets its cookies are made with.
+    secrets: usize,
+    /// What is offered until something was learned.
+    first_offer: Offer,
+    pub(crate) client_window: ClientWindow,
+    pub(crate) early_data: u32,
+    pub(crate) defer: bool,
+    pub(crate) bad_ack: BadAck,
+    retries: u8,
+    reflect_limit: u32,
+}
+
+/// What one worker's SYNPROXY consists of.
+pub(crate) struct Synproxy {
+    keys: Vec<SecretsKey>,
+    secrets: Vec<Secrets>,
+    pub(crate) floods: Floods,
+    guard: ReflectionGuard,
+    pub(crate) waitings: Waitings,
+    early: EarlyPool,
+    releases: Releases,
+}
+
+/// What tells the secrets of one profile from those of another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct SecretsKey {
+    master: MasterKey,
+    lifetime: Duration,
+    rotation: Duration,
+}
+
+impl Synproxy {
+    pub(crate) fn new(seed: [u8; 16]) -> Self {
+        Self {
+            keys: Vec::new(),
+            secrets: Vec::new(),
+            floods: Floods::default(),
+            guard: ReflectionGuard::new(seed),
+            waitings: Waitings::default(),
+            early: EarlyPool::default(),
+            releases: Releases::new(),
+        }
+    }
+
+    /// Takes what a snapshot says: secrets, and memory for what its services may hold.
+    pub(crate) fn apply(&mut self, snapshot: &Snapshot, wall_ms: u64, now_ms: u32) {
+        self.keys.clear();
+        let mut pool = 0;
+        let services = || snapshot.services.iter();
+        for service in services().filter(|it| it.synproxy.mode != SynproxyMode::Off) {
+            let key = SecretsKey::of(service);
+            if !self.keys.contains(&key) {
+                self.keys.push(key);
+            }
+            pool = pool.max(service.synproxy.early_data_pool);
+        }
+        let make = |key: &SecretsKey| Secrets::new(key.master, key.lifetime, key.rotation, wall_ms);
+        self.secrets = self.keys.iter().map(make).collect();
+        if !self.keys.is_empty() {
+            self.waitings.make_room();
+            self.early.grow(pool);
+            self.releases.reserve(waiting::ROOM);
+        }
+        self.floods.apply(snapshot, now_ms);
+    }
+
+    /// Derives the keys of the steps that the time has come to.
+    pub(crate) fn refresh(&mut self, wall_ms: u64) {
+        for secrets in &mut self.secrets {
+            secrets.refresh(wall_ms);
+        }
+    }
+
+    /// Says whether data that was held can go to its real server now.
+    pub(crate) fn has_releases(&self) -> bool {
+        !self.releases.is_empty()
+    }
+
+    /// Works out what the packets of a service ask, for one of `workers` workers.
+    pub(crate) fn plan(&self, service: &Service, workers: u8) -> Option<SynproxyPlan> {
+        let profile = &service.synproxy;
+        let key = SecretsKey::of(service);
+        let secrets = self.keys.iter().position(|known| *known == key)?;
+        if profile.mode == SynproxyMode::Off {
+            return None;
+        }
+        let workers = u32::from(workers.max(1));
+        let mut first_offer = profile.given;
+        if profile.learned {
+            // A client that was promised timestamps may discard all that comes without.
+            first_offer.timestamps = false;
+        }
+        Some(SynproxyPlan {
+            mode: profile.mode,
+            limits: TriggerLimits {
+                enter: (profile.enter / workers).max(1),
+                leave: (profile.leave / workers).max(1),
+                stay_ms: millis_of(profile.stay),
+            },
+            lifetime_ms: millis_of(profile.cookie_lifetime),
+            secrets,
+            first_offer,
+            client_window: profile.client_window,
+            early_data: profile.early_data,
+            defer: profile.defer,
+            bad_ack: profile.bad_ack,
+            retries: profile.syn_retries,
+            reflect_limit: profile.reflect_limit,
+        })
+    }
+}
+
+impl SecretsKey {
+    fn of(service: &Service) -> Self {
+        Self {
+            master: service.synproxy.master,
+            lifetime: service.synproxy.cookie_lifetime,
+            rotation: service.synproxy.secret_rotation,
+        }
+    }
+}
+
+fn millis_of(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis())
+        .unwrap_or(u32::MAX)
+        .min(i32::MAX as u32)
+}

@@ -1,0 +1,182 @@
+//! A valid cookie opens a session, and what its client sends until the real server answers is held.
+
+use nat_engine::{FlowKey, Session, SessionFlags, SessionId, State};
+use synproxy_engine::ClientOptions;
+use weir_model::{ClientWindow, DropReason, Now, ServiceId, Verdict};
+use weir_wire::{KindSet, OptionSummary, Tcp, TcpFlags, Timestamps, V4, verify_frame};
+
+use super::OPEN_WITHIN_MS;
+use super::early::Early;
+use super::waiting::Waiting;
+use crate::director::millis;
+use crate::flow::read_timestamps;
+use crate::open::Beginning;
+use crate::{Director, Packet};
+
+impl Director {
+    /// Opens a session for a client whose ACK carries a valid cookie, and asks its real server.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the walk found out, by value"
+    )]
+    pub(crate) fn open_proxied(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        key: &FlowKey,
+        service: ServiceId,
+        client: ClientOptions,
+    ) -> Verdict {
+        self.synproxy.floods.answered(service);
+        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let flood = self.synproxy.floods.get_mut(service);
+        let (Some(plan), Some(flood)) = (plan, flood) else {
+            return Verdict::Drop(DropReason::NoService);
+        };
+        if self.synproxy.waitings.is_full() {
+            flood.counters.failed += 1;
+            return Verdict::Drop(DropReason::HandshakesFull);
+        }
+        let told_wscale = flood.told_wscale(&plan);
+        let timestamps = self.timestamps_of(packet, v4);
+        let beginning = Beginning {
+            isn: tcp.seq - 1,
+            next: tcp.seq,
+            window: u32::from(tcp.window) << client.wscale.unwrap_or(0).min(14),
+            mss: client.mss,
+            wscale: client.wscale,
+            sack: client.sack,
+            tsval: timestamps.map_or(0, |timestamps| timestamps.tsval),
+        };
+        let id = match self.establish(now, packet, l3, v4, key, service, Some(beginning)) {
+            Ok(id) => id,
+            Err(verdict) => {
+                if let Some(flood) = self.synproxy.floods.get_mut(service) {
+                    flood.counters.failed += 1;
+                }
+                return verdict;
+            }
+        };
+        let now_ms = millis(now);
+        let every = OPEN_WITHIN_MS / (u32::from(plan.retries) + 1);
+        let place = self.synproxy.waitings.insert(Waiting {
+            began: now.time,
+            due_ms: now_ms.wrapping_add(every),
+            retries: plan.retries,
+            told_tsval: timestamps.map_or(0, |timestamps| timestamps.tsecr),
+            real_tsval: None,
+            real_mss: 0,
+            next_seq: tcp.seq,
+            to: None,
+            packets: 0,
+            fin: false,
+            released: false,
+            early: Early::default(),
+        });
+        if let Some(session) = self.table.get_mut(id) {
+            session.waiting = place.unwrap_or(Session::NOT_WAITING);
+            session.begin_proxied(tcp.ack, told_wscale);
+            if let Some(timestamps) = timestamps {
+                session.flags.set(SessionFlags::TIMESTAMPS);
+                session.last_tsval = timestamps.tsval.wrapping_add(session.inbound_ts);
+            }
+        }
+        self.arm(now, id);
+        self.send_syn(now, id);
+        self.hold_early(now, packet, v4, tcp, id)
+    }
+
+    /// Keeps what a client sends before its real server has answered.
+    pub(crate) fn hold_early(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+        v4: &V4,
+        tcp: &Tcp,
+        id: SessionId,
+    ) -> Verdict {
+        let Some(session) = self.table.get_mut(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        session.last_seen = millis(now);
+        let ends = tcp.flags.contains(TcpFlags::FIN);
+        let old = tcp.seq.before(session.client_end);
+        if (tcp.payload_len == 0 && !ends) || old || tcp.flags.contains(TcpFlags::SYN) {
+            // A repetition, or an ACK that the real server gets one in the place of.
+            return Verdict::Drop(DropReason::Absorbed);
+        }
+        let plan = self.plan.service(session.service);
+        let Some(plan) = plan.and_then(|plan| plan.synproxy.as_ref()) else {
+            return Verdict::Drop(DropReason::EarlyData);
+        };
+        let unasked = plan.client_window == ClientWindow::Closed
+            && session.state == State::SynSent
+            && tcp.payload_len > 0;
+        let Some(waiting) = self.synproxy.waitings.get_mut(session.waiting) else {
+            return Verdict::Drop(DropReason::EarlyData);
+        };
+        if waiting.fin {
+            return Verdict::Drop(DropReason::Absorbed);
+        }
+        let wanted = waiting.early.len() + tcp.payload_len as usize;
+        if unasked || tcp.seq != session.client_end || wanted > plan.early_data as usize {
+            return Verdict::Drop(DropReason::EarlyData);
+        }
+        // What is sent on gets a checksum of ours: it must not bless an error.
+        if verify_frame(packet.frame.bytes()).is_err() {
+            return Verdict::Drop(DropReason::BadChecksum);
+        }
+        let from = v4.l4 as usize + tcp.header_len as usize;
+        let payload = packet
+            .frame
+            .bytes()
+            .get(from..from + tcp.payload_len as usize);
+        let Some(payload) = payload else {
+            return Verdict::Drop(DropReason::Malformed);
+        };
+        if !self.synproxy.early.push(&mut waiting.early, payload) {
+            return Verdict::Drop(DropReason::EarlyData);
+        }
+        waiting.packets += 1;
+        waiting.fin = ends;
+        session.client_end = tcp.end();
+        if session.state != State::SynSent {
+            self.release_later(id);
+        }
+        Verdict::Hold
+    }
+
+    /// Settles what a session held that is over before its real server could be sent it.
+    /// `before` is the state that it was in until then.
+    pub(crate) fn settle_waiting(&mut self, id: SessionId, before: State) {
+        let Some(session) = self.table.get_mut(id).filter(|session| session.waits()) else {
+            return;
+        };
+        let place = core::mem::replace(&mut session.waiting, Session::NOT_WAITING);
+        let service = session.service;
+        let Some(mut waiting) = self.synproxy.waitings.remove(place) else {
+            return;
+        };
+        self.synproxy.early.clear(&mut waiting.early);
+        self.ledger.held -= u64::from(waiting.packets);
+        self.ledger
+            .drop_many(DropReason::EarlyData, u64::from(waiting.packets));
+        if before == State::SynSent
+            && let Some(flood) = self.synproxy.floods.get_mut(service)
+        {
+            flood.counters.failed += 1;
+        }
+    }
+
+    /// Reads the timestamps of a segment; none where it has none.
+    pub(crate) fn timestamps_of(&self, packet: &Packet<'_>, v4: &V4) -> Option<Timestamps> {
+        let bytes = packet.frame.bytes();
+        let options = v4.tcp_options(bytes)?;
+        let summary = OptionSummary::new(options, &KindSet::EMPTY);
+        let segment = bytes.get(v4.l4 as usize..)?;
+        read_timestamps(segment, summary.timestamps?)
+    }
+}

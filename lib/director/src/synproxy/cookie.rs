@@ -1,0 +1,224 @@
+//! A SYN becomes its SYN-ACK in place, and an ACK is asked for the cookie it carries.
+
+use core::net::Ipv4Addr;
+
+use nat_engine::FlowKey;
+use synproxy_engine::{
+    Checked, ClientOptions, Cookie, Handshake, Offered, client_options, syn_ack,
+};
+use weir_model::{BadAck, ClientWindow, Counter, DropReason, Now, Offer, ServiceId, Verdict};
+use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
+
+use crate::director::millis;
+use crate::open::client_tsval;
+use crate::{Director, Packet};
+
+/// The largest segment that clients are told of: real servers get them with a TOA option in front.
+const MOST_MSS: u16 = 1460 - Toa::LEN_V4 as u16;
+
+impl Director {
+    /// Meets a SYN: counts it, and answers it by a cookie where that is asked for. Nothing when the
+    /// SYN is to be passed on.
+    pub(crate) fn meet_syn(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        service: ServiceId,
+    ) -> Option<Verdict> {
+        let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
+        let options = OptionSummary::new(bytes, &KindSet::EMPTY);
+        if self.count_syn(now, service, v4, tcp, &options, bytes) {
+            return Some(self.send_cookie(now, packet, l3, v4, tcp, service, &options));
+        }
+        self.count_passed(service);
+        None
+    }
+
+    /// Counts a SYN of a session that is passed on whatever is the matter.
+    pub(crate) fn note_syn(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+        v4: &V4,
+        tcp: &Tcp,
+        service: ServiceId,
+    ) {
+        let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
+        let options = OptionSummary::new(bytes, &KindSet::EMPTY);
+        self.count_syn(now, service, v4, tcp, &options, bytes);
+        self.count_passed(service);
+    }
+
+    /// Says whether a service's SYNs are answered by cookies now.
+    pub(crate) fn sends_cookies(&self, service: ServiceId) -> bool {
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
+        let flood = self.synproxy.floods.get(service);
+        match (plan, flood) {
+            (Some(plan), Some(flood)) => flood.sends_cookies(plan),
+            (Some(_) | None, _) => false,
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the walk found out, by value"
+    )]
+    fn send_cookie(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        tcp: &Tcp,
+        service: ServiceId,
+        options: &OptionSummary,
+    ) -> Verdict {
+        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let (Some(plan), Some(offer)) = (plan, self.offer(service, packet.port)) else {
+            return Verdict::Drop(DropReason::NoService);
+        };
+        let tsval = client_tsval(packet, v4);
+        let synproxy = &mut self.synproxy;
+        let Some(flood) = synproxy.floods.get_mut(service) else {
+            return Verdict::Drop(DropReason::NoService);
+        };
+        if !synproxy
+            .guard
+            .allow(v4.src.into(), millis(now), plan.reflect_limit)
+        {
+            flood.counters.limited += 1;
+            return Verdict::Drop(DropReason::ReflectionGuard);
+        }
+        let Some(secrets) = synproxy.secrets.get(plan.secrets) else {
+            return Verdict::Drop(DropReason::NoService);
+        };
+        let client = agreed(client_options(options), &offer);
+        let handshake = handshake(v4.src, v4.dst, tcp, tcp.seq);
+        let cookie = secrets.issue(&handshake, &client);
+        let offered = Offered {
+            mss: offer.mss,
+            wscale: offer.wscale,
+            sack: offer.sack,
+            tsval: offer.timestamps.then_some(now.wall_ms as u32),
+            window: match plan.client_window {
+                ClientWindow::Open => u16::try_from(plan.early_data).unwrap_or(u16::MAX),
+                ClientWindow::Closed => 0,
+            },
+        };
+        let frame = &mut packet.frame;
+        if syn_ack(frame, l3, v4, tcp, options, tsval, cookie, &offered).is_none() {
+            flood.counters.passed += 1;
+            return Verdict::Drop(DropReason::Malformed);
+        }
+        flood.counters.cookie_sent += 1;
+        self.count(Counter::CookieSent);
+        Verdict::Reply
+    }
+
+    /// Returns what clients that come in by a port are offered.
+    pub(crate) fn offer(&self, service: ServiceId, port: weir_model::PortId) -> Option<Offer> {
+        let of_service = self.plan.service(service)?;
+        let plan = of_service.synproxy.as_ref()?;
+        let mut offer = self.synproxy.floods.get(service)?.offer(plan);
+        let mtu = self.plan.port(port).map_or(u16::MAX, |port| port.facts.mtu);
+        offer.mss = offer.mss.min(MOST_MSS).min(mtu.saturating_sub(40));
+        offer.timestamps &= !of_service.strip_timestamps;
+        Some(offer)
+    }
+
+    /// Walks a segment to a VIP that belongs to no session and opens none by itself.
+    pub(crate) fn ack_without_session(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        l3: u16,
+        v4: &V4,
+        key: &FlowKey,
+        service: ServiceId,
+    ) -> Verdict {
+        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let (Some(plan), Some(tcp)) = (plan, v4.tcp()) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        let reason = if !self.may_be_cookie(service, tcp) {
+            DropReason::NoSession
+        } else if plan.defer && tcp.payload_len == 0 && !tcp.flags.contains(TcpFlags::FIN) {
+            return Verdict::Drop(DropReason::Deferred);
+        } else {
+            match self.check_cookie(service, key, tcp) {
+                Checked::Valid(client) => {
+                    return self.open_proxied(now, packet, l3, v4, tcp, key, service, client);
+                }
+                Checked::Stale => DropReason::StaleCookie,
+                Checked::Bad => DropReason::BadCookie,
+            }
+        };
+        match plan.bad_ack {
+            BadAck::Drop => {}
+            BadAck::Reset => self.refuse_segment(now, packet, v4, tcp),
+        }
+        Verdict::Drop(reason)
+    }
+
+    /// Says whether a segment of a client may acknowledge a cookie.
+    pub(crate) fn may_be_cookie(&self, service: ServiceId, tcp: &Tcp) -> bool {
+        let judged = TcpFlags::SYN | TcpFlags::ACK | TcpFlags::RST;
+        let of_service = self.plan.service(service);
+        let plan = of_service.and_then(|plan| plan.synproxy.as_ref());
+        let flood = self.synproxy.floods.get(service);
+        let (Some(plan), Some(flood)) = (plan, flood) else {
+            return false;
+        };
+        TcpFlags(tcp.flags.0 & judged.0) == TcpFlags::ACK && flood.verifies(plan)
+    }
+
+    /// Asks whether a segment acknowledges a cookie of ours, and counts the answer.
+    pub(crate) fn check_cookie(&mut self, service: ServiceId, key: &FlowKey, tcp: &Tcp) -> Checked {
+        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let secrets = plan.and_then(|plan| self.synproxy.secrets.get(plan.secrets));
+        let flood = self.synproxy.floods.get_mut(service);
+        let (Some(secrets), Some(flood)) = (secrets, flood) else {
+            return Checked::Bad;
+        };
+        let handshake = handshake(key.src, key.dst, tcp, tcp.seq - 1);
+        let checked = secrets.check(&handshake, Cookie((tcp.ack - 1).0));
+        let (count, counter) = match checked {
+            Checked::Valid(_) => (&mut flood.counters.cookie_valid, Counter::CookieValid),
+            Checked::Stale => (&mut flood.counters.cookie_stale, Counter::CookieStale),
+            Checked::Bad => (&mut flood.counters.cookie_bad, Counter::CookieBad),
+        };
+        *count += 1;
+        self.count(counter);
+        checked
+    }
+
+    /// Counts a SYN that no cookie answered.
+    pub(crate) fn count_passed(&mut self, service: ServiceId) {
+        if let Some(flood) = self.synproxy.floods.get_mut(service) {
+            flood.counters.passed += 1;
+        }
+    }
+}
+
+/// Reduces what a client offered to what both sides then use.
+fn agreed(client: ClientOptions, offer: &Offer) -> ClientOptions {
+    ClientOptions {
+        mss: client.mss,
+        wscale: client.wscale.filter(|_| offer.wscale.is_some()),
+        sack: client.sack && offer.sack,
+    }
+}
+
+fn handshake(client: Ipv4Addr, vip: Ipv4Addr, tcp: &Tcp, client_isn: SeqNumber) -> Handshake {
+    Handshake {
+        client: client.into(),
+        vip: vip.into(),
+        client_port: tcp.src_port,
+        vip_port: tcp.dst_port,
+        client_isn,
+    }
+}
