@@ -1,6 +1,7 @@
 //! The clients' side: what loads the service and what it reports.
 
 pub mod load;
+pub mod single;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU32, Ordering};

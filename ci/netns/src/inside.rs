@@ -8,6 +8,9 @@ pub mod connect;
 pub mod flood;
 pub mod hold;
 pub mod http;
+pub mod options;
+pub mod probe;
+pub mod raw;
 pub mod servers;
 pub mod socket;
 pub mod storm;
@@ -40,6 +43,14 @@ pub enum Task {
     Connect(connect::Connect),
     /// Floods a service from random sources.
     Flood(flood::Flood),
+    /// Opens one connection and looks at it closely.
+    Probe(probe::Probe),
+    /// Sends a SYN without the kernel's help and waits for the answer.
+    RawSyn(raw::RawSyn),
+    /// Completes a handshake without the kernel's help and listens.
+    RawAck(raw::RawAck),
+    /// Sends bytes with every setting of the TCP options and asks both ends what they use.
+    Options(options::Options),
     /// Sends bytes to an echo server and compares what comes back.
     Bulk(transfer::Bulk),
     /// Sends datagrams to an echo server and compares what comes back.
@@ -62,6 +73,10 @@ pub fn run(task: &str) -> Result<()> {
         Task::Hold(hold) => print(&hold.run()),
         Task::Connect(connect) => print(&connect.run()?),
         Task::Flood(flood) => print(&flood.run()?),
+        Task::Probe(probe) => print(&probe.run()),
+        Task::RawSyn(syn) => print(&syn.run()?),
+        Task::RawAck(ack) => print(&ack.run()?),
+        Task::Options(options) => print(&options.run()?),
         Task::Bulk(bulk) => print(&bulk.run()?),
         Task::Datagrams(datagrams) => print(&datagrams.run()?),
     }

@@ -1,13 +1,17 @@
 //! What Weir must show with real Linux clients and servers.
 
+pub mod adaptive;
 pub mod change_queue;
 pub mod client_address;
 pub mod flood;
+pub mod handshakes;
 pub mod kill;
 pub mod loss;
 pub mod lost_acks;
 pub mod matrix;
 pub mod mistakes;
+pub mod options;
+pub mod proxied_cost;
 pub mod ratio;
 pub mod reload;
 pub mod small_pool;
@@ -89,6 +93,26 @@ pub const ALL: &[Scenario] = &[
         name: "kill",
         shows: "kill -9 leaves no program and no setting behind; restart works at once",
         run: kill::run,
+    },
+    Scenario {
+        name: "handshakes",
+        shows: "who speaks first, who has gone, and whose cookies are good",
+        run: handshakes::run,
+    },
+    Scenario {
+        name: "options",
+        shows: "TCP options at the client x at the real server x SYNPROXY: what both can do is used",
+        run: options::run,
+    },
+    Scenario {
+        name: "adaptive",
+        shows: "cookies come and go under load, and a slow flood is noticed, too",
+        run: adaptive::run,
+    },
+    Scenario {
+        name: "proxied-cost",
+        shows: "CPU time per byte behind a cookie against plain FullNAT",
+        run: proxied_cost::run,
     },
     Scenario {
         name: "flood",

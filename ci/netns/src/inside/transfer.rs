@@ -1,7 +1,7 @@
 //! Bytes and datagrams there and back, compared.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{SocketAddrV4, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,57 +56,62 @@ const LIMIT: Duration = Duration::from_secs(20);
 const CHUNK: usize = 64 * 1024;
 
 impl Bulk {
-    /// Sends on one thread, compares on this one.
+    /// Connects, sends and compares.
     ///
     /// # Errors
     /// When the connection cannot be made at all.
     pub fn run(&self) -> Result<BulkReport> {
         let started = Instant::now();
-        let mut stream = connect_from(None, self.target, LIMIT)
+        let stream = connect_from(None, self.target, LIMIT)
             .with_context(|| format!("cannot connect to {}", self.target))?;
-        let mut sender = stream.try_clone().context("cannot share the connection")?;
-        let bytes = self.bytes;
-        let sending = thread::spawn(move || -> std::io::Result<()> {
-            let mut pattern = Pattern::default();
-            let mut chunk = vec![0; CHUNK];
-            let mut left = bytes;
-            while left > 0 {
-                let now = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-                let part = chunk.get_mut(..now).unwrap_or_default();
-                pattern.fill(part);
-                sender.write_all(part)?;
-                left -= now as u64;
-            }
-            Ok(())
-        });
-        let mut report = BulkReport::default();
-        let mut pattern = Pattern::default();
-        let (mut got, mut wanted) = (vec![0; CHUNK], vec![0; CHUNK]);
-        while report.same < bytes && report.failure.is_none() {
-            match stream.read(&mut got) {
-                Ok(0) => report.failure = Some("closed early".to_owned()),
-                Ok(length) => {
-                    let wanted = wanted.get_mut(..length).unwrap_or_default();
-                    pattern.fill(wanted);
-                    if got.get(..length) == Some(wanted) {
-                        report.same += length as u64;
-                    } else {
-                        report.failure = Some(format!("other bytes after {}", report.same));
-                    }
-                }
-                Err(error) => report.failure = Some(error.to_string()),
-            }
-        }
-        if report.failure.is_some() {
-            // Lets the sender's write fail instead of waiting for an echo that nobody reads.
-            stream.shutdown(std::net::Shutdown::Both).ok();
-        }
-        if let (None, Ok(Err(error))) = (&report.failure, sending.join()) {
-            report.failure = Some(error.to_string());
-        }
+        let mut report = exchange(&stream, self.bytes)?;
         report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
     }
+}
+
+/// Sends on one thread, compares on this one; leaves the connection open when all went well.
+pub(super) fn exchange(mut stream: &TcpStream, bytes: u64) -> Result<BulkReport> {
+    let mut sender = stream.try_clone().context("cannot share the connection")?;
+    let sending = thread::spawn(move || -> std::io::Result<()> {
+        let mut pattern = Pattern::default();
+        let mut chunk = vec![0; CHUNK];
+        let mut left = bytes;
+        while left > 0 {
+            let now = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let part = chunk.get_mut(..now).unwrap_or_default();
+            pattern.fill(part);
+            sender.write_all(part)?;
+            left -= now as u64;
+        }
+        Ok(())
+    });
+    let mut report = BulkReport::default();
+    let mut pattern = Pattern::default();
+    let (mut got, mut wanted) = (vec![0; CHUNK], vec![0; CHUNK]);
+    while report.same < bytes && report.failure.is_none() {
+        match stream.read(&mut got) {
+            Ok(0) => report.failure = Some("closed early".to_owned()),
+            Ok(length) => {
+                let wanted = wanted.get_mut(..length).unwrap_or_default();
+                pattern.fill(wanted);
+                if got.get(..length) == Some(wanted) {
+                    report.same += length as u64;
+                } else {
+                    report.failure = Some(format!("other bytes after {}", report.same));
+                }
+            }
+            Err(error) => report.failure = Some(error.to_string()),
+        }
+    }
+    if report.failure.is_some() {
+        // Lets the sender's write fail instead of waiting for an echo that nobody reads.
+        stream.shutdown(std::net::Shutdown::Both).ok();
+    }
+    if let (None, Ok(Err(error))) = (&report.failure, sending.join()) {
+        report.failure = Some(error.to_string());
+    }
+    Ok(report)
 }
 
 impl Datagrams {
