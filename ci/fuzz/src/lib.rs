@@ -9,7 +9,7 @@
 //! cargo fuzz cmin process --sanitizer none corpus/process
 //! ```
 //!
-//! The same harness is also driven by a seeded generator, [`rampage`]: longer lives than a fuzzer's
+//! The same harness is also driven by a seeded generator, [`forgery`] and [`rampage`]: longer lives than a fuzzer's
 //! inputs have, which is what fills tables and lets sequence spaces and time-outs meet.
 
 #![allow(
@@ -18,12 +18,24 @@
 )]
 
 mod choice;
+mod cookie;
 mod process;
 
 use weir_testkit::{Random, Tally};
 
 use crate::choice::Choice;
 use crate::process::Life;
+
+/// Plays the bytes as handshakes, clocks and numbers for the cookie engine.
+///
+/// # Panics
+///
+/// When a rule is broken.
+pub fn cookie(data: &[u8]) {
+    if let Err(error) = cookie::run(Choice::Bytes(data)) {
+        fail(&format!("{error:#}"));
+    }
+}
 
 /// Plays the bytes as actions upon a director and its surroundings.
 ///
@@ -33,6 +45,18 @@ use crate::process::Life;
 pub fn process(data: &[u8]) {
     if let Err(error) = Life::of(Choice::Bytes(data)) {
         fail(&format!("{error:#}"));
+    }
+}
+
+/// Plays as many random actions upon the cookie engine.
+///
+/// # Panics
+///
+/// When a rule is broken; the message has the seed.
+pub fn forgery(seed: u64, actions: u64) {
+    let random = Box::new(Random::new(seed));
+    if let Err(error) = cookie::run(Choice::Seeded(random, actions)) {
+        fail(&format!("seed {seed}: {error:#}"));
     }
 }
 

@@ -17,6 +17,11 @@ fn replay(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn the_corpus_of_cookie_breaks_no_rule() {
+    replay("cookie", weir_fuzz::cookie);
+}
+
+#[test]
 fn the_corpus_of_process_breaks_no_rule() {
     replay("process", weir_fuzz::process);
 }

@@ -4,6 +4,13 @@
 //! the one life with that seed.
 
 #[test]
+fn random_numbers_are_cookies_only_where_the_engine_would_make_them() {
+    for seed in 0..200 {
+        weir_fuzz::forgery(seed, 1_000);
+    }
+}
+
+#[test]
 fn a_million_random_actions_break_no_rule() {
     let number = |name: &str| {
         let text = std::env::var(name).ok()?;

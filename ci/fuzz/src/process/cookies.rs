@@ -243,7 +243,7 @@ fn check_offer(service: &Service, syn: &Segment, answer: &Segment) -> Result<()>
     );
     ensure!(answer.len == 0, "a SYN-ACK with a payload");
     ensure!(
-        answer.ip_len <= syn.ip_len.max(44),
+        answer.ip_len <= syn.ip_len + if wanted.mss.is_none() { 4 } else { 0 },
         "a SYN-ACK of {} bytes to a SYN of {}",
         answer.ip_len,
         syn.ip_len
