@@ -18,7 +18,7 @@ impl<'lab> KernelSynproxy<'lab> {
     ///
     /// What the interface receives is moved to the core of Weir's worker, so that both have one
     /// core of their own beside the generator's. Timestamps are left out: with them nft translates
-    /// TSecr twice in its ACK to the server, and servers that check it stall.
+    /// `TSecr` twice in its ACK to the server, and servers that check it stall.
     ///
     /// # Errors
     /// When `ip` or `nft` refuses.

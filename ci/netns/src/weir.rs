@@ -203,6 +203,16 @@ impl<'lab> WeirProcess<'lab> {
     }
 }
 
+/// Finds the row of a table whose `key` is `name`.
+///
+/// # Errors
+/// When there is none.
+pub fn find_row<'rows>(rows: &'rows Value, key: &str, name: &str) -> Result<&'rows Value> {
+    let mut all = rows.as_array().into_iter().flatten();
+    all.find(|row| row.get(key).and_then(Value::as_str) == Some(name))
+        .with_context(|| format!("no row with {key} {name} in {rows}"))
+}
+
 fn read_json(text: &str) -> Result<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);

@@ -1,4 +1,6 @@
-//! The demo: real clients, Weir, two nginx servers, 1,000 pages, and the books.
+//! The demo: real clients, Weir, two nginx servers, 1,000 pages, a SYN flood, and the books.
+
+mod flood;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -6,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use weir_lab::lab::{VIP, client_address, lip, real_address};
-use weir_lab::server::Nginx;
+use weir_lab::server::{self, Nginx};
 use weir_lab::{Lab, Topology, WeirConf, WeirProcess, machine};
 
 use crate::{Weir, again_as_root, explore, prepare};
@@ -15,6 +17,9 @@ const PAGES: u64 = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// How long the SYN flood lasts, in seconds.
+    #[arg(long, default_value_t = 30)]
+    flood_seconds: u16,
     /// Leave everything running until Enter is pressed.
     #[arg(long)]
     keep: bool,
@@ -28,6 +33,7 @@ impl Demo {
         if !machine::is_root() {
             let mut words = vec!["demo".to_owned(), "--weir".to_owned()];
             words.push(program.display().to_string());
+            words.extend(["--flood-seconds".to_owned(), self.flood_seconds.to_string()]);
             words.extend(self.keep.then(|| "--keep".to_owned()));
             return again_as_root(&words);
         }
@@ -35,9 +41,13 @@ impl Demo {
         let started = Instant::now();
         println!("{}", picture());
         let lab = Lab::new(Topology::default())?;
+        lab.expect_floods()?;
         let _nginx = Nginx::start_all(&lab)?;
+        let _banner = server::tcp_banner(&lab, 0)?;
         let mut conf = WeirConf::new("auto", 1, lab.dir());
-        conf.services.retain(|service| service.name == "web");
+        conf.services
+            .retain(|service| ["web", "banner"].contains(&service.name.as_str()));
+        flood::protect(&mut conf);
         let weir = WeirProcess::start(&lab, &program, &conf)?;
         println!("Weir runs with `driver = auto`. It says:");
         for line in weir.driver_lines() {
@@ -58,6 +68,7 @@ impl Demo {
             println!("\n$ weir show {what}");
             print_table(&weir.show_table(what)?);
         }
+        let survived = flood::act(&lab, &weir, self.flood_seconds);
         let ledger = weir.ledger();
         if self.keep {
             explore::wait(&lab, &conf.socket, &program)?;
@@ -67,6 +78,7 @@ impl Demo {
         if report.ok != PAGES {
             bail!("{} of {PAGES} requests failed", PAGES - report.ok);
         }
+        survived?;
         println!(
             "\nAll {PAGES} pages arrived and the ledger balances ({}). Cleaned up after {:.1} s.",
             ledger?,

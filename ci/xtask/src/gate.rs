@@ -81,6 +81,12 @@ pub(crate) fn run(tally: &mut Tally) {
             &mut cargo("test --quiet --workspace --no-fail-fast"),
         );
     }
+    // Every number there is, which debug assertions would make a matter of an hour.
+    tally.tests(
+        "all acknowledgement numbers",
+        cargo("test --quiet --release --package synproxy-engine --test exhaustive")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off"),
+    );
     tally.step(
         "documentation",
         cargo("doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),

@@ -25,12 +25,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Shows Weir at work: real clients, two nginx servers, 1,000 pages, the books.
+    /// Shows Weir at work: real clients, two nginx servers, 1,000 pages, a SYN flood, the books.
     Demo(demo::Demo),
     /// Runs everything that must be green: format, lints, tests, docs, lab.
     Test(Test),
     /// Does what CI does: .ci/run.
     Ci,
+    /// Floods Weir with SYNs beside real clients, and the kernel's SYNPROXY in the same lab.
+    Flood(Flood),
     /// Makes the one static binary dist/weir.
     Dist,
     /// Compares Weir with the kernel's NAT in one run.
@@ -58,6 +60,15 @@ struct Test {
     /// Run only the lab scenarios whose names contain one of these, and no other step.
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
+    #[command(flatten)]
+    weir: Weir,
+}
+
+#[derive(Debug, Args)]
+struct Flood {
+    /// Take the figures of the tests: 10 seconds beside the flood instead of 60.
+    #[arg(long)]
+    short: bool,
     #[command(flatten)]
     weir: Weir,
 }
@@ -106,6 +117,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo(demo) => demo.run(),
         Verb::Test(test) => test.run(),
         Verb::Ci => ci(),
+        Verb::Flood(flood) => flood.run(),
         Verb::Dist => build::dist().map(|()| ExitCode::SUCCESS),
         Verb::Bench(bench) => bench.run(),
         Verb::Lab(explore) => explore.run(),
@@ -129,6 +141,17 @@ fn tools() -> Result<ExitCode> {
     }
     machine::install_tools()?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Flood {
+    fn run(self) -> Result<ExitCode> {
+        Test {
+            long: !self.short,
+            scenario: vec!["flood".to_owned()],
+            weir: self.weir,
+        }
+        .run()
+    }
 }
 
 impl Test {

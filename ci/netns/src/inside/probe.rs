@@ -126,12 +126,15 @@ impl Probe {
 }
 
 fn end(kind: ErrorKind) -> End {
-    match kind {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::Reset,
-        ErrorKind::ConnectionRefused => End::Refused,
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => End::Silence,
-        _ => End::Other,
-    }
+    const KINDS: [(ErrorKind, End); 5] = [
+        (ErrorKind::ConnectionReset, End::Reset),
+        (ErrorKind::BrokenPipe, End::Reset),
+        (ErrorKind::ConnectionRefused, End::Refused),
+        (ErrorKind::WouldBlock, End::Silence),
+        (ErrorKind::TimedOut, End::Silence),
+    ];
+    let known = KINDS.iter().find(|(known, _)| *known == kind);
+    known.map_or(End::Other, |(_, end)| *end)
 }
 
 fn milliseconds(since: Instant) -> f64 {

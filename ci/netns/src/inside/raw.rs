@@ -239,18 +239,15 @@ fn segment(
 
 /// The checksum of a segment whose own field is zero (RFC 9293 section 3.1).
 fn checksum(source: Ipv4Addr, target: Ipv4Addr, segment: &[u8]) -> u16 {
-    let length = (segment.len() as u32).to_be_bytes();
-    let pseudo = [
-        &source.octets()[..],
-        &target.octets(),
-        &[0, 6],
-        &length[2..],
-    ]
-    .concat();
+    let length = (segment.len() as u16).to_be_bytes();
+    let pseudo = [&source.octets()[..], &target.octets(), &[0, 6], &length].concat();
     let mut sum: u32 = [pseudo.as_slice(), segment]
         .iter()
         .flat_map(|part| part.chunks(2))
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
+        .map(|pair| {
+            let [high, low] = [0, 1].map(|at| u32::from(pair.get(at).copied().unwrap_or(0)));
+            high << 8 | low
+        })
         .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -6,6 +6,7 @@ mod measure;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::Run;
 use super::soundness::list;
@@ -13,6 +14,7 @@ use crate::cores::Cores;
 use crate::inside::flood::Vector;
 use crate::lab::{Lab, Offloads, Topology};
 use crate::server::{self, BANNER_PORT, ECHO_PORT};
+use crate::weir::find_row;
 use crate::{KernelSynproxy, Service, WeirConf, WeirProcess};
 use measure::{Beside, beside, curve, find_rate, percent};
 
@@ -157,18 +159,17 @@ struct Books {
 impl Books {
     fn of(weir: &WeirProcess<'_>, lab: &Lab) -> Result<Self> {
         let services = weir.show("services")?;
-        let opened = services
-            .as_array()
-            .and_then(|rows| rows.iter().find(|row| row["name"] == "banner"))
-            .and_then(|row| row["opened"].as_u64())
-            .with_context(|| format!("no sessions opened in {services}"))?;
+        let row = find_row(&services, "name", "banner")?;
+        let opened = row.get("opened").and_then(Value::as_u64);
+        let opened = opened.with_context(|| format!("no sessions opened in {row}"))?;
         let ledger = weir.show("ledger")?;
-        let retried = ledger["workers"].as_array().map_or(0, |workers| {
-            let counts = workers
-                .iter()
-                .map(|worker| &worker["counters"]["syn-retried"]);
-            counts.filter_map(serde_json::Value::as_u64).sum()
+        let workers = ledger.get("workers").and_then(Value::as_array);
+        let retried = workers.into_iter().flatten().filter_map(|worker| {
+            worker
+                .pointer("/counters/syn-retried")
+                .and_then(Value::as_u64)
         });
+        let retried = retried.sum();
         Ok(Self {
             opened,
             retried,

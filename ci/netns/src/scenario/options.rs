@@ -140,7 +140,7 @@ fn learned(weir: &WeirProcess<'_>) -> Result<String> {
         let rows = health.as_array().map_or(&[][..], Vec::as_slice);
         let missing = rows
             .iter()
-            .filter(|row| !row["learned"]["mss"].is_u64())
+            .filter(|row| !row.pointer("/learned/mss").is_some_and(Value::is_u64))
             .count();
         if !rows.is_empty() && missing == 0 {
             for (ability, row) in Ability::all().iter().cycle().zip(rows) {
@@ -154,11 +154,11 @@ fn learned(weir: &WeirProcess<'_>) -> Result<String> {
 }
 
 fn agrees(ability: Ability, row: &Value) -> Result<()> {
-    let learned = &row["learned"];
+    let flag = |at| row.pointer(at).and_then(Value::as_bool) == Some(true);
     let seen = Ability {
-        sack: learned["sack"] == Value::Bool(true),
-        wscale: learned["wscale"].is_u64(),
-        timestamps: learned["timestamps"] == Value::Bool(true),
+        sack: flag("/learned/sack"),
+        wscale: row.pointer("/learned/wscale").is_some_and(Value::is_u64),
+        timestamps: flag("/learned/timestamps"),
     };
     ensure!(
         seen == ability,
@@ -180,8 +180,9 @@ fn pull(lab: &Lab, weir: &WeirProcess<'_>, mode: u16) -> Result<String> {
     }
     let flood = weir.show("flood")?;
     let is_pulled = |row: &&Value| {
-        let name = row["service"].as_str().unwrap_or_default();
-        name.starts_with("adaptive-") && row["active"] == Value::Bool(true)
+        let name = row.get("service").and_then(Value::as_str);
+        name.is_some_and(|name| name.starts_with("adaptive-"))
+            && row.get("active") == Some(&Value::Bool(true))
     };
     let pulled = flood
         .as_array()

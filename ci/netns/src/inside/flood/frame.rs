@@ -61,7 +61,7 @@ impl Template {
             Vector::Rst => vec![tcp(RST, &[])],
             Vector::Udp => vec![udp(0)],
             // The first piece of a datagram and a later one, whose other pieces never come.
-            Vector::Fragments => vec![udp(0x2000), udp(0x2000 | 185)],
+            Vector::Fragments => vec![udp(0x2000), udp(0x20b9)],
         };
         let template = |bytes| Self { bytes, vector };
         frames.into_iter().map(template).collect()

@@ -108,7 +108,7 @@ fn read(map: &Map, key: u32) -> u64 {
 fn source(template: &Template, counter: &Map, ifindex: u32) -> Assembler {
     let mut asm = Assembler::new();
     let short = asm.label();
-    let length = template.bytes.len() as i32;
+    let length = (template.bytes.len() as u32).cast_signed();
     asm.mov(Reg::R6, Reg::R1)
         .mov(Reg::R7, 0)
         .store(Size::Word, Reg::R10, -4, 0);
@@ -130,7 +130,7 @@ fn source(template: &Template, counter: &Map, ifindex: u32) -> Assembler {
         .mov(Reg::R9, 0);
     put_word(&mut asm, IP_SOURCE);
     asm.mov(Reg::R5, Reg::R9)
-        .alu(Op::Add, Reg::R5, template.ip_sum() as i32);
+        .alu(Op::Add, Reg::R5, template.ip_sum().cast_signed());
     if template.vector == Vector::Fragments {
         asm.mov(Reg::R3, Reg::R8)
             .alu(Op::Rsh, Reg::R3, 48)
@@ -157,7 +157,7 @@ fn source(template: &Template, counter: &Map, ifindex: u32) -> Assembler {
             put_word(&mut asm, TCP_ACK);
         }
         asm.mov(Reg::R5, Reg::R9)
-            .alu(Op::Add, Reg::R5, template.tcp_sum() as i32);
+            .alu(Op::Add, Reg::R5, template.tcp_sum().cast_signed());
         put_sum(&mut asm, TCP_SUM);
     }
     asm.mov(Reg::R1, ifindex.cast_signed())

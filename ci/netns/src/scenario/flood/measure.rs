@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use anyhow::{Result, bail, ensure};
 
 use super::PER_SECOND;
+use crate::client::Running;
 use crate::inside::connect::{Connect, ConnectReport};
 use crate::inside::flood::{Burst, FloodReport, Vector};
 use crate::lab::{Lab, VIP};
@@ -73,8 +74,7 @@ pub(super) fn beside(
         sources: lab.client_addresses(),
     })?;
     let clients = clients.report()?;
-    let flood =
-        flooding.map_or_else(|| Ok(FloodReport::default()), |flooding| flooding.report())?;
+    let flood = flooding.map_or_else(|| Ok(FloodReport::default()), Running::report)?;
     Ok(Beside { flood, clients })
 }
 

@@ -4,16 +4,18 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::{OTHER_SECRET, SECRET, SHORT_LIVED, secret};
 use crate::inside::raw::{Half, RawAck, RawReport};
 use crate::lab::Lab;
 use crate::scenario::Run;
 use crate::server::ECHO_PORT;
+use crate::weir::find_row;
 use crate::{WeirConf, WeirProcess};
 
 /// Longer than the life of a short-lived cookie.
-const TOO_LATE: Duration = Duration::from_millis(9_000);
+const TOO_LATE: Duration = Duration::from_secs(9);
 
 pub(super) fn run<'lab>(
     run: &mut Run,
@@ -97,9 +99,8 @@ fn accepted(report: &RawReport) -> Result<String> {
 /// Reads one of the counters of `weir show flood`.
 fn cookies(weir: &WeirProcess<'_>, service: &str, counter: &str) -> Result<u64> {
     let flood = weir.show("flood")?;
-    flood
-        .as_array()
-        .and_then(|rows| rows.iter().find(|row| row["service"] == service))
-        .and_then(|row| row[counter].as_u64())
-        .with_context(|| format!("no {counter} of {service} in {flood}"))
+    let row = find_row(&flood, "service", service)?;
+    row.get(counter)
+        .and_then(Value::as_u64)
+        .with_context(|| format!("no {counter} in {row}"))
 }
