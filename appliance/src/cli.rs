@@ -102,8 +102,12 @@ enum Shown {
     Workers,
     /// Where every packet went.
     Ledger,
+    /// What became of the SYNs of each TCP service, and who sends them.
+    Flood,
     /// The effective configuration.
     Config,
+    /// Real servers: whether they answer, and the TCP options learned of them.
+    Health,
 }
 
 impl Shown {
@@ -115,7 +119,9 @@ impl Shown {
             Self::Ports => What::Ports,
             Self::Workers => What::Workers,
             Self::Ledger => What::Ledger,
+            Self::Flood => What::Flood,
             Self::Config => What::Config,
+            Self::Health => What::Health,
         }
     }
 }

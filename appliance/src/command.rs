@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_director::{Notice, PoolUse, SessionView};
-use weir_model::{PortId, Snapshot};
+use weir_model::{Offer, PortId, RealId, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
 
-use crate::publish::TrafficBoard;
+use crate::publish::Boards;
 
 /// What control may have asked of one worker without an answer yet.
 pub(crate) const COMMANDS: usize = 512;
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Take a snapshot; the retired one comes back with [`Answer::Applied`].
     Apply {
         snapshot: Arc<Snapshot>,
-        traffic: Arc<TrafficBoard>,
+        boards: Arc<Boards>,
     },
     /// Learn from an ARP packet.
     Arp { port: PortId, arp: ArpRepr },
@@ -42,6 +42,12 @@ pub(crate) enum Command {
     },
     /// Fill `rows` with the use of LIPs, to its capacity at most.
     PoolUse { ticket: Ticket, rows: Vec<PoolUse> },
+    /// Other workers see a flood of a service, or no longer do.
+    FloodHint { service: ServiceId, active: bool },
+    /// A real server is up or down: whether it gets new sessions.
+    Health { real: RealId, up: bool },
+    /// What clients of a service are offered.
+    Offer { service: ServiceId, offer: Offer },
     /// Open no more sessions.
     Drain,
     /// End the thread.
@@ -58,7 +64,7 @@ pub(crate) enum Answer {
     /// The snapshot was taken; these are the old ones, to be freed by control.
     Applied {
         retired: Arc<Snapshot>,
-        traffic: Arc<TrafficBoard>,
+        boards: Arc<Boards>,
     },
     /// Sessions, and where to go on.
     Sessions {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use mio::unix::SourceFd;
@@ -13,17 +13,20 @@ use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use weir_director::{Notice, PoolUse};
-use weir_model::{MasterKey, PortId, Snapshot};
+use weir_model::{Event, MasterKey, PortId, Snapshot};
 use weir_wire::EthAddr;
 
+use crate::clock::Clock;
 use crate::command::{Answer, Command, News, Ticket};
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
+use crate::control::floods::Floods;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::server::{Scene, Server};
 use crate::control::sockets::Listener;
 use crate::fleet::Fleet;
+use crate::health::{Book, Prober};
 use crate::log;
 use crate::secret;
 
@@ -31,6 +34,7 @@ mod answer;
 mod connection;
 pub(crate) mod crash;
 mod events;
+mod floods;
 pub(crate) mod ports;
 mod rates;
 mod reload;
@@ -48,6 +52,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// The question for the use of LIPs that is control's own.
 const OWN_TICKET: Ticket = Ticket(0);
 const FORECAST_EVERY: Duration = Duration::from_secs(1);
+/// How soon control looks again for room in a worker's channel that had none left.
+const CATCH_UP: Duration = Duration::from_millis(2);
 
 /// A configuration and the text that says it in full.
 #[derive(Clone, Debug)]
@@ -61,6 +67,8 @@ pub(crate) struct ControlParts {
     pub(crate) poll: Poll,
     pub(crate) signals: SignalFd,
     pub(crate) fleet: Fleet,
+    pub(crate) prober: Prober,
+    pub(crate) clock: Clock,
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) running: Configuration,
@@ -86,6 +94,12 @@ pub(crate) struct Control {
     reload_again: bool,
     file: PathBuf,
     rates: Rates,
+    prober: Prober,
+    book: Book,
+    clock: Clock,
+    floods: Floods,
+    /// A worker said something about a flood.
+    floods_turned: bool,
     events: Events,
     crashes: CrashRing,
     stop: Option<Instant>,
@@ -122,7 +136,8 @@ impl Control {
         let first_socket = FIRST_TAP + parts.devices.len();
         let server = Server::new(parts.listeners, registry, first_socket)
             .context("cannot wait for clients")?;
-        Ok(Self {
+        let mut control = Self {
+            book: Book::new(parts.fleet.workers().len()),
             poll: parts.poll,
             signals: parts.signals,
             fleet: parts.fleet,
@@ -135,6 +150,10 @@ impl Control {
             reload_again: false,
             file: parts.file,
             rates: Rates::default(),
+            prober: parts.prober,
+            clock: parts.clock,
+            floods: Floods::default(),
+            floods_turned: false,
             events: Events::default(),
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             stop: None,
@@ -144,7 +163,9 @@ impl Control {
                 missing: 0,
                 uses: Vec::new(),
             },
-        })
+        };
+        control.watch_health();
+        Ok(control)
     }
 
     /// Runs until a signal stops the daemon; then the workers end, and after them the devices are
@@ -156,7 +177,10 @@ impl Control {
         let mut happened = MioEvents::with_capacity(64);
         let mut next_tick = Instant::now();
         while !self.is_over() {
-            let wait = next_tick.saturating_duration_since(Instant::now());
+            let mut wait = next_tick.saturating_duration_since(Instant::now());
+            if self.book.is_behind() {
+                wait = wait.min(CATCH_UP);
+            }
             match self.poll.poll(&mut happened, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("the control thread cannot wait");
@@ -169,7 +193,14 @@ impl Control {
                     SIGNALS => self.take_signals(),
                     Token(token) if token < self.first_socket => self.hear(token - FIRST_TAP),
                     Token(_) => {
-                        let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+                        let scene = scene(
+                            &self.running,
+                            &self.fleet,
+                            &self.devices,
+                            &self.rates,
+                            &self.floods,
+                            &self.book,
+                        );
                         let registry = self.poll.registry();
                         self.server
                             .event(event, self.first_socket, registry, &scene);
@@ -177,6 +208,10 @@ impl Control {
                 }
             }
             self.listen_to_workers();
+            self.listen_to_health();
+            if self.floods_turned {
+                self.look_at_floods();
+            }
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
                 self.tick();
@@ -193,16 +228,54 @@ impl Control {
         }
         self.rates
             .sample(now, &self.fleet.pictures(), &self.fleet.traffic());
+        self.look_at_floods();
         if now >= self.forecast.next && self.forecast.missing == 0 {
             self.begin_forecast(now);
         }
-        let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+        let scene = scene(
+            &self.running,
+            &self.fleet,
+            &self.devices,
+            &self.rates,
+            &self.floods,
+            &self.book,
+        );
         self.server.serve_all(&scene);
+    }
+
+    /// Adds up what the workers publish of floods, says which began and ended, and tells each worker
+    /// of what the others see.
+    fn look_at_floods(&mut self) {
+        self.floods_turned = false;
+        let (now, snapshot) = (Instant::now(), &self.running.snapshot);
+        let published = self.fleet.floods();
+        let turned = self
+            .floods
+            .look(now, SystemTime::now(), snapshot, &published);
+        for (worker, event) in turned {
+            if let Some(line) = self.events.take(now, worker, &event, snapshot) {
+                log::say(line);
+            }
+        }
+        let fleet = &self.fleet;
+        self.floods.hint(|place, service, active| {
+            let command = Command::FloodHint { service, active };
+            fleet
+                .worker(place)
+                .is_some_and(|worker| worker.send_if_idle(command))
+        });
     }
 
     fn begin_forecast(&mut self, now: Instant) {
         self.forecast.next = now + FORECAST_EVERY;
-        let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+        let scene = scene(
+            &self.running,
+            &self.fleet,
+            &self.devices,
+            &self.rates,
+            &self.floods,
+            &self.book,
+        );
         self.forecast.missing = server::ask_for_pool_use(&scene, OWN_TICKET);
         self.forecast.uses.clear();
     }
@@ -311,6 +384,7 @@ impl Control {
             reload::summary(&self.running.snapshot, &snapshot)
         ));
         self.running = new;
+        self.watch_health();
         if std::mem::take(&mut self.reload_again) {
             self.reload();
         }
@@ -337,8 +411,9 @@ impl Control {
 
     fn take_answer(&mut self, place: usize, answer: Answer) {
         match answer {
-            Answer::Applied { retired, traffic } => {
-                drop((retired, traffic));
+            Answer::Applied { retired, boards } => {
+                drop((retired, boards));
+                self.floods.restarted(place);
                 if self.fleet.applied(place) {
                     self.finish_reload();
                 }
@@ -354,10 +429,41 @@ impl Control {
                 }
             }
             Answer::PoolUse { .. } | Answer::Sessions { .. } => {
-                let scene = scene(&self.running, &self.fleet, &self.devices, &self.rates);
+                let scene = scene(
+                    &self.running,
+                    &self.fleet,
+                    &self.devices,
+                    &self.rates,
+                    &self.floods,
+                    &self.book,
+                );
                 self.server.answered(place, answer, &scene);
             }
         }
+    }
+
+    /// Has the real servers of the running configuration probed, and the workers told of them.
+    fn watch_health(&mut self) {
+        let wall_ms = self.clock.now().wall_ms;
+        let targets = self.book.adopt(&self.running.snapshot, wall_ms);
+        self.prober.aim(targets);
+    }
+
+    fn listen_to_health(&mut self) {
+        let snapshot = &self.running.snapshot;
+        let now = Instant::now();
+        while let Some(finding) = self.prober.next_finding() {
+            for (kind, sentence) in self.book.take(finding, snapshot) {
+                if let Some(line) = self.events.say(now, kind, &sentence) {
+                    log::say(line);
+                }
+            }
+        }
+        let fleet = &self.fleet;
+        self.book.tell(snapshot, |place, command| {
+            let worker = fleet.worker(place);
+            worker.is_none_or(|worker| worker.send_if_idle(command))
+        });
     }
 
     fn take_news(&mut self, place: usize, news: News) {
@@ -365,6 +471,13 @@ impl Control {
         match news {
             News::Notice(Notice::Neighbour { port, address, mac }) => {
                 self.tell_neighbour(place, port, address, mac);
+            }
+            News::Notice(Notice::Flood { .. }) => self.floods_turned = true,
+            News::Notice(Notice::Event(
+                event @ (Event::FloodBegan { .. } | Event::FloodEnded { .. }),
+            )) => {
+                self.floods.heard(place, &event);
+                self.floods_turned = true;
             }
             News::Notice(Notice::Event(event)) => {
                 let snapshot = &self.running.snapshot;
@@ -437,6 +550,8 @@ fn scene<'a>(
     fleet: &'a Fleet,
     devices: &'a [OpenDevice],
     rates: &'a Rates,
+    floods: &'a Floods,
+    health: &'a Book,
 ) -> Scene<'a> {
     Scene {
         snapshot: &running.snapshot,
@@ -444,5 +559,7 @@ fn scene<'a>(
         fleet,
         devices,
         rates,
+        floods,
+        health,
     }
 }

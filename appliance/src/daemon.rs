@@ -25,8 +25,9 @@ use crate::doorbell::Doorbell;
 use crate::failure;
 use crate::fleet::{Fleet, WorkerHandle};
 use crate::handoff;
+use crate::health::{self, Prober};
 use crate::log;
-use crate::publish::{Published, TrafficBoard};
+use crate::publish::{Boards, Published};
 use crate::secret;
 use crate::worker::{Worker, WorkerParts};
 
@@ -45,6 +46,7 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     let signals = take_signals()?;
     machine::check_capabilities()?;
     machine::raise_memory_lock();
+    machine::raise_open_files();
     let run_dir = machine::run_dir();
     fs::create_dir_all(&run_dir).with_context(|| format!("cannot make {}", run_dir.display()))?;
     let _only = be_the_only_one(&run_dir)?;
@@ -72,7 +74,12 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     let poll = Poll::new().context("cannot make the control thread's event loop")?;
     let waker = Waker::new(poll.registry(), control::WAKER);
     let waker = Arc::new(waker.context("cannot make the control thread's waker")?);
-    let fleet = start_workers(&snapshot, &plan, &mut devices, &waker)?;
+    let clock = Clock::start();
+    let fleet = start_workers(&snapshot, &plan, &mut devices, &waker, clock.clone())?;
+    let prober = Prober::start(clock.clone(), waker).context("cannot start the health thread")?;
+    if snapshot.services.iter().any(health::learns) {
+        health::blind_spots().into_iter().for_each(log::say);
+    }
     // Nothing comes in before the workers are there to take it.
     control::set_owned(&mut devices, &snapshot.owned_addresses())?;
     for device in &devices {
@@ -82,6 +89,8 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
         poll,
         signals,
         fleet,
+        prober,
+        clock,
         devices,
         listeners,
         running: configuration,
@@ -171,6 +180,7 @@ fn start_workers(
     plan: &Plan,
     devices: &mut [OpenDevice],
     waker: &Arc<Waker>,
+    mut clock: Clock,
 ) -> Result<Fleet> {
     let cpus = plan.cpus.as_slice();
     let sessions = match snapshot.workers.sessions {
@@ -182,7 +192,6 @@ fn start_workers(
         .collect::<Result<Vec<_>, _>>()
         .context("cannot make a worker's doorbell")?;
     let flow_secret = random()?;
-    let mut clock = Clock::start();
     let mut handles = Vec::new();
     for (place, (hand_off, cpu)) in handoff::connect(&bells).into_iter().zip(cpus).enumerate() {
         let id = WorkerId(place as u8);
@@ -206,7 +215,7 @@ fn start_workers(
             .cloned()
             .context("a worker has no doorbell")?;
         let published = Arc::new(Published::new(ports.len()));
-        let traffic = TrafficBoard::new(snapshot);
+        let boards = Boards::new(snapshot);
         let (control, worker_end) = command::channels();
         let worker = Worker::new(WorkerParts {
             clock: clock.clone(),
@@ -218,7 +227,7 @@ fn start_workers(
             waker: waker.clone(),
             bell: bell.clone(),
             published: published.clone(),
-            traffic: traffic.clone(),
+            boards: boards.clone(),
             burst: usize::from(snapshot.workers.burst),
             poll: snapshot.workers.poll,
             spin: plan.spin,
@@ -229,8 +238,8 @@ fn start_workers(
             bell,
             control,
             published,
-            traffic,
-            next_traffic: None,
+            boards,
+            next_boards: None,
             thread: Some(start_thread(id, *cpu, worker)?),
         });
     }

@@ -7,7 +7,8 @@ use weir_model::{Snapshot, WorkerId};
 
 use crate::command::{COMMANDS, Command, ControlEnd};
 use crate::doorbell::Doorbell;
-use crate::publish::{Picture, Published, Traffic, TrafficBoard};
+use crate::publish::flood::Flood;
+use crate::publish::{Boards, Picture, Published, Traffic};
 
 /// Control's handle of one worker.
 #[derive(Debug)]
@@ -17,9 +18,9 @@ pub(crate) struct WorkerHandle {
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) control: ControlEnd,
     pub(crate) published: Arc<Published>,
-    pub(crate) traffic: Arc<TrafficBoard>,
-    /// The board of the snapshot that the worker was sent and has not yet taken.
-    pub(crate) next_traffic: Option<Arc<TrafficBoard>>,
+    pub(crate) boards: Arc<Boards>,
+    /// The boards of the snapshot that the worker was sent and has not yet taken.
+    pub(crate) next_boards: Option<Arc<Boards>>,
     pub(crate) thread: Option<JoinHandle<()>>,
 }
 
@@ -37,11 +38,10 @@ impl WorkerHandle {
         sent
     }
 
-    /// Sends a command that may be lost; keeps half of the room for those that may not.
-    pub(crate) fn send_if_idle(&self, command: Command) {
-        if self.control.commands.len() < COMMANDS / 2 {
-            self.send(command);
-        }
+    /// Sends a command that may be lost, and says whether it was sent; keeps half of the room for
+    /// those that may not.
+    pub(crate) fn send_if_idle(&self, command: Command) -> bool {
+        self.control.commands.len() < COMMANDS / 2 && self.send(command)
     }
 }
 
@@ -61,14 +61,14 @@ impl Fleet {
         self.workers.get(place)
     }
 
-    /// Sends every worker a snapshot, and a traffic board that is large enough for it.
+    /// Sends every worker a snapshot, and boards that are large enough for it.
     pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) {
         for worker in &mut self.workers {
-            let traffic = TrafficBoard::new(snapshot);
-            worker.next_traffic = Some(traffic.clone());
+            let boards = Boards::new(snapshot);
+            worker.next_boards = Some(boards.clone());
             worker.send(Command::Apply {
                 snapshot: snapshot.clone(),
-                traffic,
+                boards,
             });
         }
     }
@@ -76,13 +76,13 @@ impl Fleet {
     /// Notes that a worker took its snapshot, and says whether every worker has.
     pub(crate) fn applied(&mut self, place: usize) -> bool {
         if let Some(worker) = self.workers.get_mut(place)
-            && let Some(traffic) = worker.next_traffic.take()
+            && let Some(boards) = worker.next_boards.take()
         {
-            worker.traffic = traffic;
+            worker.boards = boards;
         }
         self.workers
             .iter()
-            .all(|worker| worker.next_traffic.is_none())
+            .all(|worker| worker.next_boards.is_none())
     }
 
     /// Reads what every worker published.
@@ -97,9 +97,15 @@ impl Fleet {
     pub(crate) fn traffic(&self) -> Traffic {
         let mut sum = Traffic::default();
         for worker in &self.workers {
-            sum.add(&worker.traffic.read());
+            sum.add(&worker.boards.traffic.read());
         }
         sum
+    }
+
+    /// Reads what every worker published of floods.
+    pub(crate) fn floods(&self) -> Vec<Flood> {
+        let workers = self.workers.iter();
+        workers.map(|worker| worker.boards.flood.read()).collect()
     }
 
     /// Opens no more sessions.

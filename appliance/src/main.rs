@@ -11,6 +11,7 @@ mod doorbell;
 mod failure;
 mod fleet;
 mod handoff;
+mod health;
 mod idle;
 mod log;
 mod publish;

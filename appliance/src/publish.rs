@@ -8,6 +8,9 @@ use weir_director::Director;
 use weir_model::{Counters, DropReason, Ledger, RealId, ServiceId, Snapshot, TrafficCounters};
 
 use crate::board::Board;
+use crate::publish::flood::FloodBoard;
+
+pub(crate) mod flood;
 
 /// The words of one port's statistics.
 const PORT_WORDS: usize = 7;
@@ -92,10 +95,46 @@ impl Published {
     }
 }
 
-/// The board of one worker's traffic under one snapshot; a new snapshot brings a new board.
+/// What one worker publishes of the services and real servers of one snapshot; a new snapshot
+/// brings new boards.
+#[derive(Debug)]
+pub(crate) struct Boards {
+    pub(crate) traffic: TrafficBoard,
+    pub(crate) flood: FloodBoard,
+}
+
+impl Boards {
+    /// Makes boards with room for whatever the snapshot knows.
+    pub(crate) fn new(snapshot: &Snapshot) -> Arc<Self> {
+        Arc::new(Self {
+            traffic: TrafficBoard::new(snapshot),
+            flood: FloodBoard::new(snapshot),
+        })
+    }
+}
+
+/// A board of so many records of the same length.
+#[derive(Debug)]
+struct Records<const N: usize>(Board);
+
+impl<const N: usize> Records<N> {
+    fn new(count: usize) -> Self {
+        Self(Board::new(count * N))
+    }
+
+    fn write(&self, records: impl Iterator<Item = [u64; N]>) {
+        self.0.write(records.flatten());
+    }
+
+    fn read(&self) -> Vec<[u64; N]> {
+        self.0.read().as_chunks::<N>().0.to_vec()
+    }
+}
+
+/// The board of one worker's traffic under one snapshot.
 #[derive(Debug)]
 pub(crate) struct TrafficBoard {
-    board: Board,
+    records: Records<{ TrafficCounters::COUNT }>,
     services: usize,
     reals: usize,
 }
@@ -109,32 +148,27 @@ pub(crate) struct Traffic {
 
 impl TrafficBoard {
     /// Makes a board with room for every service and real server that the snapshot knows.
-    pub(crate) fn new(snapshot: &Snapshot) -> Arc<Self> {
+    fn new(snapshot: &Snapshot) -> Self {
         let (services, reals) = (snapshot.services.bound(), snapshot.real_bound as usize);
-        Arc::new(Self {
-            board: Board::new((services + reals) * TrafficCounters::COUNT),
+        Self {
+            records: Records::new(services + reals),
             services,
             reals,
-        })
+        }
     }
 
     /// Publishes; only the worker calls this.
     pub(crate) fn write(&self, director: &Director) {
-        let services = (0..self.services)
-            .flat_map(|id| director.service_traffic(ServiceId(id as u16)).to_array());
-        let reals =
-            (0..self.reals).flat_map(|id| director.real_traffic(RealId(id as u32)).to_array());
-        self.board.write(services.chain(reals));
+        let services =
+            (0..self.services).map(|id| director.service_traffic(ServiceId(id as u16)).to_array());
+        let reals = (0..self.reals).map(|id| director.real_traffic(RealId(id as u32)).to_array());
+        self.records.write(services.chain(reals));
     }
 
     /// Reads the latest picture.
     pub(crate) fn read(&self) -> Traffic {
-        let words = self.board.read();
-        let mut all = words
-            .as_chunks::<{ TrafficCounters::COUNT }>()
-            .0
-            .iter()
-            .map(|words| TrafficCounters::from_array(*words));
+        let records = self.records.read().into_iter();
+        let mut all = records.map(TrafficCounters::from_array);
         Traffic {
             services: all.by_ref().take(self.services).collect(),
             reals: all.collect(),

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
-    Client, DEFAULT_SOCKETS, Filter, LedgerReply, PoolRow, PortRow, Request, ServiceRow,
-    SessionRow, What, WorkerRow,
+    Client, DEFAULT_SOCKETS, Filter, FloodRow, HealthRow, LedgerReply, PoolRow, PortRow, Request,
+    ServiceRow, SessionRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -75,7 +75,9 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             | What::Sessions
             | What::Ports
             | What::Workers
-            | What::Config => Value::Array(rows),
+            | What::Flood
+            | What::Config
+            | What::Health => Value::Array(rows),
         };
         return Ok(writeln!(out, "{value}")?);
     }
@@ -85,6 +87,8 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         What::Sessions => String::new(),
         What::Ports => weir_control::ports(&read::<PortRow>(rows)?),
         What::Workers => weir_control::workers(&read::<WorkerRow>(rows)?),
+        What::Flood => weir_control::floods(&read::<FloodRow>(rows)?),
+        What::Health => weir_control::health(&read::<HealthRow>(rows)?),
         What::Ledger => {
             let ledgers: Vec<LedgerReply> = read(rows)?;
             weir_control::ledger(ledgers.first().context("the daemon sent no ledger")?)

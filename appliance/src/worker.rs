@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mio::Waker;
 use netmap_io::Port;
-use weir_director::{Director, Source};
+use weir_director::{Director, Notice, Source};
 use weir_model::{Now, Poll, PortId, Time};
 
 use crate::clock::Clock;
@@ -14,7 +14,8 @@ use crate::doorbell::Doorbell;
 use crate::failure;
 use crate::handoff::HandOff;
 use crate::idle::Idle;
-use crate::publish::{Published, TrafficBoard, Vitals};
+use crate::publish::flood::ServiceFlood;
+use crate::publish::{Boards, Published, Vitals};
 use crate::worker::frames::Frames;
 
 pub(crate) mod frames;
@@ -29,6 +30,8 @@ const ORIGINATED_A_TURN: usize = 256;
 const NOTICES_A_TURN: usize = 64;
 /// Traffic is published this often, and before the worker sleeps.
 const TRAFFIC_EVERY_US: u64 = 10_000;
+/// Floods are published this often at most, and at once when one begins or ends.
+const FLOOD_EVERY_US: u64 = 100_000;
 /// The kernel is asked for ring losses this often.
 const PORT_STATS_EVERY_US: u64 = 100_000;
 
@@ -43,7 +46,7 @@ pub(crate) struct WorkerParts {
     pub(crate) waker: Arc<Waker>,
     pub(crate) bell: Arc<Doorbell>,
     pub(crate) published: Arc<Published>,
-    pub(crate) traffic: Arc<TrafficBoard>,
+    pub(crate) boards: Arc<Boards>,
     pub(crate) burst: usize,
     pub(crate) poll: Poll,
     pub(crate) spin: Duration,
@@ -61,8 +64,11 @@ pub(crate) struct Worker {
     stopping: bool,
     idle: Idle,
     published: Arc<Published>,
-    traffic: Arc<TrafficBoard>,
+    boards: Arc<Boards>,
     traffic_at: Time,
+    flood_at: Time,
+    /// Packets came since floods were published.
+    flood_is_old: bool,
     port_stats_at: Time,
     vitals: Vitals,
     last: (Time, bool),
@@ -87,8 +93,10 @@ impl Worker {
             stopping: false,
             idle,
             published: parts.published,
-            traffic: parts.traffic,
+            boards: parts.boards,
             traffic_at: Time::default(),
+            flood_at: Time::default(),
+            flood_is_old: false,
             port_stats_at: Time::default(),
             vitals: Vitals::default(),
             last: (Time::default(), false),
@@ -122,10 +130,11 @@ impl Worker {
         self.director.tick(now);
         work += self.frames.originate(&mut self.director, ORIGINATED_A_TURN);
         self.frames.flush();
-        self.tell_control();
+        self.tell_control(now);
         let worked = work > 0;
         self.last = (now.time, worked);
         if worked {
+            self.flood_is_old = true;
             self.idle.worked();
             self.publish(now, false);
         } else if self.idle.is_sleepy(now.time) {
@@ -170,11 +179,12 @@ impl Worker {
 
     fn obey(&mut self, now: Now, command: Command) -> Option<Answer> {
         match command {
-            Command::Apply { snapshot, traffic } => {
-                let retired = self.director.apply(snapshot);
-                let traffic = std::mem::replace(&mut self.traffic, traffic);
-                self.traffic.write(&self.director);
-                Some(Answer::Applied { retired, traffic })
+            Command::Apply { snapshot, boards } => {
+                let retired = self.director.apply(now, snapshot);
+                let boards = std::mem::replace(&mut self.boards, boards);
+                self.boards.traffic.write(&self.director);
+                self.publish_flood(now);
+                Some(Answer::Applied { retired, boards })
             }
             Command::Arp { port, arp } => {
                 self.director.heard_arp(now, port, &arp);
@@ -200,6 +210,18 @@ impl Worker {
                     .pool_use(&mut |pool_use| push_within_capacity(&mut rows, pool_use));
                 Some(Answer::PoolUse { ticket, rows })
             }
+            Command::FloodHint { service, active } => {
+                self.director.set_flood_hint(service, active);
+                None
+            }
+            Command::Health { real, up } => {
+                self.director.set_real_up(real, up);
+                None
+            }
+            Command::Offer { service, offer } => {
+                self.director.set_offer(service, offer);
+                None
+            }
             Command::Drain => {
                 self.director.drain();
                 None
@@ -212,11 +234,15 @@ impl Worker {
     }
 
     /// Passes on what the director wants control to know; control is woken once a turn.
-    fn tell_control(&mut self) {
+    fn tell_control(&mut self, now: Now) {
         for _ in 0..NOTICES_A_TURN {
             let Some(notice) = self.director.next_notice() else {
                 break;
             };
+            if matches!(notice, Notice::Flood { .. }) {
+                // Before control hears of it: the board is where it looks.
+                self.publish_flood(now);
+            }
             self.tell(News::Notice(notice));
         }
         while let Some((port, error)) = self.frames.next_failure() {
@@ -250,7 +276,10 @@ impl Worker {
         }
         if before_sleep || now.time >= self.traffic_at {
             self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
-            self.traffic.write(&self.director);
+            self.boards.traffic.write(&self.director);
+        }
+        if now.time >= self.flood_at {
+            self.publish_flood(now);
         }
         self.vitals.sessions = u64::from(self.director.session_count());
         self.vitals.capacity = u64::from(self.director.session_capacity());
@@ -264,8 +293,23 @@ impl Worker {
         );
     }
 
+    fn publish_flood(&mut self, now: Now) {
+        let micros = now.time.as_micros();
+        self.flood_at = Time::from_micros(micros + FLOOD_EVERY_US);
+        self.flood_is_old = false;
+        let director = &self.director;
+        self.boards
+            .flood
+            .write(|service| ServiceFlood::of(director, service));
+    }
+
     fn sleep(&mut self, now: Now) {
-        let at_most = self.director.idle_for(now);
+        let mut at_most = self.director.idle_for(now);
+        if self.flood_is_old {
+            let due = self.flood_at.as_micros();
+            let due = due.saturating_sub(now.time.as_micros());
+            at_most = at_most.min(Duration::from_micros(due));
+        }
         let (frames, commands) = (&self.frames, &self.control.commands);
         let is_work = || frames.is_handed_in() || !commands.is_empty();
         if let Err(error) = self.idle.sleep(at_most, is_work) {

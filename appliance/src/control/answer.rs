@@ -14,7 +14,9 @@ use weir_model::{
     WorkerId,
 };
 
+use crate::control::floods::Floods;
 use crate::control::rates::Rates;
+use crate::health::Book;
 use crate::publish::{Picture, Traffic};
 
 /// Returns the service that a filter names; none when it names none.
@@ -47,12 +49,14 @@ pub(crate) fn services(
     only: Option<ServiceId>,
     traffic: &Traffic,
     rates: &Rates,
+    floods: &Floods,
+    health: &Book,
 ) -> Vec<ServiceRow> {
     snapshot
         .services
         .iter()
         .filter(|service| only.is_none_or(|id| id == service.id))
-        .map(|service| service_row(service, traffic, rates))
+        .map(|service| service_row(service, traffic, rates, floods, health))
         .collect()
 }
 
@@ -162,7 +166,13 @@ pub(crate) fn ledger(pictures: &[Picture]) -> LedgerReply {
     LedgerReply::new(&workers)
 }
 
-fn service_row(service: &Service, traffic: &Traffic, rates: &Rates) -> ServiceRow {
+fn service_row(
+    service: &Service,
+    traffic: &Traffic,
+    rates: &Rates,
+    floods: &Floods,
+    health: &Book,
+) -> ServiceRow {
     let sum = traffic.service(service.id);
     ServiceRow {
         name: service.name.clone(),
@@ -174,7 +184,10 @@ fn service_row(service: &Service, traffic: &Traffic, rates: &Rates) -> ServiceRo
         protocol: service.protocol.name().to_owned(),
         forward: service.forward.name().to_owned(),
         scheduler: service.scheduler.name().to_owned(),
-        synproxy: SynproxyRow::default(),
+        synproxy: SynproxyRow {
+            mode: service.synproxy.mode.name().to_owned(),
+            active: floods.is_active(service.id),
+        },
         sessions: sum.sessions,
         sessions_per_s: rates.sessions_per_s(service.id),
         opened: sum.opened,
@@ -186,17 +199,22 @@ fn service_row(service: &Service, traffic: &Traffic, rates: &Rates) -> ServiceRo
         reals: service
             .reals
             .iter()
-            .map(|real| real_row(real, traffic))
+            .map(|real| real_row(real, traffic, health))
             .collect(),
     }
 }
 
-fn real_row(real: &RealServer, traffic: &Traffic) -> ServiceRealRow {
+fn real_row(real: &RealServer, traffic: &Traffic, health: &Book) -> ServiceRealRow {
     let sum = traffic.real(real.id);
+    let state = match (health.is_down(real.id), real.weight) {
+        (true, _) => "down",
+        (false, 0) => "drain",
+        (false, _) => "up",
+    };
     ServiceRealRow {
         address: endpoint(real.address, real.port),
         weight: u32::from(real.weight),
-        state: if real.weight == 0 { "drain" } else { "up" }.to_owned(),
+        state: state.to_owned(),
         sessions: sum.established,
         inactive: sum.sessions.saturating_sub(sum.established),
         // Nobody measures it yet.

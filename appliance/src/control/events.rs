@@ -105,8 +105,8 @@ fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str,
         } => {
             let service = service_name(snapshot, *service);
             let sentence = format!(
-                "service {service} answers SYNs with cookies on worker {worker}: {unanswered} \
-                 unanswered SYN/s, {half_open} sessions half open"
+                "service {service} answers SYNs with cookies: worker {worker} saw {unanswered} \
+                 unanswered SYN/s and {half_open} sessions half open"
             );
             ("flood-began", sentence)
         }
@@ -119,8 +119,8 @@ fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str,
             let service = service_name(snapshot, *service);
             let seconds = lasted_ms / 1000;
             let sentence = format!(
-                "service {service} no longer answers SYNs with cookies on worker {worker}: it \
-                 lasted {seconds} s, at most {peak} SYN/s"
+                "service {service} no longer answers SYNs with cookies: the flood lasted \
+                 {seconds} s and had {peak} SYN/s at most"
             );
             ("flood-ended", sentence)
         }

@@ -14,10 +14,12 @@ use weir_model::Snapshot;
 use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
 use crate::control::connection::{Connection, Job, SessionsJob};
+use crate::control::floods::Floods;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::sockets::Listener;
 use crate::fleet::Fleet;
+use crate::health::Book;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) fleet: &'a Fleet,
     pub(crate) devices: &'a [OpenDevice],
     pub(crate) rates: &'a Rates,
+    pub(crate) floods: &'a Floods,
+    pub(crate) health: &'a Book,
 }
 
 /// Serves the control sockets.
@@ -180,7 +184,13 @@ fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) -> io:
 
 /// Answers a request, or begins to where workers must be asked.
 fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene<'_>) {
-    let Request::Show { what, filter } = request;
+    let (what, filter) = match request {
+        Request::Show { what, filter } => (what, filter),
+        Request::Explain(_) => {
+            let text = "this build does not explain";
+            return connection.refuse(Code::Unavailable, text);
+        }
+    };
     let service = match answer::service_of(scene.snapshot, filter) {
         Ok(service) => service,
         Err(rejection) => return connection.send(&Reply::refused(&rejection)),
@@ -188,7 +198,8 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
     match what {
         What::Services => {
             let traffic = scene.fleet.traffic();
-            let rows = answer::services(scene.snapshot, service, &traffic, scene.rates);
+            let (rates, floods, health) = (scene.rates, scene.floods, scene.health);
+            let rows = answer::services(scene.snapshot, service, &traffic, rates, floods, health);
             send_rows(connection, *what, filter, &rows);
         }
         What::Ports => {
@@ -215,6 +226,15 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
                 filter,
                 &[answer::ledger(&scene.fleet.pictures())],
             );
+        }
+        What::Flood => {
+            let (now, published) = (Instant::now(), scene.fleet.floods());
+            let rows = scene.floods.rows(now, scene.snapshot, service, &published);
+            send_rows(connection, *what, filter, &rows);
+        }
+        What::Health => {
+            let rows = scene.health.rows(scene.snapshot, service);
+            send_rows(connection, *what, filter, &rows);
         }
         What::Config => {
             let lines: Vec<&str> = scene.effective.lines().collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 /// A session with its two index records, its timer and its share of empty slots.
@@ -45,6 +45,14 @@ pub(crate) fn check_capabilities() -> Result<()> {
 pub(crate) fn raise_memory_lock() {
     // CAP_IPC_LOCK does without it on newer kernels; where it matters the driver says so.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+}
+
+/// Lets the health checks have as many connections under way as they may.
+pub(crate) fn raise_open_files() {
+    // A check that finds no room is made later, and says so.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Returns the directory for what must survive a kill but not a reboot: what a service manager

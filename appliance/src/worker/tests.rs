@@ -167,7 +167,7 @@ fn benches(workers: u8) -> Vec<Bench> {
                 waker: waker.clone(),
                 bell: bells[place].clone(),
                 published: published.clone(),
-                traffic: TrafficBoard::new(&snapshot),
+                boards: Boards::new(&snapshot),
                 burst: 64,
                 poll: Poll::Busy,
                 spin: Duration::ZERO,
@@ -226,7 +226,7 @@ fn settle(benches: &mut [Bench], answer: usize) -> Vec<(usize, Vec<u8>)> {
 fn pass_on_neighbours(benches: &[Bench]) {
     for (from, bench) in benches.iter().enumerate() {
         while let Ok(news) = bench.control.news.try_recv() {
-            let News::Notice(weir_director::Notice::Neighbour { port, address, mac }) = news else {
+            let News::Notice(Notice::Neighbour { port, address, mac }) = news else {
                 continue;
             };
             for (_, other) in benches
@@ -391,7 +391,7 @@ fn frames_go_to_the_real_server_and_back_and_nothing_is_lost() {
     );
     assert_eq!(benches[0].ask_sessions().len(), 100);
     benches[0].worker.publish(Clock::start().now(), true);
-    let traffic = benches[0].worker.traffic.read();
+    let traffic = benches[0].worker.boards.traffic.read();
     assert_eq!(
         (
             traffic.services[0].sessions,
@@ -487,11 +487,11 @@ fn what_a_full_transmit_ring_refuses_is_counted_and_freed() {
 }
 
 #[test]
-fn a_new_snapshot_is_taken_and_the_old_one_comes_back_with_its_board() {
+fn a_new_snapshot_is_taken_and_the_old_one_comes_back_with_its_boards() {
     let mut benches = benches(1);
     let more =
         "[service dns]\nlisten = 10.80.0.100:53/udp\nlip-pool = blue\nreal = 10.81.0.11:53\n";
-    let old = benches[0].worker.traffic.clone();
+    let old = benches[0].worker.boards.clone();
     let loaded = weir_conf::parse_str("test.conf", &format!("{CONF}{more}"), None);
     let new = Arc::new(
         loaded
@@ -499,21 +499,21 @@ fn a_new_snapshot_is_taken_and_the_old_one_comes_back_with_its_board() {
             .unwrap()
             .snapshot,
     );
-    let traffic = TrafficBoard::new(&new);
+    let boards = Boards::new(&new);
     benches[0]
         .control
         .commands
         .send(Command::Apply {
             snapshot: new.clone(),
-            traffic,
+            boards,
         })
         .unwrap();
     benches[0].worker.turn();
-    let Ok(Answer::Applied { retired, traffic }) = benches[0].control.answers.try_recv() else {
+    let Ok(Answer::Applied { retired, boards }) = benches[0].control.answers.try_recv() else {
         panic!("no answer");
     };
     assert_eq!(
-        (retired.services.count(), Arc::ptr_eq(&traffic, &old)),
+        (retired.services.count(), Arc::ptr_eq(&boards, &old)),
         (1, true)
     );
     benches[0].receive(WAN, datagram(WAN, (CLIENT, 9), (VIP, 53), b"query"));

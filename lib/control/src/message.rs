@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
+use crate::{ExplainRow, Question};
+
 /// The number of the message schema: it grows when an older client could misread an answer, not
 /// when something is added.
 pub const SCHEMA: u32 = 1;
@@ -48,6 +50,9 @@ codes! {
     Worker = "1005", "A row of `show workers`.";
     Ledger = "1006", "The row of `show ledger`.";
     Config = "1007", "A line of `show config`.";
+    Health = "1008", "A row of `show health`.";
+    Flood = "1009", "A row of `show flood`.";
+    Explained = "1010", "A decision of `explain`.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -111,8 +116,12 @@ pub enum What {
     Workers,
     /// The ledger.
     Ledger,
+    /// What became of the SYNs of each TCP service.
+    Flood,
     /// The effective configuration, one row per line.
     Config,
+    /// The real servers' health and what was learned of them.
+    Health,
 }
 
 impl What {
@@ -126,7 +135,9 @@ impl What {
             Self::Ports => Code::Port,
             Self::Workers => Code::Worker,
             Self::Ledger => Code::Ledger,
+            Self::Flood => Code::Flood,
             Self::Config => Code::Config,
+            Self::Health => Code::Health,
         }
     }
 }
@@ -158,6 +169,9 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Filter::is_everything")]
         filter: Filter,
     },
+    /// Says what would become of a packet:
+    /// `{"do":"explain","client":"192.0.2.1:40000","service":"203.0.113.10:443/tcp","flags":"S"}`.
+    Explain(Question),
 }
 
 /// Why a request is refused: the code and a sentence.
@@ -179,7 +193,7 @@ impl Filter {
 
 impl Request {
     /// The names that a request can have.
-    pub const NAMES: &'static [&'static str] = &["show"];
+    pub const NAMES: &'static [&'static str] = &["show", "explain"];
 
     /// Reads a request from a line.
     ///
@@ -230,7 +244,7 @@ impl Request {
     #[must_use]
     pub const fn needs(&self) -> Role {
         match self {
-            Self::Show { .. } => Role::Viewer,
+            Self::Show { .. } | Self::Explain(_) => Role::Viewer,
         }
     }
 
@@ -280,12 +294,22 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Makes a row line.
+    /// Makes a row line of `show`.
     #[must_use]
     pub fn row(what: What, row: &impl Serialize) -> Self {
+        Self::coded(what.code(), row)
+    }
+
+    /// Makes a decision line of `explain`.
+    #[must_use]
+    pub fn explained(row: &ExplainRow) -> Self {
+        Self::coded(Code::Explained, row)
+    }
+
+    fn coded(code: Code, row: &impl Serialize) -> Self {
         match serde_json::to_value(row) {
             Ok(row) => Self {
-                code: what.code(),
+                code,
                 row: Some(row),
                 rows: None,
                 text: None,
@@ -402,6 +426,27 @@ mod tests {
     }
 
     #[test]
+    fn a_question_reads_back_as_it_was_written_and_asks_about_a_syn_where_it_names_no_flags() {
+        let words = ["client=192.0.2.1:40000", "service=203.0.113.10:443/tcp"];
+        let question = Question::from_words(words, "R.".parse().unwrap()).unwrap();
+        let request = Request::Explain(question);
+        let line = request.to_line();
+        assert_eq!(
+            line,
+            "{\"do\":\"explain\",\"client\":\"192.0.2.1:40000\",\
+             \"service\":\"203.0.113.10:443/tcp\",\"flags\":\"R.\"}\n"
+        );
+        assert_eq!(Request::parse(line.trim_end()), Ok(request));
+        assert_eq!(
+            Request::parse(&line.trim_end().replace(",\"flags\":\"R.\"", "")),
+            Ok(Request::Explain(Question {
+                flags: crate::Flags::SYN,
+                ..question
+            }))
+        );
+    }
+
+    #[test]
     fn each_kind_of_bad_request_has_its_code() {
         for (line, code) in [
             ("", Code::NotJson),
@@ -422,6 +467,16 @@ mod tests {
             ),
             (
                 "{\"do\":\"show\",\"what\":\"pools\",\"sudo\":true}",
+                Code::BadArgument,
+            ),
+            ("{\"do\":\"explain\"}", Code::BadArgument),
+            (
+                "{\"do\":\"explain\",\"client\":\"192.0.2.1\",\"service\":\"192.0.2.2:1/tcp\"}",
+                Code::BadArgument,
+            ),
+            (
+                "{\"do\":\"explain\",\"client\":\"192.0.2.1:1\",\"service\":\"192.0.2.2:1/tcp\",\
+                 \"flags\":\"Q\"}",
                 Code::BadArgument,
             ),
         ] {

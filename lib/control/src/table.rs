@@ -374,7 +374,7 @@ fn link(port: &PortRow) -> String {
 
 /// Whole numbers up to six digits, then three digits with a unit: what fits a column and can be
 /// compared by eye.
-fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     scaled(value, 1000, &["", "k", "M", "G", "T", "P", "E"])
 }
 
@@ -418,7 +418,7 @@ fn share(part: u64, whole: u64) -> String {
 }
 
 /// The two largest units of a time span.
-fn seconds(value: u64) -> String {
+pub(crate) fn seconds(value: u64) -> String {
     match value {
         0..60 => format!("{value}s"),
         60..3600 => format!("{}m{:02}s", value / 60, value % 60),

@@ -13,7 +13,7 @@ use super::*;
 use crate::command::{WorkerEnd, channels};
 use crate::doorbell::Doorbell;
 use crate::fleet::WorkerHandle;
-use crate::publish::{Published, TrafficBoard};
+use crate::publish::{Boards, Published};
 
 const CONF: &str = "
 [port wan]
@@ -65,8 +65,8 @@ impl Played {
                     bell: Arc::new(Doorbell::new().unwrap()),
                     control,
                     published: Arc::new(Published::new(1)),
-                    traffic: TrafficBoard::new(&snapshot),
-                    next_traffic: None,
+                    boards: Boards::new(&snapshot),
+                    next_boards: None,
                     thread: None,
                 }
             })
@@ -97,7 +97,9 @@ impl Played {
         let path = self.path.clone();
         let client = thread::spawn(move || client(path));
         let mut events = Events::with_capacity(16);
-        let rates = Rates::default();
+        let (rates, floods) = (Rates::default(), Floods::default());
+        let mut health = Book::new(2);
+        health.adopt(&self.snapshot, 0);
         while !client.is_finished() {
             poll.poll(&mut events, Some(Duration::from_millis(1)))
                 .unwrap();
@@ -107,6 +109,8 @@ impl Played {
                 fleet: &self.fleet,
                 devices: &[],
                 rates: &rates,
+                floods: &floods,
+                health: &health,
             };
             for event in &events {
                 server.event(event, FIRST, poll.registry(), &scene);
@@ -152,6 +156,9 @@ fn play(command: Command, sessions: u32) -> Answer {
         other @ (Command::Apply { .. }
         | Command::Arp { .. }
         | Command::Neighbour { .. }
+        | Command::Health { .. }
+        | Command::Offer { .. }
+        | Command::FloodHint { .. }
         | Command::Drain
         | Command::Stop) => panic!("{other:?}"),
     }

@@ -1,0 +1,50 @@
+//! Health: whether real servers answer, and which TCP options they were seen to have.
+//!
+//! A thread of its own ([`Prober`]) connects to every real server that has a check, or whose
+//! options SYNPROXY must know, from the kernel's own stack. What changes travels to the control
+//! thread, whose [`Book`] knows which services it concerns.
+
+use std::net::SocketAddr;
+
+use weir_model::{Health, Offer};
+
+mod book;
+mod offer;
+mod outbox;
+mod probe;
+mod prober;
+mod schedule;
+mod standing;
+
+pub(crate) use book::{Book, learns};
+pub(crate) use probe::blind_spots;
+pub(crate) use prober::Prober;
+
+/// Names a target for as long as the daemon lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TargetId(pub(crate) u32);
+
+/// What is probed: services that share a real server and its check share one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) id: TargetId,
+    pub(crate) address: SocketAddr,
+    pub(crate) health: Health,
+    /// What it is taken for until checks say otherwise.
+    pub(crate) is_up: bool,
+}
+
+/// What the probes of a target found; sent when something of it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) id: TargetId,
+    pub(crate) is_up: bool,
+    /// Since when, in milliseconds of the wall clock.
+    pub(crate) since_ms: u64,
+    /// Why the last probe failed; none once a target that is up has answered again.
+    pub(crate) last_error: Option<String>,
+    /// Whether the last probe could be made at all.
+    pub(crate) is_able: bool,
+    /// The options of the last SYN-ACK.
+    pub(crate) learned: Option<Offer>,
+}

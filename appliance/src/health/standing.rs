@@ -1,0 +1,231 @@
+//! The standing of one target: what its probes' outcomes add up to.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use weir_model::{Health, Offer};
+
+/// What became of one probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The target answered with these options.
+    Answered(Offer),
+    /// The target refused, or the network said that it cannot be reached.
+    Failed(Errno),
+    /// Nothing came in time.
+    Silent,
+    /// This machine could not ask: says nothing about the target.
+    Unable(Errno),
+}
+
+/// What is known of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) is_up: bool,
+    /// Since when, in milliseconds of the wall clock.
+    pub(crate) since_ms: u64,
+    /// The outcome of the last probe that failed; none once a target that is up answers.
+    pub(crate) last_error: Option<Outcome>,
+    /// The options of the last SYN-ACK.
+    pub(crate) learned: Option<Offer>,
+    /// Whether any probe had an outcome that says something.
+    pub(crate) was_tried: bool,
+    /// Outcomes in a row that contradict `is_up`.
+    against: u8,
+}
+
+impl Standing {
+    /// Makes the standing of a target that was not yet probed.
+    pub(crate) fn new(is_up: bool, since_ms: u64) -> Self {
+        Self {
+            is_up,
+            since_ms,
+            last_error: None,
+            learned: None,
+            was_tried: false,
+            against: 0,
+        }
+    }
+
+    /// Takes an outcome, and says whether anything changed that others should know.
+    pub(crate) fn take(&mut self, outcome: Outcome, health: &Health, wall_ms: u64) -> bool {
+        let before = (self.is_up, self.last_error, self.learned, self.was_tried);
+        match outcome {
+            Outcome::Answered(options) => {
+                self.was_tried = true;
+                self.learned = Some(options);
+                self.vote(true, health.rise, wall_ms);
+                if self.is_up {
+                    self.last_error = None;
+                }
+            }
+            Outcome::Failed(_) | Outcome::Silent => {
+                self.was_tried = true;
+                self.last_error = Some(outcome);
+                self.vote(false, health.fall, wall_ms);
+            }
+            // A real server is not down because this machine is out of something.
+            Outcome::Unable(_) => self.last_error = Some(outcome),
+        }
+        before != (self.is_up, self.last_error, self.learned, self.was_tried)
+    }
+
+    fn vote(&mut self, for_up: bool, needed: u8, wall_ms: u64) {
+        if for_up == self.is_up {
+            self.against = 0;
+            return;
+        }
+        self.against = self.against.saturating_add(1);
+        if self.against >= needed {
+            self.is_up = for_up;
+            self.since_ms = wall_ms;
+            self.against = 0;
+        }
+    }
+}
+
+/// Returns an outcome as a sentence; none for an answer.
+pub(crate) fn sentence(outcome: Outcome, timeout: Duration) -> Option<String> {
+    match outcome {
+        Outcome::Answered(_) => None,
+        Outcome::Silent => Some(format!(
+            "no answer within {}",
+            humantime::format_duration(timeout)
+        )),
+        Outcome::Failed(error) => Some(error.desc().to_lowercase()),
+        Outcome::Unable(error) => Some(format!(
+            "this machine cannot ask: {}",
+            error.desc().to_lowercase()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWERED: Outcome = Outcome::Answered(Offer {
+        mss: 1460,
+        wscale: Some(7),
+        sack: true,
+        timestamps: true,
+    });
+    const REFUSED: Outcome = Outcome::Failed(Errno::ECONNREFUSED);
+
+    fn health(rise: u8, fall: u8) -> Health {
+        Health {
+            rise,
+            fall,
+            ..Health::default()
+        }
+    }
+
+    /// Plays outcomes at 1, 2, 3... ms and returns whether it was up after each.
+    fn play(standing: &mut Standing, health: &Health, outcomes: &[Outcome]) -> Vec<bool> {
+        let each = outcomes.iter().zip(1..);
+        each.map(|(outcome, at)| {
+            standing.take(*outcome, health, at);
+            standing.is_up
+        })
+        .collect()
+    }
+
+    #[test]
+    fn it_falls_after_so_many_failures_in_a_row_and_rises_after_so_many_answers_in_a_row() {
+        let mut standing = Standing::new(true, 0);
+        let outcomes = [
+            Outcome::Silent,
+            REFUSED,
+            REFUSED,
+            ANSWERED,
+            REFUSED,
+            ANSWERED,
+            ANSWERED,
+        ];
+        let up = play(&mut standing, &health(2, 3), &outcomes);
+        assert_eq!(up, [true, true, false, false, false, false, true]);
+        assert_eq!(standing.since_ms, 7);
+    }
+
+    #[test]
+    fn a_single_answer_between_failures_keeps_it_up() {
+        let mut standing = Standing::new(true, 0);
+        let outcomes = [REFUSED, REFUSED, ANSWERED].repeat(10);
+        let up = play(&mut standing, &health(2, 3), &outcomes);
+        assert!(up.into_iter().all(|up| up));
+        assert_eq!(standing.since_ms, 0);
+    }
+
+    #[test]
+    fn rise_and_fall_of_one_follow_every_outcome() {
+        let mut standing = Standing::new(true, 0);
+        let up = play(
+            &mut standing,
+            &health(1, 1),
+            &[REFUSED, ANSWERED, REFUSED, REFUSED],
+        );
+        assert_eq!(up, [false, true, false, false]);
+        assert_eq!(standing.since_ms, 3);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_takes_nobody_down_and_is_told() {
+        let mut standing = Standing::new(true, 0);
+        let unable = Outcome::Unable(Errno::EMFILE);
+        let up = play(&mut standing, &health(2, 1), &[unable; 10]);
+        assert!(up.into_iter().all(|up| up));
+        assert_eq!(standing.last_error, Some(unable));
+        assert!(!standing.was_tried);
+    }
+
+    #[test]
+    fn the_last_error_stays_until_a_target_that_is_up_answers() {
+        let (mut standing, health) = (Standing::new(true, 0), health(2, 1));
+        standing.take(REFUSED, &health, 1);
+        standing.take(ANSWERED, &health, 2);
+        assert_eq!(
+            (standing.is_up, standing.last_error),
+            (false, Some(REFUSED))
+        );
+        standing.take(ANSWERED, &health, 3);
+        assert_eq!((standing.is_up, standing.last_error), (true, None));
+    }
+
+    #[test]
+    fn only_changes_are_told() {
+        let (mut standing, health) = (Standing::new(true, 0), health(2, 3));
+        let mut told = |outcome| standing.take(outcome, &health, 1);
+        assert!(told(ANSWERED));
+        assert!(!told(ANSWERED));
+        assert!(told(REFUSED));
+        assert!(!told(REFUSED));
+        assert!(told(REFUSED), "down");
+        assert!(!told(REFUSED));
+        assert!(told(Outcome::Silent), "another error");
+        assert!(!told(ANSWERED), "one of two");
+        assert!(told(ANSWERED), "up");
+        let other = Outcome::Answered(Offer {
+            mss: 1460,
+            wscale: None,
+            sack: true,
+            timestamps: true,
+        });
+        assert!(told(other), "other options");
+    }
+
+    #[test]
+    fn errors_are_sentences() {
+        let timeout = Duration::from_millis(500);
+        let say = |outcome| sentence(outcome, timeout);
+        assert_eq!(say(ANSWERED), None);
+        assert_eq!(say(REFUSED).as_deref(), Some("connection refused"));
+        assert_eq!(
+            say(Outcome::Silent).as_deref(),
+            Some("no answer within 500ms")
+        );
+        assert_eq!(
+            say(Outcome::Unable(Errno::EMFILE)).as_deref(),
+            Some("this machine cannot ask: too many open files")
+        );
+    }
+}
