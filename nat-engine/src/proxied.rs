@@ -21,7 +21,7 @@ impl Session {
         self.client_ack = client_ack;
         match offered_wscale {
             Some(offered) if self.client_wscale != Self::NO_WSCALE => {
-                self.window_shift = -(if offered > 14 { 14 } else { offered as i8 });
+                self.window_shift = -scale(offered);
             }
             // Scaled by nobody, unless both offer it (RFC 7323 section 2.2).
             Some(_) | None => self.client_wscale = Self::NO_WSCALE,
@@ -123,7 +123,7 @@ impl Session {
             return;
         }
         match real_wscale {
-            Some(shift) => self.window_shift += shift.min(14).cast_signed(),
+            Some(shift) => self.window_shift += scale(shift),
             None => self.flags.set(SessionFlags::SCALE_INBOUND),
         }
     }
@@ -142,11 +142,7 @@ impl Session {
         match direction {
             Direction::Outbound => self.window_shift,
             Direction::Inbound if self.flags.has(SessionFlags::SCALE_INBOUND) => {
-                if self.client_wscale > 14 {
-                    14
-                } else {
-                    self.client_wscale as i8
-                }
+                scale(self.client_wscale)
             }
             Direction::Inbound => 0,
         }
@@ -167,10 +163,8 @@ impl Session {
         }
         let real = if self.real_wscale == Self::NO_WSCALE {
             0
-        } else if self.real_wscale > 14 {
-            14
         } else {
-            self.real_wscale as i8
+            scale(self.real_wscale)
         };
         (real - self.window_shift).unsigned_abs()
     }
@@ -181,5 +175,14 @@ impl Session {
         let both = self.client_wscale != Self::NO_WSCALE && self.real_wscale != Self::NO_WSCALE;
         let shift = if both { self.client_wscale.min(14) } else { 0 };
         u16::try_from(self.client_window >> shift).unwrap_or(u16::MAX)
+    }
+}
+
+/// Returns the bits that a window scale stands for: at most 14 (RFC 7323 section 2.3).
+const fn scale(wscale: u8) -> i8 {
+    if wscale > 14 {
+        14
+    } else {
+        wscale.cast_signed()
     }
 }

@@ -6,7 +6,7 @@ use nat_engine::{
 };
 use synproxy_engine::Checked;
 use weir_model::{Counter, DropReason, Now, Verdict};
-use weir_wire::{Header, L4, OptionSummary, Tcp, TcpFlags, TcpHeader, Timestamps, V4};
+use weir_wire::{Header, KindSet, L4, OptionSummary, Tcp, TcpFlags, TcpHeader, Timestamps, V4};
 
 use crate::director::millis;
 use crate::emit::{Frame, tcp_frame};
@@ -385,6 +385,13 @@ impl Director {
             "the packet is marked to fail"
         );
     }
+}
+
+/// Reads the timestamps of a segment; none where it has none.
+pub(crate) fn timestamps_of(packet: &Packet<'_>, v4: &V4) -> Option<Timestamps> {
+    let bytes = packet.frame.bytes();
+    let options = OptionSummary::new(v4.tcp_options(bytes)?, &KindSet::EMPTY);
+    read_timestamps(bytes.get(v4.l4 as usize..)?, options.timestamps?)
 }
 
 /// Reads the timestamps of a segment whose option stands at `offset` of its options.

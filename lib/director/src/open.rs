@@ -7,9 +7,10 @@ use nat_engine::{
     State, Taken, Timer, scheduler,
 };
 use weir_model::{Counter, DropReason, Event, Now, ServiceId, Snapshot, Verdict};
-use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, TcpOption, TcpOptions, V4};
+use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
 
 use crate::director::millis;
+use crate::flow::timestamps_of;
 use crate::plan::RealPlan;
 use crate::{Director, Notice, Packet};
 
@@ -45,7 +46,11 @@ impl Director {
                     // It could not be translated, so nothing would ever answer.
                     return Verdict::Drop(DropReason::Malformed);
                 }
-                Some(Beginning::of_syn(tcp, &options, client_tsval(packet, v4)))
+                Some(Beginning::of_syn(
+                    tcp,
+                    &options,
+                    timestamps_of(packet, v4).map_or(0, |it| it.tsval),
+                ))
             }
             L4::Tcp(_) => return self.ack_without_session(now, packet, l3, v4, key, service),
             L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
@@ -439,22 +444,4 @@ fn first_tsval(now: Now, rest: Option<Rest>) -> u32 {
         }
         Some(_) | None => clock,
     }
-}
-
-/// Reads the client's first timestamp; 0 where it offers none.
-pub(crate) fn client_tsval(packet: &Packet<'_>, v4: &V4) -> u32 {
-    let options = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
-    TcpOptions::new(options)
-        .find_map(|located| match located.option {
-            TcpOption::Timestamps { tsval, .. } => Some(tsval),
-            TcpOption::Nop
-            | TcpOption::EndOfList
-            | TcpOption::Mss(_)
-            | TcpOption::WindowScale(_)
-            | TcpOption::SackPermitted
-            | TcpOption::Sack(_)
-            | TcpOption::Toa(_)
-            | TcpOption::Unknown { .. } => None,
-        })
-        .unwrap_or_default()
 }

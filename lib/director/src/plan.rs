@@ -28,6 +28,10 @@ pub(crate) enum Owned {
 }
 
 /// A service as packets need it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many switches as the file has"
+)]
 #[derive(Debug)]
 pub(crate) struct ServicePlan {
     /// The option kind that carries the client's address, where it is wanted.

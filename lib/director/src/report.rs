@@ -34,7 +34,7 @@ impl Director {
     #[must_use]
     pub fn flood_triggered(&self, service: ServiceId) -> bool {
         let flood = self.synproxy.floods.get(service);
-        flood.is_some_and(|flood| flood.is_own())
+        flood.is_some_and(crate::synproxy::Flood::is_own)
     }
 
     /// Returns the number of sessions in the table, those that are over but remembered included.

@@ -20,6 +20,7 @@ mod flood;
 mod release;
 mod waiting;
 
+pub(crate) use self::flood::Flood;
 pub use self::flood::Top;
 
 /// All of an unanswered handshake, retries included, is over after this long.

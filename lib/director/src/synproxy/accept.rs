@@ -3,13 +3,13 @@
 use nat_engine::{FlowKey, Session, SessionFlags, SessionId, State};
 use synproxy_engine::ClientOptions;
 use weir_model::{ClientWindow, DropReason, Now, ServiceId, Verdict};
-use weir_wire::{KindSet, OptionSummary, Tcp, TcpFlags, Timestamps, V4, verify_frame};
+use weir_wire::{Tcp, TcpFlags, V4, verify_frame};
 
 use super::OPEN_WITHIN_MS;
 use super::early::Early;
 use super::waiting::Waiting;
 use crate::director::millis;
-use crate::flow::read_timestamps;
+use crate::flow::timestamps_of;
 use crate::open::Beginning;
 use crate::{Director, Packet};
 
@@ -41,7 +41,7 @@ impl Director {
             return Verdict::Drop(DropReason::HandshakesFull);
         }
         let told_wscale = flood.told_wscale(&plan);
-        let timestamps = self.timestamps_of(packet, v4);
+        let timestamps = timestamps_of(packet, v4);
         let beginning = Beginning {
             isn: tcp.seq - 1,
             next: tcp.seq,
@@ -169,14 +169,5 @@ impl Director {
         {
             flood.counters.failed += 1;
         }
-    }
-
-    /// Reads the timestamps of a segment; none where it has none.
-    pub(crate) fn timestamps_of(&self, packet: &Packet<'_>, v4: &V4) -> Option<Timestamps> {
-        let bytes = packet.frame.bytes();
-        let options = v4.tcp_options(bytes)?;
-        let summary = OptionSummary::new(options, &KindSet::EMPTY);
-        let segment = bytes.get(v4.l4 as usize..)?;
-        read_timestamps(segment, summary.timestamps?)
     }
 }

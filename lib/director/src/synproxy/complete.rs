@@ -7,6 +7,7 @@ use weir_wire::{EthHeader, Header, OptionSummary, Tcp, TcpFlags, TcpRepr, Timest
 use super::OPEN_WITHIN_MS;
 use crate::director::millis;
 use crate::emit::{Frame, tcp_frame};
+use crate::flow::timestamps_of;
 use crate::neighbours::Resolved;
 use crate::{Director, Packet};
 
@@ -77,7 +78,7 @@ impl Director {
         options: &OptionSummary,
         id: SessionId,
     ) {
-        let timestamps = self.timestamps_of(packet, v4);
+        let timestamps = timestamps_of(packet, v4);
         let to = self.neighbour_of(now, packet, id);
         let Some(session) = self.table.get_mut(id) else {
             return;
@@ -153,7 +154,7 @@ impl Director {
         v4: &V4,
         id: SessionId,
     ) {
-        let tsecr = self.timestamps_of(packet, v4).map(|it| it.tsval);
+        let tsecr = timestamps_of(packet, v4).map(|it| it.tsval);
         if let Some(session) = self.table.get(id).copied() {
             self.acknowledge(now, &session, tsecr);
         }

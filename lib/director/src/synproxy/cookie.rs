@@ -10,7 +10,7 @@ use weir_model::{BadAck, ClientWindow, Counter, DropReason, Now, Offer, ServiceI
 use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
 
 use crate::director::millis;
-use crate::open::client_tsval;
+use crate::flow::read_timestamps;
 use crate::{Director, Packet};
 
 /// The largest segment that clients are told of: real servers get them with a TOA option in front.
@@ -81,7 +81,11 @@ impl Director {
         let (Some(plan), Some(offer)) = (plan, self.offer(service, packet.port)) else {
             return Verdict::Drop(DropReason::NoService);
         };
-        let tsval = client_tsval(packet, v4);
+        let segment = packet.frame.bytes().get(v4.l4 as usize..);
+        let tsval = segment
+            .zip(options.timestamps)
+            .and_then(|(segment, offset)| read_timestamps(segment, offset))
+            .map_or(0, |timestamps| timestamps.tsval);
         let synproxy = &mut self.synproxy;
         let Some(flood) = synproxy.floods.get_mut(service) else {
             return Verdict::Drop(DropReason::NoService);
@@ -96,7 +100,7 @@ impl Director {
         let Some(secrets) = synproxy.secrets.get(plan.secrets) else {
             return Verdict::Drop(DropReason::NoService);
         };
-        let client = agreed(client_options(options), &offer);
+        let client = agreed(client_options(options), offer);
         let handshake = handshake(v4.src, v4.dst, tcp, tcp.seq);
         let cookie = secrets.issue(&handshake, &client);
         let offered = Offered {
@@ -205,7 +209,7 @@ impl Director {
 }
 
 /// Reduces what a client offered to what both sides then use.
-fn agreed(client: ClientOptions, offer: &Offer) -> ClientOptions {
+fn agreed(client: ClientOptions, offer: Offer) -> ClientOptions {
     ClientOptions {
         mss: client.mss,
         wscale: client.wscale.filter(|_| offer.wscale.is_some()),
