@@ -28,7 +28,7 @@ const SACK_BITS: u32 = 1;
 const TIME_BITS: u32 = 1;
 
 /// Bits that say what the client offered.
-const OPTION_BITS: u32 = MSS_BITS + WSCALE_BITS + SACK_BITS;
+pub(crate) const OPTION_BITS: u32 = MSS_BITS + WSCALE_BITS + SACK_BITS;
 /// Bits that anybody can read.
 const PLAIN_BITS: u32 = OPTION_BITS + TIME_BITS;
 /// Bits that only the holder of the key can compute.
@@ -119,7 +119,8 @@ impl Cookie {
     pub(crate) fn new(prefix: Prefix, options: ClientOptions, step: u64) -> Self {
         let bits = options.to_bits();
         let time = (step % LIVE_STEPS) as u32;
-        Self(prefix.authentication(bits, step) | time << TIME_SHIFT | bits as u32)
+        let Authentication(authentication) = prefix.authentication(bits, step);
+        Self(authentication | time << TIME_SHIFT | bits as u32)
     }
 
     /// Which of the live steps made the cookie: the number of the step modulo [`LIVE_STEPS`].
@@ -134,15 +135,15 @@ impl Cookie {
         ClientOptions::from_bits(self.option_bits())
     }
 
-    /// Says whether the cookie was made for a handshake in a step whose parity it has.
+    /// Says whether the cookie has the bits that only the holder of the key can compute.
     #[inline]
-    pub(crate) fn belongs_to(self, prefix: Prefix, step: u64) -> bool {
-        let wrong = self.0 ^ prefix.authentication(self.option_bits(), step);
-        wrong >> PLAIN_BITS == 0
+    pub(crate) fn has(self, authentication: Authentication) -> bool {
+        (self.0 ^ authentication.0) >> PLAIN_BITS == 0
     }
 
+    /// The options that the cookie claims, as it holds them.
     #[inline]
-    fn option_bits(self) -> u8 {
+    pub(crate) fn option_bits(self) -> u8 {
         self.0 as u8
     }
 }
@@ -187,13 +188,17 @@ impl Prefix {
         }
     }
 
-    /// The bits that only the holder of the key can compute, in their place.
+    /// Finishes the hash.
     #[inline]
-    fn authentication(self, options: u8, step: u64) -> u32 {
+    pub(crate) fn authentication(self, options: u8, step: u64) -> Authentication {
         let last = self.last | (step << u8::BITS | options as u64) & LAST_MASK;
-        (self.sip.finish(last) as u32) >> PLAIN_BITS << PLAIN_BITS
+        Authentication((self.sip.finish(last) as u32) >> PLAIN_BITS << PLAIN_BITS)
     }
 }
+
+/// The bits of a cookie that only the holder of the key can compute, in their place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Authentication(u32);
 
 /// Bytes in the last word: options and step. Steps of a millisecond would not fit in six bytes any
 /// more after nine thousand years.

@@ -125,3 +125,113 @@ impl fmt::Display for Fingerprint {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+    use std::string::{String, ToString};
+
+    use weir_wire::{KindSet, L4, Protocol, SeqNumber, TcpFlags};
+
+    use super::*;
+
+    const MSS_1460: [u8; 4] = [2, 4, 5, 0xb4];
+    const TS: [u8; 10] = [8, 10, 1, 2, 3, 4, 0, 0, 0, 0];
+
+    fn fingerprint(window: u16, ttl: u8, payload_len: u16, options: &[u8]) -> Fingerprint {
+        let tcp = Tcp {
+            src_port: 40_000,
+            dst_port: 443,
+            seq: SeqNumber(1),
+            ack: SeqNumber(0),
+            flags: TcpFlags::SYN,
+            window,
+            header_len: 20 + options.len() as u16,
+            payload_len,
+        };
+        let v4 = V4 {
+            src: Ipv4Addr::new(192, 0, 2, 7),
+            dst: Ipv4Addr::new(198, 51, 100, 1),
+            protocol: Protocol::TCP,
+            ttl,
+            tos: 0,
+            total_len: 20 + tcp.header_len + payload_len,
+            l4: 34,
+            fragment: None,
+            dont_fragment: true,
+            l4_kind: L4::Tcp(tcp),
+        };
+        let summary = OptionSummary::new(options, &KindSet::EMPTY);
+        Fingerprint::new(&v4, &tcp, &summary, options)
+    }
+
+    fn text(window: u16, ttl: u8, options: &[u8]) -> String {
+        fingerprint(window, ttl, 0, options).to_string()
+    }
+
+    #[test]
+    fn well_known_systems_read_as_they_look() {
+        let linux = [&MSS_1460[..], &[4, 2], &TS, &[1, 3, 3, 7]].concat();
+        assert_eq!(
+            text(64240, 57, &linux),
+            "win 64240 mss 1460 sack ts ws 7 ttl<=64 df"
+        );
+        let windows = [&MSS_1460[..], &[1, 3, 3, 8, 1, 1, 4, 2]].concat();
+        assert_eq!(
+            text(65535, 128, &windows),
+            "win 65535 mss 1460 ws 8 sack ttl<=128 df"
+        );
+        let macos = [&MSS_1460[..], &[1, 3, 3, 6, 1, 1], &TS, &[4, 2, 0, 0]].concat();
+        assert_eq!(
+            text(65535, 64, &macos),
+            "win 65535 mss 1460 ws 6 ts sack eol ttl<=64 df"
+        );
+        assert_eq!(text(512, 32, &[]), "win 512 ttl<=32 df");
+    }
+
+    #[test]
+    fn what_is_odd_is_said() {
+        assert_eq!(
+            text(0, 255, &[3, 3, 200, 34, 2, 99, 2, 5, 2]),
+            "win 0 ws 14 tfo other other ttl<=255 df"
+        );
+        assert_eq!(text(1, 1, &[2, 40]), "win 1 ttl<=32 df malformed");
+        assert_eq!(
+            text(1, 1, &[4, 2].repeat(8)),
+            "win 1 sack sack sack sack sack sack sack .. ttl<=32 df"
+        );
+        assert_eq!(
+            fingerprint(1, 33, 5, &[]).to_string(),
+            "win 1 ttl<=64 df data"
+        );
+    }
+
+    #[test]
+    fn what_looks_different_counts_as_different() {
+        let options = [&MSS_1460[..], &[4, 2, 3, 3, 7, 0]].concat();
+        let one = fingerprint(64240, 57, 0, &options);
+        assert_eq!(one, fingerprint(64240, 63, 0, &options), "some hops away");
+        let swapped = [&[4, 2], &MSS_1460[..], &[3, 3, 7, 0]].concat();
+        let mut others = std::vec![
+            fingerprint(64241, 57, 0, &options),
+            fingerprint(64240, 65, 0, &options),
+            fingerprint(64240, 57, 1, &options),
+            fingerprint(64240, 57, 0, &swapped),
+        ];
+        for at in [3, 8] {
+            let mut changed = options.clone();
+            changed[at] ^= 1;
+            others.push(fingerprint(64240, 57, 0, &changed));
+        }
+        for other in others {
+            assert_ne!(one, other, "{other}");
+        }
+    }
+
+    #[test]
+    fn any_64_bits_can_be_read() {
+        for bits in [0, u64::MAX, 0x5555_5555_5555_5555] {
+            assert!(Fingerprint(bits).to_string().starts_with("win "));
+        }
+    }
+}

@@ -14,7 +14,9 @@ use core::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use weir_model::MasterKey;
 
-use crate::cookie::{Checked, ClientOptions, Cookie, Handshake, LIVE_STEPS, Prefix};
+use crate::cookie::{
+    Authentication, Checked, ClientOptions, Cookie, Handshake, LIVE_STEPS, OPTION_BITS, Prefix,
+};
 use crate::sip::Key;
 
 /// Steps that are told apart: those that are live and, for each, the one of its parity before it.
@@ -84,37 +86,50 @@ impl Secrets {
     #[inline]
     #[must_use]
     pub fn check(&self, handshake: &Handshake, cookie: Cookie) -> Checked {
-        self.judge(cookie, |step| Prefix::new(self.key(step), handshake))
+        self.judge(cookie, |options, step| {
+            Prefix::new(self.key(step), handshake).authentication(options, step)
+        })
     }
 
-    /// Prepares for checking many numbers of one handshake.
+    /// Prepares for checking many numbers of one handshake; costs as much as a thousand checks.
     #[must_use]
     pub fn checker(&self, handshake: &Handshake) -> Checker<'_> {
+        let mut known = [[Authentication::default(); 1 << OPTION_BITS]; KEPT];
+        for age in 0..KEPT as u64 {
+            let step = self.latest.wrapping_sub(age);
+            let prefix = Prefix::new(self.key(step), handshake);
+            let row = known.get_mut(slot(step)).into_iter().flatten();
+            for (options, place) in (0..=u8::MAX).zip(row) {
+                *place = prefix.authentication(options, step);
+            }
+        }
         Checker {
             secrets: self,
-            prefixes: self.ring.map(|key| Prefix::new(key, handshake)),
+            known,
         }
     }
 
     /// The parity of a cookie picks the one live step that can have made it, so there is no second
     /// guess; that a cookie is of the step before of this parity is worth knowing, no more.
     #[inline]
-    fn judge(&self, cookie: Cookie, prefix: impl Fn(u64) -> Prefix) -> Checked {
+    fn judge(&self, cookie: Cookie, hash: impl Fn(u8, u64) -> Authentication) -> Checked {
+        let options = cookie.option_bits();
         let age = self.latest.wrapping_sub(cookie.time()) % LIVE_STEPS;
         let live = self.latest.wrapping_sub(age);
-        if cookie.belongs_to(prefix(live), live) {
+        if cookie.has(hash(options, live)) {
             return Checked::Valid(cookie.options());
         }
         let before = live.wrapping_sub(LIVE_STEPS);
-        if cookie.belongs_to(prefix(before), before) {
+        if cookie.has(hash(options, before)) {
             return Checked::Stale;
         }
         Checked::Bad
     }
 
+    /// The key of a step that is kept; the place always exists.
     #[inline]
     fn key(&self, step: u64) -> Key {
-        kept(&self.ring, step)
+        self.ring.get(slot(step)).copied().unwrap_or(Key(0, 0))
     }
 
     #[cold]
@@ -159,12 +174,13 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Checks many numbers of one handshake: what the address, the ports and the keys add to the hash is
-/// computed once.
+/// Checks many numbers of one handshake: there are only as many hashes as there are options and
+/// steps, and each is computed once.
 #[derive(Clone)]
 pub struct Checker<'a> {
     secrets: &'a Secrets,
-    prefixes: [Prefix; KEPT],
+    /// By the number of the step modulo [`KEPT`], then by options.
+    known: [[Authentication; 1 << OPTION_BITS]; KEPT],
 }
 
 impl Checker<'_> {
@@ -172,8 +188,12 @@ impl Checker<'_> {
     #[inline]
     #[must_use]
     pub fn check(&self, cookie: Cookie) -> Checked {
-        self.secrets
-            .judge(cookie, |step| kept(&self.prefixes, step))
+        self.secrets.judge(cookie, |options, step| {
+            let row = self.known.get(slot(step));
+            row.and_then(|row| row.get(usize::from(options)))
+                .copied()
+                .unwrap_or_default()
+        })
     }
 }
 
@@ -186,13 +206,6 @@ impl fmt::Debug for Checker<'_> {
 #[inline]
 const fn slot(step: u64) -> usize {
     step as usize % KEPT
-}
-
-/// What is kept for a step; the place always exists.
-#[inline]
-fn kept<T: Copy>(ring: &[T; KEPT], step: u64) -> T {
-    let [first, ..] = *ring;
-    ring.get(slot(step)).copied().unwrap_or(first)
 }
 
 #[cfg(test)]

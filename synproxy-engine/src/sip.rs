@@ -96,13 +96,12 @@ mod tests {
             last in any::<[u8; 7]>(),
         ) {
             let mut hasher = SipHasher24::new_with_keys(key.0, key.1);
-            words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
-            hasher.write(&last);
-
             let mut sip = Sip::new(Key(key.0, key.1));
             for word in &words {
+                hasher.write(&word.to_le_bytes());
                 sip = sip.add(*word);
             }
+            hasher.write(&last);
             let mut end = [0; 8];
             end[..7].copy_from_slice(&last);
             end[7] = (words.len() * 8 + 7) as u8;

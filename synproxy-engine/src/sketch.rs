@@ -95,3 +95,102 @@ impl<const N: usize> Default for TopKeys<N> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sorted(counts: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let mut counts: Vec<_> = counts.collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    #[test]
+    fn few_keys_are_counted_exactly() {
+        let mut tops = TopKeys::<4>::new();
+        for key in [7, 0, 7, 9, 7] {
+            tops.add(key);
+        }
+        assert_eq!(sorted(tops.iter()), [(0, 1), (7, 3), (9, 1)]);
+    }
+
+    #[test]
+    fn a_newcomer_does_not_inherit_what_it_did_not_do() {
+        let mut tops = TopKeys::<2>::new();
+        for key in [1, 1, 1, 2, 2, 3] {
+            tops.add(key);
+        }
+        assert_eq!(sorted(tops.iter()), [(1, 3), (3, 1)]);
+    }
+
+    #[test]
+    fn rates_are_those_of_the_last_full_second() {
+        let mut tops = TopKeys::<4>::new();
+        for (second, expected) in [(10, 640), (10, 640), (2, 128), (0, 0)] {
+            (0..second).for_each(|_| tops.add(5));
+            tops.age();
+            assert_eq!(tops.per_second(64).collect::<Vec<_>>(), [(5, expected)]);
+            tops.add(6);
+            assert!(
+                tops.per_second(64)
+                    .all(|(key, rate)| key == 5 || rate <= 64)
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_longer_comes_is_forgotten() {
+        let mut tops = TopKeys::<4>::new();
+        (0..1000).for_each(|_| tops.add(5));
+        for _ in 0..9 {
+            tops.age();
+        }
+        assert_eq!(sorted(tops.iter()), [(5, 1)]);
+        tops.age();
+        assert_eq!(tops.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_sketch_without_places_watches_nothing() {
+        let mut tops = TopKeys::<0>::new();
+        tops.add(1);
+        assert_eq!(tops.iter().count(), 0);
+    }
+
+    proptest! {
+        /// The two promises of the paper, and that no key is given what was not its own.
+        #[test]
+        fn frequent_keys_are_there_and_no_count_is_too_high(
+            keys in proptest::collection::vec((0u64..40).prop_map(|key| key * key / 50), 0..600),
+        ) {
+            const N: usize = 8;
+            let mut tops = TopKeys::<N>::new();
+            let mut exact = BTreeMap::<u64, u64>::new();
+            for &key in &keys {
+                tops.add(key);
+                *exact.entry(key).or_default() += 1;
+            }
+            for (key, count) in tops.iter() {
+                prop_assert!(count >= 1 && count <= exact[&key]);
+            }
+            for place in &tops.places {
+                if place.count != 0 {
+                    prop_assert!(u64::from(place.count) >= exact[&place.key]);
+                }
+            }
+            for (&key, &count) in &exact {
+                if count > (keys.len() / N) as u64 {
+                    prop_assert!(tops.iter().any(|(watched, _)| watched == key), "{}", key);
+                }
+            }
+            let watched = tops.iter().map(|(key, _)| key).collect::<std::collections::BTreeSet<_>>();
+            prop_assert_eq!(watched.len(), tops.iter().count(), "no key has two places");
+        }
+    }
+}
