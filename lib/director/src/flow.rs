@@ -196,7 +196,9 @@ impl Director {
             return self.meet_syn(now, packet, l3, v4, tcp, service);
         }
         self.note_syn(now, packet, v4, tcp, service);
-        None
+        // Who has proven itself by a cookie repeats its SYN from long ago.
+        let waits = self.table.get(id).is_some_and(Session::waits);
+        waits.then_some(Verdict::Drop(DropReason::Absorbed))
     }
 
     /// Walks any other segment of a client that has a session: it may be the first of another
@@ -228,10 +230,12 @@ impl Director {
             }
         }
         let session = self.table.get(id)?;
+        let unanswered = session.waits() && session.state == State::SynSent;
+        if unanswered && tcp.flags.contains(TcpFlags::RST) && tcp.seq != session.client_end {
+            return Some(Verdict::Drop(DropReason::Absorbed));
+        }
         let adds = tcp.payload_len > 0 || tcp.flags.contains(TcpFlags::FIN);
-        let held = session.waits()
-            && !tcp.flags.contains(TcpFlags::RST)
-            && (adds || session.state == State::SynSent);
+        let held = session.waits() && !tcp.flags.contains(TcpFlags::RST) && (adds || unanswered);
         held.then(|| self.hold_early(now, packet, v4, tcp, id))
     }
 

@@ -41,7 +41,9 @@ impl Director {
             return Verdict::Drop(DropReason::HandshakesFull);
         }
         let told_wscale = flood.told_wscale(&plan);
-        let timestamps = timestamps_of(packet, v4);
+        let offers = self.offer(service, packet.port);
+        let timestamps =
+            timestamps_of(packet, v4).filter(|_| offers.is_some_and(|offer| offer.timestamps));
         let beginning = Beginning {
             isn: tcp.seq - 1,
             next: tcp.seq,
