@@ -40,6 +40,9 @@ pub trait Scheduler: Send {
     /// Picks one; none when no candidate has a weight. `load` is asked only by those schedulers
     /// that count sessions.
     fn pick(&mut self, load: &dyn Fn(RealId) -> Load) -> Option<RealId>;
+
+    /// Returns the one that [`pick`](Self::pick) would pick now, and lets it keep its turn.
+    fn peek(&self, load: &dyn Fn(RealId) -> Load) -> Option<RealId>;
 }
 
 /// Makes a service's scheduler. Workers begin at different real servers, so that several first

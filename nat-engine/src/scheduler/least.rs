@@ -39,6 +39,18 @@ impl Scheduler for WeightedLeastConnection {
     }
 
     fn pick(&mut self, load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
+        let (place, real) = self.best(load)?;
+        self.turn.passes(place);
+        Some(real)
+    }
+
+    fn peek(&self, load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
+        self.best(load).map(|(_, real)| real)
+    }
+}
+
+impl WeightedLeastConnection {
+    fn best(&self, load: &dyn Fn(RealId) -> Load) -> Option<(usize, RealId)> {
         let mut best: Option<(usize, RealId, u64, u64)> = None;
         for (place, candidate) in self.turn.order(&self.candidates) {
             let weight = u64::from(candidate.weight);
@@ -52,9 +64,7 @@ impl Scheduler for WeightedLeastConnection {
                 best = Some((place, candidate.real, cost, weight));
             }
         }
-        let (place, real, ..) = best?;
-        self.turn.passes(place);
-        Some(real)
+        best.map(|(place, real, ..)| (place, real))
     }
 }
 
@@ -101,6 +111,16 @@ mod tests {
             .map(|_| wlc.pick(&|_| Load::default()).unwrap().0)
             .collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn a_peek_names_the_next_pick_and_does_not_take_its_turn() {
+        let mut wlc = wlc(&[3, 3, 0, 3]);
+        for _ in 0..9 {
+            let peeked = [(); 3].map(|()| wlc.peek(&|_| Load::default()));
+            let picked = wlc.pick(&|_| Load::default());
+            assert_eq!(peeked, [picked; 3]);
+        }
     }
 
     #[test]

@@ -32,12 +32,21 @@ impl Scheduler for RoundRobin {
     }
 
     fn pick(&mut self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
-        let (place, picked) = self
-            .turn
-            .order(&self.candidates)
-            .find(|(_, candidate)| candidate.weight > 0)?;
+        let (place, real) = self.next()?;
         self.turn.passes(place);
-        Some(picked.real)
+        Some(real)
+    }
+
+    fn peek(&self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
+        self.next().map(|(_, real)| real)
+    }
+}
+
+impl RoundRobin {
+    fn next(&self) -> Option<(usize, RealId)> {
+        let mut order = self.turn.order(&self.candidates);
+        let (place, candidate) = order.find(|(_, candidate)| candidate.weight > 0)?;
+        Some((place, candidate.real))
     }
 }
 
@@ -76,7 +85,7 @@ impl WeightedRoundRobin {
             if share.candidate.weight == 0 {
                 continue;
             }
-            share.credit += i64::from(share.candidate.weight);
+            share.credit = share.next_credit();
             if best.as_ref().is_none_or(|best| share.credit > best.credit) {
                 best = Some(share);
             }
@@ -111,6 +120,23 @@ impl Scheduler for WeightedRoundRobin {
 
     fn pick(&mut self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
         self.next()
+    }
+
+    fn peek(&self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
+        let mut best: Option<&Share> = None;
+        for share in self.shares.iter().filter(|it| it.candidate.weight > 0) {
+            if best.is_none_or(|best| share.next_credit() > best.next_credit()) {
+                best = Some(share);
+            }
+        }
+        best.map(|share| share.candidate.real)
+    }
+}
+
+impl Share {
+    /// What it has when the next one is picked.
+    fn next_credit(&self) -> i64 {
+        self.credit + i64::from(self.candidate.weight)
     }
 }
 
@@ -185,6 +211,22 @@ mod tests {
         let mut rr = RoundRobin::new(0);
         rr.update(&candidates(&[(1, 1), (2, 0), (3, 100), (4, 1)]));
         assert_eq!(picks(&mut rr, 7), [1, 3, 4, 1, 3, 4, 1]);
+    }
+
+    #[test]
+    fn a_peek_names_the_next_pick_and_does_not_take_its_turn() {
+        let list = candidates(&[(1, 5), (2, 0), (3, 1), (4, 2)]);
+        let schedulers: [&mut dyn Scheduler; 2] =
+            [&mut RoundRobin::new(1), &mut WeightedRoundRobin::new(1)];
+        for scheduler in schedulers {
+            assert_eq!(scheduler.peek(&|_| Load::default()), None);
+            scheduler.update(&list);
+            for _ in 0..20 {
+                let peeked = [(); 3].map(|()| scheduler.peek(&|_| Load::default()));
+                let picked = scheduler.pick(&|_| Load::default());
+                assert_eq!(peeked, [picked; 3]);
+            }
+        }
     }
 
     #[test]
