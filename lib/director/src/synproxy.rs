@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use synproxy_engine::{ReflectionGuard, Secrets, TriggerLimits};
-use weir_model::{BadAck, ClientWindow, MasterKey, Offer, Service, Snapshot, SynproxyMode};
+use weir_model::{
+    BadAck, ClientWindow, MasterKey, Offer, Protocol, Service, Snapshot, SynproxyMode,
+};
 
 use self::early::EarlyPool;
 use self::flood::Floods;
@@ -82,17 +84,19 @@ impl Synproxy {
     pub(crate) fn apply(&mut self, snapshot: &Snapshot, wall_ms: u64, now_ms: u32) {
         self.keys.clear();
         let mut pool = 0;
-        let services = || snapshot.services.iter();
-        for service in services().filter(|it| it.synproxy.mode != SynproxyMode::Off) {
+        let of_tcp = |service: &&Service| service.protocol == Protocol::Tcp;
+        for service in snapshot.services.iter().filter(of_tcp) {
             let key = SecretsKey::of(service);
             if !self.keys.contains(&key) {
                 self.keys.push(key);
             }
-            pool = pool.max(service.synproxy.early_data_pool);
+            if service.synproxy.mode != SynproxyMode::Off {
+                pool = pool.max(service.synproxy.early_data_pool);
+            }
         }
         let make = |key: &SecretsKey| Secrets::new(key.master, key.lifetime, key.rotation, wall_ms);
         self.secrets = self.keys.iter().map(make).collect();
-        if !self.keys.is_empty() {
+        if pool > 0 {
             self.waitings.make_room();
             self.early.grow(pool);
             self.releases.reserve(waiting::ROOM);
@@ -112,14 +116,15 @@ impl Synproxy {
         !self.releases.is_empty()
     }
 
-    /// Works out what the packets of a service ask, for one of `workers` workers.
+    /// Works out what the packets of a service of TCP ask, for one of `workers` workers. One whose
+    /// mode is off has a plan, too: the cookies that it sent before a reload are verified still.
     pub(crate) fn plan(&self, service: &Service, workers: u8) -> Option<SynproxyPlan> {
         let profile = &service.synproxy;
-        let key = SecretsKey::of(service);
-        let secrets = self.keys.iter().position(|known| *known == key)?;
-        if profile.mode == SynproxyMode::Off {
+        if service.protocol != Protocol::Tcp {
             return None;
         }
+        let key = SecretsKey::of(service);
+        let secrets = self.keys.iter().position(|known| *known == key)?;
         let workers = u32::from(workers.max(1));
         let mut first_offer = profile.given;
         if profile.learned {
