@@ -188,6 +188,30 @@ impl Director {
         self.answer_with(packet, v4, &repr);
     }
 
+    /// Answers a client's SYN on a living session as its real server would (RFC 5961 section 4): a
+    /// client that has forgotten the session resets it.
+    pub(crate) fn challenge_client(&mut self, now: Now, packet: &Packet<'_>, id: SessionId) {
+        let Some(session) = self.table.get(id).copied() else {
+            return;
+        };
+        if session.state.is_closed() || !self.refuse_rate.allow(millis(now)) {
+            return;
+        }
+        let (src, src_port, dst, dst_port) = session.outgoing(Direction::Outbound);
+        let repr = TcpRepr {
+            src_port,
+            dst_port,
+            seq: session.client_ack,
+            ack: session.client_end,
+            flags: TcpFlags::ACK,
+            ..TcpRepr::default()
+        };
+        let mut frame = Frame::new();
+        if tcp_frame(&mut frame, src, dst, &repr).is_some() {
+            self.answer(packet, &mut frame);
+        }
+    }
+
     fn answer_with(&mut self, packet: &Packet<'_>, v4: &V4, repr: &TcpRepr) {
         let to_vip = matches!(self.plan.owned(v4.dst), Some(crate::plan::Owned::Vip));
         self.count(if to_vip {

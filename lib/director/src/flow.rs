@@ -196,6 +196,11 @@ impl Director {
             return self.meet_syn(now, packet, l3, v4, tcp, service);
         }
         self.note_syn(now, packet, v4, tcp, service);
+        if !takes_over && !in_flight && self.sends_cookies(service) {
+            // No real server sees a SYN that nobody has proven.
+            self.challenge_client(now, packet, id);
+            return Some(Verdict::Drop(DropReason::Absorbed));
+        }
         // Who has proven itself by a cookie repeats its SYN from long ago.
         let waits = self.table.get(id).is_some_and(Session::waits);
         waits.then_some(Verdict::Drop(DropReason::Absorbed))
