@@ -32,6 +32,8 @@ pub(crate) struct Target {
     pub(crate) health: Health,
     /// What it is taken for until checks say otherwise.
     pub(crate) is_up: bool,
+    /// Since when, in milliseconds of the wall clock.
+    pub(crate) since_ms: u64,
 }
 
 /// What the probes of a target found; sent when something of it has changed.

@@ -119,6 +119,7 @@ impl Book {
                 address: watched.address,
                 health: watched.check.clone().unwrap_or_default(),
                 is_up: watched.finding.is_up,
+                since_ms: watched.finding.since_ms,
             })
             .collect()
     }

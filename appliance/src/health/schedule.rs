@@ -84,7 +84,7 @@ impl Schedule {
             }
             let id = target.id;
             let tracked = Tracked {
-                standing: Standing::new(target.is_up, now.wall_ms),
+                standing: Standing::new(target.is_up, target.since_ms),
                 target,
                 at: first,
                 began: None,
@@ -209,6 +209,7 @@ mod tests {
             address: SocketAddr::from(([10, 0, (id >> 8) as u8, id as u8], 80)),
             health: Health::default(),
             is_up: true,
+            since_ms: 1,
         }
     }
 

@@ -281,7 +281,7 @@ fn a_reload_keeps_what_is_known_and_tells_the_workers_again() {
     let after = read(&more, Some(&snapshot));
     let again = book.adopt(&after, 9000);
     assert_eq!(again.len(), 4);
-    assert_eq!(target(&again, "10.80.0.11:80"), first);
+    assert_eq!(target(&again, "10.80.0.11:80").id, first.id);
     assert_eq!(target(&again, "10.80.0.12:80").id, second.id);
     let (web, mail) = (service(&after, "web"), service(&after, "mail"));
     let (healths, offers) = told(&mut book, &after);
@@ -314,6 +314,7 @@ fn another_check_begins_with_what_the_old_one_found_and_none_brings_everybody_up
     let again = book.adopt(&slower, 9000);
     let now = target(&again, "10.80.0.12:80");
     assert!(now.id != second.id && !now.is_up);
+    assert_eq!(now.since_ms, 3000);
     assert!(
         row(&book, &slower, "web", "10.80.0.12:80")
             .learned

@@ -27,6 +27,7 @@ fn target(id: u32, address: SocketAddr) -> Target {
             ..Health::default()
         },
         is_up: true,
+        since_ms: 1,
     }
 }
 
