@@ -157,8 +157,8 @@ fn measure_frames(
 fn answer(frame: &mut FrameBuf<'_>, secrets: &Secrets, offered: &Offered, turn: u32) -> Option<()> {
     let bytes = frame.bytes();
     let parsed = Parsed::parse(bytes).ok()?;
-    let v4 = *parsed.v4()?;
-    let tcp = *v4.tcp()?;
+    let v4 = parsed.v4()?;
+    let tcp = v4.tcp()?;
     let options = v4.tcp_options(bytes)?;
     let summary = OptionSummary::new(options, &KindSet::EMPTY);
     let handshake = Handshake {
@@ -169,7 +169,7 @@ fn answer(frame: &mut FrameBuf<'_>, secrets: &Secrets, offered: &Offered, turn: 
         client_isn: tcp.seq + turn,
     };
     let cookie = secrets.issue(&handshake, &client_options(&summary));
-    syn_ack(frame, parsed.l3, &v4, &tcp, &summary, turn, cookie, offered)
+    syn_ack(frame, parsed.l3, v4, tcp, &summary, turn, cookie, offered)
 }
 
 fn floods() {
