@@ -130,6 +130,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_inherited_ages_with_the_rest() {
+        let mut tops = TopKeys::<1>::new();
+        for key in [1, 1, 1, 1, 2, 2] {
+            tops.add(key);
+        }
+        assert_eq!(sorted(tops.iter()), [(2, 2)]);
+        tops.age();
+        assert_eq!(sorted(tops.iter()), [(2, 1)]);
+    }
+
+    #[test]
     fn rates_are_those_of_the_last_full_second() {
         let mut tops = TopKeys::<4>::new();
         for (second, expected) in [(10, 640), (10, 640), (2, 128), (0, 0)] {
