@@ -155,7 +155,7 @@ impl Book {
             && let Some(old) = self.learned.insert(at, learned)
             && old != learned
         {
-            let changes = drift(&old, &learned).join(", ");
+            let changes = drift(old, learned).join(", ");
             sentences.push((
                 "options-drift",
                 format!("{} changed its options: {changes}", of()),
@@ -242,12 +242,9 @@ impl Book {
     }
 
     fn seen(&self, service: &Service) -> Vec<Seen> {
-        let watches = service
-            .reals
-            .iter()
-            .filter_map(|real| self.reals.get(&real.id));
-        let watched = watches.filter_map(|watch| self.watched(watch));
-        watched
+        let reals = service.reals.iter();
+        reals
+            .filter_map(|real| self.watched(self.reals.get(&real.id)?))
             .map(|watched| {
                 let learned = self.learned.get(&watched.address).copied();
                 Seen {

@@ -37,12 +37,14 @@ pub(crate) fn offer(synproxy: &Synproxy, reals: &[Seen]) -> Offer {
 }
 
 /// Says which options differ, each with what it was and what it is.
-pub(crate) fn drift(old: &Offer, new: &Offer) -> Vec<String> {
+pub(crate) fn drift(old: Offer, new: Offer) -> Vec<String> {
     let differs = [
         (old.mss != new.mss).then(|| format!("MSS was {}, is {}", old.mss, new.mss)),
         (old.wscale != new.wscale).then(|| {
-            let bits =
-                |wscale: Option<u8>| wscale.map_or("none".to_owned(), |bits| bits.to_string());
+            let bits = |wscale: Option<u8>| match wscale {
+                Some(bits) => bits.to_string(),
+                None => "none".to_owned(),
+            };
             format!(
                 "window scale was {}, is {}",
                 bits(old.wscale),
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn drift_names_each_option_with_its_old_and_new_value() {
-        assert_eq!(drift(&FULL, &FULL), [""; 0]);
+        assert_eq!(drift(FULL, FULL), [""; 0]);
         let other = Offer {
             mss: 1400,
             wscale: None,
@@ -195,7 +197,7 @@ mod tests {
             timestamps: false,
         };
         assert_eq!(
-            drift(&FULL, &other),
+            drift(FULL, other),
             [
                 "MSS was 1460, is 1400",
                 "window scale was 7, is none",
@@ -207,6 +209,6 @@ mod tests {
             wscale: Some(10),
             ..FULL
         };
-        assert_eq!(drift(&FULL, &ten), ["window scale was 7, is 10"]);
+        assert_eq!(drift(FULL, ten), ["window scale was 7, is 10"]);
     }
 }

@@ -164,7 +164,7 @@ impl Schedule {
         self.probed.len() < self.most_probed
     }
 
-    /// A number below 2^32, of which nobody needs more than that it differs (SplitMix64).
+    /// A number below 2^32, of which nobody needs more than that it differs (`SplitMix64`).
     fn jitter(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.random;

@@ -1,5 +1,7 @@
 //! `show health`: the row of a real server, and the table.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Table;
@@ -76,7 +78,7 @@ pub fn health(rows: &[HealthRow]) -> String {
     // An error is too long for a column, and most real servers have none.
     for row in rows {
         if let Some(error) = &row.last_error {
-            text.push_str(&format!("{} of {}: {error}\n", row.real, row.service));
+            let _ = writeln!(text, "{} of {}: {error}", row.real, row.service);
         }
     }
     text

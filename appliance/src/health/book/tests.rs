@@ -86,7 +86,14 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
         match command {
             Command::Health { real, up } => told[place].0.push((real, up)),
             Command::Offer { service, offer } => told[place].1.push((service, offer)),
-            other => panic!("{other:?}"),
+            other @ (Command::Apply { .. }
+            | Command::Arp { .. }
+            | Command::Neighbour { .. }
+            | Command::Sessions { .. }
+            | Command::PoolUse { .. }
+            | Command::FloodHint { .. }
+            | Command::Drain
+            | Command::Stop) => panic!("{other:?}"),
         }
         true
     });
