@@ -59,6 +59,11 @@ impl Clock {
         self.now.wall_ms += time.as_millis() - self.now.time.as_millis();
         self.now.time = time;
     }
+
+    /// Moves the wall clock alone, as whoever sets it does.
+    pub const fn skew(&mut self, millis: i64) {
+        self.now.wall_ms = self.now.wall_ms.saturating_add_signed(millis);
+    }
 }
 
 impl Default for Clock {

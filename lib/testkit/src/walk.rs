@@ -23,7 +23,9 @@
 //! `icmp MESSAGE [id N seq N] [mtu N] [(length)] [[quoted packet]]`, `proto N (length)`. Frames of
 //! a port: `wan > arp who-has A tell B`, `wan > arp reply A is-at M to B`, `wan > raw HEX`. Behind that may stand
 //! `ttl N`, `tos N`, `id N`, `df`, `nodf`, `vlan TCI`, `sum bad|partial|none|0xN`, `worker N`,
-//! `pad N`, `cut N`, `frag N[+]`, `port NAME`, `total N`, `mac M`.
+//! `pad N`, `cut N`, `frag N[+]`, `port NAME`, `total N`, `mac M`, `ipopts HEX`. A payload of n bytes is the
+//! pattern of that length; `of A+B at N` says that it stands in the patterns of A and B bytes, one behind the
+//! other, from byte N on.
 //!
 //! **Numbers** are absolute. A name is bound by its first mention, to what the packet has, or, in
 //! a packet that goes in, to any number; `let C = 0xffffff00` binds it by hand. No options in a line
@@ -37,8 +39,16 @@
 //! last; `sessions N`, `state NAME`, `ports N` ask; `check A after B`, `==`, `!=` compare;
 //! `TIME nothing` lets time pass; `apply FILE`, `drain`, `introduce FACE` act. What ARP the world
 //! itself plays is not counted, unless `neighbours silent` says that it plays none.
+//!
+//! **SYNPROXY**: `TIME flood N syn|ack|fin|rst|udp > FACE [from NET] [over SECONDS] [worker N]` sends N packets
+//! from random addresses and ports and swallows what is sent on account of them. `secret HEX` sets the
+//! master key of all cookies, `offer FACE [mss N] [wscale N] [sack] [ts]` is what was learned of a service's
+//! real servers, `real-down FACE` and `real-up FACE` are what a health check found, `skew MS` moves the wall clock
+//! alone, and `restart` goes on with directors that remember nothing. `flooded FACE LIST` says what a
+//! service's SYNs have come to since the start, and `events LIST` what was told since the `events` before.
 
 mod build;
+mod flood;
 mod meet;
 mod options;
 mod play;

@@ -122,33 +122,7 @@ impl World {
         let clock = Clock::at(setup.uptime_ms, setup.wall_ms);
         let snapshot = Arc::new(snapshot);
         let around = Neighbourhood::of(&snapshot);
-        let mut random = Random::new(setup.seed);
-        let flow_secret = random.key();
-        let ports: Vec<PortFacts> = around
-            .links()
-            .iter()
-            .map(|link| PortFacts {
-                id: link.port,
-                mac: link.mac,
-                mtu: setup.mtu,
-                delivers: setup.delivers,
-            })
-            .collect();
-        let directors = (0..setup.workers)
-            .map(|id| {
-                let facts = WorkerFacts {
-                    id: WorkerId(id),
-                    workers: setup.workers,
-                    sessions: setup.sessions,
-                    flow_secret,
-                    seed: random.key(),
-                    ports: ports.clone(),
-                };
-                Director::new(facts, Arc::clone(&snapshot), clock.now())
-                    .ok()
-                    .context("no memory for a director's tables")
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let directors = directors(&setup, &snapshot, &around, &clock)?;
         let mut world = Self {
             setup,
             clock,
@@ -232,6 +206,32 @@ impl World {
             let retired = director.apply(now, Arc::clone(&self.snapshot));
             drop(retired);
         }
+        self.turn()
+    }
+
+    /// Moves the wall clock alone.
+    ///
+    /// # Errors
+    ///
+    /// When a ledger is off afterwards or a frame is not in order.
+    pub fn skew(&mut self, millis: i64) -> Result<()> {
+        self.clock.skew(millis);
+        self.turn()
+    }
+
+    /// Goes on with directors that remember nothing, have other random numbers and the same
+    /// configuration.
+    ///
+    /// # Errors
+    ///
+    /// When what the directors send at the start is not in order.
+    pub fn restart(&mut self) -> Result<()> {
+        self.setup.seed = self.setup.seed.wrapping_add(1);
+        self.directors = directors(&self.setup, &self.snapshot, &self.around, &self.clock)?;
+        self.emitted.clear();
+        self.floods.clear();
+        self.replies.clear();
+        self.background = Tally::default();
         self.turn()
     }
 
@@ -664,6 +664,42 @@ impl World {
         let moved = self.tally_of_all().since(before);
         self.background.add(&moved.only(&BACKGROUND));
     }
+}
+
+/// Makes the directors of a world.
+fn directors(
+    setup: &Setup,
+    snapshot: &Arc<Snapshot>,
+    around: &Neighbourhood,
+    clock: &Clock,
+) -> Result<Vec<Director>> {
+    let mut random = Random::new(setup.seed);
+    let flow_secret = random.key();
+    let ports: Vec<PortFacts> = around
+        .links()
+        .iter()
+        .map(|link| PortFacts {
+            id: link.port,
+            mac: link.mac,
+            mtu: setup.mtu,
+            delivers: setup.delivers,
+        })
+        .collect();
+    (0..setup.workers)
+        .map(|id| {
+            let facts = WorkerFacts {
+                id: WorkerId(id),
+                workers: setup.workers,
+                sessions: setup.sessions,
+                flow_secret,
+                seed: random.key(),
+                ports: ports.clone(),
+            };
+            Director::new(facts, Arc::clone(snapshot), clock.now())
+                .ok()
+                .context("no memory for a director's tables")
+        })
+        .collect()
 }
 
 /// Checks what a frame that passes through keeps, its TTL less one and its DSCP, and that it loses

@@ -1,6 +1,6 @@
 //! From a line of a walk to the frame that goes in.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use weir_model::PortId;
 use weir_wire::{
     ARP_REPLY, ARP_REQUEST, ArpRepr, EthAddr, Header, Ipv4Header, Protocol, SeqNumber, Sum,
@@ -68,6 +68,7 @@ impl Player {
         spec.eth_dst = around.link(port).map_or(EthAddr::ZERO, |link| link.mac);
         let mut frame = spec.build();
         let l3 = l3_offset(&frame);
+        insert_ip_options(&mut frame, l3, &packet.extra.ip_options)?;
         amend(&mut frame, l3, &packet.extra)?;
         if packet.extra.frag.is_some() && packet.extra.sum.is_none() {
             fill_checksums(&mut frame).context("the fragment is not whole")?;
@@ -83,8 +84,8 @@ impl Player {
         } else {
             (right, &packet.left)
         };
-        let transport = self.transport(from, to, &packet.body)?;
         let extra = &packet.extra;
+        let transport = self.transport(from, to, &packet.body, extra)?;
         let checksum = match extra.sum.as_deref() {
             None => Checksum::Right,
             Some("bad") => Checksum::Wrong,
@@ -106,7 +107,7 @@ impl Player {
         })
     }
 
-    fn transport(&mut self, from: &Who, to: &Who, body: &Body) -> Result<Transport> {
+    fn transport(&mut self, from: &Who, to: &Who, body: &Body, extra: &Extra) -> Result<Transport> {
         let mut port = |who: &Who| -> Result<u16> {
             let value = self.faces.port(who);
             Ok(self.names.give(&value)? as u16)
@@ -130,7 +131,7 @@ impl Player {
                 flags: *flags,
                 window: win.unwrap_or(0),
                 options: options.bytes(&mut self.names, &self.faces)?,
-                payload: pattern(usize::from(*len)),
+                payload: extra.payload(*len)?,
             }),
             Body::Udp { len } => Transport::Udp(UdpSpec {
                 src_port: port(from)?,
@@ -176,6 +177,40 @@ impl Player {
         amend(&mut bytes, 0, &packet.extra)?;
         bytes.truncate(packet.extra.cut.unwrap_or(LEAST_QUOTED));
         Ok(bytes)
+    }
+}
+
+/// Inserts options behind the IPv4 header and mends the header.
+fn insert_ip_options(frame: &mut Vec<u8>, l3: usize, options: &[u8]) -> Result<()> {
+    if options.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        options.len().is_multiple_of(4) && options.len() <= 40,
+        "IPv4 options are whole words, ten at most"
+    );
+    let at = l3 + Ipv4Header::LEN;
+    frame.splice(at..at, options.iter().copied());
+    let header = &mut frame[l3..at + options.len()];
+    header[0] += (options.len() / 4) as u8;
+    let total = u16::from_be_bytes([header[2], header[3]]) + options.len() as u16;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    header[10..12].fill(0);
+    let sum = Sum::of(header).complement();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    Ok(())
+}
+
+impl Extra {
+    /// Returns the payload of a segment with so many bytes.
+    pub(super) fn payload(&self, len: u16) -> Result<Vec<u8>> {
+        let len = usize::from(len);
+        if self.of.is_empty() {
+            return Ok(pattern(len));
+        }
+        let whole: Vec<u8> = self.of.iter().flat_map(|len| pattern(*len)).collect();
+        let part = whole.get(self.at..self.at + len);
+        Ok(part.context("the payload ends too soon")?.to_vec())
     }
 }
 

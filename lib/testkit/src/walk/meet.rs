@@ -10,7 +10,7 @@ use super::build::{port_by_name, protocol};
 use super::play::Player;
 use super::script::{Body, Extra, Packet, Who};
 use super::value::number;
-use crate::{Emitted, Neighbourhood, l3_offset, pattern};
+use crate::{Emitted, Neighbourhood, l3_offset};
 
 impl Player {
     /// Compares; names that are not bound yet are bound by what the frame has.
@@ -172,12 +172,13 @@ impl Player {
                 }
                 let found = v4.tcp_options(frame).unwrap_or_default();
                 options.meet(found, &mut self.names, &self.faces)?;
-                meet_payload(&payload[usize::from(tcp.header_len)..], *len)
+                let got = &payload[usize::from(tcp.header_len)..];
+                meet_payload(got, *len, extra)
             }
             (Body::Udp { len }, L4::Udp { .. }) => {
                 let head = UdpHeader::at(payload, 0).context("the header is not whole")?;
                 meet_sum(extra, head.checksum.get())?;
-                meet_payload(&payload[UdpHeader::LEN..], *len)
+                meet_payload(&payload[UdpHeader::LEN..], *len, extra)
             }
             (
                 Body::Icmp {
@@ -214,10 +215,10 @@ impl Player {
                 let rest = &payload[IcmpHeader::LEN..];
                 match quote {
                     Some(quoted) => self.meet_quote(quoted, rest).context("the quoted packet"),
-                    None => meet_payload(rest, *len),
+                    None => meet_payload(rest, *len, extra),
                 }
             }
-            (Body::Proto { len, .. }, L4::Other(_)) => meet_payload(payload, *len),
+            (Body::Proto { len, .. }, L4::Other(_)) => meet_payload(payload, *len, extra),
             _ => bail!("it is something else"),
         }
     }
@@ -315,12 +316,12 @@ fn meet_sum(extra: &Extra, got: u16) -> Result<()> {
     Ok(())
 }
 
-fn meet_payload(got: &[u8], len: u16) -> Result<()> {
+fn meet_payload(got: &[u8], len: u16, extra: &Extra) -> Result<()> {
     ensure!(
         got.len() == usize::from(len),
         "the payload has {} bytes, should have {len}",
         got.len()
     );
-    ensure!(got == pattern(got.len()), "the payload was changed");
+    ensure!(got == extra.payload(len)?, "the payload was changed");
     Ok(())
 }

@@ -28,6 +28,7 @@ pub(super) fn play(name: &str, folder: &Path, text: &str) -> Result<()> {
         start: Time::default(),
         settled: true,
         before: Tally::default(),
+        floods: 0,
     };
     let mut world = None;
     for line in &lines {
@@ -121,6 +122,11 @@ impl Faces {
         })
     }
 
+    /// The port that a face has by itself.
+    pub(super) fn own_port(&self, face: &str) -> Option<u16> {
+        self.0.get(face).and_then(|(_, port)| *port)
+    }
+
     /// The port of a face: as written, the face's own, or a name of its own.
     pub(super) fn port(&self, who: &Who) -> Value {
         if let Some(port) = &who.port {
@@ -172,10 +178,12 @@ pub(super) struct Player {
     pub(super) names: Names,
     tolerance: Duration,
     start: Time,
-    last: Time,
+    pub(super) last: Time,
     /// Whether nothing has happened since the last `moved`.
-    settled: bool,
+    pub(super) settled: bool,
     before: Tally,
+    /// How many floods there were.
+    pub(super) floods: u64,
 }
 
 impl Player {
@@ -228,6 +236,15 @@ impl Player {
         self.start = world.time();
         self.last = self.start;
         Ok(world)
+    }
+
+    /// Goes on with directors that remember nothing.
+    pub(super) fn restart(&mut self, world: &mut World) -> Result<()> {
+        world.restart()?;
+        self.introduce_all(world)?;
+        while world.take_emitted().is_some() {}
+        self.before = world.tally();
+        Ok(())
     }
 
     fn introduce_all(&self, world: &mut World) -> Result<()> {
@@ -302,6 +319,14 @@ impl Player {
                 world.introduce(self.faces.address(face)?);
                 world.turn()
             }
+            Item::Secret(_)
+            | Item::Offer(..)
+            | Item::Real(..)
+            | Item::Skew(_)
+            | Item::Restart
+            | Item::Flooded(..)
+            | Item::Events(_)
+            | Item::Flood(..) => self.synproxy_line(world, &line.item),
             Item::Nothing(at) => {
                 self.settled = false;
                 self.pass(world, *at)?;
@@ -369,7 +394,7 @@ impl Player {
         Ok(())
     }
 
-    fn time_of(&self, at: At) -> Time {
+    pub(super) fn time_of(&self, at: At) -> Time {
         match at {
             At::Start(since) => self.start.after(since),
             At::Last(since) => self.last.after(since),
@@ -407,7 +432,7 @@ impl Player {
     }
 }
 
-fn quiet(world: &mut World) -> Result<()> {
+pub(super) fn quiet(world: &mut World) -> Result<()> {
     match world.take_emitted() {
         None => Ok(()),
         Some(emitted) => bail!(

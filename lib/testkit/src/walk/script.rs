@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use ipnet::Ipv4Net;
+use weir_model::Offer;
 use weir_wire::{EthAddr, TcpFlags};
 
 use super::options::{Options, hex};
@@ -40,6 +42,22 @@ pub(crate) enum Item {
     Drain,
     /// `introduce FACE`: its Ethernet address becomes known.
     Introduce(String),
+    /// `secret HEX`: the master key of all cookies.
+    Secret(Vec<u8>),
+    /// `offer FACE ...`: what was learned of a service's real servers.
+    Offer(String, Offer),
+    /// `real-down FACE` or `real-up FACE`: what a health check found.
+    Real(String, bool),
+    /// `skew MS`: the wall clock alone is moved.
+    Skew(i64),
+    /// `restart`: directors that remember nothing.
+    Restart,
+    /// `flooded FACE LIST`: the flood counters of a service.
+    Flooded(String, String),
+    /// `events LIST`.
+    Events(String),
+    /// `TIME flood ...`.
+    Flood(At, Flood),
     /// `TIME nothing`: time passes and nothing leaves.
     Nothing(At),
     /// A packet.
@@ -53,6 +71,24 @@ pub(crate) enum At {
     Start(Duration),
     /// Since the line before.
     Last(Duration),
+}
+
+/// Packets from random addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Flood {
+    pub(crate) count: u32,
+    pub(crate) kind: FloodKind,
+    pub(crate) to: String,
+    pub(crate) from: Ipv4Net,
+    pub(crate) over: Duration,
+    pub(crate) worker: u8,
+}
+
+/// What a flood consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FloodKind {
+    Tcp(TcpFlags),
+    Udp,
 }
 
 /// A packet, its direction and what is special about it.
@@ -137,6 +173,11 @@ pub(crate) struct Extra {
     pub(crate) total: Option<u16>,
     /// The Ethernet address of the outside station.
     pub(crate) mac: Option<EthAddr>,
+    /// Options of the IPv4 header.
+    pub(crate) ip_options: Vec<u8>,
+    /// The lengths of the patterns that the payload stands in, and where.
+    pub(crate) of: Vec<usize>,
+    pub(crate) at: usize,
 }
 
 /// Reads a walk.
@@ -195,6 +236,17 @@ fn parse_item(text: &str) -> Result<Item> {
         ("apply", [file]) => Item::Apply((*file).to_owned()),
         ("drain", []) => Item::Drain,
         ("introduce", [face]) => Item::Introduce((*face).to_owned()),
+        ("secret", [key]) => Item::Secret(hex(key)?),
+        ("offer", [face, what @ ..]) => Item::Offer((*face).to_owned(), parse_offer(what)?),
+        ("real-down", [face]) => Item::Real((*face).to_owned(), false),
+        ("real-up", [face]) => Item::Real((*face).to_owned(), true),
+        ("skew", [millis]) => Item::Skew(millis.parse()?),
+        ("restart", []) => Item::Restart,
+        ("flooded", [face, _, ..]) => Item::Flooded(
+            (*face).to_owned(),
+            rest_of_line[face.len()..].trim().to_owned(),
+        ),
+        ("events", _) => Item::Events(rest_of_line),
         (
             "config" | "workers" | "table" | "mtu" | "delivers" | "neighbours" | "face"
             | "tolerance" | "seed" | "uptime" | "wall",
@@ -209,8 +261,66 @@ fn parse_timed(at: At, mut words: Words<'_>) -> Result<Item> {
     if left == "nothing" {
         return Ok(Item::Nothing(at));
     }
+    if left == "flood" {
+        return Ok(Item::Flood(at, parse_flood(&mut words)?));
+    }
     let packet = parse_packet(&left, words)?;
     Ok(Item::Packet(at, packet))
+}
+
+fn parse_flood(words: &mut Words<'_>) -> Result<Flood> {
+    let count = number(&words.expect("a number of packets")?)?;
+    let kind = match words.expect("what it consists of")?.as_str() {
+        "syn" => FloodKind::Tcp(TcpFlags::SYN),
+        "ack" => FloodKind::Tcp(TcpFlags::ACK),
+        "fin" => FloodKind::Tcp(TcpFlags::FIN | TcpFlags::ACK),
+        "rst" => FloodKind::Tcp(TcpFlags::RST),
+        "udp" => FloodKind::Udp,
+        other => bail!("`{other}` is none of syn, ack, fin, rst and udp"),
+    };
+    let to = words
+        .option(">")
+        .context("`> FACE` is missing behind what the flood consists of")?;
+    let mut flood = Flood {
+        count,
+        kind,
+        to,
+        // Nobody in a walk lives there, and the gateway leads to them.
+        from: "100.64.0.0/10".parse()?,
+        over: Duration::ZERO,
+        worker: 0,
+    };
+    while let Some(word) = words.next() {
+        let value = words.expect("a value")?;
+        match word.as_str() {
+            "from" => flood.from = value.parse()?,
+            "over" => flood.over = Duration::try_from_secs_f64(value.parse()?)?,
+            "worker" => flood.worker = u8::try_from(number(&value)?)?,
+            other => bail!("`{other}` is nothing that walks know of a flood"),
+        }
+    }
+    Ok(flood)
+}
+
+fn parse_offer(words: &[&str]) -> Result<Offer> {
+    let mut offer = Offer {
+        wscale: None,
+        sack: false,
+        timestamps: false,
+        ..Offer::default()
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().context("a value is missing");
+        match *word {
+            "mss" => offer.mss = u16::try_from(number(value()?)?)?,
+            "wscale" => offer.wscale = Some(u8::try_from(number(value()?)?)?),
+            "sack" => offer.sack = true,
+            "ts" => offer.timestamps = true,
+            other => bail!("`{other}` is nothing that walks know of an offer"),
+        }
+    }
+    Ok(offer)
 }
 
 fn parse_packet(left: &str, mut words: Words<'_>) -> Result<Packet> {
@@ -393,6 +503,13 @@ fn parse_extra(words: &mut Words<'_>) -> Result<Extra> {
                 extra.mac = Some(mac.with_context(|| format!("`{text}` is no Ethernet address"))?);
             }
             "port" => extra.port = Some(value()?),
+            "ipopts" => extra.ip_options = hex(&value()?)?,
+            "of" => {
+                let text = value()?;
+                let parts = text.split('+').map(|it| Ok(number(it)? as usize));
+                extra.of = parts.collect::<Result<_>>()?;
+            }
+            "at" => extra.at = number(&value()?)? as usize,
             "total" => extra.total = Some(u16::try_from(number(&value()?)?)?),
             "frag" => {
                 let text = value()?;
