@@ -175,7 +175,8 @@ impl Director {
             src_port,
             dst_port,
             seq: session.client_ack,
-            ack: session.client_end,
+            // What is held was not taken by anybody yet: its sender must keep it.
+            ack: session.inbound_seq.unapply(session.real_ack),
             flags: TcpFlags::ACK,
             window: told,
             timestamps: timestamps.map(|it| Timestamps {
