@@ -129,7 +129,10 @@ impl<'a> Nodes<'a> {
             self.lifetime_ms
         );
         let off = u64::from(self.choice.short()) % (self.lifetime_ms / 4 + 1);
-        let peers = [self.wall_ms.saturating_add(off), self.wall_ms.saturating_sub(off)];
+        let peers = [
+            self.wall_ms.saturating_add(off),
+            self.wall_ms.saturating_sub(off),
+        ];
         for wall_ms in peers {
             let peer = at(self.lifetime_ms, self.rotation_ms, wall_ms);
             let checked = peer.check(&issue.handshake, issue.cookie);
@@ -169,7 +172,9 @@ impl<'a> Nodes<'a> {
     /// Lets time pass, in steps of all sizes.
     fn pass(&mut self) {
         let amount = u64::from(self.choice.short());
-        let unit = self.choice.pick(&[1, self.lifetime_ms / 100, self.lifetime_ms / 3]);
+        let unit = self
+            .choice
+            .pick(&[1, self.lifetime_ms / 100, self.lifetime_ms / 3]);
         self.wall_ms = self.wall_ms.saturating_add(amount % 512 * unit);
         self.secrets.refresh(self.wall_ms);
     }
@@ -311,7 +316,11 @@ impl<'a> Nodes<'a> {
             return Ok(());
         }
         let show = || format!("{} became {}", Describe(bytes), Describe(&after));
-        ensure!(verify_frame(&after) == Ok(()), "a wrong checksum: {}", show());
+        ensure!(
+            verify_frame(&after) == Ok(()),
+            "a wrong checksum: {}",
+            show()
+        );
         let answer = Parsed::parse(&after).with_context(show)?;
         let answer4 = answer.v4().with_context(show)?;
         let answer_tcp = *answer4.tcp().with_context(show)?;
@@ -328,11 +337,7 @@ impl<'a> Nodes<'a> {
             .with_context(show)?;
         let mss = if summary.mss.is_none() { 4 } else { 0 };
         let longest = usize::from(parsed.l3) + usize::from(v4.total_len) + mss;
-        ensure!(
-            after.len() <= longest,
-            "longer than it must be: {}",
-            show()
-        );
+        ensure!(after.len() <= longest, "longer than it must be: {}", show());
         // What the client's stack acknowledges is what is checked.
         let checked = self.secrets.check(&handshake, Cookie(answer_tcp.seq.0));
         ensure!(
@@ -347,7 +352,10 @@ impl<'a> Nodes<'a> {
     fn answer_v6(&mut self) -> Result<()> {
         let options = self.choice.below(11) * 4;
         let segment = self.segment(options, 0);
-        let (client, vip) = (Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 7), Ipv6Addr::LOCALHOST);
+        let (client, vip) = (
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 7),
+            Ipv6Addr::LOCALHOST,
+        );
         let mut bytes = vec![0; 54];
         head(ETHERTYPE_IPV6)
             .put(&mut bytes, 0)
@@ -463,7 +471,10 @@ fn check_segment(
         "{answer:?} answers {syn:?}"
     );
     let is = OptionSummary::new(options, &KindSet::TOA);
-    ensure!(is.well_formed && !is.repeated, "bad options: {options:02x?}");
+    ensure!(
+        is.well_formed && !is.repeated,
+        "bad options: {options:02x?}"
+    );
     ensure!(
         is.mss.is_none_or(|(_, mss)| mss == offered.mss)
             && is.wscale.map(|(_, it)| it) == client.wscale.and(offered.wscale)

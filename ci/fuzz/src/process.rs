@@ -10,7 +10,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_model::{Counter, PortId, Protocol, Service, Snapshot, Verdict};
+use nat_engine::State;
+use weir_director::Director;
+use weir_model::{
+    Counter, Offer, PortId, Protocol, RealId, Service, ServiceId, Snapshot, SynproxyMode, Verdict,
+};
 use weir_testkit::{Clock, Setup, Tally, World};
 use weir_wire::Describe;
 
@@ -43,6 +47,8 @@ pub(crate) struct Life<'a> {
     /// Whether pools or real servers went since the start: ports towards them are not shown.
     pools_changed: bool,
     actions: u64,
+    /// Whether every burst is told, for whoever looks into a failure.
+    traces: bool,
 }
 
 impl<'a> Life<'a> {
@@ -69,6 +75,7 @@ impl<'a> Life<'a> {
             flood_port: 50_000,
             pools_changed: false,
             actions: 0,
+            traces: std::env::var_os("WEIR_TRACE").is_some(),
         };
         while life.choice.another() {
             life.actions += 1;
@@ -113,6 +120,7 @@ impl<'a> Life<'a> {
             _ => self.command()?,
         }
         self.check_bounds()?;
+        self.check_floods()?;
         if self.actions.is_multiple_of(16) {
             self.check_sessions()?;
         }
@@ -139,7 +147,8 @@ impl<'a> Life<'a> {
         let opened = self.opened() - before;
         ensure!(
             opened <= allowed,
-            "{opened} sessions opened where {allowed} may be: {verdicts:?}{}",
+            "{opened} sessions opened where {allowed} may be at {} ms: {verdicts:?}{}",
+            now.as_millis(),
             show()
         );
         ensure!(
@@ -148,6 +157,14 @@ impl<'a> Life<'a> {
             show()
         );
         let emitted = self.take_emitted();
+        if self.traces {
+            let sent = show_sent(&emitted);
+            eprintln!("{} ms {verdicts:?}{}{sent}", now.as_millis(), show());
+        }
+        let mut sent: Vec<Segment> = emitted
+            .iter()
+            .filter_map(|(_, frame)| Segment::of(frame))
+            .collect();
         for (made, verdict) in burst.iter().zip(&verdicts) {
             let Some(segment) = Segment::of(&made.frame) else {
                 continue;
@@ -156,16 +173,18 @@ impl<'a> Life<'a> {
                 let snapshot = self.world.snapshot();
                 let outcome = (*verdict, opened);
                 self.cookies
-                    .judge(snapshot, now, &segment, outcome, &emitted)
+                    .judge(snapshot, now, &segment, outcome, &sent)
                     .with_context(show)?;
             } else if opened > 0 {
                 self.cookies.forget(&segment.tuple);
             }
             if *verdict == Verdict::Reply {
-                self.cookies.issue(now, &segment, &emitted);
+                let snapshot = self.world.snapshot();
+                self.cookies.issue(snapshot, now, &segment, &mut sent);
             }
         }
-        self.check_syns(&emitted).with_context(show)?;
+        self.check_syns(&emitted)
+            .with_context(|| format!("{verdicts:?}{}{}", show(), show_sent(&emitted)))?;
         self.remember(emitted);
         for made in burst {
             if self.sent.len() == REMEMBERED {
@@ -197,14 +216,14 @@ impl<'a> Life<'a> {
             let sessions = self.world.sessions();
             let towards = sessions
                 .iter()
-                .find(|it| (it.lip, it.real) == syn.tuple && !it.state.is_closed());
+                .find(|it| (it.lip, it.real) == syn.tuple && it.state == State::SynSent);
             let Some(session) = towards else {
                 continue;
             };
             let tuple = (session.client, session.vip);
             self.cookies
-                .check_syn(self.world.snapshot(), tuple, &syn)
-                .with_context(|| format!("sent {}", Describe(frame)))?;
+                .check_syn(&tuple, &syn)
+                .with_context(|| format!("sent {} for {session:?}", Describe(frame)))?;
         }
         Ok(())
     }
@@ -228,9 +247,38 @@ impl<'a> Life<'a> {
         self.pass(Duration::ZERO)
     }
 
-    /// What the control thread says between bursts.
+    /// What the control thread says between bursts: of real servers that fail and recover, of floods
+    /// that other workers see, of options that were learned.
     fn command(&mut self) -> Result<()> {
+        let snapshot = self.world.snapshot();
+        let (services, reals) = (snapshot.services.bound(), snapshot.real_bound);
+        let service = ServiceId(self.choice.below(services) as u16);
+        match self.choice.below(4) {
+            0 => {
+                let real = RealId(self.choice.below(reals as usize) as u32);
+                // Up more often than down.
+                let up = !self.choice.once_in(3);
+                self.director().set_real_up(real, up);
+            }
+            1 => {
+                let active = self.choice.once_in(2);
+                self.director().set_flood_hint(service, active);
+            }
+            _ => {
+                let offer = Offer {
+                    mss: self.choice.pick(&[1440, 1460, 536, 88, 9000]),
+                    wscale: self.choice.pick(&[None, Some(0), Some(7), Some(14)]),
+                    sack: self.choice.once_in(2),
+                    timestamps: self.choice.once_in(2),
+                };
+                self.director().set_offer(service, offer);
+            }
+        }
         self.pass(Duration::ZERO)
+    }
+
+    fn director(&mut self) -> &mut Director {
+        &mut self.world.directors_mut()[0]
     }
 
     /// A neighbour gets another Ethernet address, or the same again.
@@ -277,6 +325,28 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
+    /// Every SYN has become one thing, and only living sessions are half open.
+    fn check_floods(&self) -> Result<()> {
+        let (director, snapshot) = (&self.world.directors()[0], self.world.snapshot());
+        let mut half_open = 0;
+        for service in snapshot.services.iter() {
+            let flood = director.flood(service.id);
+            let known = flood.cookie_sent + flood.passed + flood.limited;
+            ensure!(
+                flood.syn_in == known,
+                "of the SYNs of {} not all are accounted for: {flood:?}",
+                service.name
+            );
+            half_open += flood.half_open;
+        }
+        let sessions = u64::from(director.session_count());
+        ensure!(
+            half_open <= sessions,
+            "{half_open} of {sessions} sessions are half open"
+        );
+        Ok(())
+    }
+
     /// No two living sessions share a local port towards a real server, nor a client's port towards
     /// a VIP, and each holds exactly one local port.
     fn check_sessions(&self) -> Result<()> {
@@ -304,6 +374,9 @@ impl<'a> Life<'a> {
     /// When all is quiet for long enough nothing may be left.
     fn finish(&mut self) -> Result<()> {
         self.check_sessions()?;
+        for id in 0..self.world.snapshot().services.bound() {
+            self.director().set_flood_hint(ServiceId(id as u16), false);
+        }
         self.pass(SILENCE)?;
         self.check_bounds()?;
         let sessions = self.world.sessions();
@@ -312,6 +385,15 @@ impl<'a> Life<'a> {
         ensure!(ports == 0, "{ports} local ports are left");
         let held = self.world.directors()[0].ledger().held;
         ensure!(held == 0, "{held} frames are held");
+        for service in self.world.snapshot().services.iter() {
+            let flood = self.world.directors()[0].flood(service.id);
+            let always = service.synproxy.mode == SynproxyMode::Always;
+            ensure!(
+                flood.half_open == 0 && (flood.active == 0 || always),
+                "{} is never at rest: {flood:?}",
+                service.name
+            );
+        }
         Ok(())
     }
 }
@@ -324,6 +406,14 @@ fn show(frames: &[(PortId, &[u8])]) -> String {
     let shown = frames
         .iter()
         .map(|(port, frame)| format!("\n  port {port}: {} = {frame:02x?}", Describe(frame)));
+    shown.collect()
+}
+
+/// Shows the frames that came out.
+fn show_sent(frames: &[(PortId, Vec<u8>)]) -> String {
+    let shown = frames
+        .iter()
+        .map(|(port, frame)| format!("\n  out of {port}: {}", Describe(frame)));
     shown.collect()
 }
 

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 fn replay(name: &str, target: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(name);
     let mut count = 0;
     for entry in fs::read_dir(&folder).expect("the corpus is a folder") {
         let path = entry.expect("an entry").path();

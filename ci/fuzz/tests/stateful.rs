@@ -5,8 +5,8 @@
 
 #[test]
 fn random_numbers_are_cookies_only_where_the_engine_would_make_them() {
-    for seed in 0..200 {
-        weir_fuzz::forgery(seed, 1_000);
+    for seed in 0..500 {
+        weir_fuzz::forgery(seed, 2_000);
     }
 }
 
@@ -44,6 +44,17 @@ fn a_million_random_actions_break_no_rule() {
         "malformed",
         "no-session",
         "challenge-ack",
+        "cookie-sent",
+        "cookie-valid",
+        "cookie-bad",
+        "cookie-stale",
+        "syn-retried",
+        "deferred",
+        "early-data",
+        "reflection-guard",
+        "service-full",
+        "table-full",
+        "no-real",
     ] {
         assert!(
             total.get(name) > 10,

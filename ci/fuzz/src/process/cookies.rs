@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use weir_model::{
-    ClientWindow, DropReason, PortId, Protocol, Service, Snapshot, SynproxyMode, Time,
-    TimestampMode, Verdict,
+    ClientWindow, DropReason, Protocol, Service, Snapshot, SynproxyMode, Time, TimestampMode,
+    Verdict,
 };
 use weir_wire::{L4, Parsed, SeqNumber};
 
 use super::segment::{Options, Segment};
 use super::{Tuple, service_at};
 
-/// Every profile has this lifetime.
-const LIFETIME: Duration = Duration::from_secs(16);
-/// How long a cookie is good at least: the last third of its step may already be past.
+/// How long a cookie of any profile is good at least: a third of the shortest lifetime.
 const FRESH: Duration = Duration::from_secs(5);
+/// When cookies are forgotten: after the longest lifetime.
+const FORGOTTEN: Duration = Duration::from_secs(64);
 /// Cookies that are remembered at least.
 const REMEMBERED: usize = 64;
 /// The smallest maximum segment size that a cookie can hold, and what stands for none.
@@ -33,6 +33,8 @@ pub(super) struct Issue {
     /// The `TSval` of the SYN-ACK.
     pub(super) timestamps: Option<u32>,
     at: Time,
+    /// How long it is good at most.
+    lifetime: Duration,
     /// Whether the configuration has changed since.
     reloaded: bool,
     /// What the client offered.
@@ -45,7 +47,8 @@ pub(super) struct Issue {
 #[derive(Default)]
 pub(super) struct Cookies {
     issued: Vec<(Tuple, Issue)>,
-    /// The cookie of each tuple's latest session, and whether the ACK had timestamps.
+    /// The cookie of each tuple's latest session, and whether its real server is to be sent
+    /// timestamps.
     admitted: BTreeMap<Tuple, (Issue, bool)>,
 }
 
@@ -65,12 +68,11 @@ impl Cookies {
             let v4 = parsed.as_ref().ok().and_then(Parsed::v4);
             return v4.is_some_and(|it| matches!(it.l4_kind, L4::Udp { .. }));
         };
-        let Some(service) = service_at(snapshot, segment.tuple.1, Protocol::Tcp) else {
-            return false;
-        };
         if segment.is_syn() {
-            return service.synproxy.mode != SynproxyMode::Always;
+            return service_at(snapshot, segment.tuple.1, Protocol::Tcp)
+                .is_some_and(|it| it.synproxy.mode != SynproxyMode::Always);
         }
+        // Where no service listens any more there may be an old session to be taken over.
         self.proof(now, &segment).is_some()
     }
 
@@ -106,28 +108,36 @@ impl Cookies {
         }
     }
 
-    /// Remembers the cookie that answered a SYN.
-    pub(super) fn issue(&mut self, now: Time, syn: &Segment, emitted: &[(PortId, Vec<u8>)]) {
-        let answers = emitted
-            .iter()
-            .filter_map(|(_, frame)| Segment::of(frame))
-            .filter(|it| answers(it, syn));
-        for answer in answers {
-            if self.issued.len() >= REMEMBERED {
-                self.issued
-                    .retain(|(_, issue)| now.since(issue.at) <= LIFETIME * 2);
-            }
-            let issue = Issue {
-                isn: syn.seq,
-                cookie: answer.seq,
-                timestamps: answer.options.timestamps.map(|(value, _)| value),
-                at: now,
-                reloaded: false,
-                wanted: syn.options,
-                offered: answer.options,
-            };
-            self.issued.push((syn.tuple, issue));
+    /// Remembers the cookie that answered a SYN, and takes it out of the answers.
+    pub(super) fn issue(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Time,
+        syn: &Segment,
+        sent: &mut Vec<Segment>,
+    ) {
+        let service = service_at(snapshot, syn.tuple.1, Protocol::Tcp);
+        let place = sent.iter().position(|it| answers(it, syn));
+        let Some(place) = place else {
+            return;
+        };
+        let answer = sent.remove(place);
+        if self.issued.len() >= REMEMBERED {
+            self.issued
+                .retain(|(_, issue)| now.since(issue.at) <= FORGOTTEN);
         }
+        let issue = Issue {
+            isn: syn.seq,
+            cookie: answer.seq,
+            timestamps: answer.options.timestamps.map(|(value, _)| value),
+            at: now,
+            // Where no service listens any more the client has an old session.
+            lifetime: service.map_or(FORGOTTEN, |it| it.synproxy.cookie_lifetime),
+            reloaded: false,
+            wanted: syn.options,
+            offered: answer.options,
+        };
+        self.issued.push((syn.tuple, issue));
     }
 
     /// Judges what became of one frame that came alone.
@@ -137,31 +147,25 @@ impl Cookies {
         now: Time,
         segment: &Segment,
         outcome: (Verdict, u64),
-        emitted: &[(PortId, Vec<u8>)],
+        sent: &[Segment],
     ) -> Result<()> {
         let (verdict, opened) = outcome;
         let service = service_at(snapshot, segment.tuple.1, Protocol::Tcp);
-        if let (Verdict::Reply, Some(service), true) = (verdict, service, segment.is_syn()) {
-            let answer = emitted
-                .iter()
-                .filter_map(|(_, frame)| Segment::of(frame))
-                .find(|it| answers(it, segment));
-            if let Some(answer) = answer {
-                check_offer(service, segment, &answer)?;
-            }
+        if let (Verdict::Reply, Some(service)) = (verdict, service)
+            && let Some(answer) = sent.iter().find(|it| answers(it, segment))
+        {
+            check_offer(service, segment, answer)?;
         }
         if opened == 0 {
             return Ok(());
         }
-        match self.proof(now, segment) {
-            Some(issue) if !segment.is_syn() => {
-                let with = segment.options.timestamps.is_some();
-                self.admitted.insert(segment.tuple, (issue, with));
-            }
-            _ => {
-                self.admitted.remove(&segment.tuple);
-            }
-        }
+        let (Some(issue), Some(service)) = (self.proof(now, segment), service) else {
+            self.admitted.remove(&segment.tuple);
+            return Ok(());
+        };
+        let strips = service.timestamps == TimestampMode::Strip;
+        let timestamps = segment.options.timestamps.is_some() && !strips;
+        self.admitted.insert(segment.tuple, (issue, timestamps));
         Ok(())
     }
 
@@ -171,8 +175,8 @@ impl Cookies {
     }
 
     /// Checks the SYN to a real server against what its client and Weir agreed on.
-    pub(super) fn check_syn(&self, snapshot: &Snapshot, tuple: Tuple, syn: &Segment) -> Result<()> {
-        let Some((issue, timestamps)) = self.admitted.get(&tuple) else {
+    pub(super) fn check_syn(&self, tuple: &Tuple, syn: &Segment) -> Result<()> {
+        let Some((issue, timestamps)) = self.admitted.get(tuple) else {
             return Ok(());
         };
         let (is, wanted, offered) = (&syn.options, &issue.wanted, &issue.offered);
@@ -193,15 +197,10 @@ impl Cookies {
             "a window scale of {:?} where {wanted:?} was answered by {offered:?}",
             is.wscale
         );
-        let strips = service_at(snapshot, tuple.1, Protocol::Tcp)
-            .is_none_or(|it| it.timestamps == TimestampMode::Strip);
         ensure!(
-            is.timestamps.is_none() || *timestamps && !strips,
-            "timestamps that nobody agreed on"
-        );
-        ensure!(
-            is.timestamps.is_some() || !*timestamps || strips || offered.timestamps.is_none(),
-            "no timestamps although both ends agreed on them"
+            is.timestamps.is_some() == *timestamps,
+            "timestamps are {:?} where {offered:?} was offered and {timestamps} shown",
+            is.timestamps
         );
         Ok(())
     }
@@ -216,7 +215,7 @@ impl Cookies {
             *tuple == segment.tuple
                 && issue.isn + 1 == segment.seq
                 && issue.cookie + 1 == segment.ack
-                && now.since(issue.at) <= LIFETIME
+                && now.since(issue.at) <= issue.lifetime
         });
         found.map(|(_, issue)| *issue)
     }
@@ -225,7 +224,10 @@ impl Cookies {
 /// Says whether a segment is the SYN-ACK to a SYN.
 fn answers(answer: &Segment, syn: &Segment) -> bool {
     let (client, vip) = syn.tuple;
-    syn.is_syn() && answer.is_syn_ack() && answer.tuple == (vip, client) && answer.ack == syn.seq + 1
+    syn.is_syn()
+        && answer.is_syn_ack()
+        && answer.tuple == (vip, client)
+        && answer.ack == syn.seq + 1
 }
 
 /// A SYN-ACK is made from scratch, no longer than it must be, and offers nothing that the client

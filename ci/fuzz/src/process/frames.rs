@@ -49,7 +49,9 @@ const OPTIONS: [&[u8]; 16] = [
         2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
     ],
     &[2, 4, 5, 0xb4, 1, 3, 3, 0, 4, 2],
-    &[2, 4, 5, 0xb4, 1, 1, 8, 10, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+    &[
+        2, 4, 5, 0xb4, 1, 1, 8, 10, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0,
+    ],
     &[2, 4, 2, 0x18, 3, 3, 14, 1],
     &[4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0],
     // Out of range, twice, and of no length.
@@ -93,14 +95,15 @@ impl Life<'_> {
 
     /// A burst of SYNs from as many clients to one service.
     pub(super) fn flood(&mut self) -> Vec<Made> {
-        let count = 1 + self.choice.below(64);
+        let count = self.choice.pick(&[4, 4, 8, 8, 16, 16, 32, 150]);
         let dst_port = self.choice.pick(&[80, 81, 81, 81, 82, 83]);
         let near = self.choice.once_in(2);
         let options = self.choice.pick(&OPTIONS);
         let flood = (0..count).map(|_| {
             self.flood_port = self.flood_port.checked_add(1).unwrap_or(50_000);
-            let [_, third, fourth] = u32::from(self.flood_port).wrapping_mul(0x9e37).to_be_bytes()
-                [1..]
+            let [_, third, fourth] = u32::from(self.flood_port)
+                .wrapping_mul(0x9e37)
+                .to_be_bytes()[1..]
                 .try_into()
                 .unwrap_or_default();
             let far = Ipv4Addr::new(100, 64 | third & 63, third, fourth);
@@ -141,7 +144,10 @@ impl Life<'_> {
                 src_port,
                 dst_port,
                 seq,
-                flags: TcpFlags(self.choice.pick(&[0x02, 0x02, 0x02, 0x02, 0x02, 0xc2, 0x03, 0x22])),
+                flags: TcpFlags(
+                    self.choice
+                        .pick(&[0x02, 0x02, 0x02, 0x02, 0x02, 0xc2, 0x03, 0x22]),
+                ),
                 window: self.choice.pick(&[64_240, 65_535, 1, 0]),
                 options: self.choice.pick(&OPTIONS).to_vec(),
                 payload: pattern(self.choice.pick(&[0, 0, 0, 0, 0, 0, 1, 100])),
@@ -239,9 +245,13 @@ impl Life<'_> {
         let handshake = segment.flags.contains(TcpFlags::SYN);
         let bits: u8 = match (handshake, segment.flags.contains(TcpFlags::ACK)) {
             // Most often the answer that keeps a connection going.
-            (true, false) => self.choice.pick(&[0x12, 0x12, 0x12, 0x12, 0x12, 0x10, 0x14, 0x02]),
+            (true, false) => self
+                .choice
+                .pick(&[0x12, 0x12, 0x12, 0x12, 0x12, 0x10, 0x14, 0x02]),
             (true, true) => self.choice.pick(&[0x10, 0x10, 0x18, 0x18, 0x11, 0x14]),
-            (false, _) => self.choice.pick(&[0x10, 0x10, 0x18, 0x11, 0x11, 0x14, 0x04, 0x12]),
+            (false, _) => self
+                .choice
+                .pick(&[0x10, 0x10, 0x18, 0x11, 0x11, 0x14, 0x04, 0x12]),
         };
         let opens = bits & 0x02 != 0;
         let mut seq = if opens { self.number() } else { segment.ack };
@@ -371,7 +381,9 @@ impl Life<'_> {
     fn arp(&mut self) -> Made {
         let sender_ip = self.choice.pick(&ADDRESSES);
         let around = self.world.around();
-        let (port, _) = around.reach(sender_ip).unwrap_or((PortId(0), EthAddr::ZERO));
+        let (port, _) = around
+            .reach(sender_ip)
+            .unwrap_or((PortId(0), EthAddr::ZERO));
         let honest = around.mac_of(sender_ip);
         let own = around.links()[0].mac;
         let frame = arp_frame(&ArpRepr {
@@ -419,7 +431,9 @@ impl Life<'_> {
             };
         }
         let kind = self.choice.below(44);
-        let Made { port, mut frame, .. } = self.frame(kind);
+        let Made {
+            port, mut frame, ..
+        } = self.frame(kind);
         for _ in 0..=self.choice.below(3) {
             // Headers are what is of interest.
             let at = self.choice.below(frame.len().min(96));
@@ -470,7 +484,11 @@ impl Life<'_> {
 
     /// A TCP segment that Weir sent, and its frame; the latest are the likeliest.
     fn seen_segment(&mut self) -> Option<(Segment, Vec<u8>)> {
-        let back = self.choice.below(64).checked_rem(self.seen.len())?;
+        let back = match self.choice.below(64) {
+            at @ 0..40 => at % 3,
+            at => at,
+        };
+        let back = back.checked_rem(self.seen.len())?;
         let frame = self.seen.iter().nth_back(back)?;
         // Frames that Weir sends have no tag.
         Parsed::parse(frame).ok().filter(|it| it.l3 == 14)?;

@@ -67,7 +67,8 @@ impl Segment {
 
     /// Says whether it asks for a connection.
     pub(super) const fn is_syn(&self) -> bool {
-        self.flags.contains(TcpFlags::SYN) && !self.flags.intersects(TcpFlags::ACK)
+        self.flags.contains(TcpFlags::SYN)
+            && !self.flags.intersects(TcpFlags::ACK.union(TcpFlags::RST))
     }
 
     /// Says whether it answers one that does.
