@@ -245,7 +245,9 @@ impl Director {
         };
         let before = flood.told_wscale(&plan);
         flood.learned = Some(offer);
-        if let Some(before) = before.filter(|before| Some(*before) != offer.wscale) {
+        // What was never sent binds nobody.
+        let sent = flood.counters.cookie_sent > 0;
+        if let Some(before) = before.filter(|before| sent && Some(*before) != offer.wscale) {
             flood.told_before = Some((before, None));
         }
     }
