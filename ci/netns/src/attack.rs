@@ -9,7 +9,7 @@ use crate::client::Running;
 use crate::inside::Task;
 use crate::inside::connect::{Connect, ConnectReport};
 use crate::inside::flood::{ARMED, Burst, Flood, FloodReport, IDLE_LINKS, Vector, idle_link};
-use crate::lab::{CLIENT_LINK, Lab, REAL_LINK, VIP, WAN};
+use crate::lab::{CLIENT_LINK, LB_LAN, Lab, REAL_LINK, VIP, WAN};
 
 /// Where the load balancer sends what is for the flood's sources; an address of the clients.
 pub const FLOOD_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 254);
@@ -43,13 +43,13 @@ impl Lab {
                 "table netdev weir-count {{\n\
                  chain ingress {{\n\
                  type filter hook ingress device {REAL_LINK} priority 0\n\
-                 tcp flags & (syn | ack) == syn counter\n}}\n}}\n"
+                 ip saddr != {LB_LAN} tcp flags & (syn | ack) == syn counter\n}}\n}}\n"
             ))?;
         }
         Ok(())
     }
 
-    /// Returns the SYNs that have reached all real servers; health checks count.
+    /// Returns the SYNs that have reached all real servers, without those of health checks.
     ///
     /// # Errors
     /// When `nft` refuses, or [`Lab::expect_floods`] was not called.
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn counter_of_a_listed_table_is_read() {
-        let text = "table netdev t {\n chain c {\n  tcp flags & (syn | ack) == syn counter packets 17 bytes 1020\n }\n}\n";
+        let text = "table netdev t {\n chain c {\n  ip saddr != {LB_LAN} tcp flags & (syn | ack) == syn counter packets 17 bytes 1020\n }\n}\n";
         assert_eq!(packets(text), Some(17));
         assert_eq!(packets("table netdev t { }"), None);
     }

@@ -1,5 +1,6 @@
 //! Weir itself, as a process in the load balancer's namespace.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -99,20 +100,28 @@ impl<'lab> WeirProcess<'lab> {
         self.process.signal(Signal::SIGHUP)
     }
 
-    /// Returns the daemon's resident memory in bytes.
+    /// Returns the daemon's resident memory in bytes by mapping, to the page: `VmRSS` is summed up
+    /// lazily.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn resident(&self) -> Result<u64> {
-        let pid = self.process.pid();
-        let text =
-            fs::read_to_string(format!("/proc/{pid}/status")).context("the daemon has ended")?;
-        let kib = text
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|kib| kib.parse::<u64>().ok());
-        Ok(kib.context("the kernel does not say how much memory it has")? << 10)
+    pub fn resident(&self) -> Result<BTreeMap<String, u64>> {
+        let file = format!("/proc/{}/smaps", self.process.pid());
+        let text = fs::read_to_string(file).context("the daemon has ended")?;
+        Ok(read_smaps(&text))
+    }
+
+    /// Returns the sum of the workers' counters of a name; 0 when none has it.
+    ///
+    /// # Errors
+    /// As [`WeirProcess::show`].
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let ledger = self.show("ledger")?;
+        let workers = ledger.get("workers").and_then(Value::as_array);
+        let counts = workers.into_iter().flatten();
+        Ok(counts
+            .filter_map(|worker| worker.get("counters")?.get(name)?.as_u64())
+            .sum())
     }
 
     /// Returns the CPU time of the packet threads so far, in nanoseconds.
@@ -213,6 +222,30 @@ pub fn find_row<'rows>(rows: &'rows Value, key: &str, name: &str) -> Result<&'ro
         .with_context(|| format!("no row with {key} {name} in {rows}"))
 }
 
+/// Reads what is resident of each mapping, under its first address and its name.
+fn read_smaps(text: &str) -> BTreeMap<String, u64> {
+    let mut mappings = BTreeMap::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["Rss:", kib, "kB"] => {
+                let bytes = kib.parse::<u64>().unwrap_or_default() << 10;
+                mappings.insert(std::mem::take(&mut name), bytes);
+            }
+            [range, rights, _, _, _, what @ ..] if rights.len() == 4 && range.contains('-') => {
+                let start = range.split('-').next().unwrap_or_default();
+                name = format!("{start} {}", what.join(" ")).trim_end().to_owned();
+            }
+            ["Size:", size, "kB"] => {
+                name = format!("{name} ({size} KiB)");
+            }
+            _ => {}
+        }
+    }
+    mappings
+}
+
 fn read_json(text: &str) -> Result<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
@@ -229,6 +262,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn resident_memory_is_read_by_mapping() {
+        let text = "55d0-55d8 rw-p 00000000 00:00 0    [heap]\nSize:   32 kB\nRss:    12 kB\n\
+                    VmFlags: rd wr mr\n7f00-7f10 r--p 0000 fe:01 77 /lib/libc.so\nRss: 4 kB\n";
+        let expected = [
+            ("55d0 [heap] (32 KiB)", 12 << 10),
+            ("7f00 /lib/libc.so", 4 << 10),
+        ];
+        let expected = expected.map(|(name, bytes)| (name.to_owned(), bytes));
+        assert_eq!(read_smaps(text), BTreeMap::from(expected));
+    }
 
     #[test]
     fn one_value_and_one_per_line_are_both_read() {

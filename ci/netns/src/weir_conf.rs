@@ -16,6 +16,8 @@ pub struct WeirConf {
     pub queues: u8,
     /// The cores of the workers, such as `auto` or `1`.
     pub cpus: String,
+    /// The core of the control threads; none: any.
+    pub control: Option<usize>,
     /// Where to send what is for networks beyond the clients' link.
     pub gateway: Option<Ipv4Addr>,
     /// The control socket.
@@ -113,6 +115,7 @@ impl WeirConf {
             driver: driver.to_owned(),
             queues,
             cpus: "auto".to_owned(),
+            control: None,
             gateway: None,
             socket: dir.join("operate.sock"),
             pools: vec![Pool::new("blue", lip(0))],
@@ -154,9 +157,13 @@ impl fmt::Display for WeirConf {
         )?;
         writeln!(
             f,
-            "[control]\nsocket          = {}  role=operator\n",
+            "[control]\nsocket          = {}  role=operator",
             self.socket.display()
         )?;
+        if let Some(core) = self.control {
+            writeln!(f, "cpus            = {core}")?;
+        }
+        writeln!(f)?;
         for pool in &self.pools {
             writeln!(f, "[lip-pool {}]\nport            = {LAN}", pool.name)?;
             for address in &pool.addresses {

@@ -43,10 +43,10 @@ impl Demo {
         let lab = Lab::new(Topology::default())?;
         lab.expect_floods()?;
         let _nginx = Nginx::start_all(&lab)?;
-        let _banner = server::tcp_banner(&lab, 0)?;
+        let _echo = server::tcp_echo(&lab, 0)?;
         let mut conf = WeirConf::new("auto", 1, lab.dir());
         conf.services
-            .retain(|service| ["web", "banner"].contains(&service.name.as_str()));
+            .retain(|service| ["web", "echo"].contains(&service.name.as_str()));
         flood::protect(&mut conf);
         let weir = WeirProcess::start(&lab, &program, &conf)?;
         println!("Weir runs with `driver = auto`. It says:");

@@ -1,7 +1,7 @@
 //! New connections at a steady pace, each timed: how a service feels to its clients.
 
-use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::servers::BANNER;
 use super::socket::{Failures, connect_from, count, merge};
 
-/// Connections to a banner server, begun at equal distances whatever became of those before.
+/// Connections to an echo server, begun at equal distances whatever became of those before.
+///
+/// The client speaks first, as those of HTTP and TLS do: where the handshake's ACK is lost behind a
+/// cookie, nobody but the client can know, and its request, sent again, completes the handshake.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Connect {
-    /// The banner server, or the service in front of it.
+    /// The echo server, or the service in front of it.
     pub target: SocketAddrV4,
     /// New connections per second.
     pub per_second: u32,
@@ -30,7 +32,7 @@ pub struct Connect {
 pub struct ConnectReport {
     /// Connections begun.
     pub begun: u64,
-    /// Connections that got the whole greeting and an orderly end.
+    /// Connections whose words came back and that ended in order.
     pub ok: u64,
     /// Connections that failed, by kind.
     pub failures: Failures,
@@ -58,6 +60,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Connections under way at the same time at most.
 const THREADS: usize = 192;
 const STACK: usize = 128 << 10;
+const WORDS: &[u8] = b"is anybody there?";
 const LATE: Duration = Duration::from_millis(50);
 
 impl ConnectReport {
@@ -141,14 +144,16 @@ impl Connect {
         let began = Instant::now();
         let mut stream = connect_from(source, self.target, LIMIT).map_err(|e| ("connect", e))?;
         times.handshakes.push(milliseconds(began));
-        let mut greeting = [0; BANNER.len()];
-        let (first, rest) = greeting.split_at_mut(1);
+        stream.write_all(WORDS).map_err(|e| ("request", e))?;
+        let mut answer = [0; WORDS.len()];
+        let (first, rest) = answer.split_at_mut(1);
         stream.read_exact(first).map_err(|e| ("first byte", e))?;
         times.first_bytes.push(milliseconds(began));
-        stream.read_exact(rest).map_err(|e| ("greeting", e))?;
-        if greeting != BANNER {
-            return Err(("greeting", std::io::Error::other("other bytes came")));
+        stream.read_exact(rest).map_err(|e| ("answer", e))?;
+        if answer != WORDS {
+            return Err(("answer", std::io::Error::other("other bytes came")));
         }
+        stream.shutdown(Shutdown::Write).map_err(|e| ("end", e))?;
         match stream.read(&mut [0]) {
             Ok(0) => times.report.ok += 1,
             Ok(_) => return Err(("end", std::io::Error::other("more bytes came"))),
@@ -177,7 +182,6 @@ fn quantiles(times: &mut [f64]) -> Quantiles {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::net::{SocketAddr, TcpListener};
 
     use super::*;
@@ -206,12 +210,10 @@ mod tests {
                 let Ok((mut stream, _)) = listener.accept() else {
                     return;
                 };
-                let greeting = if number % 10 == 0 {
-                    &b"220"[..]
-                } else {
-                    BANNER
-                };
-                stream.write_all(greeting).unwrap();
+                let mut heard = [0; WORDS.len()];
+                stream.read_exact(&mut heard).unwrap();
+                let wanted = if number % 10 == 0 { 3 } else { heard.len() };
+                stream.write_all(&heard[..wanted]).unwrap();
             }
         });
         let connect = Connect {

@@ -173,7 +173,8 @@ fn local_port(stream: &TcpStream) -> Result<u16> {
 
 /// Asks for the one established connection of a port.
 fn used(ss: &str, port: u16) -> Result<Used> {
-    let line = format!("{ss} -tinHO state established sport = :{port}");
+    // Without `-e` it leaves SACK and timestamps out.
+    let line = format!("{ss} -tineHO state established sport = :{port}");
     let mut text = String::new();
     for _ in 0..50 {
         text = run(&mut words(&line))?;

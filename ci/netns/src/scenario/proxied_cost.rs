@@ -35,14 +35,15 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         return Ok(());
     }
     let cores = Cores::of_this_machine();
-    let kept = cores.keep_clear_of_weir()?;
     let lab = Lab::new(Topology {
         clients: 1,
         reals: 1,
         offloads: Offloads::Off,
         ..Topology::default()
     })?;
+    let kept = cores.keep_clear_of_weir()?;
     let _echo = server::tcp_echo(&lab, 0)?;
+    drop(kept);
     for (name, client, real) in MIXES {
         for (namespace, n) in [(&lab.client, client), (lab.real(0)?, real)] {
             let ability = Ability::all().get(n).copied().unwrap_or_default();
@@ -51,19 +52,22 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             }
         }
         let weir = WeirProcess::start(&lab, &run.weir, &conf(&lab, cores))?;
+        let kept = cores.keep_clear_of_weir()?;
         run.check(&format!("CPU time per byte, {name}"), || {
             compare(&lab, &weir)
         });
+        drop(kept);
         run.check("ledger", || Ok(weir.ledger()?.to_string()));
     }
-    drop(kept);
     Ok(())
 }
 
 fn conf(lab: &Lab, cores: Cores) -> WeirConf {
     let mut conf = WeirConf::new("af-xdp", 1, lab.dir());
     conf.cpus = cores.weir.to_string();
-    "[health tcp]\ntype            = tcp\ninterval        = 200ms\n".clone_into(&mut conf.more);
+    conf.control = Some(cores.others);
+    "[health tcp]\ntype            = tcp\ninterval        = 200ms\ntimeout         = 100ms\n"
+        .clone_into(&mut conf.more);
     let service = |port, mode: &str| Service {
         reals: vec![(0, ECHO_PORT)],
         more: format!("client-address  = none\nsynproxy        = {mode}\nhealth          = tcp"),

@@ -7,7 +7,7 @@ use weir_lab::attack::FLOOD_GATEWAY;
 use weir_lab::inside::connect::Connect;
 use weir_lab::inside::flood::{Burst, Vector};
 use weir_lab::lab::{Lab, VIP};
-use weir_lab::server::BANNER_PORT;
+use weir_lab::server::ECHO_PORT;
 use weir_lab::{WeirConf, WeirProcess};
 
 use super::print_table;
@@ -30,7 +30,7 @@ pub(super) fn protect(conf: &mut WeirConf) {
     }
 }
 
-/// Floods the banner service while clients connect to it, and says what they noticed.
+/// Floods the echo service while clients connect to it, and says what they noticed.
 pub(super) fn act(lab: &Lab, weir: &WeirProcess<'_>, seconds: u16) -> Result<()> {
     println!(
         "\n{seconds} s of SYN flood from random sources, {RATE} SYN/s, beside {PER_SECOND} new connections per second (shorter: --flood-seconds 10):"
@@ -41,9 +41,9 @@ pub(super) fn act(lab: &Lab, weir: &WeirProcess<'_>, seconds: u16) -> Result<()>
         rate: RATE,
         ms,
     };
-    let flooding = lab.start_flood(lab.flood(BANNER_PORT, &[Vector::Syn], &[burst])?)?;
+    let flooding = lab.start_flood(lab.flood(ECHO_PORT, &[Vector::Syn], &[burst])?)?;
     let clients = lab.start_connect(Connect {
-        target: SocketAddrV4::new(VIP, BANNER_PORT),
+        target: SocketAddrV4::new(VIP, ECHO_PORT),
         per_second: PER_SECOND,
         ms: ms + 3_000,
         sources: lab.client_addresses(),

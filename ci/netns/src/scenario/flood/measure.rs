@@ -88,7 +88,7 @@ fn alone(lab: &Lab, port: u16, rate: u32) -> Result<FloodReport> {
         .report()
 }
 
-/// Finds the highest rate of SYNs at which 99.9 % are answered.
+/// Finds the highest rate of SYNs at which 99.9 % are answered, twice.
 pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
     let most = alone(lab, port, 0)?;
     let saturated = rounded(most.rate() * most.answered());
@@ -106,7 +106,7 @@ pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
             report.rate(),
             percent(report.answered())
         );
-        if report.answered() >= LOSS_FREE {
+        if report.answered() >= LOSS_FREE && alone(lab, port, rate)?.answered() >= LOSS_FREE {
             return Ok(rounded(report.rate()));
         }
     }
