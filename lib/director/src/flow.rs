@@ -5,7 +5,7 @@ use nat_engine::{
     insert_toa, synthetic_ack, track, translate_fragment, translate_tcp, translate_udp,
 };
 use synproxy_engine::Checked;
-use weir_model::{Counter, DropReason, Now, Verdict};
+use weir_model::{Counter, DropReason, Now, ServiceId, Verdict};
 use weir_wire::{Header, KindSet, L4, OptionSummary, Tcp, TcpFlags, TcpHeader, Timestamps, V4};
 
 use crate::director::millis;
@@ -16,6 +16,21 @@ use crate::{Director, Packet};
 
 /// Of ACKs that both ends answer each other for ever, one in this time passes.
 const STORM_PAUSE_MS: u32 = 1_000;
+
+/// What becomes of a SYN of a client that has a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionSyn {
+    /// It opens a session in the old one's place.
+    Replaces,
+    /// A cookie answers it, and decides later about the old session.
+    Cookie,
+    /// The client is asked whether it still has the old session.
+    Challenged,
+    /// It repeats what was answered long ago.
+    Absorbed,
+    /// It goes to the real server as a segment of the session.
+    Passed,
+}
 
 impl Director {
     /// Walks a TCP or UDP packet to one of our addresses.
@@ -180,30 +195,54 @@ impl Director {
     ) -> Option<Verdict> {
         let session = self.table.get(id)?;
         let service = session.service;
+        match self.syn_becomes(session, tcp) {
+            SessionSyn::Replaces => {
+                self.replace(now, id);
+                Some(self.open(now, packet, l3, v4, key))
+            }
+            SessionSyn::Cookie => self.meet_syn(now, packet, l3, v4, tcp, service),
+            SessionSyn::Challenged => {
+                self.note_syn(now, packet, v4, tcp, service);
+                self.challenge_client(now, packet, id);
+                Some(Verdict::Drop(DropReason::Absorbed))
+            }
+            SessionSyn::Absorbed => {
+                self.note_syn(now, packet, v4, tcp, service);
+                Some(Verdict::Drop(DropReason::Absorbed))
+            }
+            SessionSyn::Passed => {
+                self.note_syn(now, packet, v4, tcp, service);
+                None
+            }
+        }
+    }
+
+    /// Decides about a SYN of a client that has a session.
+    pub(crate) fn syn_becomes(&self, session: &Session, tcp: &Tcp) -> SessionSyn {
         let is_new = session.is_new_syn(tcp);
         // A handshake that was passed on is completed as it began, flood or not.
         let in_flight = session.state.is_half_open() && !is_new && !session.waits();
-        let takes_over = self
-            .plan
-            .service(service)
-            .is_some_and(|plan| plan.connection_reuse);
-        let sends_cookies = takes_over && !in_flight && self.sends_cookies(service);
-        if is_new && !sends_cookies {
-            self.replace(now, id);
-            return Some(self.open(now, packet, l3, v4, key));
-        }
-        if sends_cookies {
-            return self.meet_syn(now, packet, l3, v4, tcp, service);
-        }
-        self.note_syn(now, packet, v4, tcp, service);
-        if !takes_over && !in_flight && self.sends_cookies(service) {
+        let sends_cookies = !in_flight && self.sends_cookies(session.service);
+        let takes_over = self.takes_over(session.service);
+        if sends_cookies && takes_over {
+            SessionSyn::Cookie
+        } else if is_new {
+            SessionSyn::Replaces
+        } else if sends_cookies {
             // No real server sees a SYN that nobody has proven.
-            self.challenge_client(now, packet, id);
-            return Some(Verdict::Drop(DropReason::Absorbed));
+            SessionSyn::Challenged
+        } else if session.waits() {
+            // Who has proven itself by a cookie repeats its SYN from long ago.
+            SessionSyn::Absorbed
+        } else {
+            SessionSyn::Passed
         }
-        // Who has proven itself by a cookie repeats its SYN from long ago.
-        let waits = self.table.get(id).is_some_and(Session::waits);
-        waits.then_some(Verdict::Drop(DropReason::Absorbed))
+    }
+
+    /// Says whether a new handshake of a client may take over its old session.
+    pub(crate) fn takes_over(&self, service: ServiceId) -> bool {
+        let plan = self.plan.service(service);
+        plan.is_some_and(|plan| plan.connection_reuse)
     }
 
     /// Walks any other segment of a client that has a session: it may be the first of another
@@ -224,15 +263,13 @@ impl Director {
     ) -> Option<Verdict> {
         let session = self.table.get(id)?;
         let service = session.service;
-        if session.may_be_another(tcp) && self.may_be_cookie(service, tcp) {
-            let reuses = self
-                .plan
-                .service(service)
-                .is_some_and(|plan| plan.connection_reuse);
-            if reuses && let Checked::Valid(client) = self.check_cookie(service, key, tcp) {
-                self.replace(now, id);
-                return Some(self.open_proxied(now, packet, l3, v4, tcp, key, service, client));
-            }
+        if session.may_be_another(tcp)
+            && self.may_be_cookie(service, tcp)
+            && self.takes_over(service)
+            && let Checked::Valid(client) = self.check_cookie(service, key, tcp)
+        {
+            self.replace(now, id);
+            return Some(self.open_proxied(now, packet, l3, v4, tcp, key, service, client));
         }
         let session = self.table.get(id)?;
         let unanswered = session.waits() && session.state == State::SynSent;
@@ -333,7 +370,7 @@ impl Director {
     }
 
     /// Says whether the session's LIP is still Weir's, so that the real server's answers come here.
-    fn keeps_lip(&self, session: &Session) -> bool {
+    pub(crate) fn keeps_lip(&self, session: &Session) -> bool {
         self.plan.lip(session.lip_id) == Some(session.lip)
     }
 

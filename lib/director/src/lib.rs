@@ -24,6 +24,7 @@ mod arp;
 mod director;
 mod emit;
 mod expire;
+mod explain;
 mod facts;
 mod flow;
 mod fragments;
@@ -42,6 +43,10 @@ mod traffic;
 mod walk;
 
 pub use director::Director;
+pub use explain::{
+    CookieTrial, Destination, ExplainQuery, Explained, Fate, Sender, Sentence, SessionSyn,
+    SynproxyState,
+};
 pub use facts::{Notice, PoolUse, PortFacts, SessionView, WorkerFacts};
 pub use packet::{Packet, Source};
 pub use synproxy::Top;

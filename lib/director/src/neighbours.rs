@@ -183,6 +183,15 @@ impl Neighbours {
         Resolved::Ask
     }
 
+    /// Returns a next hop's Ethernet address where it is known, and notes nothing.
+    pub(crate) fn known(&self, port: PortId, address: Ipv4Addr) -> Option<EthAddr> {
+        let entry = self.entries.get(self.find(port, address)?)?;
+        match entry.state {
+            State::Reachable | State::Probing => Some(entry.mac),
+            State::Free | State::Incomplete => None,
+        }
+    }
+
     /// Learns an address; says whether that is news. An unknown neighbour is taken in only when
     /// `create` says so: else announcements of strangers would fill the table.
     pub(crate) fn learn(

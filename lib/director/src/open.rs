@@ -138,7 +138,7 @@ impl Director {
     }
 
     /// Says whether a service has as many sessions as it may have on this worker.
-    fn is_full(&self, service: ServiceId) -> bool {
+    pub(crate) fn is_full(&self, service: ServiceId) -> bool {
         let plan = self.plan.service(service);
         plan.is_some_and(|plan| self.traffic.service(service).sessions >= plan.max_sessions)
     }

@@ -1,5 +1,6 @@
 //! What the director tells about itself.
 
+use nat_engine::Session;
 use weir_model::{Counters, Ledger, Now, Protocol, RealId, ServiceId, TrafficCounters};
 
 use crate::director::millis;
@@ -62,19 +63,7 @@ impl Director {
         let scan = self.table.scan(cursor, places);
         let next = scan.cursor();
         for (_, session) in scan {
-            let udp = session.protocol == Protocol::Udp.number();
-            each(SessionView {
-                client: (session.client, session.client_port),
-                vip: (session.vip, session.vip_port),
-                lip: (session.lip, session.lip_port),
-                real: (session.real, session.real_port),
-                protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
-                state: session.state,
-                service: session.service,
-                real_id: session.real_id,
-                age_ms: now_ms.wrapping_sub(session.opened),
-                idle_ms: now_ms.wrapping_sub(session.last_seen),
-            });
+            each(SessionView::new(session, now_ms));
         }
         next
     }
@@ -89,5 +78,23 @@ impl Director {
                 total: usage.total,
             });
         });
+    }
+}
+
+impl SessionView {
+    pub(crate) fn new(session: &Session, now_ms: u32) -> Self {
+        let udp = session.protocol == Protocol::Udp.number();
+        Self {
+            client: (session.client, session.client_port),
+            vip: (session.vip, session.vip_port),
+            lip: (session.lip, session.lip_port),
+            real: (session.real, session.real_port),
+            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+            state: session.state,
+            service: session.service,
+            real_id: session.real_id,
+            age_ms: now_ms.wrapping_sub(session.opened),
+            idle_ms: now_ms.wrapping_sub(session.last_seen),
+        }
     }
 }

@@ -45,7 +45,17 @@ pub(crate) struct SynproxyPlan {
     pub(crate) defer: bool,
     pub(crate) bad_ack: BadAck,
     retries: u8,
-    reflect_limit: u32,
+    pub(crate) reflect_limit: u32,
+}
+
+impl SynproxyPlan {
+    /// The window of a SYN-ACK with a cookie.
+    pub(crate) fn first_window(&self) -> u16 {
+        match self.client_window {
+            ClientWindow::Open => u16::try_from(self.early_data).unwrap_or(u16::MAX),
+            ClientWindow::Closed => 0,
+        }
+    }
 }
 
 /// What one worker's SYNPROXY consists of.

@@ -160,11 +160,16 @@ impl Director {
         if self.facts.workers < 2 || packet.source == Source::HandedIn {
             return None;
         }
-        let owner = match to {
+        let owner = self.owner(key, hash, to);
+        (owner != self.facts.id).then_some(owner)
+    }
+
+    /// Returns the worker that owns a flow.
+    pub(crate) fn owner(&self, key: &FlowKey, hash: FlowHash, to: Owned) -> WorkerId {
+        WorkerId(match to {
             Owned::Vip => hash.owner(self.facts.workers),
             Owned::Lip { .. } => owner_of(key.dst_port, self.facts.workers),
-        };
-        (owner != self.facts.id.0).then_some(WorkerId(owner))
+        })
     }
 
     /// Completes a checksum of which a virtual peer left the pseudo header's sum only.
@@ -254,7 +259,7 @@ impl Director {
 }
 
 /// Says whether no sender may have this address (RFC 1812 section 5.3.7).
-fn is_martian(source: Ipv4Addr) -> bool {
+pub(crate) fn is_martian(source: Ipv4Addr) -> bool {
     source.is_loopback()
         || source.is_multicast()
         || source.is_broadcast()

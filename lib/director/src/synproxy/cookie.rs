@@ -6,7 +6,7 @@ use nat_engine::FlowKey;
 use synproxy_engine::{
     Checked, ClientOptions, Cookie, Handshake, Offered, client_options, syn_ack,
 };
-use weir_model::{BadAck, ClientWindow, Counter, DropReason, Now, Offer, ServiceId, Verdict};
+use weir_model::{BadAck, Counter, DropReason, Now, Offer, ServiceId, Verdict};
 use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
 
 use crate::director::millis;
@@ -108,10 +108,7 @@ impl Director {
             wscale: offer.wscale,
             sack: offer.sack,
             tsval: offer.timestamps.then_some(now.wall_ms as u32),
-            window: match plan.client_window {
-                ClientWindow::Open => u16::try_from(plan.early_data).unwrap_or(u16::MAX),
-                ClientWindow::Closed => 0,
-            },
+            window: plan.first_window(),
         };
         let frame = &mut packet.frame;
         if syn_ack(frame, l3, v4, tcp, options, tsval, cookie, &offered).is_none() {

@@ -88,6 +88,11 @@ impl Flood {
         self.trigger.is_active()
     }
 
+    /// SYNs of the last second that nobody answered.
+    pub(crate) fn unanswered_per_s(&self) -> u32 {
+        self.trigger.unanswered_per_s()
+    }
+
     /// Says whether SYNs are answered by cookies now.
     pub(crate) fn sends_cookies(&self, plan: &SynproxyPlan) -> bool {
         match plan.mode {

@@ -1,0 +1,342 @@
+//! The walk once more, but only looked at: each step asks what the walk asks.
+
+use core::net::Ipv4Addr;
+
+use nat_engine::{Direction, FlowKey, Session, SessionFlags, State};
+use weir_model::{BadAck, DropReason, Now, Protocol, ServiceId, SynproxyMode};
+use weir_wire::{Header, SeqNumber, Tcp, TcpFlags, TcpHeader};
+
+use super::{
+    CookieTrial, Destination, ExplainQuery, Explained, Fate, Sender, SessionSyn, SynproxyState,
+};
+use crate::director::millis;
+use crate::plan::Owned;
+use crate::walk::is_martian;
+use crate::{Director, SessionView};
+
+/// Who hears the decisions.
+type Each<'a> = &'a mut dyn FnMut(Explained);
+
+impl Director {
+    /// Says each decision that the walk would take for a packet now. Nothing changes by it: no
+    /// counter, no scheduler's turn, no local port.
+    ///
+    /// Only the worker that owns the flow knows all; another one ends with [`Explained::Owner`].
+    pub fn explain(&self, now: Now, query: &ExplainQuery, each: Each<'_>) {
+        let fate = self.decide(now, query, each);
+        if let Some(fate) = fate {
+            each(Explained::Fate(fate));
+        }
+    }
+
+    /// Returns what becomes of the packet; nothing where another worker knows.
+    fn decide(&self, now: Now, query: &ExplainQuery, each: Each<'_>) -> Option<Fate> {
+        let (client, vip) = (query.client.0, query.vip.0);
+        let to = self.plan.owned(vip);
+        each(Explained::Destination(
+            vip,
+            match to {
+                Some(Owned::Vip) => Destination::Vip,
+                Some(Owned::Lip { .. }) => Destination::Lip,
+                None => Destination::Foreign,
+            },
+        ));
+        let Some(to) = to else {
+            return Some(Fate::Host);
+        };
+        let sender = if is_martian(client) {
+            Sender::Martian
+        } else if self.plan.owned(client).is_some() {
+            Sender::Own
+        } else {
+            Sender::Client
+        };
+        each(Explained::Source(client, sender));
+        let comes_by = self.plan.routes.to(client).map(|hop| hop.port);
+        let elsewhere = matches!(to, Owned::Lip { port } if Some(port) != comes_by);
+        if sender != Sender::Client || elsewhere {
+            return Some(Fate::Drop(DropReason::Martian));
+        }
+        let key = FlowKey {
+            src: client,
+            dst: vip,
+            src_port: query.client.1,
+            dst_port: query.vip.1,
+            protocol: query.protocol.number(),
+        };
+        let service = self.plan.listening(key.dst, key.dst_port, key.protocol);
+        if to == Owned::Vip {
+            each(Explained::Service(service));
+        }
+        let hash = self.table.hash(&key);
+        let worker = self.owner(&key, hash, to);
+        let here = worker == self.facts.id;
+        each(Explained::Owner {
+            worker,
+            workers: self.facts.workers,
+            here,
+        });
+        if !here {
+            return None;
+        }
+        let found = self.table.find(hash, &key);
+        let session = found.and_then(|(id, direction)| Some((self.table.get(id)?, direction)));
+        let view = session.map(|(session, _)| SessionView::new(session, millis(now)));
+        each(Explained::Session(view));
+        Some(match (session, to, service) {
+            (Some((session, Direction::Inbound)), ..) => {
+                self.decide_of_session(query, session, each)
+            }
+            // A real server is no client; what it sends is answered by its session.
+            (Some((session, Direction::Outbound)), ..) => self.decide_way(session.client, each),
+            (None, Owned::Lip { .. }, _) => Fate::Drop(DropReason::NoSession),
+            (None, Owned::Vip, None) => Fate::Drop(DropReason::NoService),
+            (None, Owned::Vip, Some(service)) => self.decide_of_stranger(query, service, each),
+        })
+    }
+
+    /// A packet that belongs to no session.
+    fn decide_of_stranger(&self, query: &ExplainQuery, service: ServiceId, each: Each<'_>) -> Fate {
+        if query.protocol == Protocol::Udp {
+            return self.decide_opening(service, each);
+        }
+        self.explain_synproxy(service, each);
+        let tcp = segment(query, SeqNumber(0));
+        if !tcp.opens() {
+            return self.decide_of_ack(service, &tcp, each);
+        }
+        if self.sends_cookies(service) && !self.draining {
+            return self.decide_cookie(query.client.0, service, each);
+        }
+        self.decide_opening(service, each)
+    }
+
+    /// A packet of a client that has a session.
+    fn decide_of_session(&self, query: &ExplainQuery, session: &Session, each: Each<'_>) -> Fate {
+        if !self.keeps_lip(session) || self.plan.service(session.service).is_none() {
+            return Fate::Refuse(DropReason::StaleSession);
+        }
+        if query.protocol == Protocol::Udp {
+            return self.decide_way(session.real, each);
+        }
+        let service = session.service;
+        let tcp = segment(query, session.client_isn());
+        if tcp.opens() {
+            let other = segment(query, session.client_end + (1 << 20));
+            let [repeated, other] = [tcp, other].map(|tcp| self.syn_becomes(session, &tcp));
+            each(Explained::Syn { repeated, other });
+            match other {
+                SessionSyn::Replaces => {
+                    self.explain_synproxy(service, each);
+                    return self.decide_opening(service, each);
+                }
+                SessionSyn::Cookie => {
+                    self.explain_synproxy(service, each);
+                    return self.decide_cookie(query.client.0, service, each);
+                }
+                SessionSyn::Challenged | SessionSyn::Absorbed => {
+                    return Fate::Drop(DropReason::Absorbed);
+                }
+                SessionSyn::Passed => return self.decide_way(session.real, each),
+            }
+        }
+        if self.takes_over(service) && self.may_be_cookie(service, &tcp) {
+            each(Explained::Cookie(CookieTrial::TriedIfForeign));
+        }
+        if session.waits() && session.state == State::SynSent {
+            return Fate::Wait;
+        }
+        if session.flags.has(SessionFlags::EXPIRED) {
+            return Fate::Refuse(DropReason::NoSession);
+        }
+        self.decide_way(session.real, each)
+    }
+
+    /// A segment that belongs to no session and opens none by itself.
+    fn decide_of_ack(&self, service: ServiceId, tcp: &Tcp, each: Each<'_>) -> Fate {
+        let plan = self.plan.service(service);
+        let Some(plan) = plan.and_then(|plan| plan.synproxy.as_ref()) else {
+            each(Explained::Cookie(CookieTrial::NotTried));
+            return Fate::Drop(DropReason::NoSession);
+        };
+        let answers = plan.bad_ack == BadAck::Reset
+            && tcp.flags.contains(TcpFlags::ACK)
+            && !tcp.flags.contains(TcpFlags::RST);
+        if !self.may_be_cookie(service, tcp) {
+            each(Explained::Cookie(CookieTrial::NotTried));
+            return if answers {
+                Fate::Refuse(DropReason::NoSession)
+            } else {
+                Fate::Drop(DropReason::NoSession)
+            };
+        }
+        if plan.defer && !tcp.flags.contains(TcpFlags::FIN) {
+            each(Explained::Cookie(CookieTrial::Deferred));
+            return Fate::Drop(DropReason::Deferred);
+        }
+        each(Explained::Cookie(CookieTrial::Tried(plan.bad_ack)));
+        match self.decide_opening(service, each) {
+            Fate::Forward(_) | Fate::Hold(_) => Fate::IfValid,
+            fate @ (Fate::Host
+            | Fate::Drop(_)
+            | Fate::Refuse(_)
+            | Fate::SynAck
+            | Fate::IfValid
+            | Fate::Wait) => fate,
+        }
+    }
+
+    fn explain_synproxy(&self, service: ServiceId, each: Each<'_>) {
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
+        let flood = self.synproxy.floods.get(service);
+        let (Some(plan), Some(flood)) = (plan, flood) else {
+            return each(Explained::Synproxy {
+                mode: SynproxyMode::Off,
+                state: SynproxyState::Off,
+                unanswered_per_s: 0,
+                enter: 0,
+            });
+        };
+        let state = if !flood.sends_cookies(plan) {
+            if flood.verifies(plan) {
+                SynproxyState::Verifying
+            } else if plan.mode == SynproxyMode::Off {
+                SynproxyState::Off
+            } else {
+                SynproxyState::Quiet
+            }
+        } else if self.draining {
+            SynproxyState::Draining
+        } else if plan.mode == SynproxyMode::Always {
+            SynproxyState::Always
+        } else if flood.is_own() {
+            SynproxyState::Triggered
+        } else {
+            SynproxyState::Hinted
+        };
+        each(Explained::Synproxy {
+            mode: plan.mode,
+            state,
+            unanswered_per_s: flood.unanswered_per_s(),
+            enter: match plan.mode {
+                SynproxyMode::Adaptive => plan.limits.enter,
+                SynproxyMode::Off | SynproxyMode::Always => 0,
+            },
+        });
+    }
+
+    /// A SYN that a cookie answers.
+    fn decide_cookie(&self, client: Ipv4Addr, service: ServiceId, each: Each<'_>) -> Fate {
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
+        let port = self.plan.routes.to(client).map(|hop| hop.port);
+        let offer = self.offer(service, port.unwrap_or_default());
+        let (Some(plan), Some(offer)) = (plan, offer) else {
+            return Fate::Drop(DropReason::NoService);
+        };
+        each(Explained::SynAck {
+            offer,
+            window: plan.first_window(),
+            port,
+            reflect_limit: plan.reflect_limit,
+        });
+        Fate::SynAck
+    }
+
+    /// A packet that opens a session.
+    fn decide_opening(&self, service: ServiceId, each: Each<'_>) -> Fate {
+        let plan = self.plan.service(service);
+        let configured = self.snapshot.services.get(service.index());
+        let (Some(plan), Some(configured)) = (plan, configured) else {
+            return Fate::Drop(DropReason::NoService);
+        };
+        let full = self.is_full(service);
+        each(Explained::Limit {
+            sessions: self.traffic.service(service).sessions,
+            most: configured.max_sessions.map(|_| plan.max_sessions),
+            full,
+        });
+        if full {
+            return Fate::Refuse(DropReason::ServiceFull);
+        }
+        for real in &configured.reals {
+            let Some(of_plan) = plan.real(real.id) else {
+                continue;
+            };
+            each(Explained::Real {
+                real: real.id,
+                address: (of_plan.address, of_plan.port),
+                weight: real.weight,
+                down: self.down.get(real.id.index()) == Some(&true),
+                load: self.traffic.load(real.id),
+            });
+        }
+        let scheduler = self.schedulers.get(service.index());
+        let picked = scheduler.and_then(Option::as_ref).and_then(|(_, it)| {
+            let real = it.peek(&|real| self.traffic.load(real))?;
+            plan.real(real)
+        });
+        let picked = picked.filter(|_| !self.draining);
+        each(Explained::Pick {
+            scheduler: configured.scheduler,
+            real: picked.map(|real| real.id),
+            address: picked.map(|real| (real.address, real.port)),
+            draining: self.draining,
+        });
+        let Some(real) = picked else {
+            return Fate::Refuse(DropReason::NoReal);
+        };
+        let usage = self.ports.usage(real.set);
+        each(Explained::Ports {
+            pool: plan.pool,
+            used: usage.used,
+            total: usage.total,
+        });
+        // The walk looks for a way before it takes a port.
+        if usage.used >= usage.total && self.plan.routes.to(real.address).is_some() {
+            return Fate::Refuse(DropReason::LipExhausted);
+        }
+        each(Explained::Table {
+            sessions: self.table.len(),
+            capacity: self.table.capacity(),
+        });
+        self.decide_way(real.address, each)
+    }
+
+    /// A packet that is sent on.
+    fn decide_way(&self, to: Ipv4Addr, each: Each<'_>) -> Fate {
+        let hop = self.plan.routes.to(to);
+        each(Explained::Route {
+            to,
+            hop: hop.map(|hop| (hop.port, hop.neighbour)),
+        });
+        let Some(hop) = hop else {
+            return Fate::Drop(DropReason::NoRoute);
+        };
+        let mac = self.neighbours.known(hop.port, hop.neighbour);
+        each(Explained::Neighbour {
+            port: hop.port,
+            address: hop.neighbour,
+            mac,
+        });
+        match mac {
+            Some(_) => Fate::Forward(hop.port),
+            None => Fate::Hold(hop.port),
+        }
+    }
+}
+
+/// A segment without data as the walk would have parsed it.
+fn segment(query: &ExplainQuery, seq: SeqNumber) -> Tcp {
+    Tcp {
+        src_port: query.client.1,
+        dst_port: query.vip.1,
+        seq,
+        ack: SeqNumber(0),
+        flags: query.flags,
+        window: u16::MAX,
+        header_len: TcpHeader::LEN as u16,
+        payload_len: 0,
+    }
+}
