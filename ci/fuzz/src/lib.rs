@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! cd ci/fuzz
-//! cargo fuzz run process --sanitizer none corpus/process
-//! cargo fuzz cmin process --sanitizer none corpus/process
+//! cargo fuzz run process --sanitizer none --no-trace-compares corpus/process
+//! cargo fuzz cmin process --sanitizer none --no-trace-compares corpus/process
 //! ```
 //!
 //! The same harness is also driven by a seeded generator, [`forgery`] and [`rampage`]: longer lives than a fuzzer's
@@ -69,7 +69,7 @@ pub fn forgery(seed: u64, actions: u64) {
 pub fn rampage(seed: u64, actions: u64) -> Tally {
     let random = Box::new(Random::new(seed));
     match Life::of(Choice::Seeded(random, actions)) {
-        Ok(tally) => tally,
+        Ok(life) => life.tally(),
         Err(error) => fail(&format!("seed {seed}: {error:#}")),
     }
 }

@@ -21,6 +21,7 @@ use weir_wire::Describe;
 use self::cookies::Cookies;
 use self::frames::Made;
 use self::segment::Segment;
+use self::variants::Variants;
 use crate::choice::Choice;
 
 /// The size of the session table: small, so that it fills.
@@ -36,6 +37,7 @@ const SILENCE: Duration = Duration::from_mins(4);
 pub(crate) struct Life<'a> {
     world: World,
     choice: Choice<'a>,
+    variants: Variants,
     /// The SYN-ACKs with cookies that came out, and who was let in by one.
     cookies: Cookies,
     /// Frames that came out.
@@ -53,7 +55,7 @@ pub(crate) struct Life<'a> {
 
 impl<'a> Life<'a> {
     /// Lives through all that the choices bring and returns what moved.
-    pub(crate) fn of(mut choice: Choice<'a>) -> Result<Tally> {
+    pub(crate) fn of(mut choice: Choice<'a>) -> Result<Self> {
         let first = choice.byte();
         let setup = Setup {
             sessions: SESSIONS,
@@ -65,10 +67,12 @@ impl<'a> Life<'a> {
             wall_ms: Clock::WALL_MS + u64::from(first >> 2 & 3) * 4_321,
             ..Setup::default()
         };
-        let snapshot = variants::first(choice.byte())?;
+        let mut variants = Variants::default();
+        let snapshot = variants.next(choice.byte(), None)?;
         let mut life = Self {
             world: World::new(snapshot, setup)?,
             choice,
+            variants,
             cookies: Cookies::default(),
             seen: VecDeque::new(),
             sent: VecDeque::new(),
@@ -83,7 +87,12 @@ impl<'a> Life<'a> {
             life.act().with_context(|| format!("action {at}"))?;
         }
         life.finish().context("in the silence at the end")?;
-        Ok(life.world.tally())
+        Ok(life)
+    }
+
+    /// Says what moved.
+    pub(crate) fn tally(&self) -> Tally {
+        self.world.tally()
     }
 
     fn act(&mut self) -> Result<()> {
@@ -239,7 +248,9 @@ impl<'a> Life<'a> {
 
     /// Puts another configuration in force: services go, come back, and change what they are.
     fn reload(&mut self) -> Result<()> {
-        let next = variants::next(self.choice.byte(), self.world.snapshot())?;
+        let next = self
+            .variants
+            .next(self.choice.byte(), Some(self.world.snapshot()))?;
         let before = self.world.snapshot();
         self.pools_changed |= next.pools != before.pools || next.endpoints != before.endpoints;
         self.cookies.reload();

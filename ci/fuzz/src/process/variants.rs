@@ -1,8 +1,9 @@
 //! The configurations that lives begin with and change to.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use weir_model::{MasterKey, Snapshot};
 use weir_testkit::{snapshot, snapshot_after};
 
@@ -28,30 +29,41 @@ const CHANGES: [(&str, &str); 16] = [
     ("203.0.113.53:53/udp", "203.0.113.54:53/udp"),
 ];
 
-/// Returns the variant that a life begins with; each is read once.
-pub(super) fn first(byte: u8) -> Result<Snapshot> {
-    static ALL: OnceLock<Result<Vec<Snapshot>, String>> = OnceLock::new();
-    let all = ALL.get_or_init(|| {
-        let all = CHANGES.iter().map(|change| {
-            let mut first = snapshot("all.conf", &text(*change)?)?;
-            give_keys(&mut first);
-            Ok(first)
-        });
-        all.collect::<Result<_>>()
-            .map_err(|error| format!("{error:#}"))
-    });
-    match all {
-        Ok(all) => Ok(all[usize::from(byte) % all.len()].clone()),
-        Err(error) => bail!("{error}"),
+/// The configurations of one life, one after the other.
+#[derive(Default)]
+pub(super) struct Variants(Vec<usize>);
+
+impl Variants {
+    /// Reads a variant that follows `before`: what keeps its name keeps its id.
+    pub(super) fn next(&mut self, byte: u8, before: Option<&Snapshot>) -> Result<Snapshot> {
+        let at = usize::from(byte) % CHANGES.len();
+        self.0.push(at);
+        if self.0.len() > REMEMBERED {
+            return read(at, before);
+        }
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = known.get(&self.0) {
+            return Ok(snapshot.clone());
+        }
+        let snapshot = read(at, before)?;
+        known.insert(self.0.clone(), snapshot.clone());
+        Ok(snapshot)
     }
 }
 
-/// Reads a variant that follows a configuration: what keeps its name keeps its id.
-pub(super) fn next(byte: u8, before: &Snapshot) -> Result<Snapshot> {
-    let change = CHANGES[usize::from(byte) % CHANGES.len()];
-    let mut next = snapshot_after("all.conf", &text(change)?, before)?;
-    give_keys(&mut next);
-    Ok(next)
+/// Reading takes as long as a hundred actions, and a fuzzer's lives begin alike.
+static KNOWN: Mutex<BTreeMap<Vec<usize>, Snapshot>> = Mutex::new(BTreeMap::new());
+/// How long the histories are whose end is remembered.
+const REMEMBERED: usize = 2;
+
+fn read(at: usize, before: Option<&Snapshot>) -> Result<Snapshot> {
+    let text = text(CHANGES[at])?;
+    let mut snapshot = match before {
+        None => snapshot("all.conf", &text)?,
+        Some(before) => snapshot_after("all.conf", &text, before)?,
+    };
+    give_keys(&mut snapshot);
+    Ok(snapshot)
 }
 
 fn text((from, to): (&str, &str)) -> Result<String> {
