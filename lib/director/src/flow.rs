@@ -273,11 +273,13 @@ impl Director {
         }
         let session = self.table.get(id)?;
         let unanswered = session.waits() && session.state == State::SynSent;
-        if unanswered && tcp.flags.contains(TcpFlags::RST) && tcp.seq != session.client_end {
-            return Some(Verdict::Drop(DropReason::Absorbed));
+        let resets = tcp.flags.contains(TcpFlags::RST) && !tcp.flags.contains(TcpFlags::SYN);
+        if unanswered && !(resets && tcp.seq == session.client_end) {
+            // Nothing of it is for the real server yet, but a RST that ends the session.
+            return Some(self.hold_early(now, packet, v4, tcp, id));
         }
         let adds = tcp.payload_len > 0 || tcp.flags.contains(TcpFlags::FIN);
-        let held = session.waits() && !tcp.flags.contains(TcpFlags::RST) && (adds || unanswered);
+        let held = session.waits() && !tcp.flags.contains(TcpFlags::RST) && adds;
         held.then(|| self.hold_early(now, packet, v4, tcp, id))
     }
 

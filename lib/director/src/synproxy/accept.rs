@@ -106,7 +106,8 @@ impl Director {
         session.last_seen = millis(now);
         let ends = tcp.flags.contains(TcpFlags::FIN);
         let old = tcp.seq.before(session.client_end);
-        if (tcp.payload_len == 0 && !ends) || old || tcp.flags.contains(TcpFlags::SYN) {
+        let odd = TcpFlags::SYN | TcpFlags::RST;
+        if (tcp.payload_len == 0 && !ends) || old || tcp.flags & odd != TcpFlags::NONE {
             // A repetition, or an ACK that the real server gets one in the place of.
             return Verdict::Drop(DropReason::Absorbed);
         }
