@@ -51,7 +51,12 @@ impl Session {
             return open && (unanswered || !acknowledges);
         }
         if unanswered {
-            return true;
+            // What it sends while its real server is asked still acknowledges its own cookie.
+            let own = self.flags.has(SessionFlags::PROXIED)
+                && tcp.ack == self.client_ack
+                && tcp.seq.geq(self.client_isn())
+                && tcp.seq.leq(self.client_end + OLD);
+            return !own;
         }
         let expected = self.expected_of_client();
         let begins = tcp.seq.geq(expected - OLD)

@@ -90,7 +90,8 @@ impl Session {
     }
 
     /// Returns what the real server expects next of the client (*client*).
-    pub(crate) fn expected_of_client(&self) -> SeqNumber {
+    #[must_use]
+    pub fn expected_of_client(&self) -> SeqNumber {
         if self.flags.has(SessionFlags::REAL_ACKED) {
             self.inbound_seq.unapply(self.real_ack)
         } else {

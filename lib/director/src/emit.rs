@@ -194,16 +194,21 @@ impl Director {
         let Some(session) = self.table.get(id).copied() else {
             return;
         };
-        if session.state.is_closed() || !self.refuse_rate.allow(millis(now)) {
+        // A client that waits for its real server has proven itself a moment ago.
+        let lives = !session.state.is_closed() && !session.waits();
+        if !lives || !self.refuse_rate.allow(millis(now)) {
             return;
         }
         let (src, src_port, dst, dst_port) = session.outgoing(Direction::Outbound);
+        let window = session.real_window >> session.scale_towards_client().min(14);
         let repr = TcpRepr {
             src_port,
             dst_port,
             seq: session.client_ack,
-            ack: session.client_end,
+            // Not more than the real server has: what is lost behind here must be sent again.
+            ack: session.expected_of_client(),
             flags: TcpFlags::ACK,
+            window: u16::try_from(window).unwrap_or(u16::MAX),
             ..TcpRepr::default()
         };
         let mut frame = Frame::new();

@@ -60,7 +60,8 @@ impl Director {
         };
         waiting.retries = left;
         let every = OPEN_WITHIN_MS / (u32::from(retries) + 1);
-        waiting.due_ms = millis(now).wrapping_add(every);
+        // From when it was due, not from now: what timers are late must not add up.
+        waiting.due_ms = waiting.due_ms.wrapping_add(every);
         self.arm(now, id);
         self.count(Counter::SynRetried);
         self.send_syn(now, id);

@@ -116,6 +116,7 @@ impl Director {
             return Verdict::Drop(DropReason::Malformed);
         }
         flood.counters.cookie_sent += 1;
+        flood.note_cookie(millis(now), &plan);
         self.count(Counter::CookieSent);
         Verdict::Reply
     }

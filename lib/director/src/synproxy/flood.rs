@@ -93,6 +93,12 @@ impl Flood {
         self.trigger.unanswered_per_s()
     }
 
+    /// Notes that a cookie is sent: it is verified for its lifetime, whatever happens until then.
+    pub(crate) fn note_cookie(&mut self, now_ms: u32, plan: &SynproxyPlan) {
+        self.verifies = true;
+        self.verify_until_ms = now_ms.wrapping_add(plan.lifetime_ms);
+    }
+
     /// Says whether SYNs are answered by cookies now.
     pub(crate) fn sends_cookies(&self, plan: &SynproxyPlan) -> bool {
         match plan.mode {
