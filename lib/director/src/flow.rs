@@ -268,15 +268,22 @@ impl Director {
             && self.takes_over(service)
             && let Checked::Valid(client) = self.check_cookie(service, key, tcp)
         {
+            if self.defers(service, tcp) {
+                return Some(Verdict::Drop(DropReason::Deferred));
+            }
             self.replace(now, id);
             return Some(self.open_proxied(now, packet, l3, v4, tcp, key, service, client));
         }
         let session = self.table.get(id)?;
         let unanswered = session.waits() && session.state == State::SynSent;
         let resets = tcp.flags.contains(TcpFlags::RST) && !tcp.flags.contains(TcpFlags::SYN);
-        if unanswered && !(resets && tcp.seq == session.client_end) {
-            // Nothing of it is for the real server yet, but a RST that ends the session.
-            return Some(self.hold_early(now, packet, v4, tcp, id));
+        if unanswered {
+            let ends = resets && tcp.seq == session.client_end;
+            return Some(if ends {
+                self.abandon(now, id)
+            } else {
+                self.hold_early(now, packet, v4, tcp, id)
+            });
         }
         let adds = tcp.payload_len > 0 || tcp.flags.contains(TcpFlags::FIN);
         let held = session.waits() && !tcp.flags.contains(TcpFlags::RST) && adds;

@@ -91,6 +91,28 @@ impl Director {
         self.hold_early(now, packet, v4, tcp, id)
     }
 
+    /// Says whether a segment with a valid cookie is not to open a session, but the one behind it.
+    pub(crate) fn defers(&self, service: ServiceId, tcp: &Tcp) -> bool {
+        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let adds = tcp.payload_len > 0 || tcp.flags.contains(TcpFlags::FIN);
+        !adds && plan.is_some_and(|plan| plan.defer)
+    }
+
+    /// Ends a handshake whose client gave up. Its real server has seen nothing of what was held, so
+    /// it is reset with the number behind the SYN; what it still says is answered with another RST.
+    pub(crate) fn abandon(&mut self, now: Now, id: SessionId) -> Verdict {
+        let Some(session) = self.table.get_mut(id) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        session.state = State::Close;
+        session.flags.set(SessionFlags::EXPIRED);
+        session.last_seen = millis(now);
+        let session = *session;
+        self.reset_real(now, &session);
+        self.moved(now, id, State::SynSent, State::Close);
+        Verdict::Drop(DropReason::Absorbed)
+    }
+
     /// Keeps what a client sends before its real server has answered.
     pub(crate) fn hold_early(
         &mut self,
