@@ -78,11 +78,12 @@ pub(super) fn beside(
     Ok(Beside { flood, clients })
 }
 
-fn alone(lab: &Lab, port: u16, rate: u32) -> Result<FloodReport> {
+/// Floods at a rate without any clients; 0: as fast as the generator can.
+pub(super) fn alone(lab: &Lab, port: u16, rate: u32, ms: u64) -> Result<FloodReport> {
     let bursts = [Burst {
         after_ms: 100,
         rate,
-        ms: STEP_MS,
+        ms,
     }];
     lab.start_flood(lab.flood(port, &[Vector::Syn], &bursts)?)?
         .report()
@@ -90,7 +91,7 @@ fn alone(lab: &Lab, port: u16, rate: u32) -> Result<FloodReport> {
 
 /// Finds the highest rate of SYNs at which 99.9 % are answered, twice.
 pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
-    let most = alone(lab, port, 0)?;
+    let most = alone(lab, port, 0, STEP_MS)?;
     let saturated = rounded(most.rate() * most.answered());
     println!(
         "      {:>9.0} SYN/s, as fast as the generator can: {} answered, {saturated} SYN-ACK/s",
@@ -100,13 +101,15 @@ pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
     ensure!(saturated > 0, "not one SYN was answered");
     for share in STEPS {
         let rate = rounded(f64::from(saturated) * share);
-        let report = alone(lab, port, rate)?;
+        let report = alone(lab, port, rate, STEP_MS)?;
         println!(
             "      {:>9.0} SYN/s: {} answered",
             report.rate(),
             percent(report.answered())
         );
-        if report.answered() >= LOSS_FREE && alone(lab, port, rate)?.answered() >= LOSS_FREE {
+        if report.answered() >= LOSS_FREE
+            && alone(lab, port, rate, STEP_MS)?.answered() >= LOSS_FREE
+        {
             return Ok(rounded(report.rate()));
         }
     }
