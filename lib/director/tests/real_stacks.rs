@@ -67,6 +67,7 @@ fn transfer(seed: u64, most: u64) -> Transfer {
         port: 40_000 + random.below(1000) as u16,
         connect: Some((VIP, 80)),
         send: up,
+        sends_after: 0,
         seed: seed.wrapping_mul(2),
         expect: down,
         expect_seed: seed.wrapping_mul(2) + 1,

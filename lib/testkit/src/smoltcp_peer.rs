@@ -40,6 +40,8 @@ pub struct Plan {
     pub connect: Option<(Ipv4Addr, u16)>,
     /// How many bytes it sends.
     pub send: usize,
+    /// How many bytes it waits for before it sends its own.
+    pub sends_after: usize,
     /// The seed of the bytes it sends.
     pub seed: u64,
     /// How many bytes it expects.
@@ -64,6 +66,7 @@ pub struct EndPoint {
     tcp: SocketHandle,
     closing: Closing,
     outgoing: Vec<u8>,
+    sends_after: usize,
     sent: usize,
     expected: Vec<u8>,
     received: usize,
@@ -126,6 +129,7 @@ impl EndPoint {
             tcp,
             closing: plan.closing,
             outgoing: Random::new(plan.seed).bytes(plan.send),
+            sends_after: plan.sends_after,
             sent: 0,
             expected: Random::new(plan.expect_seed).bytes(plan.expect),
             received: 0,
@@ -203,7 +207,8 @@ impl EndPoint {
     fn work(&mut self) -> Result<bool> {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.tcp);
         let mut moved = false;
-        while socket.can_send() && self.sent < self.outgoing.len() {
+        let speaks = self.received >= self.sends_after;
+        while speaks && socket.can_send() && self.sent < self.outgoing.len() {
             match socket.send_slice(&self.outgoing[self.sent..]) {
                 Ok(0) => break,
                 Ok(count) => self.sent += count,

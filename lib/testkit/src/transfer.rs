@@ -278,6 +278,7 @@ mod tests {
             port: 40_000,
             connect: Some((Ipv4Addr::new(10, 0, 0, 2), 80)),
             send: 20_000,
+            sends_after: 0,
             seed: seed ^ 1,
             expect: 30_000,
             expect_seed: seed ^ 2,
