@@ -162,6 +162,7 @@ impl Director {
                 self.acknowledge_again(now, packet, v4, id);
                 return Verdict::Drop(DropReason::Absorbed);
             }
+            Step::Absorbed => return Verdict::Drop(DropReason::Absorbed),
             Step::Challenged => {
                 self.count(Counter::ChallengeAck);
                 self.answer_challenge(now, id, tcp.ack);
@@ -226,14 +227,14 @@ impl Director {
         let takes_over = self.takes_over(session.service);
         if sends_cookies && takes_over {
             SessionSyn::Cookie
+        } else if session.waits() {
+            // Its client has proven itself a moment ago: this is its SYN from long ago, or a guess.
+            SessionSyn::Absorbed
         } else if is_new {
             SessionSyn::Replaces
         } else if sends_cookies {
             // No real server sees a SYN that nobody has proven.
             SessionSyn::Challenged
-        } else if session.waits() {
-            // Who has proven itself by a cookie repeats its SYN from long ago.
-            SessionSyn::Absorbed
         } else {
             SessionSyn::Passed
         }
