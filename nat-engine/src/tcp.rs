@@ -22,6 +22,9 @@ pub enum Step {
     Accepted,
     /// The real server repeats such an answer: absorb it and acknowledge it again.
     Repeated,
+    /// The real server says something else to the SYN of such a connection, in numbers that its
+    /// client was never given: send nothing on.
+    Absorbed,
     /// The session is over and was reset by Weir: answer with a RST that fits, send nothing on.
     Refuse,
 }
@@ -228,8 +231,9 @@ fn answer_to_syn(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> S
         if acknowledges {
             session.align_reset(tcp.seq);
             session.state = State::Close;
+            return Step::Pass;
         }
-        return Step::Pass;
+        return neither(session);
     }
     if tcp.flags.contains(TcpFlags::SYN) && acknowledges {
         if session.flags.has(SessionFlags::PROXIED) {
@@ -245,7 +249,17 @@ fn answer_to_syn(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> S
         session.flags.set(SessionFlags::CHALLENGED);
         return Step::Challenged;
     }
-    Step::Pass
+    neither(session)
+}
+
+/// Says what to do with what neither accepts nor refuses the connection: a client that sent the SYN
+/// itself judges it; one that a cookie answered knows other numbers.
+fn neither(session: &Session) -> Step {
+    if session.flags.has(SessionFlags::PROXIED) {
+        Step::Absorbed
+    } else {
+        Step::Pass
+    }
 }
 
 /// Takes over what a SYN-ACK says.
@@ -273,6 +287,8 @@ fn begin_anew(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
     session.client_wscale = 14;
     session.window_shift = 0;
     session.flags.clear(SessionFlags::SCALE_INBOUND);
+    // Its client itself has sent this SYN, and must see each answer to it.
+    session.flags.clear(SessionFlags::PROXIED);
     session.flags.clear(SessionFlags::CLIENT_FIN);
     session.flags.clear(SessionFlags::REAL_FIN);
     session.flags.clear(SessionFlags::CLIENT_ACKED);
@@ -565,6 +581,53 @@ mod tests {
         let mut s = session();
         s.client_end = SeqNumber(CLIENT_ISN) + 101;
         assert_eq!(from_real(&mut s, R | A, 0, 101, 0), State::Close);
+    }
+
+    #[test]
+    fn a_proxied_session_that_begins_anew_leaves_the_handshake_to_its_client() {
+        let mut s = session();
+        s.begin_proxied(SeqNumber(0x3000_0001), Some(7));
+        let tcp = segment(SA, REAL_ISN, ISN + 1, 0);
+        let options = OptionSummary::default();
+        assert_eq!(
+            track(&mut s, Direction::Outbound, &tcp, &options),
+            Step::Accepted
+        );
+        assert_eq!(
+            track(&mut s, Direction::Outbound, &tcp, &options),
+            Step::Repeated
+        );
+        from_client(&mut s, TcpFlags::SYN, 0x2000_0000, 0, 0);
+        let anew = segment(SA, 0x7000_0000, ISN.wrapping_add(0x2000_0001), 0);
+        for _ in 0..2 {
+            // The first may be lost on its way to the client.
+            assert_eq!(
+                track(&mut s, Direction::Outbound, &anew, &options),
+                Step::Pass
+            );
+            assert_eq!(s.state, State::SynRecv);
+        }
+    }
+
+    #[test]
+    fn what_a_real_server_says_in_unknown_numbers_does_not_reach_a_client_with_a_cookie() {
+        let odd = [
+            (A, Step::Challenged, Step::Challenged),
+            (A, Step::Pass, Step::Absorbed),
+            (R, Step::Pass, Step::Absorbed),
+            (TcpFlags::SYN, Step::Pass, Step::Absorbed),
+        ];
+        let (mut plain, mut proxied) = (session(), session());
+        proxied.begin_proxied(SeqNumber(0x3000_0001), None);
+        for (flags, of_plain, of_proxied) in odd {
+            let tcp = segment(flags, 70_000, ISN.wrapping_sub(77), 0);
+            let options = OptionSummary::default();
+            let step = track(&mut plain, Direction::Outbound, &tcp, &options);
+            assert_eq!(step, of_plain, "{flags:?}");
+            let step = track(&mut proxied, Direction::Outbound, &tcp, &options);
+            assert_eq!(step, of_proxied, "{flags:?}");
+        }
+        assert_eq!(proxied.state, State::SynSent);
     }
 
     #[test]

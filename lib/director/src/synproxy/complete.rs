@@ -62,6 +62,10 @@ impl Director {
         let every = OPEN_WITHIN_MS / (u32::from(retries) + 1);
         // From when it was due, not from now: what timers are late must not add up.
         waiting.due_ms = waiting.due_ms.wrapping_add(every);
+        if let Some(session) = self.table.get_mut(id) {
+            // The RST that a challenge was answered with may have been lost: answer the next one.
+            session.flags.clear(SessionFlags::CHALLENGED);
+        }
         self.arm(now, id);
         self.count(Counter::SynRetried);
         self.send_syn(now, id);
