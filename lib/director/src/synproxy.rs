@@ -38,6 +38,8 @@ pub(crate) struct SynproxyPlan {
     pub(crate) lifetime_ms: u32,
     /// Which of the secrets its cookies are made with.
     secrets: usize,
+    /// Whether what was learned of the real servers is offered.
+    learned: bool,
     /// What is offered until something was learned.
     first_offer: Offer,
     pub(crate) client_window: ClientWindow,
@@ -150,6 +152,7 @@ impl Synproxy {
             },
             lifetime_ms: millis_of(profile.cookie_lifetime),
             secrets,
+            learned: profile.learned,
             first_offer,
             client_window: profile.client_window,
             early_data: profile.early_data,

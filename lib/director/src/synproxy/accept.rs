@@ -40,10 +40,12 @@ impl Director {
             flood.counters.failed += 1;
             return Verdict::Drop(DropReason::HandshakesFull);
         }
-        let told_wscale = flood.told_wscale(&plan);
-        let offers = self.offer(service, packet.port);
-        let timestamps =
-            timestamps_of(packet, v4).filter(|_| offers.is_some_and(|offer| offer.timestamps));
+        let told = flood.told(&plan);
+        let strips = self
+            .plan
+            .service(service)
+            .is_some_and(|plan| plan.strip_timestamps);
+        let timestamps = timestamps_of(packet, v4).filter(|_| told.timestamps && !strips);
         let beginning = Beginning {
             isn: tcp.seq - 1,
             next: tcp.seq,
@@ -80,7 +82,7 @@ impl Director {
         });
         if let Some(session) = self.table.get_mut(id) {
             session.waiting = place.unwrap_or(Session::NOT_WAITING);
-            session.begin_proxied(tcp.ack, told_wscale);
+            session.begin_proxied(tcp.ack, told.wscale);
             if let Some(timestamps) = timestamps {
                 session.flags.set(SessionFlags::TIMESTAMPS);
                 session.last_tsval = timestamps.tsval.wrapping_add(session.inbound_ts);

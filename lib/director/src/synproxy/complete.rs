@@ -89,6 +89,12 @@ impl Director {
             return;
         };
         let service = session.service;
+        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        if let Some(plan) = plan.filter(|plan| plan.client_window == ClientWindow::Open) {
+            // What its client was promised, it may use, however small the real server's window is.
+            let promised = plan.early_data.min(u32::from(u16::MAX));
+            session.real_window = session.real_window.max(promised);
+        }
         let place = session.waiting;
         let Some(waiting) = self.synproxy.waitings.get_mut(place) else {
             return;

@@ -44,12 +44,20 @@ pub(crate) struct Flood {
     verifies: bool,
     /// What was learned of the real servers.
     learned: Option<Offer>,
-    /// The window scale that clients were told before it changed, and until when that counts.
-    told_before: Option<(u8, Option<u32>)>,
+    /// What clients were offered before it changed, and until when that counts.
+    told_before: Option<(Told, Option<u32>)>,
     unsampled: u32,
     sources: TopKeys<KEYS>,
     fingerprints: TopKeys<KEYS>,
     half_open: u32,
+}
+
+/// What a client may have been offered by a cookie of the last `cookie-lifetime`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The largest window scale: one too large makes a window look smaller than it is.
+    pub(crate) wscale: Option<u8>,
+    pub(crate) timestamps: bool,
 }
 
 /// All services' of one worker; grows only when the configuration changes.
@@ -114,14 +122,19 @@ impl Flood {
     }
 
     pub(crate) fn offer(&self, plan: &SynproxyPlan) -> Offer {
-        self.learned.unwrap_or(plan.first_offer)
+        self.learned
+            .filter(|_| plan.learned)
+            .unwrap_or(plan.first_offer)
     }
 
-    /// Returns the window scale that a client was told by a cookie of the last `cookie-lifetime`.
-    /// Where it changed since, the larger one: too large makes a window look smaller than it is.
-    pub(crate) fn told_wscale(&self, plan: &SynproxyPlan) -> Option<u8> {
-        let before = self.told_before.map(|(shift, _)| shift);
-        self.offer(plan).wscale.max(before)
+    /// Returns what a client that comes with a cookie may have been offered.
+    pub(crate) fn told(&self, plan: &SynproxyPlan) -> Told {
+        let offer = self.offer(plan);
+        let before = self.told_before.map(|(told, _)| told);
+        Told {
+            wscale: offer.wscale.max(before.and_then(|told| told.wscale)),
+            timestamps: offer.timestamps || before.is_some_and(|told| told.timestamps),
+        }
     }
 
     fn tick(&mut self, now_ms: u32, plan: Option<&SynproxyPlan>) {
@@ -136,7 +149,7 @@ impl Flood {
             self.verifies = false;
         }
         self.told_before = match self.told_before {
-            Some((shift, None)) => Some((shift, Some(now_ms.wrapping_add(plan.lifetime_ms)))),
+            Some((told, None)) => Some((told, Some(now_ms.wrapping_add(plan.lifetime_ms)))),
             Some((_, Some(until))) if now_ms.wrapping_sub(until).cast_signed() >= 0 => None,
             kept => kept,
         };
@@ -254,11 +267,10 @@ impl Director {
         let (Some(plan), Some(flood)) = (plan, self.synproxy.floods.get_mut(service)) else {
             return;
         };
-        let before = flood.told_wscale(&plan);
+        let before = flood.told(&plan);
         flood.learned = Some(offer);
         // What was never sent binds nobody.
-        let sent = flood.counters.cookie_sent > 0;
-        if let Some(before) = before.filter(|before| sent && Some(*before) != offer.wscale) {
+        if flood.counters.cookie_sent > 0 && flood.told(&plan) != before {
             flood.told_before = Some((before, None));
         }
     }
