@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_conf::{Purpose, Style};
-use weir_control::{ClientError, Code, What};
+use weir_control::{ClientError, Code, Flags, Question, What};
 
-use crate::{configuration, daemon, show};
+use crate::{configuration, daemon, explain, show};
 
 /// Done.
 const DONE: u8 = 0;
@@ -51,6 +51,8 @@ enum Verb {
     },
     /// Shows what the running daemon knows.
     Show(ShowArguments),
+    /// Says each decision that the running daemon would take for a packet, without taking it.
+    Explain(ExplainArguments),
     /// Explains a section or a key of the configuration file, e.g. `service.idle`.
     Help {
         /// A section, a key, or one of the commands.
@@ -75,6 +77,22 @@ struct ShowArguments {
     /// Only sessions of this client.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// The control socket of the daemon.
+    #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ExplainArguments {
+    /// From whom the packet comes and where it goes: `client=IP:PORT service=VIP:PORT/tcp`.
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    words: Vec<String>,
+    /// The packet's TCP flags: `S` a SYN, `.` an ACK, `F.`, `R`.
+    #[arg(long, default_value_t)]
+    flags: Flags,
+    /// Writes JSON, as programs may rely on it.
+    #[arg(long)]
+    json: bool,
     /// The control socket of the daemon.
     #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
     socket: Option<PathBuf>,
@@ -140,6 +158,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Run { config } => run(&config),
         Verb::Check { file, format } => check(&file, format),
         Verb::Show(arguments) => show(arguments),
+        Verb::Explain(arguments) => explain(arguments),
         Verb::Help { name } => help(name.as_deref().unwrap_or_default()),
     })
 }
@@ -189,7 +208,28 @@ fn show(arguments: ShowArguments) -> u8 {
         client: arguments.client,
         socket: arguments.socket,
     });
-    let Err(error) = shown else {
+    asked(shown)
+}
+
+fn explain(arguments: ExplainArguments) -> u8 {
+    let words = arguments.words.iter().map(String::as_str);
+    let question = match Question::from_words(words, arguments.flags) {
+        Ok(question) => question,
+        Err(error) => {
+            failed(error);
+            return BAD_INPUT;
+        }
+    };
+    asked(explain::explain(&explain::Order {
+        question,
+        json: arguments.json,
+        socket: arguments.socket,
+    }))
+}
+
+/// Tells what came of asking the daemon.
+fn asked(result: anyhow::Result<()>) -> u8 {
+    let Err(error) = result else {
         return DONE;
     };
     let bad_input = matches!(

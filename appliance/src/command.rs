@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use weir_director::{Notice, PoolUse, SessionView};
+use weir_director::{ExplainQuery, Explained, Notice, PoolUse, SessionView};
 use weir_model::{Offer, PortId, RealId, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
 
@@ -42,6 +42,12 @@ pub(crate) enum Command {
     },
     /// Fill `rows` with the use of LIPs, to its capacity at most.
     PoolUse { ticket: Ticket, rows: Vec<PoolUse> },
+    /// Fill `decisions` with those about a packet, to its capacity at most.
+    Explain {
+        ticket: Ticket,
+        query: ExplainQuery,
+        decisions: Vec<Explained>,
+    },
     /// Other workers see a flood of a service, or no longer do.
     FloodHint { service: ServiceId, active: bool },
     /// A real server is up or down: whether it gets new sessions.
@@ -74,6 +80,11 @@ pub(crate) enum Answer {
     },
     /// The use of LIPs.
     PoolUse { ticket: Ticket, rows: Vec<PoolUse> },
+    /// What would become of a packet.
+    Explained {
+        ticket: Ticket,
+        decisions: Vec<Explained>,
+    },
 }
 
 /// What a worker tells unasked.

@@ -34,6 +34,7 @@ mod answer;
 mod connection;
 pub(crate) mod crash;
 mod events;
+mod explain;
 mod floods;
 pub(crate) mod ports;
 mod rates;
@@ -428,7 +429,7 @@ impl Control {
                     self.rates.sample_pools(Instant::now(), &self.forecast.uses);
                 }
             }
-            Answer::PoolUse { .. } | Answer::Sessions { .. } => {
+            Answer::PoolUse { .. } | Answer::Sessions { .. } | Answer::Explained { .. } => {
                 let scene = scene(
                     &self.running,
                     &self.fleet,

@@ -8,6 +8,7 @@ mod configuration;
 mod control;
 mod daemon;
 mod doorbell;
+mod explain;
 mod failure;
 mod fleet;
 mod handoff;

@@ -2,15 +2,15 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
-    Client, DEFAULT_SOCKETS, Filter, FloodRow, HealthRow, LedgerReply, PoolRow, PortRow, Request,
-    ServiceRow, SessionRow, What, WorkerRow,
+    Client, ClientError, DEFAULT_SOCKETS, Filter, FloodRow, HealthRow, LedgerReply, PoolRow,
+    PortRow, Request, ServiceRow, SessionRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -32,10 +32,7 @@ pub(crate) struct Order {
 /// # Errors
 /// When the daemon cannot be asked or refuses.
 pub(crate) fn show(order: &Order) -> Result<()> {
-    let mut client = match &order.socket {
-        Some(path) => Client::connect(path)?,
-        None => Client::connect_first(DEFAULT_SOCKETS)?,
-    };
+    let mut client = connect(order.socket.as_deref())?;
     loop {
         let mut out = BufWriter::new(io::stdout().lock());
         if order.watch.is_some() && !order.json && io::stdout().is_terminal() {
@@ -51,6 +48,28 @@ pub(crate) fn show(order: &Order) -> Result<()> {
             return Ok(());
         };
         std::thread::sleep(period);
+    }
+}
+
+/// Connects to the socket that is named, or else to one of those that a daemon has.
+///
+/// # Errors
+/// When there is no daemon behind it.
+pub(crate) fn connect(socket: Option<&Path>) -> Result<Client, ClientError> {
+    match socket {
+        Some(path) => Client::connect(path),
+        None => Client::connect_first(DEFAULT_SOCKETS),
+    }
+}
+
+/// Takes it for success that whoever read us has seen enough.
+///
+/// # Errors
+/// What else went wrong.
+pub(crate) fn unless_closed(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
     }
 }
 

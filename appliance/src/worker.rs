@@ -210,6 +210,15 @@ impl Worker {
                     .pool_use(&mut |pool_use| push_within_capacity(&mut rows, pool_use));
                 Some(Answer::PoolUse { ticket, rows })
             }
+            Command::Explain {
+                ticket,
+                query,
+                mut decisions,
+            } => {
+                let mut push = |decision| push_within_capacity(&mut decisions, decision);
+                self.director.explain(now, &query, &mut push);
+                Some(Answer::Explained { ticket, decisions })
+            }
             Command::FloodHint { service, active } => {
                 self.director.set_flood_hint(service, active);
                 None

@@ -215,3 +215,32 @@ fn help_explains_a_key_and_suggests_the_nearest() {
         text(&output.stderr)
     );
 }
+
+#[test]
+fn a_question_that_cannot_be_read_is_bad_input_and_names_the_word() {
+    for (words, told) in [
+        (
+            &["client=192.0.2.1:1", "10.80.0.100:80/tcp"][..],
+            "weir: `10.80.0.100:80/tcp` is neither client=IP:PORT nor service=VIP:PORT/tcp\n",
+        ),
+        (
+            &["client=192.0.2.1:1"],
+            "weir: service=VIP:PORT/tcp is missing\n",
+        ),
+    ] {
+        let output = weir(&[&["explain"], words].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(text(&output.stderr), told);
+    }
+    let output = weir(&["explain", "client=192.0.2.1:1", "--flags", "Q"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("`Q` are not TCP flags"));
+    let output = weir(&[
+        "explain",
+        "client=192.0.2.1:1",
+        "service=10.80.0.100:80/tcp",
+        "--socket",
+        "/nonexistent/view.sock",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -7,7 +7,7 @@ use mio::net::UnixStream;
 use weir_control::{
     Code, Greeting, LineError, LineReader, REQUEST_LIMIT, Rejection, Reply, Request,
 };
-use weir_director::PoolUse;
+use weir_director::{ExplainQuery, PoolUse};
 use weir_model::{Role, ServiceId};
 
 /// No more rows are made for a client that has not read so many bytes yet.
@@ -24,6 +24,8 @@ pub(crate) enum Job {
         missing: usize,
         uses: Vec<PoolUse>,
     },
+    /// What would become of a packet.
+    Explain(ExplainQuery),
 }
 
 /// How far a `show sessions` has come.

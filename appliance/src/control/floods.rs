@@ -275,7 +275,7 @@ impl Handshakes {
         let all = self.completed + self.failed;
         // In thousandths, rounded down: 100 means that nothing failed.
         let thousandths = (self.completed * 100_000).checked_div(all)?;
-        Some(thousandths as f64 / 1000.0)
+        Some(f64::from(thousandths as u32) / 1000.0)
     }
 
     /// The bound of the bucket in which the 99th of 100 handshakes lies.
@@ -392,7 +392,7 @@ real = 10.80.0.11:53
                 boards: (0..2).map(|_| Boards::new(&snapshot)).collect(),
                 snapshot,
                 now: Instant::now(),
-                wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+                wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_799_999_999),
             }
         }
 
@@ -475,7 +475,7 @@ real = 10.80.0.11:53
         assert_eq!((row.syn_in, row.cookie_sent), (6_000, 6_000));
         assert_eq!((row.syn_per_s, row.peak_syn_per_s), (5_000, Some(5_000)));
         assert_eq!((row.active, row.active_s), (true, Some(1)));
-        assert_eq!(row.since.as_deref(), Some("2027-01-15T08:00:01Z"));
+        assert_eq!(row.since.as_deref(), Some("2027-01-15T08:00:00Z"));
         played.write(0, &flood(4_100, false));
         assert_eq!(played.look_after(30_000), []);
         let ended = Event::FloodEnded {

@@ -14,6 +14,7 @@ use weir_model::Snapshot;
 use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
 use crate::control::connection::{Connection, Job, SessionsJob};
+use crate::control::explain;
 use crate::control::floods::Floods;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
@@ -104,7 +105,9 @@ impl Server {
     /// Passes on the answer of a worker.
     pub(crate) fn answered(&mut self, worker: usize, answer: Answer, scene: &Scene<'_>) {
         let ticket = match &answer {
-            Answer::Sessions { ticket, .. } | Answer::PoolUse { ticket, .. } => *ticket,
+            Answer::Sessions { ticket, .. }
+            | Answer::PoolUse { ticket, .. }
+            | Answer::Explained { ticket, .. } => *ticket,
             Answer::Applied { .. } => return,
         };
         let client = ticket.0 as usize;
@@ -117,6 +120,9 @@ impl Server {
                 take_sessions(connection, worker, &rows, next, scene);
             }
             Answer::PoolUse { rows, .. } => take_pool_use(connection, &rows, scene),
+            Answer::Explained { ticket, decisions } => {
+                explain::take(connection, ticket, worker, &decisions, scene);
+            }
             Answer::Applied { .. } => {}
         }
         self.serve(client, scene);
@@ -186,10 +192,7 @@ fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) -> io:
 fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene<'_>) {
     let (what, filter) = match request {
         Request::Show { what, filter } => (what, filter),
-        Request::Explain(_) => {
-            let text = "this build does not explain";
-            return connection.refuse(Code::Unavailable, text);
-        }
+        Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
     };
     let service = match answer::service_of(scene.snapshot, filter) {
         Ok(service) => service,

@@ -19,6 +19,8 @@ use super::*;
 use crate::command::{ControlEnd, Ticket, channels};
 use crate::handoff;
 
+mod flood;
+
 const CONF: &str = "
 [port wan]
 device = wan
@@ -120,7 +122,11 @@ fn mac(place: usize) -> [u8; 6] {
 }
 
 fn benches(workers: u8) -> Vec<Bench> {
-    let snapshot = snapshot(CONF);
+    benches_of(CONF, workers)
+}
+
+fn benches_of(text: &str, workers: u8) -> Vec<Bench> {
+    let snapshot = snapshot(text);
     let poll = MioPoll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
     let bells: Vec<_> = (0..workers)
@@ -269,9 +275,10 @@ impl Bench {
                 ticket: Ticket(9),
                 next: None,
             } => rows,
-            other @ (Answer::Sessions { .. } | Answer::Applied { .. } | Answer::PoolUse { .. }) => {
-                panic!("{other:?}")
-            }
+            other @ (Answer::Sessions { .. }
+            | Answer::Applied { .. }
+            | Answer::PoolUse { .. }
+            | Answer::Explained { .. }) => panic!("{other:?}"),
         }
     }
 }

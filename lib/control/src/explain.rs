@@ -170,8 +170,8 @@ impl FromStr for Flags {
 
 impl fmt::Display for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letters = LETTERS.iter().filter(|(_, bit)| self.0 & bit != 0);
-        letters.map(|(letter, _)| write!(f, "{letter}")).collect()
+        let mut letters = LETTERS.iter().filter(|(_, bit)| self.0 & bit != 0);
+        letters.try_for_each(|(letter, _)| write!(f, "{letter}"))
     }
 }
 

@@ -173,7 +173,7 @@ mod tests {
                 syn_per_s: 61_000,
             }],
             top_fingerprints: vec![FingerprintRow {
-                fingerprint: "mss,sackOK,ts,nop,wscale".to_owned(),
+                fingerprint: "win 64240 mss 1460 sack ts ws 7 ttl<=64 df".to_owned(),
                 syn_per_s: 1_200_000,
             }],
             ..FloodRow::default()
@@ -219,7 +219,7 @@ mod tests {
 SERVICE  MODE      ACTIVE   SYN/S  SENT  VALID  BAD  STALE   OK    P99
 web-tls  adaptive  12m30s  123456  1.0M    200    3      0  99%  1.5ms
   from 203.0.113.0/24                                             61000 SYN/s
-  with mss,sackOK,ts,nop,wscale                                    1.2M SYN/s
+  with win 64240 mss 1460 sack ts ws 7 ttl<=64 df                  1.2M SYN/s
 mail     off            -       0     0      0    0      0    -      -
 "
         );

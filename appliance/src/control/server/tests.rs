@@ -6,13 +6,20 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 use nat_engine::State;
-use weir_control::{Client, ClientError, PoolRow, ServiceRow, SessionRow, WorkerRow};
-use weir_model::{ControlSocket, Protocol, RealId, Role, ServiceId, WorkerId};
+use weir_control::{
+    Client, ClientError, ExplainRow, Flags, FloodRow, PoolRow, Question, ServiceRow, SessionRow,
+    WorkerRow,
+};
+use weir_director::{Explained, Fate, Sender};
+use weir_model::{
+    ControlSocket, DropReason, FloodCounters, Protocol, RealId, Role, ServiceId, WorkerId,
+};
 
 use super::*;
 use crate::command::{WorkerEnd, channels};
 use crate::doorbell::Doorbell;
 use crate::fleet::WorkerHandle;
+use crate::publish::flood::ServiceFlood;
 use crate::publish::{Boards, Published};
 
 const CONF: &str = "
@@ -117,7 +124,7 @@ impl Played {
             }
             for (place, end) in self.ends.iter().enumerate() {
                 while let Ok(command) = end.commands.try_recv() {
-                    server.answered(place, play(command, self.sessions), &scene);
+                    server.answered(place, play(place, command, self.sessions), &scene);
                 }
             }
             let queued = server.clients.values().map(Connection::queued).max();
@@ -127,8 +134,8 @@ impl Played {
     }
 }
 
-/// What a worker answers whose table is full.
-fn play(command: Command, sessions: u32) -> Answer {
+/// What a worker answers whose table is full, and of which the second owns every flow.
+fn play(place: usize, command: Command, sessions: u32) -> Answer {
     match command {
         Command::Sessions {
             ticket,
@@ -152,6 +159,23 @@ fn play(command: Command, sessions: u32) -> Answer {
                 total: 32256,
             });
             Answer::PoolUse { ticket, rows }
+        }
+        Command::Explain {
+            ticket,
+            query,
+            mut decisions,
+        } => {
+            decisions.push(Explained::Owner {
+                worker: WorkerId(1),
+                workers: 2,
+                here: place == 1,
+            });
+            if place == 1 {
+                let address = query.client.0;
+                decisions.push(Explained::Source(address, Sender::Client));
+                decisions.push(Explained::Fate(Fate::Drop(DropReason::NoSession)));
+            }
+            Answer::Explained { ticket, decisions }
         }
         other @ (Command::Apply { .. }
         | Command::Arp { .. }
@@ -260,6 +284,79 @@ fn what_needs_no_worker_and_what_needs_all_are_answered_on_one_connection() {
         let config: Vec<String> = client.show(What::Config, Filter::default()).unwrap();
         assert_eq!(config, ["[node]", "name = lb1"]);
     });
+}
+
+#[test]
+fn a_question_is_answered_by_the_worker_that_owns_the_flow() {
+    let mut played = Played::new("explain", 1);
+    let (rows, refused) = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        let mut ask = |words: [&str; 2]| {
+            let question = Question::from_words(words, Flags::SYN).unwrap();
+            let mut rows = client.request(&Request::Explain(question))?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next_row()? {
+                all.push(serde_json::from_value::<ExplainRow>(row).unwrap());
+            }
+            Ok::<_, ClientError>(all)
+        };
+        let rows = ask(["client=192.0.2.1:40000", "service=10.80.0.100:80/tcp"]).unwrap();
+        let refused = ask(["client=[2001:db8::1]:1", "service=[2001:db8::2]:80/tcp"]);
+        (rows, refused.unwrap_err())
+    });
+    let said: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} {}: {}", row.decision, row.outcome, row.detail))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "owner here: worker 1 of 2 owns the flow",
+            "source client: 192.0.2.1 may send",
+            "verdict drop: it is dropped (no-session): Belongs to no session and cannot open one.",
+        ]
+    );
+    let ClientError::Refused {
+        code: Code::BadArgument,
+        text,
+    } = refused
+    else {
+        panic!("{refused}");
+    };
+    assert!(text.contains("IPv4 only"), "{text}");
+}
+
+#[test]
+fn floods_are_shown_for_tcp_services_with_what_workers_published() {
+    let mut played = Played::new("flood", 1);
+    let flood = ServiceFlood {
+        counters: FloodCounters {
+            syn_in: 10,
+            cookie_sent: 7,
+            passed: 2,
+            limited: 1,
+            ..FloodCounters::default()
+        },
+        ..ServiceFlood::default()
+    };
+    for worker in played.fleet.workers() {
+        worker.boards.flood.write(|_| flood.clone());
+    }
+    let (rows, services, refused) = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        let rows: Vec<FloodRow> = client.show(What::Flood, Filter::default()).unwrap();
+        let services: Vec<ServiceRow> = client.show(What::Services, Filter::default()).unwrap();
+        let only = filter(Some("dns"), None, None);
+        let of_udp: Vec<FloodRow> = client.show(What::Flood, only).unwrap();
+        (rows, services, of_udp)
+    });
+    assert_eq!(rows.len(), 1);
+    let row = &rows[0];
+    assert_eq!((row.service.as_str(), row.mode.as_str()), ("web", "off"));
+    assert_eq!((row.syn_in, row.active, &row.since), (20, false, &None));
+    assert_eq!(row.syn_in, row.cookie_sent + row.passed + row.limited);
+    assert_eq!(refused, []);
+    assert_eq!(services[0].synproxy.mode, "off");
 }
 
 #[test]

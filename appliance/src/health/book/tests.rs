@@ -92,6 +92,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::Sessions { .. }
             | Command::PoolUse { .. }
             | Command::FloodHint { .. }
+            | Command::Explain { .. }
             | Command::Drain
             | Command::Stop) => panic!("{other:?}"),
         }
