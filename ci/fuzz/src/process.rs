@@ -30,6 +30,8 @@ const SESSIONS: u32 = 24;
 const REMEMBERED: usize = 16;
 /// Frames that may be held: those that wait for a neighbour, and early data of half the sessions.
 const MOST_HELD: u64 = 256;
+/// Who proved himself has an answer of his real server, or a RST, after this long.
+const ANSWERED_WITHIN_MS: u32 = 1_000;
 /// Silence after which nothing may be left: the longest time-outs one after the other.
 const SILENCE: Duration = Duration::from_mins(4);
 
@@ -46,6 +48,8 @@ pub(crate) struct Life<'a> {
     sent: VecDeque<(PortId, Vec<u8>)>,
     /// The source port of the next SYN of a flood.
     flood_port: u16,
+    /// Whether the configuration changed since the start.
+    reloaded: bool,
     /// Whether pools or real servers went since the start: ports towards them are not shown.
     pools_changed: bool,
     actions: u64,
@@ -78,6 +82,7 @@ impl<'a> Life<'a> {
             sent: VecDeque::new(),
             flood_port: 50_000,
             pools_changed: false,
+            reloaded: false,
             actions: 0,
             traces: std::env::var_os("WEIR_TRACE").is_some(),
         };
@@ -192,7 +197,7 @@ impl<'a> Life<'a> {
                 self.cookies.issue(snapshot, now, &segment, &mut sent);
             }
         }
-        self.check_syns(&emitted)
+        self.check_syns(&emitted, burst.len() == 1)
             .with_context(|| format!("{verdicts:?}{}{}", show(), show_sent(&emitted)))?;
         self.remember(emitted);
         for made in burst {
@@ -216,23 +221,35 @@ impl<'a> Life<'a> {
     }
 
     /// What is sent to a real server on behalf of a client who proved himself has the options that
-    /// both agreed on.
-    fn check_syns(&self, emitted: &[(PortId, Vec<u8>)]) -> Result<()> {
+    /// both agreed on; and where proof is always asked for, nobody else's SYN gets there. `at_once`
+    /// says that sessions are as they were when the frames came out.
+    fn check_syns(&self, emitted: &[(PortId, Vec<u8>)], at_once: bool) -> Result<()> {
         for (_, frame) in emitted {
             let Some(syn) = Segment::of(frame).filter(Segment::is_syn) else {
                 continue;
             };
             let sessions = self.world.sessions();
-            let towards = sessions
-                .iter()
-                .find(|it| (it.lip, it.real) == syn.tuple && it.state == State::SynSent);
-            let Some(session) = towards else {
+            let mut towards = sessions.iter().filter(|it| (it.lip, it.real) == syn.tuple);
+            let Some(session) = towards.next() else {
                 continue;
             };
             let tuple = (session.client, session.vip);
-            self.cookies
-                .check_syn(&tuple, &syn)
-                .with_context(|| format!("sent {} for {session:?}", Describe(frame)))?;
+            let what = || format!("sent {} for {session:?}", Describe(frame));
+            if session.state == State::SynSent {
+                self.cookies.check_syn(&tuple, &syn).with_context(what)?;
+                continue;
+            }
+            // A handshake that began before proof was asked for goes on as it began.
+            let service = service_at(self.world.snapshot(), session.vip, Protocol::Tcp);
+            let guarded = session.state != State::SynRecv
+                && service.is_some_and(|it| {
+                    it.synproxy.mode == SynproxyMode::Always && it.connection_reuse
+                });
+            ensure!(
+                !(guarded && at_once),
+                "an unproven SYN was passed on: {}",
+                what()
+            );
         }
         Ok(())
     }
@@ -241,7 +258,7 @@ impl<'a> Life<'a> {
         let until = self.world.time().after(pause);
         self.world.advance_to(until)?;
         let emitted = self.take_emitted();
-        self.check_syns(&emitted)?;
+        self.check_syns(&emitted, false)?;
         self.remember(emitted);
         Ok(())
     }
@@ -253,6 +270,7 @@ impl<'a> Life<'a> {
             .next(self.choice.byte(), Some(self.world.snapshot()))?;
         let before = self.world.snapshot();
         self.pools_changed |= next.pools != before.pools || next.endpoints != before.endpoints;
+        self.reloaded = true;
         self.cookies.reload();
         self.world.apply(next)?;
         self.pass(Duration::ZERO)
@@ -282,6 +300,7 @@ impl<'a> Life<'a> {
                     sack: self.choice.once_in(2),
                     timestamps: self.choice.once_in(2),
                 };
+                self.cookies.drift();
                 self.director().set_offer(service, offer);
             }
         }
@@ -373,6 +392,17 @@ impl<'a> Life<'a> {
             ensure!(
                 inward.insert((session.client, session.vip, protocol)),
                 "two sessions share a client: {session:?}"
+            );
+        }
+        for session in &sessions {
+            let service = service_at(self.world.snapshot(), session.vip, Protocol::Tcp);
+            let guarded = service.is_some_and(|it| it.synproxy.mode == SynproxyMode::Always);
+            ensure!(
+                self.reloaded
+                    || !guarded
+                    || session.state != State::SynSent
+                    || session.age_ms <= ANSWERED_WITHIN_MS,
+                "a real server is still being asked: {session:?}"
             );
         }
         let (used, living) = (self.world.ports_used() as usize, outward.len());

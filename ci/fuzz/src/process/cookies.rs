@@ -37,6 +37,8 @@ pub(super) struct Issue {
     lifetime: Duration,
     /// Whether the configuration has changed since.
     reloaded: bool,
+    /// Whether what was learned of the real servers has changed since.
+    drifted: bool,
     /// What the client offered.
     wanted: Options,
     /// What the client was offered.
@@ -47,8 +49,7 @@ pub(super) struct Issue {
 #[derive(Default)]
 pub(super) struct Cookies {
     issued: Vec<(Tuple, Issue)>,
-    /// The cookie of each tuple's latest session, and whether its real server is to be sent
-    /// timestamps.
+    /// The cookie of each tuple's latest session, and whether its client showed timestamps.
     admitted: BTreeMap<Tuple, (Issue, bool)>,
 }
 
@@ -108,6 +109,13 @@ impl Cookies {
         }
     }
 
+    /// Notes that what was learned of the real servers changed.
+    pub(super) fn drift(&mut self) {
+        for (_, issue) in &mut self.issued {
+            issue.drifted = true;
+        }
+    }
+
     /// Remembers the cookie that answered a SYN, and takes it out of the answers.
     pub(super) fn issue(
         &mut self,
@@ -134,6 +142,7 @@ impl Cookies {
             // Where no service listens any more the client has an old session.
             lifetime: service.map_or(FORGOTTEN, |it| it.synproxy.cookie_lifetime),
             reloaded: false,
+            drifted: false,
             wanted: syn.options,
             offered: answer.options,
         };
@@ -193,12 +202,19 @@ impl Cookies {
         );
         let wscale = offered.wscale.and(wanted.wscale).map(|it| it.min(14));
         ensure!(
-            is.wscale == wscale,
+            is.wscale == wscale || issue.reloaded,
             "a window scale of {:?} where {wanted:?} was answered by {offered:?}",
             is.wscale
         );
+        // Who shows timestamps that he was not offered may get them or not.
+        let changed = issue.reloaded || issue.drifted;
+        let agreed = offered.timestamps.is_some() && *timestamps && !changed;
         ensure!(
-            is.timestamps.is_some() == *timestamps,
+            if is.timestamps.is_some() {
+                *timestamps
+            } else {
+                !agreed
+            },
             "timestamps are {:?} where {offered:?} was offered and {timestamps} shown",
             is.timestamps
         );

@@ -65,10 +65,10 @@ impl Segment {
         })
     }
 
-    /// Says whether it asks for a connection.
+    /// Says whether it asks for a connection, and says nothing against that.
     pub(super) const fn is_syn(&self) -> bool {
-        self.flags.contains(TcpFlags::SYN)
-            && !self.flags.intersects(TcpFlags::ACK.union(TcpFlags::RST))
+        let against = TcpFlags::ACK.union(TcpFlags::RST).union(TcpFlags::FIN);
+        self.flags.contains(TcpFlags::SYN) && !self.flags.intersects(against)
     }
 
     /// Says whether it answers one that does.
