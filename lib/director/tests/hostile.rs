@@ -47,18 +47,28 @@ fn steps() -> u64 {
     }
 }
 
+/// The configuration, with and without SYNPROXY.
+fn text(proxied: bool) -> String {
+    let text = include_str!("conf/mixed.conf");
+    if proxied {
+        return text.to_owned();
+    }
+    text.replace("= quick", "= off").replace("= firm", "= off")
+}
+
 struct Attack {
     world: World,
     random: Random,
     reloads: bool,
+    proxied: bool,
     /// Frames that Weir sent, to be answered, quoted and sent back.
     seen: Vec<Vec<u8>>,
 }
 
 impl Attack {
     fn new(seed: u64, workers: u8) -> Result<Self> {
-        let text = include_str!("conf/mixed.conf");
-        let snapshot = weir_testkit::snapshot("mixed.conf", text)?;
+        let proxied = seed % 4 < 2;
+        let snapshot = weir_testkit::snapshot("mixed.conf", &text(proxied))?;
         let setup = Setup {
             workers,
             sessions: 20,
@@ -71,6 +81,7 @@ impl Attack {
             world: World::new(snapshot, setup)?,
             random: Random::new(seed),
             reloads: seed.is_multiple_of(3),
+            proxied,
             seen: Vec::new(),
         })
     }
@@ -135,9 +146,12 @@ impl Attack {
             ("timestamps      = strip", "timestamps      = translate"),
             ("client-address  = none", "client-address  = toa"),
             ("203.0.113.53:53/udp", "203.0.113.54:53/udp"),
+            ("synproxy        = quick", "synproxy        = always"),
+            ("synproxy        = firm", "synproxy        = off"),
+            ("client-window   = closed", "defer           = yes"),
         ];
         let (from, to) = self.pick(&changes);
-        let text = include_str!("conf/mixed.conf").replace(from, to);
+        let text = text(self.proxied).replace(from, to);
         let next = weir_testkit::snapshot_after("mixed.conf", &text, self.world.snapshot())?;
         self.world
             .apply(next)
@@ -514,6 +528,12 @@ fn nonsense_of_every_kind_is_survived_and_accounted_for() {
         "handed-out",
         "challenge-ack",
         "port-reused-early",
+        "cookie-sent",
+        "cookie-valid",
+        "cookie-bad",
+        "cookie-stale",
+        "syn-retried",
+        "early-data",
     ] {
         assert!(
             total.get(name) > 10,
