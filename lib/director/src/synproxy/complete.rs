@@ -124,7 +124,6 @@ impl Director {
             self.end_waiting(id);
             self.acknowledge(now, &session, tsecr);
         }
-        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
         if plan.is_some_and(|plan| plan.client_window == ClientWindow::Closed) {
             self.open_window(now, &session, tcp.window, timestamps);
         }
