@@ -12,11 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_director::{Director, Packet, PortFacts, WorkerFacts};
-use weir_model::{PortId, Verdict, WorkerId};
+use weir_model::{DropReason, PortId, ServiceId, Verdict, WorkerId};
 use weir_testkit::{
-    Clock, HEADROOM, IcmpSpec, Neighbourhood, PacketSpec, TcpSpec, Transport, UdpSpec, arp_frame,
+    Clock, HEADROOM, IcmpSpec, Neighbourhood, PacketSpec, Random, TcpSpec, Transport, UdpSpec,
+    arp_frame,
 };
-use weir_wire::{ARP_REQUEST, ArpRepr, EthAddr, FrameBuf, Parsed, SeqNumber, TcpFlags};
+use weir_wire::{
+    ARP_REQUEST, ArpRepr, EthAddr, FrameBuf, Header, Ipv4Header, Parsed, SeqNumber, Tcp, TcpFlags,
+    TcpHeader, fill_checksums,
+};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -30,12 +34,17 @@ struct Bench {
     clock: Clock,
     chunks: Vec<Vec<u8>>,
     out: Vec<u8>,
+    /// The length of the frame that was originated last; it stands in `out`.
+    out_len: usize,
 }
 
 impl Bench {
     fn new(sessions: u32) -> Self {
-        let text = include_str!("conf/web.conf");
-        let snapshot = Arc::new(weir_testkit::snapshot("web.conf", text).unwrap());
+        Self::of(include_str!("conf/web.conf"), sessions)
+    }
+
+    fn of(text: &str, sessions: u32) -> Self {
+        let snapshot = Arc::new(weir_testkit::snapshot("a configuration", text).unwrap());
         let around = Neighbourhood::of(&snapshot);
         let clock = Clock::new();
         let ports = around.links().iter().map(|link| PortFacts {
@@ -63,6 +72,7 @@ impl Bench {
             clock,
             chunks: vec![vec![0; 2048]; 64],
             out: vec![0; 2048],
+            out_len: 0,
         }
     }
 
@@ -108,16 +118,31 @@ impl Bench {
             self.clock.advance(Duration::from_micros(50));
             let now = self.clock.now();
             let (director, out) = (&mut self.director, &mut self.out);
+            let out_len = &mut self.out_len;
             let info = allocation_counter::measure(|| {
                 director.process(now, &mut packets);
                 director.tick(now);
-                while director.next_originated(out).is_some() {}
+                while let Some((_, len)) = director.next_originated(out) {
+                    *out_len = len;
+                }
                 while director.next_notice().is_some() {}
             });
             allocations += info.count_total;
             verdict = packets.last().unwrap().verdict;
         }
         (verdict, allocations)
+    }
+
+    /// Lets the director do what is due, and returns how often memory was asked for.
+    fn settle(&mut self) -> u64 {
+        let now = self.clock.now();
+        let (director, out) = (&mut self.director, &mut self.out);
+        let info = allocation_counter::measure(|| {
+            director.tick(now);
+            while director.next_originated(out).is_some() {}
+            while director.next_notice().is_some() {}
+        });
+        info.count_total
     }
 
     /// Opens a session from a client port and returns the local port and the first number.
@@ -258,4 +283,237 @@ fn the_end_of_many_sessions_asks_for_no_memory() {
     assert_eq!(info.count_total, 0);
     assert_eq!(director.session_count(), 0);
     assert!(director.ledger().balanced());
+}
+
+const COOKIES: &str = include_str!("conf/cookies.conf");
+
+/// A client's handshake, as far as Weir has answered it.
+struct Handshake {
+    from: (Ipv4Addr, u16),
+    isn: u32,
+    cookie: SeqNumber,
+}
+
+impl Bench {
+    fn tcp_of(frame: &[u8]) -> Tcp {
+        let parsed = Parsed::parse(frame).unwrap();
+        *parsed.v4().unwrap().tcp().unwrap()
+    }
+
+    /// Sends a SYN and reads the cookie that answers it.
+    fn ask(&mut self, port: u16) -> (Handshake, u64) {
+        let (from, isn) = ((CLIENT, port), 1_000 + u32::from(port));
+        let syn = TcpSpec {
+            seq: SeqNumber(isn),
+            flags: TcpFlags::SYN,
+            options: vec![
+                2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
+            ],
+            ..TcpSpec::default()
+        };
+        let frame = self.segment(from, (VIP, 80), syn);
+        let (verdict, allocations) = self.walk(&[frame]);
+        assert_eq!(verdict, Verdict::Reply);
+        let answer = Self::tcp_of(&self.chunks[0][HEADROOM..]);
+        assert_eq!(answer.flags, TcpFlags::SYN | TcpFlags::ACK);
+        let cookie = answer.seq;
+        (Handshake { from, isn, cookie }, allocations)
+    }
+
+    /// Builds a segment of a client whose SYN was answered, `at` bytes behind the SYN.
+    fn of_client(
+        &self,
+        handshake: &Handshake,
+        flags: TcpFlags,
+        at: u32,
+        ack: SeqNumber,
+        len: usize,
+    ) -> (PortId, Vec<u8>) {
+        let tcp = TcpSpec {
+            seq: SeqNumber(handshake.isn) + 1 + at,
+            ack,
+            flags,
+            payload: vec![7; len],
+            options: vec![1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9],
+            ..TcpSpec::default()
+        };
+        self.segment(handshake.from, (VIP, 80), tcp)
+    }
+
+    /// Completes a handshake, holds what its client sends, lets the real server answer, and closes.
+    fn serve(&mut self, port: u16) -> u64 {
+        let (handshake, mut total) = self.ask(port);
+        let ack = handshake.cookie + 1;
+        let frames: Vec<_> = (0..4)
+            .map(|at| self.of_client(&handshake, TcpFlags::ACK, at * 1400, ack, 1400))
+            .collect();
+        let (verdict, allocations) = self.walk(&frames);
+        assert_eq!(verdict, Verdict::Hold);
+        total += allocations;
+        let syn = Self::tcp_of(&self.out[..self.out_len]);
+        assert_eq!(syn.flags, TcpFlags::SYN);
+        let (real, lip) = ((REAL, 8080), (LIP, syn.src_port));
+        let answer = |flags: TcpFlags, seq: u32, acked: u32| TcpSpec {
+            seq: SeqNumber(seq),
+            ack: syn.seq + 1 + acked,
+            flags,
+            options: vec![2, 4, 5, 0xb4, 1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 9],
+            ..TcpSpec::default()
+        };
+        let accepted = self.segment(real, lip, answer(TcpFlags::SYN | TcpFlags::ACK, 5000, 0));
+        let before = self.director.ledger().originated;
+        let (_, allocations) = self.walk(&[accepted]);
+        total += allocations;
+        let released = self.director.ledger().originated - before;
+        assert!(released >= 4, "{released} segments");
+        let fin = TcpFlags::ACK | TcpFlags::FIN;
+        let frames = [
+            self.of_client(&handshake, fin, 5600, ack, 0),
+            self.segment(real, lip, answer(fin, 5001, 5601)),
+            self.of_client(&handshake, TcpFlags::ACK, 5601, ack + 1, 0),
+        ];
+        let (verdict, allocations) = self.walk(&frames);
+        assert!(matches!(verdict, Verdict::Forward(_)), "{verdict:?}");
+        total + allocations
+    }
+
+    /// Turns a frame into one of a random client.
+    fn disguise(random: &mut Random, frame: &mut [u8]) {
+        let ip = Ipv4Header::at_mut(frame, 14).unwrap();
+        ip.set_src(Ipv4Addr::from(
+            0x0b00_0000 + random.below(0x7000_0000) as u32,
+        ));
+        let tcp = TcpHeader::at_mut(frame, 34).unwrap();
+        tcp.src_port = (random.next() as u16).into();
+        tcp.seq = (random.next() as u32).into();
+        tcp.ack = (random.next() as u32).into();
+        fill_checksums(frame).unwrap();
+    }
+
+    /// Walks so many frames of random clients, made of one after the other of `kinds`.
+    fn flood(&mut self, kinds: &[(PortId, Vec<u8>)], count: usize) -> u64 {
+        let mut random = Random::new(9);
+        let mut burst: Vec<_> = kinds.iter().cycle().take(64).cloned().collect();
+        let mut total = 0;
+        for _ in 0..count / burst.len() {
+            for (_, frame) in &mut burst {
+                Self::disguise(&mut random, frame);
+            }
+            total += self.walk(&burst).1;
+        }
+        total
+    }
+}
+
+#[test]
+fn proxied_sessions_with_early_data_ask_for_no_memory() {
+    let mut bench = Bench::of(COOKIES, 1024);
+    bench.serve(1);
+    let total: u64 = (2..300).map(|port| bench.serve(port)).sum();
+    assert_eq!(total, 0);
+    let ledger = bench.director.ledger();
+    assert!(ledger.balanced() && ledger.held == 0);
+}
+
+#[test]
+fn cookies_that_are_bad_stale_or_never_answered_ask_for_no_memory() {
+    let mut bench = Bench::of(COOKIES, 1024);
+    bench.serve(1);
+    let mut total = 0;
+    let mut handshakes = Vec::new();
+    for port in 2..200 {
+        let (handshake, allocations) = bench.ask(port);
+        total += allocations;
+        let bad = bench.of_client(&handshake, TcpFlags::ACK, 0, handshake.cookie, 0);
+        let (verdict, allocations) = bench.walk(&[bad]);
+        assert_eq!(verdict, Verdict::Drop(DropReason::BadCookie));
+        total += allocations;
+        handshakes.push(handshake);
+    }
+    for _ in 0..75 {
+        bench.clock.advance(Duration::from_secs(1));
+        let now = bench.clock.now();
+        total += allocation_counter::measure(|| bench.director.tick(now)).count_total;
+    }
+    for handshake in &handshakes {
+        let ack = handshake.cookie + 1;
+        let late = bench.of_client(handshake, TcpFlags::ACK, 0, ack, 100);
+        let (verdict, allocations) = bench.walk(&[late]);
+        assert_eq!(verdict, Verdict::Drop(DropReason::StaleCookie));
+        total += allocations;
+    }
+    // Nobody answers these, and their clients are told so.
+    for port in 200..400 {
+        let (handshake, allocations) = bench.ask(port);
+        total += allocations;
+        let ack = handshake.cookie + 1;
+        let data = bench.of_client(&handshake, TcpFlags::ACK, 0, ack, 100);
+        let (verdict, allocations) = bench.walk(&[data]);
+        assert_eq!(verdict, Verdict::Hold);
+        total += allocations;
+    }
+    for _ in 0..200 {
+        bench.clock.advance(Duration::from_millis(100));
+        total += bench.settle();
+    }
+    assert_eq!(total, 0);
+    let ledger = bench.director.ledger();
+    assert!(ledger.balanced() && ledger.held == 0);
+    assert_eq!(bench.director.session_count(), 0);
+}
+
+#[test]
+fn a_million_random_syns_leave_no_trace() {
+    let mut bench = Bench::of(COOKIES, 64);
+    bench.serve(1);
+    for _ in 0..200 {
+        bench.clock.advance(Duration::from_millis(100));
+        bench.settle();
+    }
+    let options = vec![2, 4, 5, 0xb4, 1, 3, 3, 7, 4, 2];
+    let tcp = |flags, len| TcpSpec {
+        flags,
+        options: options.clone(),
+        payload: vec![1; len],
+        ..TcpSpec::default()
+    };
+    let kinds = [bench.segment((CLIENT, 1), (VIP, 80), tcp(TcpFlags::SYN, 0))];
+    let before = bench.director.flood(ServiceId(0));
+    assert_eq!(bench.flood(&kinds, 1_000_000), 0);
+    let after = bench.director.flood(ServiceId(0));
+    let met = after.cookie_sent + after.limited - before.cookie_sent - before.limited;
+    assert_eq!(met, 1_000_000);
+    assert!(after.cookie_sent > before.cookie_sent + 900_000);
+    assert_eq!(bench.director.session_count(), 0);
+    assert!(bench.director.ledger().balanced());
+    // All that an attacker can make of TCP.
+    let ack = TcpFlags::ACK;
+    let kinds = [ack, ack | TcpFlags::FIN, TcpFlags::RST, ack | TcpFlags::SYN]
+        .map(|flags| bench.segment((CLIENT, 1), (VIP, 80), tcp(flags, 100)));
+    assert_eq!(bench.flood(&kinds, 200_000), 0);
+    assert_eq!(bench.director.session_count(), 0);
+    assert!(bench.director.ledger().balanced());
+}
+
+#[test]
+fn a_flood_that_is_found_out_asks_for_no_memory() {
+    let text = COOKIES.replace("= always", "= adaptive\nenter = 1k/s\nleave = 500/s");
+    let mut bench = Bench::of(&text, 4096);
+    bench.open(1);
+    let syn = TcpSpec {
+        flags: TcpFlags::SYN,
+        ..TcpSpec::default()
+    };
+    let kinds = [bench.segment((CLIENT, 1), (VIP, 80), syn)];
+    assert_eq!(bench.flood(&kinds, 100_000), 0);
+    let flood = bench.director.flood(ServiceId(0));
+    assert!(flood.active == 1 && flood.passed < 1_100, "{flood:?}");
+    let mut total = 0;
+    for _ in 0..600 {
+        bench.clock.advance(Duration::from_millis(100));
+        total += bench.settle();
+    }
+    assert_eq!(total, 0);
+    assert_eq!(bench.director.flood(ServiceId(0)).active, 0);
+    assert_eq!(bench.director.session_count(), 0);
 }
