@@ -235,7 +235,8 @@ fn read_smaps(text: &str) -> BTreeMap<String, u64> {
             }
             [range, rights, _, _, _, what @ ..] if rights.len() == 4 && range.contains('-') => {
                 let start = range.split('-').next().unwrap_or_default();
-                name = format!("{start} {}", what.join(" ")).trim_end().to_owned();
+                let what = what.join(" ");
+                name = [start, &what].join(" ").trim_end().into();
             }
             ["Size:", size, "kB"] => {
                 name = format!("{name} ({size} KiB)");

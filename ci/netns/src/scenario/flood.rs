@@ -79,7 +79,7 @@ fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> 
     let before = Books::of(weir, lab)?;
     let mut connections = 0;
     run.check("flood: real clients at 80 % of it", || {
-        undisturbed(lab, rate, ms, &mut connections)
+        undisturbed(lab, &mut rate, ms, &mut connections)
     });
     let table = curve(lab, ECHO_PORT, rate, run.figure(3_000, 10_000))?;
     connections += table.iter().map(|row| row.clients.begun).sum::<u64>();
@@ -117,15 +117,22 @@ fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> 
 
 /// Demands that clients notice little of a flood at 80 % of the loss-free rate. Other work on the
 /// machine costs frames and time; then the rate is found and everything measured again.
-fn undisturbed(lab: &Lab, mut rate: u32, ms: u64, connections: &mut u64) -> Result<String> {
+fn undisturbed(lab: &Lab, rate: &mut u32, ms: u64, connections: &mut u64) -> Result<String> {
     let mut said = String::new();
     for round in 0..ROUNDS {
         if round > 0 {
             println!("      again: {said}");
-            rate = find_rate(lab, ECHO_PORT)?;
+            *rate = find_rate(lab, ECHO_PORT)?;
         }
         let quiet = beside(lab, ECHO_PORT, &[], 0, 2_000, PER_SECOND)?;
-        let flooded = beside(lab, ECHO_PORT, &[Vector::Syn], rate / 5 * 4, ms, PER_SECOND)?;
+        let flooded = beside(
+            lab,
+            ECHO_PORT,
+            &[Vector::Syn],
+            *rate / 5 * 4,
+            ms,
+            PER_SECOND,
+        )?;
         *connections += quiet.clients.begun + flooded.clients.begun;
         let (quiet, p99) = (quiet.clients.handshake.p99, flooded.clients.handshake.p99);
         let limit = (3.0 * quiet).max(P99_MS);

@@ -15,7 +15,7 @@ use crate::lab::{Lab, VIP};
 const LOSS_FREE: f64 = 0.999;
 /// The shares of the saturated rate that are tried, the highest first. Answers that are not lost
 /// are cheaper than those that are, so more than the saturated rate may be possible.
-const STEPS: [f64; 9] = [1.25, 1.1, 1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2];
+const STEPS: [f64; 11] = [1.8, 1.5, 1.25, 1.1, 1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2];
 const STEP_MS: u64 = 1_000;
 
 /// A flood and the clients beside it.
