@@ -117,7 +117,7 @@ fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str,
             ..
         } => {
             let service = service_name(snapshot, *service);
-            let seconds = lasted_ms / 1000;
+            let seconds = lasted_ms.saturating_add(500) / 1000;
             let sentence = format!(
                 "service {service} no longer answers SYNs with cookies: the flood lasted \
                  {seconds} s and had {peak} SYN/s at most"
