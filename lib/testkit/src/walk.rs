@@ -40,8 +40,8 @@
 //! `TIME nothing` lets time pass; `apply FILE`, `drain`, `introduce FACE` act. What ARP the world
 //! itself plays is not counted, unless `neighbours silent` says that it plays none.
 //!
-//! **SYNPROXY**: `TIME flood N syn|ack|fin|rst|udp > FACE [from NET] [over SECONDS] [worker N]` sends N packets
-//! from random addresses and ports and swallows what is sent on account of them. `secret HEX` sets the
+//! **SYNPROXY**: `TIME flood N syn|ack|fin|rst|udp > FACE [from NET] [sport N] [over SECONDS] [worker N]` sends
+//! N packets from random addresses and ports and swallows what is sent on account of them. `secret HEX` sets the
 //! master key of all cookies, `offer FACE [mss N] [wscale N] [sack] [ts]` is what was learned of a service's
 //! real servers, `real-down FACE` and `real-up FACE` are what a health check found, `skew MS` moves the wall clock
 //! alone, and `restart` goes on with directors that remember nothing. `flooded FACE LIST` says what a

@@ -69,7 +69,8 @@ impl Player {
             quiet(world)?;
             let host = u32::try_from(random.below(hosts))?;
             let src = Ipv4Addr::from(u32::from(flood.from.network()) | host);
-            let src_port = 1024 + random.below(60_000) as u16;
+            let any_port = 1024 + random.below(60_000) as u16;
+            let src_port = flood.sport.unwrap_or(any_port);
             let transport = match flood.kind {
                 FloodKind::Tcp(flags) => {
                     let acks = flags.contains(TcpFlags::ACK);

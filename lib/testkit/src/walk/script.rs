@@ -80,6 +80,8 @@ pub(crate) struct Flood {
     pub(crate) kind: FloodKind,
     pub(crate) to: String,
     pub(crate) from: Ipv4Net,
+    /// The one port that all come from.
+    pub(crate) sport: Option<u16>,
     pub(crate) over: Duration,
     pub(crate) worker: u8,
 }
@@ -287,6 +289,7 @@ fn parse_flood(words: &mut Words<'_>) -> Result<Flood> {
         to,
         // Nobody in a walk lives there, and the gateway leads to them.
         from: "100.64.0.0/10".parse()?,
+        sport: None,
         over: Duration::ZERO,
         worker: 0,
     };
@@ -294,6 +297,7 @@ fn parse_flood(words: &mut Words<'_>) -> Result<Flood> {
         let value = words.expect("a value")?;
         match word.as_str() {
             "from" => flood.from = value.parse()?,
+            "sport" => flood.sport = Some(u16::try_from(number(&value)?)?),
             "over" => flood.over = Duration::try_from_secs_f64(value.parse()?)?,
             "worker" => flood.worker = u8::try_from(number(&value)?)?,
             other => bail!("`{other}` is nothing that walks know of a flood"),
