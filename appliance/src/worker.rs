@@ -30,7 +30,8 @@ const ORIGINATED_A_TURN: usize = 256;
 const NOTICES_A_TURN: usize = 64;
 /// Traffic is published this often, and before the worker sleeps.
 const TRAFFIC_EVERY_US: u64 = 10_000;
-/// Floods are published this often at most, and at once when one begins or ends.
+/// The floods of all services are published within this time, those of one at once when its
+/// trigger turns.
 const FLOOD_EVERY_US: u64 = 100_000;
 /// The kernel is asked for ring losses this often.
 const PORT_STATS_EVERY_US: u64 = 100_000;
@@ -67,8 +68,10 @@ pub(crate) struct Worker {
     boards: Arc<Boards>,
     traffic_at: Time,
     flood_at: Time,
-    /// Packets came since floods were published.
-    flood_is_old: bool,
+    /// The page of the board that is written next.
+    flood_page: usize,
+    /// Pages that were written before the last packets came or sessions ended.
+    flood_old_pages: usize,
     port_stats_at: Time,
     vitals: Vitals,
     last: (Time, bool),
@@ -96,7 +99,8 @@ impl Worker {
             boards: parts.boards,
             traffic_at: Time::default(),
             flood_at: Time::default(),
-            flood_is_old: false,
+            flood_page: 0,
+            flood_old_pages: 0,
             port_stats_at: Time::default(),
             vitals: Vitals::default(),
             last: (Time::default(), false),
@@ -130,11 +134,11 @@ impl Worker {
         self.director.tick(now);
         work += self.frames.originate(&mut self.director, ORIGINATED_A_TURN);
         self.frames.flush();
-        self.tell_control(now);
+        self.tell_control();
         let worked = work > 0;
         self.last = (now.time, worked);
         if worked {
-            self.flood_is_old = true;
+            self.flood_old_pages = self.boards.flood.pages();
             self.idle.worked();
             self.publish(now, false);
         } else if self.idle.is_sleepy(now.time) {
@@ -183,7 +187,9 @@ impl Worker {
                 let retired = self.director.apply(now, snapshot);
                 let boards = std::mem::replace(&mut self.boards, boards);
                 self.boards.traffic.write(&self.director);
-                self.publish_flood(now);
+                for page in 0..self.boards.flood.pages() {
+                    self.publish_flood(page);
+                }
                 Some(Answer::Applied { retired, boards })
             }
             Command::Arp { port, arp } => {
@@ -243,14 +249,16 @@ impl Worker {
     }
 
     /// Passes on what the director wants control to know; control is woken once a turn.
-    fn tell_control(&mut self, now: Now) {
+    fn tell_control(&mut self) {
         for _ in 0..NOTICES_A_TURN {
             let Some(notice) = self.director.next_notice() else {
                 break;
             };
-            if matches!(notice, Notice::Flood { .. }) {
+            if let Notice::Flood { service, .. } = notice
+                && let Some(page) = self.boards.flood.page_of(service)
+            {
                 // Before control hears of it: the board is where it looks.
-                self.publish_flood(now);
+                self.publish_flood(page);
             }
             self.tell(News::Notice(notice));
         }
@@ -287,10 +295,19 @@ impl Worker {
             self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
             self.boards.traffic.write(&self.director);
         }
-        if now.time >= self.flood_at {
-            self.publish_flood(now);
+        let pages = self.boards.flood.pages();
+        if now.time >= self.flood_at && pages > 0 {
+            self.flood_at = Time::from_micros(micros + FLOOD_EVERY_US / pages as u64);
+            self.flood_page = (self.flood_page + 1) % pages;
+            self.flood_old_pages = self.flood_old_pages.saturating_sub(1);
+            self.publish_flood(self.flood_page);
         }
-        self.vitals.sessions = u64::from(self.director.session_count());
+        let sessions = u64::from(self.director.session_count());
+        if sessions != self.vitals.sessions {
+            // By timers, too, which are no work.
+            self.flood_old_pages = self.boards.flood.pages();
+        }
+        self.vitals.sessions = sessions;
         self.vitals.capacity = u64::from(self.director.session_capacity());
         self.vitals.sleeps = self.idle.sleeps();
         let ports = self.frames.port_stats();
@@ -302,19 +319,14 @@ impl Worker {
         );
     }
 
-    fn publish_flood(&mut self, now: Now) {
-        let micros = now.time.as_micros();
-        self.flood_at = Time::from_micros(micros + FLOOD_EVERY_US);
-        self.flood_is_old = false;
-        let director = &self.director;
-        self.boards
-            .flood
-            .write(|service| ServiceFlood::of(director, service));
+    fn publish_flood(&self, page: usize) {
+        let (director, board) = (&self.director, &self.boards.flood);
+        board.write(page, |service| ServiceFlood::of(director, service));
     }
 
     fn sleep(&mut self, now: Now) {
         let mut at_most = self.director.idle_for(now);
-        if self.flood_is_old {
+        if self.flood_old_pages > 0 {
             let due = self.flood_at.as_micros();
             let due = due.saturating_sub(now.time.as_micros());
             at_most = at_most.min(Duration::from_micros(due));

@@ -402,7 +402,7 @@ real = 10.80.0.11:53
         }
 
         fn write(&self, worker: usize, flood: &ServiceFlood) {
-            self.boards[worker].flood.write(|_| flood.clone());
+            self.boards[worker].flood.write(0, |_| flood.clone());
         }
 
         fn read(&self) -> Vec<Flood> {

@@ -7,6 +7,8 @@ use super::Records;
 
 /// Prefixes, and fingerprints, of each service.
 pub(crate) const TOPS: usize = 8;
+/// Services that are published together.
+const ON_A_PAGE: usize = 16;
 /// The words of one service: its counters, whether its own trigger is on, and key and rate of each
 /// heavy hitter.
 const WORDS: usize = FloodCounters::COUNT + 1 + 2 * TOPS * 2;
@@ -34,8 +36,15 @@ pub(crate) struct Flood {
 }
 
 /// The board of one worker's floods under one snapshot.
+///
+/// A service takes about a microsecond to publish, so that thousands of them at once would keep a
+/// worker from its rings: they are published by pages, each of which is consistent in itself.
 #[derive(Debug)]
-pub(crate) struct FloodBoard {
+pub(crate) struct FloodBoard(Vec<Page>);
+
+/// Some services, published together.
+#[derive(Debug)]
+struct Page {
     records: Records<WORDS>,
     services: Vec<ServiceId>,
 }
@@ -46,25 +55,43 @@ impl FloodBoard {
         let all = snapshot.services.iter();
         let tcp = all.filter(|service| service.protocol == Protocol::Tcp);
         let services: Vec<ServiceId> = tcp.map(|service| service.id).collect();
-        Self {
+        let pages = services.chunks(ON_A_PAGE).map(|services| Page {
             records: Records::new(services.len()),
-            services,
-        }
+            services: services.to_vec(),
+        });
+        Self(pages.collect())
     }
 
-    /// Publishes what `of` says of each service; only the worker calls this.
-    pub(crate) fn write(&self, mut of: impl FnMut(ServiceId) -> ServiceFlood) {
-        let services = self.services.iter();
-        self.records.write(services.map(|id| of(*id).to_words()));
+    /// Returns the number of pages.
+    pub(crate) fn pages(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the page of a service.
+    pub(crate) fn page_of(&self, service: ServiceId) -> Option<usize> {
+        self.0
+            .iter()
+            .position(|page| page.services.contains(&service))
+    }
+
+    /// Publishes what `of` says of each service on a page; only the worker calls this.
+    pub(crate) fn write(&self, page: usize, mut of: impl FnMut(ServiceId) -> ServiceFlood) {
+        if let Some(page) = self.0.get(page) {
+            let services = page.services.iter();
+            page.records.write(services.map(|id| of(*id).to_words()));
+        }
     }
 
     /// Reads the latest picture.
     pub(crate) fn read(&self) -> Flood {
-        let bound = self.services.iter().map(|id| id.index() + 1).max();
+        let all = self.0.iter().flat_map(|page| &page.services);
+        let bound = all.map(|id| id.index() + 1).max();
         let mut services = vec![None; bound.unwrap_or_default()];
-        for (id, words) in self.services.iter().zip(self.records.read()) {
-            if let Some(place) = services.get_mut(id.index()) {
-                *place = Some(ServiceFlood::from_words(&words));
+        for page in &self.0 {
+            for (id, words) in page.services.iter().zip(page.records.read()) {
+                if let Some(place) = services.get_mut(id.index()) {
+                    *place = Some(ServiceFlood::from_words(&words));
+                }
             }
         }
         Flood { services }
@@ -171,6 +198,8 @@ impl Tops {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     const CONF: &str = "
@@ -223,7 +252,8 @@ real = 10.80.0.11:80
             fingerprints: tops(&[(3, 20)]),
         };
         let board = FloodBoard::new(&snapshot);
-        board.write(|service| {
+        assert_eq!((board.pages(), board.page_of(id("dns"))), (1, None));
+        board.write(board.page_of(id("web")).unwrap(), |service| {
             assert_eq!(service, id("web"));
             flood.clone()
         });
@@ -231,6 +261,47 @@ real = 10.80.0.11:80
         assert_eq!(read.service(id("web")), Some(&flood));
         assert_eq!(read.service(id("dns")), None);
         assert_eq!(read.service(ServiceId(99)), None);
+    }
+
+    #[test]
+    fn many_services_are_published_page_by_page() {
+        let mut services = String::new();
+        for n in 1..=40 {
+            let _ = write!(
+                services,
+                "[service s{n}]\nlisten = 10.80.0.100:{n}/tcp\nlip-pool = blue\n\
+                 real = 10.80.0.11:80\n"
+            );
+        }
+        let first = CONF.split("[service").next().unwrap();
+        let loaded = weir_conf::parse_str("test.conf", &format!("{first}{services}"), None);
+        let loaded = loaded.map_err(|report| panic!("{report}")).unwrap();
+        let ids: Vec<_> = loaded.snapshot.services.iter().map(|s| s.id).collect();
+        let board = FloodBoard::new(&loaded.snapshot);
+        assert_eq!(board.pages(), 3);
+        let mut written = Vec::new();
+        for page in 0..board.pages() {
+            let before = written.len();
+            board.write(page, |service| {
+                written.push(service);
+                assert_eq!(board.page_of(service), Some(page));
+                let counters = FloodCounters {
+                    syn_in: service.0.into(),
+                    ..FloodCounters::default()
+                };
+                ServiceFlood {
+                    counters,
+                    ..ServiceFlood::default()
+                }
+            });
+            assert!(written.len() - before <= ON_A_PAGE);
+        }
+        assert_eq!(written, ids);
+        let read = board.read();
+        for id in ids {
+            let syn_in = read.service(id).unwrap().counters.syn_in;
+            assert_eq!(syn_in, u64::from(id.0));
+        }
     }
 
     #[test]

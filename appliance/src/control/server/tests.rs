@@ -340,7 +340,7 @@ fn floods_are_shown_for_tcp_services_with_what_workers_published() {
         ..ServiceFlood::default()
     };
     for worker in played.fleet.workers() {
-        worker.boards.flood.write(|_| flood.clone());
+        worker.boards.flood.write(0, |_| flood.clone());
     }
     let (rows, services, refused) = played.serve(|path| {
         let mut client = Client::connect(&path).unwrap();

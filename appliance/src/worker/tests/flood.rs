@@ -124,8 +124,7 @@ fn a_flood_is_on_the_board_before_control_hears_of_it() {
             .any(|it| matches!(it, Notice::Event(Event::FloodBegan { .. }))),
         "{notices:?}"
     );
-    let now = bench.worker.clock.now();
-    bench.worker.publish_flood(now);
+    bench.worker.publish_flood(0);
     let seen = bench.worker.boards.flood.read();
     let counters = seen.service(service).unwrap().counters;
     assert_eq!(counters.syn_in, 300);
@@ -165,4 +164,18 @@ fn a_question_is_answered_by_the_owner_and_changes_nothing() {
         let picture = bench.published.read();
         assert_eq!((picture.vitals.sessions, picture.ledger.held), (0, 0));
     }
+}
+
+#[test]
+fn what_the_last_packets_changed_is_published_before_a_long_sleep() {
+    let mut bench = benches_of(CONF, 1).remove(0);
+    flood(&mut bench, 10_000..10_050);
+    assert_eq!(bench.worker.flood_old_pages, 1);
+    let deadline = bench.worker.clock.now().time.after(Duration::from_secs(5));
+    while bench.worker.flood_old_pages > 0 {
+        assert!(bench.worker.clock.now().time < deadline);
+        bench.worker.turn();
+    }
+    let seen = bench.worker.boards.flood.read();
+    assert_eq!(seen.service(ServiceId(0)).unwrap().counters.syn_in, 50);
 }
