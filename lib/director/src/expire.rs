@@ -164,7 +164,7 @@ impl Director {
             return;
         }
         self.send_resets(now, &session);
-        self.settle_waiting(id, State::SynSent);
+        self.settle_waiting(id, session.state);
         if let Some(session) = self.table.get_mut(id) {
             self.traffic.not_established(session);
             self.synproxy.floods.not_half_open(session);

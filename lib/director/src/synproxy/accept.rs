@@ -131,7 +131,14 @@ impl Director {
         let ends = tcp.flags.contains(TcpFlags::FIN);
         let old = tcp.seq.before(session.client_end);
         let odd = TcpFlags::SYN | TcpFlags::RST;
-        if (tcp.payload_len == 0 && !ends) || old || tcp.flags & odd != TcpFlags::NONE {
+        // Who talks to nobody yet has nothing to acknowledge but the cookie.
+        let acknowledges = tcp.flags.contains(TcpFlags::ACK)
+            && (tcp.ack == session.client_ack || session.state != State::SynSent);
+        if (tcp.payload_len == 0 && !ends)
+            || old
+            || !acknowledges
+            || tcp.flags & odd != TcpFlags::NONE
+        {
             // A repetition, or an ACK that the real server gets one in the place of.
             return Verdict::Drop(DropReason::Absorbed);
         }
@@ -170,7 +177,15 @@ impl Director {
         waiting.packets += 1;
         waiting.fin = ends;
         session.client_end = tcp.end();
-        if session.state != State::SynSent {
+        let before = session.state;
+        if before != State::SynSent {
+            if ends {
+                session.note_client_fin(tcp.end() - 1);
+            }
+            let after = session.state;
+            if after != before {
+                self.moved(now, id, before, after);
+            }
             self.release_later(id);
         }
         Verdict::Hold

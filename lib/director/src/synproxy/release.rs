@@ -107,7 +107,12 @@ impl Director {
         };
         // The size counts options in (RFC 6691 section 2).
         let most = mss.min(port.facts.mtu.saturating_sub(HEADERS)) as usize + 20;
-        let payload = waiting.early.len().min(most.saturating_sub(header).max(1));
+        let l4 = EthHeader::LEN + Ipv4Header::LEN;
+        // What the port takes at most may fill a frame's memory, head room included.
+        let room = buffer.len().saturating_sub(l4 + header);
+        let payload = waiting.early.len();
+        let most = most.saturating_sub(header).min(room).max(1);
+        let payload = payload.min(most);
         let is_last = payload == waiting.early.len();
         if payload > 0 && is_last {
             tcp.flags |= TcpFlags::PSH;
@@ -125,7 +130,6 @@ impl Director {
             dont_fragment: true,
             payload_len: (header + payload) as u16,
         };
-        let l4 = EthHeader::LEN + Ipv4Header::LEN;
         let len = l4 + header + payload;
         let frame = buffer.get_mut(..len)?;
         EthHeader::new(waiting.to?, port.mac(), ETHERTYPE_IPV4).put(frame, 0)?;
