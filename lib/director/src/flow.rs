@@ -5,7 +5,7 @@ use nat_engine::{
     insert_toa, synthetic_ack, track, translate_fragment, translate_tcp, translate_udp,
 };
 use synproxy_engine::Checked;
-use weir_model::{Counter, DropReason, Now, ServiceId, Verdict};
+use weir_model::{Counter, DropReason, Now, Verdict};
 use weir_wire::{Header, KindSet, L4, OptionSummary, Tcp, TcpFlags, TcpHeader, Timestamps, V4};
 
 use crate::director::millis;
@@ -224,8 +224,7 @@ impl Director {
         // A handshake that was passed on is completed as it began, flood or not.
         let in_flight = session.state.is_half_open() && !is_new && !session.waits();
         let sends_cookies = !in_flight && self.sends_cookies(session.service);
-        let takes_over = self.takes_over(session.service);
-        if sends_cookies && takes_over {
+        if sends_cookies && self.gives_way(session) {
             SessionSyn::Cookie
         } else if session.waits() {
             // Its client has proven itself a moment ago: this is its SYN from long ago, or a guess.
@@ -240,10 +239,12 @@ impl Director {
         }
     }
 
-    /// Says whether a new handshake of a client may take over its old session.
-    pub(crate) fn takes_over(&self, service: ServiceId) -> bool {
-        let plan = self.plan.service(service);
-        plan.is_some_and(|plan| plan.connection_reuse)
+    /// Says whether a session gives way to a new handshake that a cookie has proven: one that is over
+    /// or that nobody has proven does, whatever `connection-reuse` says of the others.
+    pub(crate) fn gives_way(&self, session: &Session) -> bool {
+        let unproven = session.state.is_half_open() && !session.waits();
+        let plan = self.plan.service(session.service);
+        session.state.is_closed() || unproven || plan.is_some_and(|plan| plan.connection_reuse)
     }
 
     /// Walks any other segment of a client that has a session: it may be the first of another
@@ -266,7 +267,7 @@ impl Director {
         let service = session.service;
         if session.may_be_another(tcp)
             && self.may_be_cookie(service, tcp)
-            && self.takes_over(service)
+            && self.gives_way(session)
             && let Checked::Valid(client) = self.check_cookie(service, key, tcp)
         {
             if self.defers(service, tcp) {

@@ -105,7 +105,7 @@ impl Director {
         if !tcp.opens() {
             return self.decide_of_ack(service, &tcp, each);
         }
-        if self.sends_cookies(service) && !self.draining {
+        if self.sends_cookies(service) {
             return self.decide_cookie(query.client.0, service, each);
         }
         self.decide_opening(service, each)
@@ -140,7 +140,7 @@ impl Director {
                 SessionSyn::Passed => return self.decide_way(session.real, each),
             }
         }
-        if self.takes_over(service) && self.may_be_cookie(service, &tcp) {
+        if self.gives_way(session) && self.may_be_cookie(service, &tcp) {
             each(Explained::Cookie(CookieTrial::TriedIfForeign));
         }
         if session.waits() && session.state == State::SynSent {

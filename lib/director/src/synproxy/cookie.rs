@@ -58,7 +58,8 @@ impl Director {
         let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let flood = self.synproxy.floods.get(service);
         match (plan, flood) {
-            (Some(plan), Some(flood)) => flood.sends_cookies(plan),
+            // Who opens no more sessions promises none.
+            (Some(plan), Some(flood)) => flood.sends_cookies(plan) && !self.draining,
             (Some(_) | None, _) => false,
         }
     }
