@@ -49,8 +49,9 @@ pub(crate) struct ServicePlan {
     pub(crate) ack_storm: u16,
     /// How many sessions this worker may have of it.
     pub(crate) max_sessions: u64,
-    /// How many local ports this worker has towards its real servers.
-    pub(crate) ports_total: u32,
+    /// How many sessions this worker has room for: as many as it has local ports towards the real
+    /// servers, and not more than `max_sessions`.
+    pub(crate) room: u64,
     /// The pool of its source addresses.
     pub(crate) pool: PoolId,
     /// The used share of the pool's ports in percent at which an event is raised.
@@ -233,15 +234,19 @@ impl ServicePlan {
             })
             .collect();
         reals.sort_unstable_by_key(|real| real.id);
-        let ports_total = reals.iter().map(|real| locals.usage(real.set).total).sum();
+        let ports = reals
+            .iter()
+            .map(|real| u64::from(locals.usage(real.set).total));
+        let ports: u64 = ports.sum();
         // Clients are spread evenly over the workers by a keyed hash.
         let share = |sessions: u32| u64::from(sessions.div_ceil(u32::from(workers.max(1))));
+        let max_sessions = service.max_sessions.map_or(u64::MAX, share);
         Self {
             synproxy,
             connection_reuse: service.connection_reuse,
             ack_storm: service.ack_storm,
-            max_sessions: service.max_sessions.map_or(u64::MAX, share),
-            ports_total,
+            max_sessions,
+            room: ports.min(max_sessions),
             toa_kind: toa,
             forbidden: KindSet::TOA.with(service.toa_kind),
             mss_adjust: service.mss_adjust,

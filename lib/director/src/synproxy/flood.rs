@@ -322,12 +322,13 @@ impl Director {
         if fades {
             self.synproxy.floods.faded_ms = now_ms;
         }
-        let everywhere = percent(self.synproxy.floods.half_open, self.table.capacity());
+        let everywhere = u64::from(self.table.capacity());
+        let everywhere = percent(self.synproxy.floods.half_open, everywhere);
         for id in 0..self.synproxy.floods.services.len() {
             let service = ServiceId(id as u16);
             let of_service = self.plan.service(service);
             let plan = of_service.and_then(|plan| plan.synproxy);
-            let ports = of_service.map_or(0, |plan| plan.ports_total);
+            let room = of_service.map_or(0, |plan| plan.room);
             let Some(flood) = self.synproxy.floods.get_mut(service) else {
                 return;
             };
@@ -337,7 +338,7 @@ impl Director {
             }
             let change = match plan {
                 Some(plan) if plan.mode == SynproxyMode::Adaptive => {
-                    let half_open = percent(flood.half_open, ports).max(everywhere);
+                    let half_open = percent(flood.half_open, room).max(everywhere);
                     flood.trigger.tick(now_ms, &plan.limits, half_open)
                 }
                 Some(_) | None => None,
@@ -377,9 +378,7 @@ impl Director {
     }
 }
 
-fn percent(part: u32, whole: u32) -> u32 {
-    if whole == 0 {
-        return 0;
-    }
-    (u64::from(part) * 100 / u64::from(whole)) as u32
+fn percent(part: u32, whole: u64) -> u32 {
+    let percent = (u64::from(part) * 100).checked_div(whole);
+    percent.unwrap_or(0) as u32
 }
