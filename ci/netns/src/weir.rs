@@ -111,6 +111,19 @@ impl<'lab> WeirProcess<'lab> {
         Ok(read_smaps(&text))
     }
 
+    /// Returns the frames that a port has received, and those that found its ring full.
+    ///
+    /// # Errors
+    /// As [`WeirProcess::show`], and when there is no such port.
+    pub fn received(&self, port: &str) -> Result<(u64, u64)> {
+        let ports = self.show("ports")?;
+        let row = find_row(&ports, "name", port)?;
+        let figure = |key| row.get(key).and_then(Value::as_u64);
+        figure("rx")
+            .zip(figure("rx_ring_lost"))
+            .with_context(|| format!("no figures in {row}"))
+    }
+
     /// Returns the sum of the workers' counters of a name; 0 when none has it.
     ///
     /// # Errors

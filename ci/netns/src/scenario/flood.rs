@@ -12,11 +12,11 @@ use super::Run;
 use super::soundness::list;
 use crate::cores::Cores;
 use crate::inside::flood::Vector;
-use crate::lab::{Lab, Offloads, Topology, lip};
+use crate::lab::{Lab, Offloads, Topology, WAN, lip};
 use crate::server::{self, ECHO_PORT};
 use crate::weir::find_row;
 use crate::{KernelSynproxy, Service, WeirConf, WeirProcess};
-use measure::{Beside, alone, beside, curve, find_rate, percent};
+use measure::{Beside, LOSS_FREE, alone, beside, curve, find_rate, percent};
 
 /// New connections per second of real clients beside the flood.
 const PER_SECOND: u32 = 200;
@@ -102,21 +102,28 @@ fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> 
         ))
     });
     run.check("flood: memory", || unmoved(lab, weir, 5 * rate));
-    run.check("flood: mixed vectors", || {
-        let vectors = [Vector::Syn, Vector::Ack, Vector::Udp, Vector::Fragments];
-        let mixed = beside(lab, ECHO_PORT, &vectors, rate / 2, ms / 2, PER_SECOND)?;
-        all_succeed(&mixed)?;
-        Ok(mixed.to_string())
-    });
+    run.check(
+        "flood: SYN, ACK, FIN, RST, UDP and fragments at once",
+        || {
+            let mixed = beside(lab, ECHO_PORT, &Vector::ALL, rate / 2, ms / 2, PER_SECOND)?;
+            all_succeed(&mixed)?;
+            Ok(mixed.to_string())
+        },
+    );
     run.check("flood: ledger", || {
-        Ok(weir.ledger().with_context(|| weir.log_tail())?.to_string())
+        let (received, lost) = weir.received(WAN)?;
+        let ledger = weir.ledger().with_context(|| weir.log_tail())?;
+        Ok(format!(
+            "{ledger}; {received} frames received, {lost} found the ring full"
+        ))
     });
     println!("{}", weir.show_table("flood")?);
     Ok(())
 }
 
 /// Demands that clients notice little of a flood at 80 % of the loss-free rate. Other work on the
-/// machine costs frames and time; then the rate is found and everything measured again.
+/// machine may make that rate another one in the meantime, and costs clients their turns; then the
+/// rate is found and everything measured again.
 fn undisturbed(lab: &Lab, rate: &mut u32, ms: u64, connections: &mut u64) -> Result<String> {
     let mut said = String::new();
     for round in 0..ROUNDS {
@@ -125,37 +132,52 @@ fn undisturbed(lab: &Lab, rate: &mut u32, ms: u64, connections: &mut u64) -> Res
             *rate = find_rate(lab, ECHO_PORT)?;
         }
         let quiet = beside(lab, ECHO_PORT, &[], 0, 2_000, PER_SECOND)?;
-        let flooded = beside(
-            lab,
-            ECHO_PORT,
-            &[Vector::Syn],
-            *rate / 5 * 4,
-            ms,
-            PER_SECOND,
-        )?;
+        let offered = *rate / 5 * 4;
+        let flooded = beside(lab, ECHO_PORT, &[Vector::Syn], offered, ms, PER_SECOND)?;
         *connections += quiet.clients.begun + flooded.clients.begun;
         let (quiet, p99) = (quiet.clients.handshake.p99, flooded.clients.handshake.p99);
         let limit = (3.0 * quiet).max(P99_MS);
-        said = format!("{flooded}; quiet p99 {quiet:.2} ms");
-        all_succeed(&flooded)?;
-        if p99 <= limit {
-            return Ok(said);
+        let result = all_succeed(&flooded);
+        if result.is_ok() && p99 <= limit {
+            return Ok(format!("{flooded}; quiet p99 {quiet:.2} ms"));
         }
-        said = format!("p99 of the handshakes {p99:.1} ms, {limit:.1} ms allowed: {said}");
+        if flooded.flood.answered() >= LOSS_FREE {
+            // Nothing was lost, and still clients failed: that is no fault of the machine.
+            result?;
+        }
+        said = format!("p99 of the handshakes {p99:.1} ms, {limit:.1} ms allowed: {flooded}");
     }
     bail!("{said}")
 }
 
 /// Demands that a flood takes not one page, once the floods and clients before it have touched what
 /// was allocated at start. Clients are not beside it: sessions that differ from those before them
-/// may be the first in their page of a table.
+/// may be the first in their page of a table. What the control thread's heap takes once for a
+/// longer answer is not the flood's: what the flood takes, it takes each time.
 fn unmoved(lab: &Lab, weir: &WeirProcess<'_>, rate: u32) -> Result<String> {
+    let mut grown = Vec::new();
     // Tables are longer right after a flood: they are shown then both times.
     alone(lab, ECHO_PORT, rate, MEMORY_MS / 4)?;
-    let before = settled(weir)?;
-    let flood = alone(lab, ECHO_PORT, rate, MEMORY_MS)?;
-    let after = settled(weir)?;
-    let grown: Vec<String> = after
+    for _ in 0..ROUNDS {
+        let before = settled(weir)?;
+        let flood = alone(lab, ECHO_PORT, rate, MEMORY_MS)?;
+        let after = settled(weir)?;
+        grown = more(&before, &after);
+        if grown.is_empty() {
+            let total: u64 = after.values().sum();
+            let kib = total >> 10;
+            return Ok(format!(
+                "{kib} KiB before and after {} SYNs, +0 bytes",
+                flood.sent
+            ));
+        }
+    }
+    bail!("{ROUNDS} floods, and each took more: {}", grown.join(", "))
+}
+
+/// Lists the mappings that have grown.
+fn more(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
+    after
         .iter()
         .map(|(name, bytes)| {
             let had = before.get(name).copied().unwrap_or_default();
@@ -163,14 +185,7 @@ fn unmoved(lab: &Lab, weir: &WeirProcess<'_>, rate: u32) -> Result<String> {
         })
         .filter(|(_, more)| *more > 0)
         .map(|(name, more)| format!("{name} +{more}"))
-        .collect();
-    ensure!(grown.is_empty(), "{}", grown.join(", "));
-    let total: u64 = after.values().sum();
-    Ok(format!(
-        "{} KiB before and after {} SYNs, +0 bytes",
-        total >> 10,
-        flood.sent
-    ))
+        .collect()
 }
 
 /// Reads the daemon's memory when showing tables no longer changes it: the control thread answers

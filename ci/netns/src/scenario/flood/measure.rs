@@ -12,7 +12,7 @@ use crate::inside::flood::{Burst, FloodReport, Vector};
 use crate::lab::{Lab, VIP};
 
 /// A rate is free of loss when this share of the SYNs is answered.
-const LOSS_FREE: f64 = 0.999;
+pub(super) const LOSS_FREE: f64 = 0.999;
 /// The shares of the saturated rate that are tried, the highest first. Answers that are not lost
 /// are cheaper than those that are, so more than the saturated rate may be possible.
 const STEPS: [f64; 11] = [1.8, 1.5, 1.25, 1.1, 1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2];
