@@ -2,6 +2,8 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     reason = "the helpers of these tests stop the test"
 )]
 
@@ -12,7 +14,7 @@ use weir_director::{
 };
 use weir_model::{DropReason, Now, Protocol, Snapshot, Verdict};
 use weir_testkit::{PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, snapshot};
-use weir_wire::{SeqNumber, TcpFlags};
+use weir_wire::{Parsed, SeqNumber, TcpFlags};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -69,6 +71,7 @@ struct Case {
     to: (Ipv4Addr, u16),
     flags: Option<TcpFlags>,
     seq: u32,
+    ack: u32,
 }
 
 fn tcp(port: u16, flags: TcpFlags) -> Case {
@@ -77,6 +80,7 @@ fn tcp(port: u16, flags: TcpFlags) -> Case {
         to: (VIP, 80),
         flags: Some(flags),
         seq: 1000,
+        ack: 77,
     }
 }
 
@@ -108,7 +112,7 @@ impl Case {
                 src_port: self.from.1,
                 dst_port: self.to.1,
                 seq: SeqNumber(self.seq),
-                ack: SeqNumber(77),
+                ack: SeqNumber(self.ack),
                 flags,
                 ..TcpSpec::default()
             }),
@@ -170,16 +174,20 @@ fn agrees(world: &mut World, case: &Case) -> Vec<Explained> {
 }
 
 fn picked(said: &[Explained]) -> Option<Ipv4Addr> {
-    said.iter().find_map(|decision| match decision {
-        Explained::Pick { address, .. } => address.map(|(address, _)| address),
-        _ => None,
+    said.iter().find_map(|decision| {
+        let Explained::Pick { address, .. } = decision else {
+            return None;
+        };
+        address.map(|(address, _)| address)
     })
 }
 
 fn synproxy(said: &[Explained]) -> SynproxyState {
-    let state = said.iter().find_map(|decision| match decision {
-        Explained::Synproxy { state, .. } => Some(*state),
-        _ => None,
+    let state = said.iter().find_map(|decision| {
+        let Explained::Synproxy { state, .. } = decision else {
+            return None;
+        };
+        Some(*state)
     });
     state.unwrap()
 }
@@ -373,4 +381,36 @@ fn every_sentence_uses_the_names_of_the_file() {
             "verdict forward: it is translated and leaves by port lan",
         ]
     );
+}
+
+#[test]
+fn a_client_whose_real_server_has_not_answered_waits_and_its_repeated_syn_is_absorbed() {
+    let mut world = proxied("mode = always");
+    let service = world.snapshot().services.iter().next().unwrap().id;
+    while world.take_emitted().is_some() {}
+    assert_eq!(fate(&agrees(&mut world, &tcp(5000, S))), Fate::SynAck);
+    let answer = world.take_emitted().unwrap();
+    let parsed = Parsed::parse(&answer.frame).unwrap();
+    let cookie = parsed.v4().unwrap().tcp().unwrap().seq;
+    let ack = Case {
+        seq: 1001,
+        ack: (cookie + 1).0,
+        ..tcp(5000, A)
+    };
+    assert_eq!(fate(&explain(&world, 0, &ack)), Fate::IfValid);
+    ack.send(&mut world, 0);
+    assert_eq!(fate(&agrees(&mut world, &ack)), Fate::Wait);
+    let said = explain(&world, 0, &tcp(5000, S));
+    let state = said.iter().find(|it| it.decision() == "session").unwrap();
+    assert_eq!(state.outcome(), "syn-sent");
+    assert_eq!(world.directors()[0].flood(service).cookie_valid, 1);
+}
+
+#[test]
+fn a_worker_that_drains_promises_nothing_and_says_so() {
+    let mut world = proxied("mode = always");
+    world.directors_mut()[0].drain();
+    let said = agrees(&mut world, &tcp(5000, S));
+    assert_eq!(synproxy(&said), SynproxyState::Draining);
+    assert_eq!(fate(&said), Fate::Refuse(DropReason::NoReal));
 }

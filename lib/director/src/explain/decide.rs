@@ -170,7 +170,7 @@ impl Director {
                 Fate::Drop(DropReason::NoSession)
             };
         }
-        if plan.defer && !tcp.flags.contains(TcpFlags::FIN) {
+        if self.defers(service, tcp) {
             each(Explained::Cookie(CookieTrial::Deferred));
             return Fate::Drop(DropReason::Deferred);
         }

@@ -149,7 +149,7 @@ impl Director {
         };
         let reason = if !self.may_be_cookie(service, tcp) {
             DropReason::NoSession
-        } else if plan.defer && tcp.payload_len == 0 && !tcp.flags.contains(TcpFlags::FIN) {
+        } else if self.defers(service, tcp) {
             return Verdict::Drop(DropReason::Deferred);
         } else {
             match self.check_cookie(service, key, tcp) {
