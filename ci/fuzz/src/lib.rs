@@ -9,8 +9,11 @@
 //! cargo fuzz cmin process --sanitizer none --no-trace-compares corpus/process
 //! ```
 //!
-//! The same harness is also driven by a seeded generator, [`forgery`] and [`rampage`]: longer lives than a fuzzer's
-//! inputs have, which is what fills tables and lets sequence spaces and time-outs meet.
+//! `WEIR_TRACE=1` tells every burst of a life, for whoever looks into a failure.
+//!
+//! The same harness is also driven by a seeded generator, [`forgery`] and [`rampage`]: longer lives
+//! than a fuzzer's inputs have, which is what fills tables and lets sequence spaces and time-outs
+//! meet.
 
 #![allow(
     clippy::indexing_slicing,
