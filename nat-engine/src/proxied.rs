@@ -191,3 +191,337 @@ const fn scale(wscale: u8) -> i8 {
         wscale.cast_signed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use weir_model::{LipId, RealId, ServiceId};
+    use weir_wire::OptionSummary;
+
+    use super::*;
+    use crate::{Step, Timer, track};
+
+    const CLIENT_ISN: u32 = 0xffff_ff00;
+    const ISN: u32 = 5000;
+    const REAL_ISN: u32 = 0xffff_fff0;
+    /// What the client was told as the server's first number: a cookie.
+    const COOKIE: u32 = 0x8765_4321;
+    const A: TcpFlags = TcpFlags::ACK;
+    const SA: TcpFlags = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
+
+    /// A session whose client scales by `client` and was told `offered`, before its real server has
+    /// answered.
+    fn waiting(client: Option<u8>, offered: Option<u8>) -> Session {
+        let mut session = Session {
+            client: Ipv4Addr::new(192, 0, 2, 1),
+            vip: Ipv4Addr::new(203, 0, 113, 1),
+            lip: Ipv4Addr::new(10, 0, 8, 1),
+            real: Ipv4Addr::new(10, 0, 1, 1),
+            client_port: 40000,
+            vip_port: 80,
+            lip_port: 1024,
+            real_port: 8080,
+            inbound_seq: SeqDelta::between(SeqNumber(CLIENT_ISN), SeqNumber(ISN)),
+            outbound_seq: SeqDelta::ZERO,
+            inbound_ts: 0,
+            outbound_ts: 0,
+            last_seen: 0,
+            isn: SeqNumber(ISN),
+            real_id: RealId(0),
+            service: ServiceId(0),
+            flags: SessionFlags::TOA_WANTED,
+            client_mss: 1460,
+            lip_id: LipId(0),
+            state: State::SynSent,
+            protocol: 6,
+            window_shift: 0,
+            client_wscale: client.unwrap_or(Session::NO_WSCALE),
+            client_end: SeqNumber(CLIENT_ISN) + 1,
+            client_ack: SeqNumber(0),
+            real_end: SeqNumber(0),
+            real_ack: SeqNumber(0),
+            client_fin: SeqNumber(0),
+            real_fin: SeqNumber(0),
+            client_window: 64256,
+            real_window: 0,
+            last_tsval: 0,
+            opened: 0,
+            timer: Timer::default(),
+            real_wscale: Session::NO_WSCALE,
+            port_space: 0,
+            storm: 0,
+            waiting: 7,
+        };
+        session.begin_proxied(SeqNumber(COOKIE) + 1, offered);
+        session
+    }
+
+    fn segment(flags: TcpFlags, seq: u32, ack: u32, payload_len: u16) -> Tcp {
+        Tcp {
+            src_port: 1,
+            dst_port: 2,
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags,
+            window: 502,
+            header_len: 20,
+            payload_len,
+        }
+    }
+
+    /// A segment of the client, by its distances from both first numbers.
+    fn of_client(flags: TcpFlags, seq: i32, ack: i32, len: u16) -> Tcp {
+        segment(
+            flags,
+            CLIENT_ISN.wrapping_add_signed(seq),
+            COOKIE.wrapping_add_signed(ack),
+            len,
+        )
+    }
+
+    /// A segment of the real server, by its distances from both first numbers.
+    fn of_real(flags: TcpFlags, seq: i32, ack: i32, len: u16) -> Tcp {
+        segment(
+            flags,
+            REAL_ISN.wrapping_add_signed(seq),
+            ISN.wrapping_add_signed(ack),
+            len,
+        )
+    }
+
+    fn answer(session: &mut Session, wscale: Option<u8>) -> Step {
+        let options = OptionSummary {
+            wscale: wscale.map(|shift| (0, shift)),
+            ..OptionSummary::default()
+        };
+        track(
+            session,
+            Direction::Outbound,
+            &of_real(SA, 0, 1, 0),
+            &options,
+        )
+    }
+
+    fn established(client: Option<u8>, offered: Option<u8>, real: Option<u8>) -> Session {
+        let mut session = waiting(client, offered);
+        assert_eq!(answer(&mut session, real), Step::Accepted);
+        session.waiting = Session::NOT_WAITING;
+        session
+    }
+
+    #[test]
+    fn the_real_servers_numbers_are_moved_to_the_cookie_across_the_wrap() {
+        let session = established(Some(7), Some(7), Some(7));
+        assert_eq!(session.state, State::Established);
+        let first = SeqNumber(REAL_ISN) + 1;
+        assert_eq!(session.outbound_seq.apply(first), SeqNumber(COOKIE) + 1);
+        let wrapped = SeqNumber(REAL_ISN) + 100;
+        assert_eq!(session.outbound_seq.apply(wrapped), SeqNumber(COOKIE) + 100);
+        assert_eq!(session.client_ack, SeqNumber(COOKIE) + 1);
+        assert_eq!(session.expected_of_real(), first);
+        assert_eq!(session.expected_of_client(), SeqNumber(CLIENT_ISN) + 1);
+    }
+
+    #[test]
+    fn windows_keep_their_bytes_whatever_scales_were_told() {
+        // Client, offered, real: shift towards the client, shift towards the real server.
+        for (client, offered, real, outbound, inbound) in [
+            (Some(7), Some(7), Some(7), 0, 0),
+            (Some(7), Some(7), Some(9), 2, 0),
+            (Some(7), Some(9), Some(7), -2, 0),
+            (Some(7), Some(7), None, -7, 7),
+            (Some(0), Some(7), Some(7), 0, 0),
+            (Some(0), Some(0), None, 0, 0),
+            (None, Some(7), Some(7), 0, 0),
+            (None, Some(7), None, 0, 0),
+            (Some(7), None, Some(7), 0, 0),
+            (Some(7), None, None, 0, 0),
+            (Some(14), Some(14), Some(15), 0, 0),
+        ] {
+            let session = established(client, offered, real);
+            let case = (client, offered, real);
+            assert_eq!(
+                session.wire_shift(Direction::Outbound),
+                outbound,
+                "{case:?}"
+            );
+            assert_eq!(session.wire_shift(Direction::Inbound), inbound, "{case:?}");
+            let told = match (client, offered) {
+                (Some(_), Some(offered)) => offered,
+                (Some(_) | None, _) => 0,
+            };
+            assert_eq!(session.scale_towards_client(), told, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn the_clients_window_is_told_in_the_units_that_the_real_server_reads() {
+        let scaled = established(Some(7), Some(7), Some(9));
+        assert_eq!(scaled.window_to_real(), 502);
+        let unscaled = established(Some(7), Some(7), None);
+        assert_eq!(unscaled.window_to_real(), 64256);
+        let mut large = unscaled;
+        large.client_window = 1 << 20;
+        assert_eq!(large.window_to_real(), u16::MAX);
+    }
+
+    #[test]
+    fn an_answer_that_comes_again_is_absorbed_and_changes_nothing() {
+        let mut session = established(Some(7), Some(7), Some(9));
+        let before = session;
+        assert_eq!(answer(&mut session, Some(9)), Step::Repeated);
+        assert_eq!(session.state, State::Established);
+        assert_eq!(session.outbound_seq, before.outbound_seq);
+        assert_eq!(session.window_shift, before.window_shift);
+    }
+
+    #[test]
+    fn a_refusal_has_the_number_that_the_client_expects() {
+        let mut session = waiting(Some(7), Some(7));
+        let reset = segment(TcpFlags::RST | A, 0, ISN + 1, 0);
+        let options = OptionSummary::default();
+        let step = track(&mut session, Direction::Outbound, &reset, &options);
+        assert_eq!((step, session.state), (Step::Pass, State::Close));
+        assert_eq!(
+            session.outbound_seq.apply(SeqNumber(0)),
+            SeqNumber(COOKIE) + 1
+        );
+    }
+
+    #[test]
+    fn a_fin_that_was_held_closes_the_clients_side() {
+        let mut session = established(None, None, None);
+        session.client_end = SeqNumber(CLIENT_ISN) + 12;
+        session.note_client_fin(SeqNumber(CLIENT_ISN) + 11);
+        assert_eq!(session.state, State::CloseWait);
+        let options = OptionSummary::default();
+        let fin = of_real(TcpFlags::FIN | A, 1, 12, 0);
+        track(&mut session, Direction::Outbound, &fin, &options);
+        assert_eq!(session.state, State::LastAck);
+        track(
+            &mut session,
+            Direction::Inbound,
+            &of_client(A, 12, 2, 0),
+            &options,
+        );
+        assert_eq!(session.state, State::TimeWait);
+    }
+
+    #[test]
+    fn what_a_waiting_client_sends_on_its_own_cookie_is_no_other_handshake() {
+        let mut session = waiting(None, None);
+        session.client_end = session.client_end + 1000;
+        for (seq, len) in [
+            (0, 0),
+            (1, 0),
+            (1, 500),
+            (501, 500),
+            (1001, 0),
+            (2001, 1000),
+        ] {
+            let own = of_client(A, seq, 1, len);
+            assert!(!session.may_be_another(&own), "{seq}");
+        }
+        for (seq, ack) in [(501, 2), (501, 0), (-1, 1), (1 << 20, 1), (1 << 20, 77)] {
+            let other = of_client(A, seq, ack, 0);
+            assert!(session.may_be_another(&other), "{seq} {ack}");
+        }
+    }
+
+    #[test]
+    fn what_fits_an_established_session_is_no_other_handshake() {
+        let mut session = established(None, None, None);
+        session.real_window = 60_000;
+        for (seq, ack) in [
+            (1, 1),
+            (0, 1),
+            (1, 0),
+            (1000, 1),
+            (-1000, -1000),
+            (60_000, 1),
+        ] {
+            let own = of_client(A, seq, ack, 0);
+            assert!(!session.may_be_another(&own), "{seq} {ack}");
+        }
+        // The own first segment, whatever it acknowledges: it is as old as the session.
+        assert!(!session.may_be_another(&of_client(A, 1, 1 << 20, 0)));
+        for (seq, ack) in [
+            (2, 2),
+            (2, 1 << 20),
+            (-70_000, 1),
+            (70_000, 1),
+            (2, -70_000),
+        ] {
+            let other = of_client(A, seq, ack, 0);
+            assert!(session.may_be_another(&other), "{seq} {ack}");
+        }
+    }
+
+    #[test]
+    fn the_first_segment_of_a_plain_session_may_belong_to_its_earlier_cookie() {
+        let mut session = waiting(None, None);
+        session.flags.clear(SessionFlags::PROXIED);
+        session.flags.clear(SessionFlags::CLIENT_ACKED);
+        session.client_ack = SeqNumber(0);
+        assert!(session.may_be_another(&of_client(A, 1, 1, 0)));
+        assert_eq!(answer(&mut session, None), Step::Pass);
+        assert_eq!(session.state, State::SynRecv);
+        assert!(session.may_be_another(&of_client(A, 1, 1, 0)));
+        let completes = segment(A, CLIENT_ISN + 1, REAL_ISN + 1, 0);
+        assert!(!session.may_be_another(&completes));
+    }
+
+    /// ACKs in turn from both ends, neither of which its receiver takes.
+    fn turn(session: &mut Session, inbound: bool, threshold: u16) -> bool {
+        if inbound {
+            session.is_storm(Direction::Inbound, &of_client(A, -5000, 1, 0), threshold)
+        } else {
+            session.is_storm(Direction::Outbound, &of_real(A, -5000, 1, 0), threshold)
+        }
+    }
+
+    #[test]
+    fn acks_that_fit_nothing_and_answer_each_other_are_a_storm() {
+        for threshold in [1, 10, 126, 1000] {
+            let mut session = established(None, None, None);
+            let most = threshold.min(126);
+            for count in 0..most {
+                assert!(!turn(&mut session, count % 2 == 0, threshold), "{count}");
+            }
+            assert!(turn(&mut session, most % 2 == 0, threshold), "{threshold}");
+            assert!(turn(&mut session, most % 2 == 1, threshold), "{threshold}");
+            let fits = of_client(A, 1, 1, 0);
+            assert!(!session.is_storm(Direction::Inbound, &fits, threshold));
+            assert!(!turn(&mut session, true, threshold), "it begins anew");
+        }
+    }
+
+    #[test]
+    fn one_end_alone_makes_no_storm_and_a_threshold_of_0_finds_none() {
+        let mut session = established(None, None, None);
+        assert!((0..1000).all(|_| !turn(&mut session, true, 2)));
+        assert!((0..1000).all(|count| !turn(&mut session, count % 2 == 0, 0)));
+    }
+
+    #[test]
+    fn repetitions_updates_keep_alives_and_probes_make_no_storm() {
+        let mut session = established(None, None, None);
+        session.real_end = session.real_end + 5000;
+        session.client_end = session.client_end + 5000;
+        for _ in 0..100 {
+            for seq in [0, 1, 5001] {
+                let ack = of_client(A, seq, 1, 0);
+                assert!(!session.is_storm(Direction::Inbound, &ack, 1), "{seq}");
+                let ack = of_real(A, seq, 1, 0);
+                assert!(!session.is_storm(Direction::Outbound, &ack, 1), "{seq}");
+            }
+            for (flags, len) in [(A, 10), (A | TcpFlags::FIN, 0), (TcpFlags::RST, 0), (SA, 0)] {
+                let other = of_client(flags, -5000, 1, len);
+                assert!(!session.is_storm(Direction::Inbound, &other, 1), "{flags}");
+                let other = of_real(flags, -5000, 1, len);
+                assert!(!session.is_storm(Direction::Outbound, &other, 1), "{flags}");
+            }
+        }
+    }
+}

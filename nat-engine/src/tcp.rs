@@ -33,6 +33,9 @@ pub enum Step {
 /// (RFC 9293 section 3.8.6.1).
 pub(crate) const WINDOW_SLACK: u32 = 4096;
 
+/// How old an acknowledgement may be however small the window is.
+const OLD: u32 = 1 << 16;
+
 /// How far behind the SYN a SYN-ACK may acknowledge and still be the answer to it: a SYN may carry
 /// data (RFC 7413).
 const SYN_REACH: u32 = 1 << 16;
@@ -151,13 +154,16 @@ fn track_client(session: &mut Session, tcp: &Tcp) {
     if session.state == State::SynSent || !fits(tcp, expected, session.real_window) {
         return;
     }
+    let sent = session.outbound_seq.apply(session.real_end);
+    if !acknowledges(tcp, session.client_ack, session.client_window, sent) {
+        return;
+    }
     session.client_end = session.client_end.later(tcp.end());
     if let Some(fin) = fin_of(tcp, expected) {
         session.flags.set(SessionFlags::CLIENT_FIN);
         session.client_fin = fin;
     }
-    let sent = session.outbound_seq.apply(session.real_end);
-    if tcp.flags.contains(TcpFlags::ACK) && tcp.ack.leq(sent) && tcp.ack.geq(session.client_ack) {
+    if tcp.ack.geq(session.client_ack) {
         session.flags.set(SessionFlags::CLIENT_ACKED);
         let window = u32::from(tcp.window) << session.window_shift_of(Direction::Inbound);
         session.client_window = widest(session.client_ack, session.client_window, tcp.ack, window);
@@ -287,6 +293,8 @@ fn begin_anew(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
     session.client_wscale = 14;
     session.window_shift = 0;
     session.flags.clear(SessionFlags::SCALE_INBOUND);
+    // This handshake is the client's own: no SYN-ACK of it is Weir's to acknowledge.
+    session.flags.clear(SessionFlags::PROXIED);
     // Its client itself has sent this SYN, and must see each answer to it.
     session.flags.clear(SessionFlags::PROXIED);
     session.flags.clear(SessionFlags::CLIENT_FIN);
@@ -314,6 +322,13 @@ fn widest(old_ack: SeqNumber, old_window: u32, ack: SeqNumber, window: u32) -> u
 /// Says whether a RST's number lies between what its receiver has acknowledged and what was sent.
 fn within(seq: SeqNumber, expected: SeqNumber, sent: SeqNumber) -> bool {
     seq.geq(expected) && seq.leq(sent.later(expected))
+}
+
+/// Says whether a segment acknowledges something that its sender was sent, and not long ago: who
+/// does not know the numbers of both directions moves nothing (RFC 5961 section 5).
+fn acknowledges(tcp: &Tcp, acked: SeqNumber, window: u32, sent: SeqNumber) -> bool {
+    let oldest = acked - window.clamp(OLD, i32::MAX as u32);
+    tcp.flags.contains(TcpFlags::ACK) && tcp.ack.geq(oldest) && tcp.ack.leq(sent)
 }
 
 /// Says whether a segment begins inside the window of its receiver, or is a retransmission.
@@ -535,6 +550,28 @@ mod tests {
         assert_eq!(from_client(&mut s, FA, old, 1, 0), State::Established);
         assert_eq!(from_real(&mut s, FA, old, 1, 0), State::Established);
         assert!(!s.flags.has(SessionFlags::CLIENT_FIN) && !s.flags.has(SessionFlags::REAL_FIN));
+    }
+
+    #[test]
+    fn who_guesses_only_one_of_the_numbers_moves_nothing() {
+        for ack in [2, 0x4000_0000, 0xc000_0000] {
+            let mut s = established();
+            assert_eq!(
+                from_client(&mut s, A, 20_000, ack, 1000),
+                State::Established
+            );
+            assert_eq!(from_client(&mut s, FA, 1, ack, 0), State::Established);
+            // Nothing is on its way, so no RST but the exact one counts.
+            assert_eq!(from_client(&mut s, R, 20_500, 0, 0), State::Established);
+            assert_eq!(from_client(&mut s, R, 1, 0, 0), State::Close);
+        }
+        let mut s = established();
+        let psh = TcpFlags::PSH;
+        assert_eq!(
+            from_client(&mut s, psh, 20_000, 1, 1000),
+            State::Established
+        );
+        assert_eq!(from_client(&mut s, R, 20_500, 0, 0), State::Established);
     }
 
     #[test]
