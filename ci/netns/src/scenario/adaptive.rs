@@ -13,10 +13,13 @@ use super::soundness::list;
 use crate::attack::FLOOD_GATEWAY;
 use crate::inside::connect::{Connect, ConnectReport};
 use crate::inside::flood::{Burst, Vector};
+use crate::inside::hold::Hold;
 use crate::lab::{Lab, Topology, VIP};
 use crate::server::{self, ECHO_PORT};
 use crate::{Service, WeirConf, WeirProcess};
 
+/// Connections that are kept busy all the time.
+const KEPT: u16 = 50;
 /// Floods that come and go.
 const TIMES: usize = 20;
 /// A burst above `enter` for long enough to be seen, and silence until the last second has seen
@@ -58,6 +61,12 @@ fn crossings(run: &mut Run, lab: &Lab, program: &Path) -> Result<()> {
     let flooding = lab.start_flood(lab.flood(ECHO_PORT, &[Vector::Syn], &[BURST; TIMES])?)?;
     // The last flood is over when the last second has seen less than `leave`.
     let ms = TIMES as u64 * (BURST.after_ms + BURST.ms) + 2_500;
+    let kept = lab.start_hold(Hold {
+        target: SocketAddrV4::new(VIP, ECHO_PORT),
+        count: KEPT,
+        keep_ms: ms,
+        source: None,
+    })?;
     let mut clients = lab.start_connect(plan(lab, ms, 200))?;
     let (mut began, mut ended, mut active) = (0, 0, false);
     while clients.is_running() {
@@ -67,9 +76,19 @@ fn crossings(run: &mut Run, lab: &Lab, program: &Path) -> Result<()> {
         active = now;
         thread::sleep(Duration::from_millis(30));
     }
-    let (clients, flood) = (clients.report()?, flooding.report()?);
+    let (clients, flood, kept) = (clients.report()?, flooding.report()?, kept.report()?);
     run.check("adaptive: connections while cookies come and go", || {
         all_succeed(&clients)
+    });
+    run.check("adaptive: connections kept open meanwhile", || {
+        ensure!(
+            kept.opened == u64::from(KEPT) && kept.lost.is_empty(),
+            "{kept:?}"
+        );
+        Ok(format!(
+            "{KEPT} kept, {} rounds of echoes, none lost",
+            kept.rounds
+        ))
     });
     run.check("adaptive: crossings", || {
         ensure!(
