@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn what_a_waiting_client_sends_on_its_own_cookie_is_no_other_handshake() {
         let mut session = waiting(None, None);
-        session.client_end = session.client_end + 1000;
+        session.client_end += 1000;
         for (seq, len) in [
             (0, 0),
             (1, 0),
@@ -507,8 +507,8 @@ mod tests {
     #[test]
     fn repetitions_updates_keep_alives_and_probes_make_no_storm() {
         let mut session = established(None, None, None);
-        session.real_end = session.real_end + 5000;
-        session.client_end = session.client_end + 5000;
+        session.real_end += 5000;
+        session.client_end += 5000;
         for _ in 0..100 {
             for seq in [0, 1, 5001] {
                 let ack = of_client(A, seq, 1, 0);
