@@ -18,7 +18,7 @@ pub struct Ledger {
     pub tx: u64,
     /// Frames given to the host's network stack.
     pub delivered: u64,
-    /// Frames that wait for a neighbour right now.
+    /// Frames that are kept right now: for a neighbour, a real server's answer, or the next turn.
     pub held: u64,
     /// Frames handed to other workers.
     pub handed_out: u64,
