@@ -147,14 +147,15 @@ impl Waiting {
     }
 
     /// What goes to the real server next: its flags, where it begins, and its length.
-    fn to_real(&mut self) -> (TcpFlags, i32, u16) {
+    fn sent_to_real(&mut self) -> (TcpFlags, i32, u16) {
         let (src, tcp) = self.sent();
         assert_eq!((src, tcp.src_port), (self.lip, self.lip_port));
         (tcp.flags, self.isn.distance(tcp.seq), tcp.payload_len)
     }
 
     fn state(&self) -> &'static str {
-        self.world.sessions()[0].state.name()
+        let sessions = self.world.sessions();
+        sessions.first().expect("there is a session").state.name()
     }
 
     fn held(&self) -> i64 {
@@ -184,7 +185,7 @@ fn a_fin_that_comes_before_the_release_ends_the_session_like_any_other() {
     let fin = it.client(FA, C + 101, it.cookie + 1, 0);
     let verdicts = it.burst(&[it.accepts(), fin]);
     assert_eq!(verdicts[1], Verdict::Hold);
-    assert_eq!(it.to_real(), (TcpFlags(FA.0 | P.0), 1, 100));
+    assert_eq!(it.sent_to_real(), (TcpFlags(FA.0 | P.0), 1, 100));
     assert_eq!(it.state(), "close-wait");
     let fins = [
         it.real(FA, B + 1, it.isn + 102),
@@ -200,7 +201,7 @@ fn data_that_comes_before_the_release_is_released_behind_what_was_held() {
     let mut it = Waiting::new();
     let data = it.client(A, C + 101, it.cookie + 1, 50);
     it.burst(&[it.accepts(), data]);
-    assert_eq!(it.to_real(), (TcpFlags(A.0 | P.0), 1, 150));
+    assert_eq!(it.sent_to_real(), (TcpFlags(A.0 | P.0), 1, 150));
     it.forget();
 }
 
@@ -230,12 +231,12 @@ fn another_handshake_before_the_release_begins_with_nothing_held() {
     let ack = it.client(A, other + 1, cookie + 1, 30);
     let verdicts = it.burst(&[it.accepts(), ack]);
     assert_eq!(verdicts[1], Verdict::Hold);
-    assert_eq!(it.to_real(), (R, 1, 0));
+    assert_eq!(it.sent_to_real(), (R, 1, 0));
     it.take_syn();
     assert!(it.is_silent(), "nothing is released");
     assert_eq!(it.held(), 1);
     it.burst(&[it.accepts()]);
-    assert_eq!(it.to_real(), (TcpFlags(A.0 | P.0), 1, 30));
+    assert_eq!(it.sent_to_real(), (TcpFlags(A.0 | P.0), 1, 30));
     it.forget();
 }
 
@@ -269,6 +270,6 @@ fn who_does_not_know_the_cookie_cannot_add_to_what_is_held() {
     }
     assert_eq!(it.held(), 1);
     it.burst(&[it.accepts()]);
-    assert_eq!(it.to_real(), (TcpFlags(A.0 | P.0), 1, 100));
+    assert_eq!(it.sent_to_real(), (TcpFlags(A.0 | P.0), 1, 100));
     it.forget();
 }

@@ -15,7 +15,7 @@ pub enum Verdict {
     Drop(DropReason),
     /// Copy it to another worker, which owns its session.
     HandOff(WorkerId),
-    /// Free it: the director keeps a copy until a neighbour is resolved.
+    /// Free it: the director keeps a copy until a neighbour or a real server has answered.
     Hold,
 }
 
