@@ -319,6 +319,7 @@ impl Director {
             self.announcements
                 .extend(plan.announced.iter().filter(|at| !known.contains(at)));
         }
+        self.change_offers(&plan);
         self.plan = plan;
         self.traffic
             .grow(snapshot.services.bound(), snapshot.real_bound as usize);

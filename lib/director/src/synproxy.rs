@@ -64,6 +64,8 @@ impl SynproxyPlan {
 pub(crate) struct Synproxy {
     keys: Vec<SecretsKey>,
     secrets: Vec<Secrets>,
+    /// What each service's cookies were made with last, by its id.
+    made_with: Vec<Option<SecretsKey>>,
     pub(crate) floods: Floods,
     guard: ReflectionGuard,
     pub(crate) waitings: Waitings,
@@ -84,6 +86,7 @@ impl Synproxy {
         Self {
             keys: Vec::new(),
             secrets: Vec::new(),
+            made_with: Vec::new(),
             floods: Floods::default(),
             guard: ReflectionGuard::new(seed),
             waitings: Waitings::default(),
@@ -97,13 +100,18 @@ impl Synproxy {
         self.keys.clear();
         let mut pool = 0;
         let of_tcp = |service: &&Service| service.protocol == Protocol::Tcp;
+        let bound = snapshot.services.bound().max(self.made_with.len());
+        self.made_with.resize(bound, None);
         for service in snapshot.services.iter().filter(of_tcp) {
-            let key = SecretsKey::of(service);
-            if !self.keys.contains(&key) {
-                self.keys.push(key);
-            }
             if service.synproxy.mode != SynproxyMode::Off {
                 pool = pool.max(service.synproxy.early_data_pool);
+                if let Some(place) = self.made_with.get_mut(service.id.index()) {
+                    *place = Some(SecretsKey::of(service));
+                }
+            }
+            let key = self.key_of(service);
+            if !self.keys.contains(&key) {
+                self.keys.push(key);
             }
         }
         let make = |key: &SecretsKey| Secrets::new(key.master, key.lifetime, key.rotation, wall_ms);
@@ -114,6 +122,19 @@ impl Synproxy {
             self.releases.reserve(waiting::ROOM);
         }
         self.floods.apply(snapshot, now_ms);
+    }
+
+    /// Returns what a service's cookies are made with, or were until it was switched off: whoever
+    /// switches it off may take its profile away.
+    fn key_of(&self, service: &Service) -> SecretsKey {
+        let own = SecretsKey::of(service);
+        match service.synproxy.mode {
+            SynproxyMode::Off => {
+                let made_with = self.made_with.get(service.id.index());
+                made_with.copied().flatten().unwrap_or(own)
+            }
+            SynproxyMode::Adaptive | SynproxyMode::Always => own,
+        }
     }
 
     /// Derives the keys of the steps that the time has come to.
@@ -135,7 +156,7 @@ impl Synproxy {
         if service.protocol != Protocol::Tcp {
             return None;
         }
-        let key = SecretsKey::of(service);
+        let key = self.key_of(service);
         let secrets = self.keys.iter().position(|known| *known == key)?;
         let workers = u32::from(workers.max(1));
         let mut first_offer = profile.given;

@@ -11,6 +11,7 @@ use weir_wire::{OptionSummary, Tcp, V4};
 
 use super::SynproxyPlan;
 use crate::director::millis;
+use crate::plan::Plan;
 use crate::{Director, Notice};
 
 /// One SYN in so many is looked at for its source and shape.
@@ -134,6 +135,13 @@ impl Flood {
         Told {
             wscale: offer.wscale.max(before.and_then(|told| told.wscale)),
             timestamps: offer.timestamps || before.is_some_and(|told| told.timestamps),
+        }
+    }
+
+    /// Remembers what clients were offered where that has changed; what was never sent binds nobody.
+    fn remember(&mut self, before: Told, plan: &SynproxyPlan) {
+        if self.counters.cookie_sent > 0 && self.told(plan) != before {
+            self.told_before = Some((before, None));
         }
     }
 
@@ -269,9 +277,18 @@ impl Director {
         };
         let before = flood.told(&plan);
         flood.learned = Some(offer);
-        // What was never sent binds nobody.
-        if flood.counters.cookie_sent > 0 && flood.told(&plan) != before {
-            flood.told_before = Some((before, None));
+        flood.remember(before, &plan);
+    }
+
+    /// Remembers what clients were offered by the plan that another one is about to replace.
+    pub(crate) fn change_offers(&mut self, plan: &Plan) {
+        for (id, flood) in self.synproxy.floods.services.iter_mut().enumerate() {
+            let id = ServiceId(id as u16);
+            let of = |plan: &Plan| plan.service(id).and_then(|plan| plan.synproxy);
+            if let (Some(old), Some(new)) = (of(&self.plan), of(plan)) {
+                let before = flood.told(&old);
+                flood.remember(before, &new);
+            }
         }
     }
 
