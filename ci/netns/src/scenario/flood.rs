@@ -24,8 +24,8 @@ const PER_SECOND: u32 = 200;
 /// before: a machine with two cores schedules its threads in turns of a few milliseconds.
 const P99_MS: f64 = 20.0;
 const ROUNDS: u32 = 3;
-/// Rounds of tables that must not change the memory before it is read.
-const SETTLED: u32 = 25;
+/// What the control thread's heap may take meanwhile, in bytes.
+const HEAP: u64 = 32 << 10;
 /// How long the flood lasts that may take no memory.
 const MEMORY_MS: u64 = 4_000;
 
@@ -152,59 +152,43 @@ fn undisturbed(lab: &Lab, rate: &mut u32, ms: u64, connections: &mut u64) -> Res
 
 /// Demands that a flood takes not one page, once the floods and clients before it have touched what
 /// was allocated at start. Clients are not beside it: sessions that differ from those before them
-/// may be the first in their page of a table. What the control thread's heap takes once for a
-/// longer answer is not the flood's: what the flood takes, it takes each time.
+/// may be the first in their page of a table. What some thread's stack takes once is not the
+/// flood's: what the flood takes, it takes each time.
+///
+/// The heap is apart: the control thread answers `weir show` on it, and it takes some hundred
+/// answers, the longer ones of a flood among them, until its pieces fit. Workers have none.
 fn unmoved(lab: &Lab, weir: &WeirProcess<'_>, rate: u32) -> Result<String> {
     let mut grown = Vec::new();
-    // Tables are longer right after a flood: they are shown then both times.
     alone(lab, ECHO_PORT, rate, MEMORY_MS / 4)?;
     for _ in 0..ROUNDS {
-        let before = settled(weir)?;
+        let before = weir.resident()?;
         let flood = alone(lab, ECHO_PORT, rate, MEMORY_MS)?;
-        let after = settled(weir)?;
+        let after = weir.resident()?;
         grown = more(&before, &after);
-        if grown.is_empty() {
-            let total: u64 = after.values().sum();
-            let kib = total >> 10;
+        let (heaps, others): (Vec<_>, Vec<_>) =
+            grown.iter().partition(|(name, _)| name.contains("[heap]"));
+        let heap: u64 = heaps.iter().map(|(_, more)| more).sum();
+        if others.is_empty() && heap <= HEAP {
+            let kib = after.values().sum::<u64>() >> 10;
             return Ok(format!(
-                "{kib} KiB before and after {} SYNs, +0 bytes",
+                "{kib} KiB before and after {} SYNs, +0 bytes; the control thread's heap +{heap}",
                 flood.sent
             ));
         }
     }
-    bail!("{ROUNDS} floods, and each took more: {}", grown.join(", "))
+    bail!("{ROUNDS} floods, and each took more, the last {grown:?}")
 }
 
-/// Lists the mappings that have grown.
-fn more(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
+/// Lists the mappings that have grown, and by how much.
+fn more(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
     after
         .iter()
         .map(|(name, bytes)| {
             let had = before.get(name).copied().unwrap_or_default();
-            (name, bytes.saturating_sub(had))
+            (name.clone(), bytes.saturating_sub(had))
         })
         .filter(|(_, more)| *more > 0)
-        .map(|(name, more)| format!("{name} +{more}"))
         .collect()
-}
-
-/// Reads the daemon's memory when showing tables no longer changes it: the control thread answers
-/// on a heap, which takes some hundred answers to find its size.
-fn settled(weir: &WeirProcess<'_>) -> Result<BTreeMap<String, u64>> {
-    let mut memory = weir.resident()?;
-    let mut same = 0;
-    for _ in 0..200 {
-        for table in ["services", "ledger", "flood", "ports"] {
-            weir.show(table)?;
-        }
-        let now = weir.resident()?;
-        same = if now == memory { same + 1 } else { 0 };
-        memory = now;
-        if same == SETTLED {
-            break;
-        }
-    }
-    Ok(memory)
 }
 
 fn all_succeed(beside: &Beside) -> Result<()> {
