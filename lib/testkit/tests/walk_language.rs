@@ -149,3 +149,54 @@ fn moved_panics_when_something_else_moved() {
     world.inject(0, port, &frame).unwrap();
     moved!(world, before, "rx 2");
 }
+
+const PROXIED: &str = "config ../../conf/cookies.conf
+0.000  client > vip   S  C:C(0)   win 64240 <mss 1460>
++0     client < vip   S. K:K(0) ack C+1 win 16384 <mss 1440>
+";
+
+fn proxied_complaint(rest: &str) -> String {
+    let text = format!("{PROXIED}{rest}");
+    let played = walk::play_text("x.walk", &folder(), &text);
+    format!("{:#}", played.expect_err("the walk is wrong"))
+}
+
+#[test]
+fn what_a_service_made_of_its_syns_is_compared_whole() {
+    let text = proxied_complaint("flooded vip syn-in 1, active 1");
+    assert!(text.ends_with("cookie-sent is 1"), "{text}");
+    let text = proxied_complaint("flooded vip syn-in 1, cookie-sent 1, active 1, failed 1");
+    assert!(text.ends_with("failed is 0"), "{text}");
+    let text = proxied_complaint("flooded vip syns 1");
+    assert!(text.contains("`syns` is none of "), "{text}");
+    let text = proxied_complaint("flooded real syn-in 1");
+    assert!(text.ends_with("no service listens at `real`"), "{text}");
+    let text = proxied_complaint("events flood-began 1");
+    assert!(text.ends_with("flood-began is 0"), "{text}");
+}
+
+#[test]
+fn a_restart_comes_when_all_that_moved_was_said() {
+    let text = proxied_complaint("restart");
+    assert!(text.contains("`moved` comes first"), "{text}");
+    let rest = "moved rx 1, tx 1, cookie-sent 1\nrestart\n+1 nothing\nmoved rx 1";
+    let text = proxied_complaint(rest);
+    assert!(text.contains("rx moved by 0, not 1"), "{text}");
+}
+
+#[test]
+fn a_payload_that_stands_elsewhere_in_its_patterns_is_another() {
+    let held = "+0 client > vip P. C+1:C+11(10) ack K+1 win 64240
++0 lip > real S L:L(0) win 64240 <toa client,mss 1460>
++0 client > vip P. C+11:C+21(10) ack K+1 win 64240
++0 lip < real S. S:S(0) ack L+1 win 65160 <mss 1460>
++0 lip > real P. L+1:L+21(20) ack S+1 win 64240 <toa client>";
+    for of in ["", " of 20", " of 10+10 at 1", " of 10+11 at 0"] {
+        let text = proxied_complaint(&format!("{held}{of}"));
+        let changed = text.contains("the payload was changed");
+        assert!(changed || text.contains("ends too soon"), "{of}: {text}");
+    }
+    let right = format!("{held} of 10+10");
+    let text = proxied_complaint(&right);
+    assert!(text.contains("the last word must be `moved`"), "{text}");
+}
