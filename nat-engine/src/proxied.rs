@@ -43,7 +43,9 @@ impl Session {
     #[must_use]
     pub fn may_be_another(&self, tcp: &Tcp) -> bool {
         let sent = self.outbound_seq.apply(self.real_end);
-        let unanswered = self.state == State::SynSent;
+        // Its real server never answered, even where Weir has given up since.
+        let unanswered = self.state == State::SynSent
+            || self.flags.has(SessionFlags::PROXIED) && !self.flags.has(SessionFlags::REAL_ACKED);
         if tcp.seq == self.client_isn() + 1 {
             // The same SYN: it was answered by a cookie before, or still after, it was passed on.
             let open = !self.flags.has(SessionFlags::PROXIED) && self.state.is_half_open();
@@ -377,6 +379,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_end_is_kept_from_the_client() {
+        for (state, step) in [
+            (State::TimeWait, Step::Repeated),
+            (State::Close, Step::Refuse),
+        ] {
+            let mut session = established(Some(7), Some(7), Some(9));
+            session.state = state;
+            assert_eq!(answer(&mut session, Some(9)), step);
+            assert_eq!(session.state, state);
+        }
+    }
+
+    #[test]
     fn a_refusal_has_the_number_that_the_client_expects() {
         let mut session = waiting(Some(7), Some(7));
         let reset = segment(TcpFlags::RST | A, 0, ISN + 1, 0);
@@ -412,20 +427,24 @@ mod tests {
     fn what_a_waiting_client_sends_on_its_own_cookie_is_no_other_handshake() {
         let mut session = waiting(None, None);
         session.client_end += 1000;
-        for (seq, len) in [
-            (0, 0),
-            (1, 0),
-            (1, 500),
-            (501, 500),
-            (1001, 0),
-            (2001, 1000),
-        ] {
-            let own = of_client(A, seq, 1, len);
-            assert!(!session.may_be_another(&own), "{seq}");
-        }
-        for (seq, ack) in [(501, 2), (501, 0), (-1, 1), (1 << 20, 1), (1 << 20, 77)] {
-            let other = of_client(A, seq, ack, 0);
-            assert!(session.may_be_another(&other), "{seq} {ack}");
+        // Nor is it when Weir has given up on the real server.
+        for state in [State::SynSent, State::Close] {
+            session.state = state;
+            for (seq, len) in [
+                (0, 0),
+                (1, 0),
+                (1, 500),
+                (501, 500),
+                (1001, 0),
+                (2001, 1000),
+            ] {
+                let own = of_client(A, seq, 1, len);
+                assert!(!session.may_be_another(&own), "{seq}");
+            }
+            for (seq, ack) in [(501, 2), (501, 0), (-1, 1), (1 << 20, 1), (1 << 20, 77)] {
+                let other = of_client(A, seq, ack, 0);
+                assert!(session.may_be_another(&other), "{seq} {ack}");
+            }
         }
     }
 

@@ -176,7 +176,13 @@ fn track_client(session: &mut Session, tcp: &Tcp) {
 
 fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step {
     if session.state.is_closed() {
-        return Step::Pass;
+        let accepts = tcp.flags.contains(TcpFlags::SYN) && session.flags.has(SessionFlags::PROXIED);
+        // A client that a cookie answered has no use for it.
+        return match (accepts, session.state == State::Close) {
+            (false, _) => Step::Pass,
+            (true, true) => Step::Refuse,
+            (true, false) => Step::Repeated,
+        };
     }
     if session.state == State::SynSent {
         return answer_to_syn(session, tcp, options);

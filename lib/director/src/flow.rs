@@ -169,7 +169,14 @@ impl Director {
                 return Verdict::Drop(DropReason::Absorbed);
             }
             Step::Refuse => {
-                self.refuse_segment(now, packet, v4, tcp);
+                // What overtakes the ACK that brings a cookie belongs to a connection to come.
+                let session = self.table.get(id).copied();
+                let another = direction == Direction::Inbound
+                    && session.is_some_and(|session| session.may_be_another(tcp))
+                    && session.is_some_and(|session| self.may_be_cookie(session.service, tcp));
+                if !another {
+                    self.refuse_segment(now, packet, v4, tcp);
+                }
                 return Verdict::Drop(DropReason::NoSession);
             }
         }
