@@ -14,8 +14,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_model::{Event, ServiceId, Snapshot, SynproxyMode, Time};
-use weir_testkit::{Middle, Setup, Side, Through, World};
+use weir_model::{Event, Now, ServiceId, Snapshot, SynproxyMode, Time};
+use weir_testkit::{Middle, Random, Setup, Side, Through, World};
+use weir_wire::SeqNumber;
 
 use self::case::{Case, NEAR_THE_END};
 use self::lane::{Lane, Toll};
@@ -171,30 +172,36 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap())
 }
 
-fn all(mode: SynproxyMode, usual: u64, large: u64) -> Total {
-    let seeds = match number("WEIR_SEED") {
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    match number("WEIR_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("WEIR_RUNS").unwrap_or(usual),
-    };
+    }
+}
+
+/// Fails with what went wrong, or says it and goes on.
+fn report(seed: u64, result: Result<()>) {
+    if let Err(error) = result {
+        let keeps_going = std::env::var_os("WEIR_KEEP_GOING").is_some();
+        assert!(keeps_going, "{error:#}");
+        println!("seed {seed}: {}", error.root_cause());
+    }
+}
+
+fn all(mode: SynproxyMode, usual: u64, large: u64) -> Total {
     let mut total = Total::default();
-    let mut failed = 0;
-    for seed in seeds {
+    for seed in seeds(usual) {
         let case = Case::new(seed, mode, large);
-        if let Err(error) = run(&case, &mut total).with_context(|| format!("{case:#?}")) {
-            let keeps_going = std::env::var_os("WEIR_KEEP_GOING").is_some();
-            assert!(keeps_going, "{error:#}");
-            failed += 1;
-            println!("seed {seed}: {}", error.root_cause());
-        }
+        let result = run(&case, &mut total).with_context(|| format!("{case:#?}"));
+        report(seed, result);
     }
     println!("{total:?}");
-    assert_eq!(failed, 0);
     total
 }
 
 #[test]
 fn transfers_behind_cookies_deliver_every_byte() {
-    let total = all(SynproxyMode::Always, 1_500, 40);
+    let total = all(SynproxyMode::Always, 1_200, 40);
     if number("WEIR_SEED").is_none() {
         assert!(total.toll.lost > 0 && total.toll.syns_lost > 0, "{total:?}");
         assert!(total.valid >= total.opened && total.cookies >= total.opened);
@@ -238,4 +245,95 @@ fn a_client_of_a_dead_real_server_is_reset_within_a_second() {
         assert_eq!(tally.get("held"), 0, "{tally}");
         assert_eq!(tally.get("syn-retried"), 3, "{tally}");
     }
+}
+
+/// Ends a transfer after so many frames, as if both hosts had crashed.
+struct Crash<'a>(&'a mut Lane, u32);
+
+impl Middle for Crash<'_> {
+    fn receive(&mut self, now: Time, from: Side, frame: &[u8]) -> Result<()> {
+        ensure!(self.0.frames < self.1, CRASHED);
+        self.0.receive(now, from, frame)
+    }
+
+    fn advance(&mut self, now: Time) -> Result<()> {
+        self.0.advance(now)
+    }
+
+    fn transmitted(&mut self) -> Option<(Side, Vec<u8>)> {
+        self.0.transmitted()
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        self.0.wake_at()
+    }
+}
+
+const CRASHED: &str = "both hosts crash";
+
+/// Runs connections of one client port after each other, most of which do not come to their end.
+fn come_again(case: &Case, reused: &mut i64) -> Result<()> {
+    let mut random = Random::new(case.seed ^ 0xc4a5);
+    let snapshot = case.snapshot()?;
+    let mut middle = lane(case, &snapshot, case.setup())?;
+    let mut transfer = case.transfer();
+    let world = middle.through_mut().world_mut();
+    let mut now = world.time();
+    // An ARP reply that is lost with its host is asked for again later than a handshake may last.
+    let ports: Vec<_> = world
+        .around()
+        .links()
+        .iter()
+        .map(|link| link.port)
+        .collect();
+    let clock = Now {
+        time: now,
+        wall_ms: case.setup().wall_ms,
+    };
+    for director in world.directors_mut() {
+        for (port, host) in ports.iter().zip([&transfer.client, &transfer.server]) {
+            director.learn_neighbour(clock, *port, host.address, host.mac);
+        }
+    }
+    for attempt in 0..4 {
+        middle.begin_again();
+        let most = if attempt == 3 {
+            u32::MAX
+        } else {
+            middle.frames + random.below(40) as u32
+        };
+        transfer.seed = random.next();
+        transfer.client_isn = Some(SeqNumber(random.next() as u32));
+        transfer.server_isn = Some(SeqNumber(random.next() as u32));
+        match transfer.run(now, &mut Crash(&mut middle, most)) {
+            Ok(outcome) => now = outcome.ended,
+            Err(error) if error.root_cause().to_string() == CRASHED => {
+                now = middle.through().world().time();
+            }
+            Err(error) => {
+                let tally = middle.through().world().tally();
+                return Err(error.context(format!("attempt {attempt}: {tally}")));
+            }
+        }
+    }
+    let world = middle.through_mut().world_mut();
+    // What crashed leaves nothing that lasts, for the client came again.
+    world.advance_to(now.after(Duration::from_secs(310)))?;
+    let (sessions, tally) = (world.sessions(), world.tally());
+    ensure!(sessions.is_empty(), "sessions are left: {sessions:?}");
+    ensure!(world.ports_used() == 0 && tally.get("held") == 0, "{tally}");
+    *reused += tally.get("session-reused");
+    Ok(())
+}
+
+#[test]
+fn a_client_that_comes_again_finds_its_old_session_in_no_way() {
+    let mut reused = 0;
+    for seed in seeds(1_000) {
+        let case = Case::new(seed, SynproxyMode::Always, 1000);
+        let result = come_again(&case, &mut reused).with_context(|| format!("{case:#?}"));
+        report(seed, result);
+    }
+    println!("{reused} sessions were taken over");
+    assert!(reused > 1_000 || number("WEIR_SEED").is_some());
 }

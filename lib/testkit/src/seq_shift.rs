@@ -123,6 +123,10 @@ impl SeqShift {
     }
 
     fn sent(&mut self, tcp: &Tcp) -> SeqNumber {
+        if tcp.flags.contains(TcpFlags::RST) {
+            // It has the number that its receiver asked for, of another connection perhaps.
+            return self.shift.apply(tcp.seq);
+        }
         if tcp.flags.contains(TcpFlags::SYN)
             && self.highest.is_none()
             && let Some(first) = self.first

@@ -51,6 +51,8 @@ pub(crate) struct Case {
     pub(crate) workers: u8,
     /// Whether Weir's numbers towards the real server wrap.
     pub(crate) wraps: bool,
+    /// Whether both of Weir's clocks wrap during the run.
+    clocks_wrap: bool,
     pub(crate) way: Way,
     weather: Weather,
 }
@@ -99,6 +101,7 @@ impl Case {
             bad_ack_resets: !stormy && random.chance(0.3),
             workers: pick(random, &[1, 1, 2, 3]),
             wraps: seed.is_multiple_of(4),
+            clocks_wrap: seed % 4 == 1,
             way: Way {
                 client: CLIENT,
                 vip: VIP,
@@ -117,6 +120,8 @@ impl Case {
                 loses_first_syn,
                 silent_client: first == First::Server,
                 burst: if adaptive { 40 } else { 0 },
+                reloads: random.chance(0.2),
+                changes_offer: learned && random.chance(0.2),
             },
             weather: Weather {
                 loss: 0.0,
@@ -180,12 +185,23 @@ impl Case {
     }
 
     pub(crate) fn setup(&self) -> Setup {
+        // Milliseconds in 32 bits wrap after 49 days.
+        let before = 20 * (self.seed % 50) + if self.settled { 70_000 } else { 0 };
+        let clocks = if self.clocks_wrap {
+            Setup {
+                uptime_ms: (1 << 32) - before,
+                wall_ms: (400 << 32) - before,
+                ..Setup::default()
+            }
+        } else {
+            Setup::default()
+        };
         Setup {
             workers: self.workers,
             sessions: 4096,
             seed: self.seed,
             neighbours_answer: false,
-            ..Setup::default()
+            ..clocks
         }
     }
 

@@ -1,12 +1,12 @@
 //! Directors between two end points, with everything on the way that makes a cookie's life hard:
 //! losses, a real server that answers late, options that a host does not know, bursts of SYNs.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use weir_model::{PortId, Time};
+use weir_model::{Offer, PortId, ServiceId, Time};
 use weir_testkit::{InFlight, Middle, PacketSpec, Random, Side, TcpSpec, Through, Transport};
 use weir_wire::{
     Describe, EthAddr, OptionKind, Parsed, SeqNumber, TcpFlags, TcpOption, TcpOptions, V4,
@@ -27,6 +27,10 @@ pub(crate) struct Lacks {
 
 /// What the way is like.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, drawn from the seed"
+)]
 pub(crate) struct Way {
     pub(crate) client: Ipv4Addr,
     pub(crate) vip: Ipv4Addr,
@@ -45,6 +49,10 @@ pub(crate) struct Way {
     pub(crate) silent_client: bool,
     /// SYNs in each burst; 0 is peace.
     pub(crate) burst: u32,
+    /// The configuration is read again every few frames.
+    pub(crate) reloads: bool,
+    /// Something else is learned of the real server every few frames.
+    pub(crate) changes_offer: bool,
 }
 
 /// What became of a run's frames.
@@ -54,6 +62,7 @@ pub(crate) struct Toll {
     pub(crate) syns_lost: u64,
     pub(crate) repeated_answers: u64,
     pub(crate) flood_syns: u64,
+    pub(crate) reloads: u64,
 }
 
 impl Toll {
@@ -62,6 +71,7 @@ impl Toll {
         self.syns_lost += other.syns_lost;
         self.repeated_answers += other.repeated_answers;
         self.flood_syns += other.flood_syns;
+        self.reloads += other.reloads;
     }
 }
 
@@ -70,7 +80,7 @@ pub(crate) struct Lane {
     through: Through,
     way: Way,
     random: Random,
-    watch: Watch,
+    watch: Option<Watch>,
     toll: Toll,
     to_server_syns: u32,
     handshake_losses: u32,
@@ -83,6 +93,11 @@ pub(crate) struct Lane {
     next_burst: Option<Time>,
     bursts: u32,
     flood_ports: BTreeSet<u16>,
+    /// The first number of each local port that the real server was asked from, and of those that
+    /// it has forgotten.
+    asked: BTreeMap<u16, SeqNumber>,
+    forgotten: BTreeMap<u16, SeqNumber>,
+    pub(crate) frames: u32,
     shows: bool,
 }
 
@@ -96,7 +111,7 @@ impl Lane {
             through,
             way,
             random,
-            watch: Watch::new(demands),
+            watch: Some(Watch::new(demands)),
             toll: Toll::default(),
             to_server_syns: 0,
             handshake_losses: way.handshake_losses,
@@ -107,6 +122,9 @@ impl Lane {
             next_burst,
             bursts: 0,
             flood_ports: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            frames: 0,
             shows: std::env::var_os("WEIR_TRACE").is_some(),
         }
     }
@@ -121,6 +139,18 @@ impl Lane {
 
     pub(crate) const fn through_mut(&mut self) -> &mut Through {
         &mut self.through
+    }
+
+    /// Makes ready for new end points; what the real server of before said late still comes.
+    pub(crate) fn begin_again(&mut self) {
+        // Segments of the connection before may still come, and name what these hosts do not know.
+        self.watch = None;
+        self.to_server_syns = 0;
+        self.handshake_losses = self.way.handshake_losses;
+        self.answer = None;
+        self.out.clear();
+        self.forgotten.append(&mut self.asked);
+        self.closed = [false; 4];
     }
 
     fn show(&self, at: Time, way: &str, side: Side, frame: &[u8]) {
@@ -153,14 +183,39 @@ impl Lane {
 
     fn enter(&mut self, now: Time, from: Side, frame: &[u8]) -> Result<()> {
         self.show(now, "from", from, frame);
-        if let Some(segment) = Segment::of(frame) {
+        if let (Some(watch), Some(segment)) = (&mut self.watch, Segment::of(frame)) {
             match from {
-                Side::Client => self.watch.hear_client(&segment),
-                Side::Server => self.watch.hear_server(&segment),
+                Side::Client => watch.hear_client(&segment),
+                Side::Server => watch.hear_server(&segment),
             }
+        }
+        self.frames += 1;
+        if self.frames.is_multiple_of(7) {
+            self.disturb()?;
         }
         self.through.receive(now, from, frame)?;
         self.collect()
+    }
+
+    /// Lets the control thread do what disturbs nobody.
+    fn disturb(&mut self) -> Result<()> {
+        let way = self.way;
+        let world = self.through.world_mut();
+        if way.reloads {
+            self.toll.reloads += 1;
+            let again = world.snapshot().clone();
+            world.apply(again)?;
+        }
+        if way.changes_offer {
+            let offer = Offer {
+                wscale: Some(self.random.below(4) as u8),
+                ..Offer::default()
+            };
+            for director in world.directors_mut() {
+                director.set_offer(ServiceId(0), offer);
+            }
+        }
+        Ok(())
     }
 
     fn pass_client(&mut self, now: Time, mut frame: Vec<u8>, segment: &Segment) -> Result<()> {
@@ -228,9 +283,9 @@ impl Lane {
         if segment.dst != self.way.client {
             return Ok(());
         }
-        self.watch
-            .judge_to_client(segment)
-            .context("to the client")?;
+        if let Some(watch) = &mut self.watch {
+            watch.judge_to_client(segment).context("to the client")?;
+        }
         if !self.loses_on(2, segment) {
             self.out.push_back((Side::Client, frame));
         }
@@ -248,10 +303,17 @@ impl Lane {
         } else if self.flood_ports.contains(&port) {
             return Ok(());
         }
-        self.watch
-            .judge_to_server(segment)
-            .context("to the real server")?;
-        if self.way.is_dead {
+        if let Some(watch) = &mut self.watch {
+            watch
+                .judge_to_server(segment)
+                .context("to the real server")?;
+        }
+        if segment.has(TcpFlags::SYN) && self.forgotten.get(&port) != Some(&segment.tcp.seq) {
+            self.forgotten.remove(&port);
+            self.asked.insert(port, segment.tcp.seq);
+        }
+        // smoltcp has one place, which belongs to the connection that comes now.
+        if self.way.is_dead || self.forgotten.contains_key(&port) {
             return Ok(());
         }
         if !segment.has(TcpFlags::SYN) {
