@@ -61,6 +61,8 @@ pub struct Director {
     pub(crate) icmp_rate: RateLimit,
     pub(crate) echo_rate: RateLimit,
     pub(crate) refuse_rate: RateLimit,
+    /// Apart from the others, so that a flood of bad ACKs starves none of them.
+    pub(crate) bad_ack_rate: RateLimit,
     pub(crate) draining: bool,
     /// Where in the table the next search for a session that can make room begins.
     pub(crate) evict_at: u32,
@@ -111,6 +113,7 @@ impl Director {
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
             echo_rate: RateLimit::new(ECHO_RATE, now_ms),
             refuse_rate: RateLimit::new(REFUSE_RATE, now_ms),
+            bad_ack_rate: RateLimit::new(REFUSE_RATE, now_ms),
             draining: false,
             evict_at: 0,
             lookups: Vec::with_capacity(LOOKUPS),

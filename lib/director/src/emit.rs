@@ -173,9 +173,9 @@ impl Director {
 
     /// Answers a segment of a session that Weir ended, with the number that the segment itself
     /// names (RFC 9293 section 3.10.7.1), so that a challenge ACK ends its sender's side too.
-    pub(crate) fn refuse_segment(&mut self, now: Now, packet: &Packet<'_>, v4: &V4, tcp: &Tcp) {
+    pub(crate) fn refuse_segment(&mut self, packet: &Packet<'_>, v4: &V4, tcp: &Tcp) {
         let answerable = tcp.flags.contains(TcpFlags::ACK) && !tcp.flags.contains(TcpFlags::RST);
-        if !answerable || !self.refuse_rate.allow(millis(now)) {
+        if !answerable {
             return;
         }
         let repr = TcpRepr {

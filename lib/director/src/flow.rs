@@ -174,8 +174,8 @@ impl Director {
                 let another = direction == Direction::Inbound
                     && session.is_some_and(|session| session.may_be_another(tcp))
                     && session.is_some_and(|session| self.may_be_cookie(session.service, tcp));
-                if !another {
-                    self.refuse_segment(now, packet, v4, tcp);
+                if !another && self.refuse_rate.allow(millis(now)) {
+                    self.refuse_segment(packet, v4, tcp);
                 }
                 return Verdict::Drop(DropReason::NoSession);
             }

@@ -46,6 +46,8 @@ pub(crate) struct SynproxyPlan {
     pub(crate) early_data: u32,
     pub(crate) defer: bool,
     pub(crate) bad_ack: BadAck,
+    /// Whether other boxes may have made cookies with the same secrets.
+    shared: bool,
     retries: u8,
     pub(crate) reflect_limit: u32,
 }
@@ -179,6 +181,7 @@ impl Synproxy {
             early_data: profile.early_data,
             defer: profile.defer,
             bad_ack: profile.bad_ack,
+            shared: profile.secret_file.is_some(),
             retries: profile.syn_retries,
             reflect_limit: profile.reflect_limit,
         })

@@ -30,6 +30,11 @@ impl Director {
         service: ServiceId,
         client: ClientOptions,
     ) -> Verdict {
+        self.complete_checksum(packet, l3, v4);
+        // A session would begin with a damaged window or timestamp.
+        if verify_frame(packet.frame.bytes()).is_err() {
+            return Verdict::Drop(DropReason::BadChecksum);
+        }
         self.synproxy.floods.answered(service);
         let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
         let flood = self.synproxy.floods.get_mut(service);

@@ -162,7 +162,11 @@ impl Director {
         };
         match plan.bad_ack {
             BadAck::Drop => {}
-            BadAck::Reset => self.refuse_segment(now, packet, v4, tcp),
+            BadAck::Reset => {
+                if self.bad_ack_rate.allow(millis(now)) {
+                    self.refuse_segment(packet, v4, tcp);
+                }
+            }
         }
         Verdict::Drop(reason)
     }

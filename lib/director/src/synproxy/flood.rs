@@ -119,7 +119,9 @@ impl Flood {
 
     /// Says whether an ACK may carry a cookie of ours.
     pub(crate) fn verifies(&self, plan: &SynproxyPlan) -> bool {
-        self.verifies || self.sends_cookies(plan)
+        // A peer may be under attack while this box is not.
+        let shared = plan.shared && plan.mode != SynproxyMode::Off;
+        self.verifies || shared || self.sends_cookies(plan)
     }
 
     pub(crate) fn offer(&self, plan: &SynproxyPlan) -> Offer {
@@ -307,9 +309,11 @@ impl Director {
             return false;
         };
         flood.counters.syn_in += 1;
-        flood.unsampled += 1;
-        if flood.unsampled == SAMPLE {
-            flood.unsampled = 0;
+        if let Some(left) = flood.unsampled.checked_sub(1) {
+            flood.unsampled = left;
+        } else {
+            // At random distances: who knows the pattern could stay between the samples.
+            flood.unsampled = self.rng.below(2 * SAMPLE - 1);
             flood.sources.add(u64::from(u32::from(v4.src) & !0xff));
             let shape = Fingerprint::new(v4, tcp, options, option_bytes);
             flood.fingerprints.add(shape.0);
