@@ -212,7 +212,7 @@ impl Case {
                 ClientWindow::Closed => 0,
             },
             one_answer: self.mode == SynproxyMode::Always,
-            honest_offer: self.learned,
+            honest_offer: self.learned && !self.way.changes_offer,
         }
     }
 
