@@ -10,6 +10,8 @@
 
 extern crate alloc;
 
+#[cfg(test)]
+mod fixture;
 mod icmp;
 mod key;
 mod ports;

@@ -3,11 +3,8 @@
 
 use weir_wire::{SeqDelta, SeqNumber, Tcp, TcpFlags};
 
-use crate::tcp::WINDOW_SLACK;
+use crate::tcp::{OLD, WINDOW_SLACK};
 use crate::{Direction, Session, SessionFlags, State};
-
-/// How old a number of a living session may be before a segment with it is looked at more closely.
-const OLD: u32 = 1 << 16;
 
 /// The bit of `storm` that says whose ACK was the last that did not fit.
 const STORM_OUTBOUND: u8 = 1 << 7;
@@ -196,17 +193,12 @@ const fn scale(wscale: u8) -> i8 {
 
 #[cfg(test)]
 mod tests {
-    use core::net::Ipv4Addr;
-
-    use weir_model::{LipId, RealId, ServiceId};
     use weir_wire::OptionSummary;
 
     use super::*;
-    use crate::{Step, Timer, track};
+    use crate::fixture::{self, CLIENT_ISN, ISN, REAL_ISN, segment};
+    use crate::{Step, track};
 
-    const CLIENT_ISN: u32 = 0xffff_ff00;
-    const ISN: u32 = 5000;
-    const REAL_ISN: u32 = 0xffff_fff0;
     /// What the client was told as the server's first number: a cookie.
     const COOKIE: u32 = 0x8765_4321;
     const A: TcpFlags = TcpFlags::ACK;
@@ -216,60 +208,13 @@ mod tests {
     /// answered.
     fn waiting(client: Option<u8>, offered: Option<u8>) -> Session {
         let mut session = Session {
-            client: Ipv4Addr::new(192, 0, 2, 1),
-            vip: Ipv4Addr::new(203, 0, 113, 1),
-            lip: Ipv4Addr::new(10, 0, 8, 1),
-            real: Ipv4Addr::new(10, 0, 1, 1),
-            client_port: 40000,
-            vip_port: 80,
-            lip_port: 1024,
-            real_port: 8080,
-            inbound_seq: SeqDelta::between(SeqNumber(CLIENT_ISN), SeqNumber(ISN)),
-            outbound_seq: SeqDelta::ZERO,
-            inbound_ts: 0,
-            outbound_ts: 0,
-            last_seen: 0,
-            isn: SeqNumber(ISN),
-            real_id: RealId(0),
-            service: ServiceId(0),
-            flags: SessionFlags::TOA_WANTED,
-            client_mss: 1460,
-            lip_id: LipId(0),
-            state: State::SynSent,
-            protocol: 6,
-            window_shift: 0,
             client_wscale: client.unwrap_or(Session::NO_WSCALE),
-            client_end: SeqNumber(CLIENT_ISN) + 1,
-            client_ack: SeqNumber(0),
-            real_end: SeqNumber(0),
-            real_ack: SeqNumber(0),
-            client_fin: SeqNumber(0),
-            real_fin: SeqNumber(0),
             client_window: 64256,
-            real_window: 0,
-            last_tsval: 0,
-            opened: 0,
-            timer: Timer::default(),
-            real_wscale: Session::NO_WSCALE,
-            port_space: 0,
-            storm: 0,
             waiting: 7,
+            ..fixture::session()
         };
         session.begin_proxied(SeqNumber(COOKIE) + 1, offered);
         session
-    }
-
-    fn segment(flags: TcpFlags, seq: u32, ack: u32, payload_len: u16) -> Tcp {
-        Tcp {
-            src_port: 1,
-            dst_port: 2,
-            seq: SeqNumber(seq),
-            ack: SeqNumber(ack),
-            flags,
-            window: 502,
-            header_len: 20,
-            payload_len,
-        }
     }
 
     /// A segment of the client, by its distances from both first numbers.

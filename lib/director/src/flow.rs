@@ -275,6 +275,7 @@ impl Director {
         if session.may_be_another(tcp)
             && self.may_be_cookie(service, tcp)
             && self.gives_way(session)
+            && !self.synproxy.waitings.is_full()
             && let Checked::Valid(client) = self.check_cookie(service, key, tcp)
         {
             if self.defers(service, tcp) {
