@@ -124,6 +124,8 @@ impl SessionFlags {
     pub const COUNTED_HALF_OPEN: Self = Self(1 << 13);
     /// The client scales its windows and the real server does not know: they are scaled for it.
     pub const SCALE_INBOUND: Self = Self(1 << 14);
+    /// The session counts as over in its service's counters.
+    pub const COUNTED_OVER: Self = Self(1 << 15);
 
     /// Says whether all of `flags` are set.
     #[inline]

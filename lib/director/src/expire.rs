@@ -38,6 +38,7 @@ impl Director {
             }
             State::TimeWait | State::Close => {
                 self.traffic.not_established(session);
+                self.synproxy.floods.over(session);
                 self.counters.count(Counter::SessionClosed);
                 self.settle_waiting(id, before);
                 self.release_port(now, id);
@@ -132,6 +133,7 @@ impl Director {
         };
         self.traffic.not_established(session);
         self.synproxy.floods.not_half_open(session);
+        self.synproxy.floods.not_over(session);
         let before = session.state;
         self.settle_waiting(id, before);
         self.release_port(now, id);
@@ -168,6 +170,7 @@ impl Director {
         if let Some(session) = self.table.get_mut(id) {
             self.traffic.not_established(session);
             self.synproxy.floods.not_half_open(session);
+            self.synproxy.floods.over(session);
             session.state = State::Close;
             session.flags.set(SessionFlags::EXPIRED);
             session.last_seen = millis(now);

@@ -140,7 +140,13 @@ impl Director {
     /// Says whether a service has as many sessions as it may have on this worker.
     pub(crate) fn is_full(&self, service: ServiceId) -> bool {
         let plan = self.plan.service(service);
-        plan.is_some_and(|plan| self.traffic.service(service).sessions >= plan.max_sessions)
+        plan.is_some_and(|plan| self.living(service) >= plan.max_sessions)
+    }
+
+    /// Returns how many sessions of a service were proven and are not over.
+    pub(crate) fn living(&self, service: ServiceId) -> u64 {
+        let sessions = self.traffic.service(service).sessions;
+        sessions.saturating_sub(self.synproxy.floods.uncounted(service))
     }
 
     /// Follows a change of the services' real servers; schedulers of the same kind keep their turn.

@@ -253,7 +253,7 @@ impl Director {
         };
         let full = self.is_full(service);
         each(Explained::Limit {
-            sessions: self.traffic.service(service).sessions,
+            sessions: self.living(service),
             most: configured.max_sessions.map(|_| plan.max_sessions),
             full,
         });

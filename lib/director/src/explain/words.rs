@@ -344,7 +344,7 @@ impl Sentence<'_> {
             ),
             Fate::IfValid => f.write_str(
                 "with a valid cookie a session is opened and the real server is asked; else it \
-                 is dropped (bad-cookie or stale-cookie)",
+                 is refused as `bad-ack` says (bad-cookie or stale-cookie)",
             ),
             Fate::Wait => f.write_str(
                 "its data is held until the real server has answered; without data it is absorbed",

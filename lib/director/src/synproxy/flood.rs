@@ -51,6 +51,8 @@ pub(crate) struct Flood {
     sources: TopKeys<KEYS>,
     fingerprints: TopKeys<KEYS>,
     half_open: u32,
+    /// Sessions that are over but remembered.
+    over: u32,
 }
 
 /// What a client may have been offered by a cookie of the last `cookie-lifetime`.
@@ -84,6 +86,7 @@ impl Flood {
             sources: TopKeys::new(),
             fingerprints: TopKeys::new(),
             half_open: 0,
+            over: 0,
         }
     }
 
@@ -199,7 +202,36 @@ impl Floods {
         }
     }
 
-    /// Takes it out again: it was proven, or it is over.
+    /// Counts a session that its ends are done with, but that is remembered for a time.
+    pub(crate) fn over(&mut self, session: &mut Session) {
+        if !session.flags.has(SessionFlags::COUNTED_OVER)
+            && let Some(flood) = self.get_mut(session.service)
+        {
+            session.flags.set(SessionFlags::COUNTED_OVER);
+            flood.over += 1;
+        }
+    }
+
+    /// Takes it out again: it is forgotten.
+    pub(crate) fn not_over(&mut self, session: &mut Session) {
+        if session.flags.has(SessionFlags::COUNTED_OVER)
+            && let Some(flood) = self.get_mut(session.service)
+        {
+            session.flags.clear(SessionFlags::COUNTED_OVER);
+            flood.over -= 1;
+        }
+    }
+
+    /// Returns how many of a service's sessions nothing has proven, or are over: what does not
+    /// count against its limit, or strangers could fill it.
+    pub(crate) fn uncounted(&self, service: ServiceId) -> u64 {
+        let flood = self.get(service);
+        flood.map_or(0, |flood| {
+            u64::from(flood.half_open) + u64::from(flood.over)
+        })
+    }
+
+    /// Takes a half-open session out again: it was proven, or it is over.
     pub(crate) fn not_half_open(&mut self, session: &mut Session) {
         if session.flags.has(SessionFlags::COUNTED_HALF_OPEN) {
             session.flags.clear(SessionFlags::COUNTED_HALF_OPEN);

@@ -226,7 +226,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
     KeySpec::new(
         "max-sessions",
         COUNT,
-        "How many sessions the service may have at most, split evenly over the workers; more are refused.",
+        "How many sessions the service may have at most, split evenly over the workers; more are refused. Half-open sessions and those that are over do not count.",
     ),
     KeySpec::new(
         "session-log",
