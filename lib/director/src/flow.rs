@@ -374,9 +374,7 @@ impl Director {
         let Some(segment) = packet.frame.bytes().get(v4.l4 as usize..) else {
             return;
         };
-        let timestamps = options
-            .timestamps
-            .and_then(|offset| read_timestamps(segment, offset));
+        let timestamps = timestamps_in(packet, v4, options);
         let Some(ack) = synthetic_ack(segment, timestamps, session, kind) else {
             return;
         };
@@ -456,11 +454,21 @@ impl Director {
 pub(crate) fn timestamps_of(packet: &Packet<'_>, v4: &V4) -> Option<Timestamps> {
     let bytes = packet.frame.bytes();
     let options = OptionSummary::new(v4.tcp_options(bytes)?, &KindSet::EMPTY);
-    read_timestamps(bytes.get(v4.l4 as usize..)?, options.timestamps?)
+    timestamps_in(packet, v4, &options)
+}
+
+/// Reads the timestamps of a segment whose options were looked through already.
+pub(crate) fn timestamps_in(
+    packet: &Packet<'_>,
+    v4: &V4,
+    options: &OptionSummary,
+) -> Option<Timestamps> {
+    let segment = packet.frame.bytes().get(v4.l4 as usize..)?;
+    read_timestamps(segment, options.timestamps?)
 }
 
 /// Reads the timestamps of a segment whose option stands at `offset` of its options.
-pub(crate) fn read_timestamps(segment: &[u8], offset: u8) -> Option<Timestamps> {
+fn read_timestamps(segment: &[u8], offset: u8) -> Option<Timestamps> {
     let at = TcpHeader::LEN + offset as usize + 2;
     let (tsval, rest) = segment.get(at..)?.split_first_chunk::<4>()?;
     let tsecr = rest.first_chunk::<4>()?;

@@ -10,7 +10,7 @@ use weir_model::{Counter, DropReason, Event, Now, ServiceId, Snapshot, Verdict};
 use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
 
 use crate::director::millis;
-use crate::flow::timestamps_of;
+use crate::flow::timestamps_in;
 use crate::plan::RealPlan;
 use crate::{Director, Notice, Packet};
 
@@ -49,7 +49,7 @@ impl Director {
                 Some(Beginning::of_syn(
                     tcp,
                     &options,
-                    timestamps_of(packet, v4).map_or(0, |it| it.tsval),
+                    timestamps_in(packet, v4, &options).map_or(0, |it| it.tsval),
                 ))
             }
             L4::Tcp(_) => return self.ack_without_session(now, packet, l3, v4, key, service),

@@ -7,7 +7,7 @@ use weir_wire::{EthHeader, Header, OptionSummary, Tcp, TcpFlags, TcpRepr, Timest
 use super::OPEN_WITHIN_MS;
 use crate::director::millis;
 use crate::emit::{Frame, tcp_frame};
-use crate::flow::timestamps_of;
+use crate::flow::{timestamps_in, timestamps_of};
 use crate::neighbours::Resolved;
 use crate::{Director, Packet};
 
@@ -83,7 +83,7 @@ impl Director {
         options: &OptionSummary,
         id: SessionId,
     ) {
-        let timestamps = timestamps_of(packet, v4);
+        let timestamps = timestamps_in(packet, v4, options);
         let to = self.neighbour_of(now, packet, id);
         let Some(session) = self.table.get_mut(id) else {
             return;

@@ -10,7 +10,7 @@ use weir_model::{BadAck, Counter, DropReason, Now, Offer, ServiceId, Verdict};
 use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
 
 use crate::director::millis;
-use crate::flow::read_timestamps;
+use crate::flow::timestamps_in;
 use crate::{Director, Packet};
 
 /// The largest segment that clients are told of: real servers get them with a TOA option in front.
@@ -82,11 +82,7 @@ impl Director {
         let (Some(plan), Some(offer)) = (plan, self.offer(service, packet.port)) else {
             return Verdict::Drop(DropReason::NoService);
         };
-        let segment = packet.frame.bytes().get(v4.l4 as usize..);
-        let tsval = segment
-            .zip(options.timestamps)
-            .and_then(|(segment, offset)| read_timestamps(segment, offset))
-            .map_or(0, |timestamps| timestamps.tsval);
+        let tsval = timestamps_in(packet, v4, options).map_or(0, |timestamps| timestamps.tsval);
         let synproxy = &mut self.synproxy;
         let Some(flood) = synproxy.floods.get_mut(service) else {
             return Verdict::Drop(DropReason::NoService);
