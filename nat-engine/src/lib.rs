@@ -14,6 +14,7 @@ extern crate alloc;
 mod fixture;
 mod icmp;
 mod key;
+mod memory;
 mod ports;
 mod proxied;
 mod rewrite;
@@ -27,6 +28,7 @@ mod wheel;
 
 pub use icmp::{icmp_checksum_is_valid, session_key_of, translate_icmp_error};
 pub use key::{Direction, FlowHash, FlowHasher, FlowKey};
+pub use memory::Prepare;
 pub use ports::{
     Exhausted, LipSetId, LocalPorts, PortClass, PortUse, Rest, SpaceId, Taken, owner_of,
 };

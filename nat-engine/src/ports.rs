@@ -14,7 +14,7 @@ use weir_wire::SeqNumber;
 pub use self::class::{PortClass, owner_of};
 use self::resting::Resting;
 use self::space::Space;
-use crate::{OutOfMemory, Rng};
+use crate::{OutOfMemory, Prepare, Rng};
 
 /// Names the ports of one LIP towards one endpoint; valid while one of them is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +107,18 @@ impl LocalPorts {
     /// The seed chooses at which port each search begins: after a restart these are seldom the
     /// ports that real servers still remember.
     pub fn new(worker: u8, workers: u8, resting: u32, seed: [u8; 16]) -> Result<Self, OutOfMemory> {
+        Self::prepared(worker, workers, resting, seed, &|_| {})
+    }
+
+    /// Makes the accounting as [`new`](Self::new) does, and tells `prepare` of the ring's memory
+    /// before it touches it.
+    pub fn prepared(
+        worker: u8,
+        workers: u8,
+        resting: u32,
+        seed: [u8; 16],
+        prepare: Prepare<'_>,
+    ) -> Result<Self, OutOfMemory> {
         Ok(Self {
             worker,
             workers,
@@ -114,7 +126,7 @@ impl LocalPorts {
             vacant: Vec::new(),
             by_key: BTreeMap::new(),
             sets: Vec::new(),
-            ring: Resting::with_capacity(resting)?,
+            ring: Resting::with_capacity(resting, prepare)?,
             rng: Rng::new(seed),
             refused: 0,
         })

@@ -9,9 +9,10 @@ use weir_model::{LipId, RealId, ServiceId};
 use weir_wire::{SeqDelta, SeqNumber};
 
 use self::bucket::{Bucket, MAX_DISTANCE, Record};
+use crate::memory::reserve;
 use crate::{
-    Direction, FlowHash, FlowHasher, FlowKey, Session, SessionFlags, SessionId, State, Timer,
-    TimerWheel,
+    Direction, FlowHash, FlowHasher, FlowKey, Prepare, Session, SessionFlags, SessionId, State,
+    Timer, TimerWheel,
 };
 
 /// Records per bucket at full capacity, times two: 5.5 of 10, a load at which one record in a
@@ -57,6 +58,16 @@ impl SessionTable {
     /// Makes an empty table for this many sessions, at most [`Self::MAX_CAPACITY`], and touches all
     /// of its memory so that no packet pays for the first use of a page.
     pub fn with_capacity(sessions: u32, hasher: FlowHasher) -> Result<Self, OutOfMemory> {
+        Self::prepared(sessions, hasher, &|_| {})
+    }
+
+    /// Makes an empty table as [`with_capacity`](Self::with_capacity) does, and tells `prepare` of
+    /// its memory before it touches it.
+    pub fn prepared(
+        sessions: u32,
+        hasher: FlowHasher,
+        prepare: Prepare<'_>,
+    ) -> Result<Self, OutOfMemory> {
         let capacity = sessions.min(Self::MAX_CAPACITY);
         let buckets = (u64::from(capacity) * 4)
             .div_ceil(RECORDS_PER_TWO_BUCKETS)
@@ -68,14 +79,8 @@ impl SessionTable {
             len: 0,
             hasher,
         };
-        table
-            .sessions
-            .try_reserve_exact(capacity as usize)
-            .map_err(|_| OutOfMemory)?;
-        table
-            .buckets
-            .try_reserve_exact(buckets)
-            .map_err(|_| OutOfMemory)?;
+        reserve(&mut table.sessions, capacity as usize, prepare)?;
+        reserve(&mut table.buckets, buckets, prepare)?;
         table.buckets.resize(buckets, Bucket::EMPTY);
         // Chained in ascending order: a table in light use stays in few pages.
         table.sessions.extend((1..=capacity).map(|next| {
@@ -588,6 +593,25 @@ mod tests {
         assert_eq!(table.find(table.hash(&key(1, 2)), &key(1, 2)), None);
         assert_eq!(table.scan(0, 10).count(), 0);
         assert_eq!(table.scan(0, 10).cursor(), None);
+    }
+
+    #[test]
+    fn all_memory_of_a_table_is_told_before_it_is_touched() {
+        let told = core::cell::RefCell::new(Vec::new());
+        let table = SessionTable::prepared(100, hasher(), &|memory| {
+            told.borrow_mut().push(memory);
+        })
+        .unwrap();
+        let told = told.into_inner();
+        let held: [core::ops::Range<usize>; 2] = [
+            range(table.sessions.as_ptr_range()),
+            range(table.buckets.as_ptr_range()),
+        ];
+        assert_eq!(told, held);
+    }
+
+    fn range<T>(held: core::ops::Range<*const T>) -> core::ops::Range<usize> {
+        held.start.addr()..held.end.addr()
     }
 
     #[test]

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use nat_engine::{FlowHasher, LocalPorts, OutOfMemory, Rng, Scheduler, SessionTable, TimerWheel};
+use nat_engine::{
+    FlowHasher, LocalPorts, OutOfMemory, Prepare, Rng, Scheduler, SessionTable, TimerWheel,
+};
 use weir_model::{
     Counter, Counters, DropReason, Ledger, Now, PortId, RealId, SchedulerKind, Snapshot, Verdict,
 };
@@ -83,15 +85,30 @@ impl Director {
     /// # Errors
     /// When the memory for the tables is not to be had.
     pub fn new(facts: WorkerFacts, snapshot: Arc<Snapshot>, now: Now) -> Result<Self, OutOfMemory> {
+        Self::prepared(facts, snapshot, now, &|_| {})
+    }
+
+    /// Makes a director as [`new`](Self::new) does, and tells `prepare` of the memory of its large
+    /// tables before it touches it.
+    ///
+    /// # Errors
+    /// When the memory for the tables is not to be had.
+    pub fn prepared(
+        facts: WorkerFacts,
+        snapshot: Arc<Snapshot>,
+        now: Now,
+        prepare: Prepare<'_>,
+    ) -> Result<Self, OutOfMemory> {
         let now_ms = millis(now);
         let mut rng = Rng::new(facts.seed);
         let table =
-            SessionTable::with_capacity(facts.sessions, FlowHasher::new(facts.flow_secret))?;
+            SessionTable::prepared(facts.sessions, FlowHasher::new(facts.flow_secret), prepare)?;
         let isn_hasher = FlowHasher::new(key_from(&mut rng));
         let ports_seed = key_from(&mut rng);
         let guard_seed = key_from(&mut rng);
         let first_ident = rng.next_u32() as u16;
-        let ports = LocalPorts::new(facts.id.0, facts.workers, facts.sessions / 4, ports_seed)?;
+        let resting = facts.sessions / 4;
+        let ports = LocalPorts::prepared(facts.id.0, facts.workers, resting, ports_seed, prepare)?;
         let mut director = Self {
             facts,
             snapshot: Arc::clone(&snapshot),

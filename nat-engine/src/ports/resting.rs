@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use weir_wire::SeqNumber;
 
 use super::{Rest, SpaceId};
-use crate::OutOfMemory;
+use crate::memory::reserve;
+use crate::{OutOfMemory, Prepare};
 
 /// The link of a record that is the last of its space.
 const END: u32 = u32::MAX;
@@ -57,15 +58,13 @@ pub(super) struct Resting {
 
 impl Resting {
     /// Makes a ring of dead records.
-    pub(super) fn with_capacity(records: u32) -> Result<Self, OutOfMemory> {
+    pub(super) fn with_capacity(records: u32, prepare: Prepare<'_>) -> Result<Self, OutOfMemory> {
         let records = records.min(END - 1);
         let mut ring = Self {
             records: Vec::new(),
             at: 0,
         };
-        ring.records
-            .try_reserve_exact(records as usize)
-            .map_err(|_| OutOfMemory)?;
+        reserve(&mut ring.records, records as usize, prepare)?;
         let dead = Record {
             space: DEAD,
             next: END,
