@@ -37,6 +37,7 @@ pub mod parse;
 pub mod seq;
 pub mod tcp;
 pub mod tcp_options;
+pub mod toeplitz;
 pub mod udp;
 pub mod verify;
 
@@ -65,6 +66,7 @@ pub use tcp_options::{
     KindSet, LocatedOption, OptionKind, OptionSummary, TcpOption, TcpOptions, Timestamps, Toa,
     ToaOption, ToaOptions,
 };
+pub use toeplitz::Toeplitz;
 pub use udp::{UdpHeader, UdpRepr};
 pub use verify::{BadChecksum, Completed, complete_partial, fill_checksums, verify_frame};
 pub use zerocopy;
