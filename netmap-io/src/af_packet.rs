@@ -1,8 +1,9 @@
 //! AF_PACKET: works on every Ethernet device and changes nothing on it.
 //!
 //! Frames of owned addresses are copied out of a `TPACKET_V2` ring, one per queue; the kernel is
-//! kept from them by an [`IngressDrop`]. A peer's super-frames are cut on receipt, and checksums
-//! that the peer left to its hardware are completed, because a virtual peer cannot be told to stop.
+//! kept from them by an [`IngressDrop`]. A peer's super-frames of TCP stay whole, and the kernel cuts
+//! them behind the port that they leave by; checksums of single packets that the peer left to its
+//! hardware are completed, because a virtual peer cannot be told to stop.
 
 mod coalesce;
 mod port;
@@ -86,6 +87,8 @@ impl AfPacketDevice {
             );
             return Err(refusal(&self.device, cause));
         }
+        pool.add_large()
+            .map_err(|cause| refusal(&self.device, cause))?;
         let socket = self
             .queues
             .get_mut(queue as usize)

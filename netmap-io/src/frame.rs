@@ -15,7 +15,8 @@ pub enum ChecksumState {
     Unknown,
     /// The device verified it.
     Good,
-    /// The kernel said that only the pseudo-header sum is there (`CHECKSUM_PARTIAL`).
+    /// The kernel vouches for the packet, and whoever transmits it computes the checksum
+    /// (`CHECKSUM_PARTIAL`): what stands in the field counts for nothing.
     Partial,
 }
 
@@ -34,6 +35,8 @@ pub struct Frame {
     len: u32,
     region: RegionId,
     checksum: ChecksumState,
+    /// Zero for one packet.
+    segment_size: u16,
 }
 
 // SAFETY: a frame is the only handle to its chunk (the pool hands an index out once), and a
@@ -60,6 +63,7 @@ impl Frame {
             len: 0,
             region,
             checksum: ChecksumState::Unknown,
+            segment_size: 0,
         }
     }
 
@@ -145,5 +149,23 @@ impl Frame {
     /// Notes what is known of the transport checksum.
     pub fn set_checksum(&mut self, state: ChecksumState) {
         self.checksum = state;
+    }
+
+    /// Returns how many bytes of payload each packet but the last of a super-frame carries, and
+    /// zero for a frame that is one packet.
+    #[must_use]
+    #[inline]
+    pub fn segment_size(&self) -> u16 {
+        self.segment_size
+    }
+
+    /// Makes the frame a super-frame: one TCP segment that leaves as packets of this much payload,
+    /// each with its headers. Only a port that [takes](crate::Port::takes_super_frames) such
+    /// frames transmits it, and its checksum is [`Partial`](ChecksumState::Partial).
+    pub fn set_segment_size(&mut self, payload: u16) {
+        self.segment_size = payload;
+        if payload > 0 {
+            self.checksum = ChecksumState::Partial;
+        }
     }
 }

@@ -1,15 +1,18 @@
 //! Super-frames: what the kernel hands over before it has cut a TCP stream into packets.
 //!
-//! A virtual peer sends up to 64 KiB in one frame and says in a [`VnetHeader`] how to cut it. We
-//! cut on receipt, so that the engines see nothing but packets that fit the wire.
+//! A virtual peer sends up to 64 KiB in one frame and says in a [`VnetHeader`] how to cut it. Such
+//! frames stay whole as long as they can: [`Packets`] cuts them for a port that takes none.
 
 mod checksum;
 mod layout;
+mod packets;
 
 use checksum::transport_checksum;
 pub(crate) use checksum::{complete, fold, pseudo_sum, sum, tcp_is_right};
 use layout::UDP;
 pub(crate) use layout::{Layout, TCP, read_u16};
+pub use packets::Packets;
+pub(crate) use packets::leave_to_the_kernel;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: only the pseudo-header sum is in the checksum field.
 pub(crate) const NEEDS_CSUM: u8 = 1;
@@ -101,18 +104,31 @@ impl Segmenter {
             GSO_UDP_L4 => layout.protocol == UDP,
             _ => false,
         };
-        if !wanted || layout.fragment || vnet.gso_size == 0 {
+        if !wanted {
+            return None;
+        }
+        Self::of(frame, layout, vnet.gso_size)
+    }
+
+    /// Prepares to cut a frame after every `size` bytes of payload.
+    fn of(frame: &[u8], layout: Layout, size: u16) -> Option<Self> {
+        if layout.fragment || size == 0 {
             return None;
         }
         let header_len = layout.l4 + layout.transport_header_len(frame)?;
         let payload = frame.len().checked_sub(header_len)?;
-        let size = vnet.gso_size as usize;
+        let size = size as usize;
         Some(Self {
             layout,
             header_len,
             size,
             count: payload.div_ceil(size).max(1),
         })
+    }
+
+    /// Says whether this is a TCP stream of several packets, which may stay whole.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.layout.protocol == TCP && self.count > 1
     }
 
     /// Returns the length of packet `n`, Ethernet header included; none past the last.

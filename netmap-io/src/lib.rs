@@ -3,7 +3,7 @@
 //! A worker thread owns one queue of every port, and one [`FramePool`]. A [`Frame`] that a port
 //! receives is *moved* to the port that transmits it: on AF_XDP all ports of a worker share the
 //! pool's memory, so nothing is copied. This crate knows Ethernet devices, and of TCP no more than
-//! how a super-frame is cut into packets.
+//! how a super-frame is cut into packets and packets are joined to one.
 //!
 //! | driver | memory | host path |
 //! |---|---|---|
@@ -45,6 +45,7 @@ mod wait;
 pub use burst::Burst;
 pub use device::{Device, DeviceInfo, DeviceSpec, DriverChoice, OpenError, QueueCount};
 pub use frame::{ChecksumState, Frame, RegionId};
+pub use gso::Packets;
 pub use pool::{FramePool, PoolError};
 pub use port::{DriverKind, Port, PortInfo, PortStats};
 pub use thread::prefer_this_thread;

@@ -32,6 +32,8 @@ pub enum PoolError {
 #[derive(Debug, Default)]
 pub struct FramePool {
     regions: Vec<Region>,
+    /// The region of the chunks for super-frames, where a port has asked for it.
+    large: Option<RegionId>,
     umem_shares: UmemShares,
 }
 
@@ -56,26 +58,20 @@ impl FramePool {
     /// The region that every pool made by [`with_umem`](Self::with_umem) has.
     pub const UMEM: RegionId = RegionId(0);
 
+    /// A chunk for a super-frame: head room, and an Ethernet frame with the longest IP packet.
+    pub const LARGE_LEN: u32 = 68 << 10;
+
+    /// How many of them a pool has: what a burst of super-frames may take. Memory that was never
+    /// written to is not resident, and the chunk given back last is taken first.
+    pub const LARGE_CHUNKS: u32 = 64;
+
     /// Makes a pool whose region 0 holds `chunks` chunks of `chunk_len` bytes.
     ///
     /// # Errors
     /// When the kernel gives no memory.
     pub fn with_umem(chunks: u32, chunk_len: u32) -> Result<Self, PoolError> {
         let bytes = chunks as usize * chunk_len as usize;
-        let length = NonZeroUsize::new(bytes).ok_or(PoolError::Map {
-            bytes,
-            cause: nix::Error::EINVAL,
-        })?;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
-        let base = unsafe {
-            mmap_anonymous(
-                None,
-                length,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
-            )
-        }
-        .map_err(|cause| PoolError::Map { bytes, cause })?;
+        let base = map(bytes)?;
         // Huge pages are a matter of speed only, so a refusal is not an error.
         // SAFETY: the range is the mapping made above.
         let _ = unsafe { madvise(base, bytes, MmapAdvise::MADV_HUGEPAGE) };
@@ -89,6 +85,35 @@ impl FramePool {
             free,
         });
         Ok(pool)
+    }
+
+    /// Adds the chunks for super-frames; once is enough.
+    ///
+    /// # Errors
+    /// When the kernel gives no memory.
+    pub fn add_large(&mut self) -> Result<(), PoolError> {
+        if self.large.is_some() {
+            return Ok(());
+        }
+        let (chunks, chunk_len) = (Self::LARGE_CHUNKS, Self::LARGE_LEN);
+        let base = map(chunks as usize * chunk_len as usize)?.cast();
+        // SAFETY: the mapping was made for this region, has room for all chunks and is never undone.
+        let region =
+            unsafe { self.add_region(base, chunk_len, chunks, (0..chunks).rev().collect()) };
+        self.large = Some(region?);
+        Ok(())
+    }
+
+    /// Takes a free chunk for a super-frame; none when all are in use.
+    #[inline]
+    pub fn alloc_large(&mut self) -> Option<Frame> {
+        self.alloc(self.large?)
+    }
+
+    /// Returns the region of the chunks for super-frames, where there is one.
+    #[must_use]
+    pub fn large(&self) -> Option<RegionId> {
+        self.large
     }
 
     /// Adds a region of memory that a driver mapped, of which the pool owns the chunks in `free`.
@@ -213,6 +238,24 @@ impl FramePool {
     }
 }
 
+/// Maps memory that is resident once it is written to.
+fn map(bytes: usize) -> Result<NonNull<core::ffi::c_void>, PoolError> {
+    let length = NonZeroUsize::new(bytes).ok_or(PoolError::Map {
+        bytes,
+        cause: nix::Error::EINVAL,
+    })?;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
+    unsafe {
+        mmap_anonymous(
+            None,
+            length,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
+        )
+    }
+    .map_err(|cause| PoolError::Map { bytes, cause })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +272,25 @@ mod tests {
         pool.free(a);
         assert_eq!(pool.alloc(FramePool::UMEM).unwrap().index(), index);
         pool.free(b);
+    }
+
+    #[test]
+    fn chunks_for_super_frames_hold_the_longest_and_are_counted_apart() {
+        let mut pool = FramePool::with_umem(1, 2048).unwrap();
+        assert!(pool.alloc_large().is_none());
+        pool.add_large().unwrap();
+        pool.add_large().unwrap();
+        let region = pool.large().unwrap();
+        assert_eq!(pool.available(region), FramePool::LARGE_CHUNKS as usize);
+        let mut frame = pool.alloc_large().unwrap();
+        assert!(frame.set_range(256..256 + 22 + 65_535));
+        frame.bytes_mut().fill(7);
+        assert_eq!(
+            (pool.outstanding(region), pool.outstanding(FramePool::UMEM)),
+            (1, 0)
+        );
+        pool.free(frame);
+        assert_eq!(pool.outstanding(region), 0);
     }
 
     #[test]

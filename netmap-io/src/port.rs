@@ -58,7 +58,7 @@ pub struct PortInfo {
 /// they never reached the worker's ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortStats {
-    /// Frames received.
+    /// Frames received; a super-frame is one.
     pub rx_frames: u64,
     /// Bytes received, Ethernet header included, frame check sequence not.
     pub rx_bytes: u64,
@@ -82,7 +82,9 @@ pub trait Port: Send {
     /// Moves waiting frames into `burst` until it is full or none waits, and returns how many.
     fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> usize;
 
-    /// Puts a frame into the transmit ring; a frame of foreign memory is copied.
+    /// Puts a frame into the transmit ring; a frame of foreign memory is copied. A super-frame is
+    /// for ports that [take](Self::takes_super_frames) such; others get its
+    /// [packets](crate::Packets).
     ///
     /// # Errors
     /// Gives the frame back when the ring is full or no chunk is left to copy into.
@@ -100,6 +102,15 @@ pub trait Port: Send {
     /// Gives the frame back where the driver has no host path.
     fn deliver(&mut self, _pool: &mut FramePool, frame: Frame) -> Result<(), Frame> {
         Err(frame)
+    }
+
+    /// Lets `rx` hand out super-frames whole, where the driver can; until then, and where it cannot,
+    /// it cuts them into packets.
+    fn keep_super_frames(&mut self) {}
+
+    /// Says whether `tx` takes super-frames whole.
+    fn takes_super_frames(&self) -> bool {
+        false
     }
 
     /// Returns the descriptor to wait on with `poll(2)` for frames, where there is one.

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 use super::coalesce::Stream;
 use super::sys::PacketSocket;
-use crate::gso::VnetHeader;
-use crate::{Frame, FramePool, PortStats};
+use crate::gso::{VnetHeader, leave_to_the_kernel};
+use crate::{ChecksumState, Frame, FramePool, PortStats};
 
 /// Frames that one call sends at most.
 const BATCH: usize = 256;
@@ -86,16 +86,17 @@ impl TxQueue {
         }
     }
 
-    /// Plans the messages: runs of one stream go together, all else alone.
+    /// Plans the messages: packets that follow each other in one stream go together, all else alone.
     pub(super) fn describe(&mut self) {
         self.messages.clear();
         let mut rest = self.frames.as_mut_slice();
         while let Some((first, others)) = rest.split_first_mut() {
-            let message = join(first, others).unwrap_or_else(|| Message {
-                header: VnetHeader::NONE.to_bytes(),
-                frames: 1,
-                skipped: 0,
-            });
+            let message = match first.checksum() {
+                ChecksumState::Partial => Some(alone(first)),
+                ChecksumState::Good => join(first, others),
+                ChecksumState::Unknown => None,
+            };
+            let message = message.unwrap_or(Message::PLAIN);
             rest = others.get_mut(message.frames - 1..).unwrap_or_default();
             self.messages.push(message);
         }
@@ -165,6 +166,24 @@ fn piece(bytes: &[u8]) -> libc::iovec {
     libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
+    }
+}
+
+impl Message {
+    /// One frame that goes as it is.
+    const PLAIN: Self = Self {
+        header: [0; VnetHeader::LEN],
+        frames: 1,
+        skipped: 0,
+    };
+}
+
+/// Sends a frame that is not complete, mostly a super-frame: the kernel or the device does the rest.
+fn alone(frame: &mut Frame) -> Message {
+    let header = leave_to_the_kernel(frame).unwrap_or(VnetHeader::NONE);
+    Message {
+        header: header.to_bytes(),
+        ..Message::PLAIN
     }
 }
 
