@@ -1,5 +1,7 @@
 //! What a device is and how it is set up, asked and changed with ioctls.
 
+mod genl;
+mod rss;
 #[expect(unsafe_code, reason = "passes structures to ioctl(2)")]
 mod sys;
 
@@ -7,6 +9,7 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 
+pub use rss::{HashFields, HashFunction, NoRss, Rss, rss};
 pub use sys::Channels;
 
 /// What the kernel knows of a device.

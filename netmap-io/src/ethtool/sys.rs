@@ -5,18 +5,30 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::rss::Indirection;
+
 const GDRVINFO: u32 = 0x03;
 const GRINGPARAM: u32 = 0x10;
 const GSTRINGS: u32 = 0x1b;
 const GSSET_INFO: u32 = 0x37;
 const GFEATURES: u32 = 0x3a;
 const SFEATURES: u32 = 0x3b;
+const GRXFH: u32 = 0x29;
+const GRXRINGS: u32 = 0x2d;
+const GRSSH: u32 = 0x46;
 const GCHANNELS: u32 = 0x3c;
 const SCHANNELS: u32 = 0x3d;
 /// The names of the features are string set 4.
 const FEATURE_STRINGS: u32 = 4;
+/// More than any device has: a driver that names larger sizes is not believed.
+const MOST_ENTRIES: u32 = 1 << 16;
+const MOST_KEY_BYTES: u32 = 1 << 10;
 /// A name takes 32 bytes.
 const STRING_WORDS: usize = 8;
+
+/// The packets whose hash fields can be asked for.
+pub(super) const TCP_V4: u32 = 1;
+pub(super) const UDP_V4: u32 = 2;
 
 /// The numbers of queues of a device (`struct ethtool_channels`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +173,56 @@ impl Control {
         Ok((rx, tx))
     }
 
+    /// Returns the number of queues that receive.
+    pub(super) fn rx_rings(&self) -> Result<u32, Errno> {
+        let mut words = rxnfc(GRXRINGS, 0);
+        self.ethtool(&mut words)?;
+        let [_, _, rings, ..] = words;
+        Ok(rings)
+    }
+
+    /// Returns which fields of such packets are hashed.
+    pub(super) fn hash_fields(&self, packets: u32) -> Result<u64, Errno> {
+        let mut words = rxnfc(GRXFH, packets);
+        self.ethtool(&mut words)?;
+        let [_, _, low, high, ..] = words;
+        // A 64-bit number of the machine's own byte order.
+        let bytes = [low.to_ne_bytes(), high.to_ne_bytes()];
+        let number = bytes.as_flattened().first_chunk();
+        Ok(number.map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+    }
+
+    /// Returns the hash function, its key and the table of queues.
+    pub(super) fn indirection(&self) -> Result<Indirection, Errno> {
+        // cmd, context, entries of the table, bytes of the key, four bytes of which the first are
+        // function and transformation, reserved; then the table and the key.
+        const HEAD: usize = 6;
+        let mut sizes = [GRSSH, 0, 0, 0, 0, 0];
+        self.ethtool(&mut sizes)?;
+        let [_, _, entries, key_len, ..] = sizes;
+        if entries > MOST_ENTRIES || key_len > MOST_KEY_BYTES {
+            return Err(Errno::EPROTO);
+        }
+        let key_words = key_len.div_ceil(4);
+        let mut words = vec![0; HEAD + (entries + key_words) as usize];
+        // The kernel refuses sizes that are not those of the device, so it writes no more.
+        for (slot, value) in words.iter_mut().zip([GRSSH, 0, entries, key_len]) {
+            *slot = value;
+        }
+        self.ethtool(&mut words)?;
+        let (head, rest) = words.split_at_checked(HEAD).unwrap_or_default();
+        let (table, key) = rest.split_at_checked(entries as usize).unwrap_or_default();
+        let [function, transform, ..] = head.get(4).copied().unwrap_or_default().to_ne_bytes();
+        let mut key: Vec<u8> = key.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        key.truncate(key_len as usize);
+        Ok(Indirection {
+            key,
+            table: table.to_vec(),
+            function: u32::from(function),
+            transform: u32::from(transform),
+        })
+    }
+
     pub(super) fn feature_names(&self) -> Result<Vec<String>, Errno> {
         // cmd, reserved, a mask of string sets (64 bits), then the length of each set asked for.
         let mut info = [GSSET_INFO, 0, 1 << FEATURE_STRINGS, 0, 0];
@@ -237,6 +299,14 @@ impl Control {
         Errno::result(result)?;
         Ok(request)
     }
+}
+
+/// Makes a `struct ethtool_rxnfc`: cmd, flow type, 64 bits of data, and rules, 192 bytes in all.
+const fn rxnfc(command: u32, flow: u32) -> [u32; 48] {
+    let mut words = [0; 48];
+    words[0] = command;
+    words[1] = flow;
+    words
 }
 
 /// Reads a zero-terminated text out of words.
