@@ -22,6 +22,8 @@ pub mod ethtool;
 #[expect(unsafe_code, reason = "a frame is a raw owner of mapped memory")]
 mod frame;
 mod gso;
+#[expect(unsafe_code, reason = "gives the kernel advice about memory")]
+pub mod huge_pages;
 pub mod ingress_drop;
 pub mod memory;
 pub mod netlink;
