@@ -1,7 +1,8 @@
 //! Hand-off between workers: one ring of bytes for each pair, each end owned by one thread.
 //!
 //! A frame is copied into the ring and out of it again, so that the workers' packet memories stay
-//! apart. Each record is the port that the frame came in on, its length and its bytes.
+//! apart. Each record is the port that the frame came in on, its length, where it is to be cut if it
+//! is a super-frame, and its bytes.
 
 use std::sync::Arc;
 
@@ -13,11 +14,12 @@ use crate::doorbell::Doorbell;
 
 /// What the hand-off rings of all workers together may take.
 const ALL_RINGS: usize = 16 << 20;
-/// A ring holds several bursts of full-size frames, but not more than a receiver can catch up on.
+/// A ring holds several bursts of full-size packets, or a super-frame at least, but not more than a
+/// receiver can catch up on.
 const RING: std::ops::RangeInclusive<usize> = 128 << 10..=4 << 20;
 
-/// The bytes in front of each frame: the port and the length.
-const HEADER: usize = 3;
+/// The bytes in front of each frame: the port, the length and the size of its segments.
+const HEADER: usize = 6;
 
 /// What drivers leave in front of a frame for options that are inserted.
 pub(crate) const HEAD_ROOM: usize = 256;
@@ -87,15 +89,15 @@ impl HandOff {
         let Some(Some(out)) = self.out.get_mut(to.index()) else {
             return false;
         };
-        let Ok(len) = u16::try_from(frame.len()) else {
-            return false;
-        };
         if out.ring.slots() < HEADER + frame.len() {
             return false;
         }
-        let [high, low] = len.to_be_bytes();
+        // The ring is shorter than what three bytes can say.
+        let [_, l2, l1, l0] = (frame.len() as u32).to_be_bytes();
+        let [s1, s0] = frame.segment_size().to_be_bytes();
+        let header = [port.0, l2, l1, l0, s1, s0];
         // The reader takes nothing before the whole record is there.
-        let whole = out.ring.push_entire_slice(&[port.0, high, low]).is_ok()
+        let whole = out.ring.push_entire_slice(&header).is_ok()
             && out.ring.push_entire_slice(frame.bytes()).is_ok();
         out.fresh |= whole;
         whole
@@ -131,9 +133,16 @@ impl HandOff {
         let (head, tail) = header.as_slices();
         let mut bytes = head.iter().chain(tail).copied();
         let port = PortId(bytes.next()?);
-        let len = usize::from(u16::from_be_bytes([bytes.next()?, bytes.next()?]));
+        let (l2, l1, l0) = (bytes.next()?, bytes.next()?, bytes.next()?);
+        let len = u32::from_be_bytes([0, l2, l1, l0]) as usize;
+        let segment_size = u16::from_be_bytes([bytes.next()?, bytes.next()?]);
         let record = ring.read_chunk(HEADER + len).ok()?;
-        let mut frame = pool.alloc(FramePool::UMEM)?;
+        let mut frame = if segment_size == 0 {
+            pool.alloc(FramePool::UMEM)?
+        } else {
+            // All workers have a queue of the port that it came in on, and so chunks for it.
+            pool.alloc_large()?
+        };
         let start = HEAD_ROOM.min(frame.capacity().saturating_sub(len));
         if !frame.set_range(start..start + len) {
             // Longer than a chunk: the pusher's chunks are as long as ours, so this cannot be.
@@ -142,6 +151,7 @@ impl HandOff {
             return None;
         }
         copy_record(&record, frame.bytes_mut());
+        frame.set_segment_size(segment_size);
         record.commit_all();
         Some((port, frame))
     }
@@ -262,6 +272,41 @@ mod tests {
         let (port, frame) = to.pop(0, &mut pool).unwrap();
         assert_eq!((port, frame.bytes()), (PortId(7), b"frame".as_slice()));
         pool.free(frame);
+    }
+
+    #[test]
+    fn a_super_frame_crosses_whole_and_still_says_where_it_is_to_be_cut() {
+        let bells = [Doorbell::new(), Doorbell::new()].map(|bell| Arc::new(bell.unwrap()));
+        let mut ends = connect_with(&bells, *RING.start());
+        let (mut to, mut from) = (ends.pop().unwrap(), ends.pop().unwrap());
+        let mut pool = FramePool::with_umem(4, 2048).unwrap();
+        pool.add_large().unwrap();
+        // More often than the ring holds, so that a record lies across its end.
+        for round in 0..5_u8 {
+            let mut frame = pool.alloc_large().unwrap();
+            assert!(frame.set_range(256..256 + 65_549));
+            for (at, byte) in frame.bytes_mut().iter_mut().enumerate() {
+                *byte = at as u8 ^ round;
+            }
+            frame.set_segment_size(1448);
+            assert!(from.push(WorkerId(1), PortId(3), &frame));
+            assert!(
+                !from.push(WorkerId(1), PortId(3), &frame),
+                "the ring is full"
+            );
+            let (port, crossed) = to.pop(0, &mut pool).unwrap();
+            assert_eq!((port, crossed.segment_size()), (PortId(3), 1448));
+            assert_eq!(crossed.bytes(), frame.bytes());
+            pool.free(frame);
+            pool.free(crossed);
+        }
+        assert!(push_bytes(&mut from, WorkerId(1), PortId(7), b"packet"));
+        let (_, packet) = to.pop(0, &mut pool).unwrap();
+        assert_eq!(
+            (packet.segment_size(), packet.bytes()),
+            (0, b"packet".as_slice())
+        );
+        pool.free(packet);
     }
 
     #[test]

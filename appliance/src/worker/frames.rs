@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use arrayvec::ArrayVec;
-use netmap_io::{Burst, ChecksumState, Frame, FramePool, Port, PortStats};
+use netmap_io::{Burst, ChecksumState, Frame, FramePool, Packets, Port, PortStats};
 use weir_director::{Director, Packet, Source};
 use weir_model::{Now, PortId, Verdict};
 use weir_wire::FrameBuf;
@@ -256,6 +256,43 @@ impl OpenPort {
             (Err(error), Health::Good) => self.health = Health::Changed(Some(error)),
         }
     }
+
+    /// Puts a frame into the transmit ring, or gives it back.
+    #[inline]
+    fn transmit(&mut self, pool: &mut FramePool, frame: Frame) -> Result<(), Frame> {
+        let Err(frame) = self.port.tx(pool, frame) else {
+            return Ok(());
+        };
+        // Sending what is queued and taking back what was sent may make room.
+        self.flush(pool);
+        self.port.tx(pool, frame)
+    }
+
+    /// Puts the packets of a super-frame into the transmit ring. Where one finds no room the rest is
+    /// not sent either, and the super-frame is given back: it counts as one that was not transmitted.
+    #[cold]
+    fn transmit_packets(&mut self, pool: &mut FramePool, whole: Frame) -> Result<(), Frame> {
+        let Some(mut packets) = Packets::of(&whole) else {
+            // Something else was written over it.
+            return self.transmit(pool, whole);
+        };
+        while !packets.is_done() {
+            let packet = packets.next(pool).or_else(|| {
+                // Chunks come back where the device has sent what is queued.
+                self.flush(pool);
+                packets.next(pool)
+            });
+            let Some(packet) = packet else {
+                return Err(whole);
+            };
+            if let Err(packet) = self.transmit(pool, packet) {
+                pool.free(packet);
+                return Err(whole);
+            }
+        }
+        pool.free(whole);
+        Ok(())
+    }
 }
 
 /// The ways out of a worker.
@@ -289,12 +326,12 @@ impl Exits<'_> {
             director.not_transmitted();
             return self.pool.free(frame);
         };
-        let Err(frame) = open.port.tx(self.pool, frame) else {
-            return;
+        let sent = if frame.segment_size() > 0 && !open.port.takes_super_frames() {
+            open.transmit_packets(self.pool, frame)
+        } else {
+            open.transmit(self.pool, frame)
         };
-        // Sending what is queued and taking back what was sent may make room.
-        open.flush(self.pool);
-        if let Err(frame) = open.port.tx(self.pool, frame) {
+        if let Err(frame) = sent {
             director.not_transmitted();
             self.pool.free(frame);
         }
