@@ -1,14 +1,18 @@
 //! The daemon from its start to its end.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use crossbeam_channel::Sender;
 use mio::{Poll, Waker};
-use netmap_io::{FramePool, Port, ethtool, settings};
+use nat_engine::OutOfMemory;
+use netmap_io::{FramePool, Port, ethtool, huge_pages, settings};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -75,7 +79,8 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     let waker = Waker::new(poll.registry(), control::WAKER);
     let waker = Arc::new(waker.context("cannot make the control thread's waker")?);
     let clock = Clock::start();
-    let fleet = start_workers(&snapshot, &plan, &mut devices, &waker, clock.clone())?;
+    let fleet = start_workers(&snapshot, &plan, &mut devices, &waker, &clock)?;
+    let memory = fleet.memory();
     let prober = Prober::start(clock.clone(), waker).context("cannot start the health thread")?;
     if snapshot.services.iter().any(health::learns) {
         health::blind_spots().into_iter().for_each(log::say);
@@ -99,6 +104,8 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
         run_dir,
     })?;
     log::ready();
+    // Behind `ready`: to count the pages takes the kernel a while.
+    log::say(machine::huge_pages(memory));
     control.run()
 }
 
@@ -175,12 +182,15 @@ impl Plan {
 }
 
 /// Makes every worker and starts its thread.
+///
+/// What a worker needs of the devices is opened here, one after the other; its tables are made by
+/// its own thread, so that they are touched at the same time and lie in the memory of its core.
 fn start_workers(
     snapshot: &Arc<Snapshot>,
     plan: &Plan,
     devices: &mut [OpenDevice],
     waker: &Arc<Waker>,
-    mut clock: Clock,
+    clock: &Clock,
 ) -> Result<Fleet> {
     let cpus = plan.cpus.as_slice();
     let sessions = match snapshot.workers.sessions {
@@ -193,9 +203,13 @@ fn start_workers(
         .context("cannot make a worker's doorbell")?;
     let flow_secret = random()?;
     let mut handles = Vec::new();
+    let (done, wait_for_done) = crossbeam_channel::bounded(cpus.len());
+    let memory = Arc::new(AtomicU64::new(0));
     for (place, (hand_off, cpu)) in handoff::connect(&bells).into_iter().zip(cpus).enumerate() {
         let id = WorkerId(place as u8);
         let (pool, ports) = open_queues(place as u16, devices)?;
+        let packet_memory = pool.mapping(FramePool::UMEM).map_or(0, |(_, bytes)| bytes);
+        memory.fetch_add(packet_memory as u64, Ordering::Relaxed);
         let facts = WorkerFacts {
             id,
             workers: cpus.len() as u8,
@@ -207,9 +221,6 @@ fn start_workers(
                 .map(|(id, port)| port_facts(*id, port.as_ref()))
                 .collect(),
         };
-        let Ok(director) = Director::new(facts, snapshot.clone(), clock.now()) else {
-            bail!("there is no memory for {sessions} sessions a worker; set [workers] sessions");
-        };
         let bell = bells
             .get(place)
             .cloned()
@@ -217,31 +228,50 @@ fn start_workers(
         let published = Arc::new(Published::new(ports.len()));
         let boards = Boards::new(snapshot);
         let (control, worker_end) = command::channels();
-        let worker = Worker::new(WorkerParts {
-            clock: clock.clone(),
-            director,
-            pool,
-            ports,
-            hand_off,
-            control: worker_end,
-            waker: waker.clone(),
-            bell: bell.clone(),
-            published: published.clone(),
-            boards: boards.clone(),
-            burst: usize::from(snapshot.workers.burst),
-            poll: snapshot.workers.poll,
-            spin: plan.spin,
-        });
         handles.push(WorkerHandle {
             id,
             cpu: Some(*cpu),
-            bell,
+            bell: bell.clone(),
             control,
-            published,
-            boards,
+            published: published.clone(),
+            boards: boards.clone(),
             next_boards: None,
-            thread: Some(start_thread(id, *cpu, worker)?),
+            thread: None,
         });
+        let (snapshot, memory) = (snapshot.clone(), memory.clone());
+        let (mut clock, waker, spin) = (clock.clone(), waker.clone(), plan.spin);
+        let make = move || {
+            let prepare = |reserved: Range<usize>| {
+                memory.fetch_add(reserved.len() as u64, Ordering::Relaxed);
+                huge_pages::prefer(&reserved);
+            };
+            let director = Director::prepared(facts, snapshot.clone(), clock.now(), &prepare)?;
+            Ok(Worker::new(WorkerParts {
+                clock,
+                director,
+                pool,
+                ports,
+                hand_off,
+                control: worker_end,
+                waker,
+                bell,
+                published,
+                boards,
+                burst: usize::from(snapshot.workers.burst),
+                poll: snapshot.workers.poll,
+                spin,
+            }))
+        };
+        let thread = start_thread(id, *cpu, make, done.clone())?;
+        if let Some(handle) = handles.last_mut() {
+            handle.thread = Some(thread);
+        }
+    }
+    for _ in cpus {
+        let made = wait_for_done.recv();
+        if let Err(OutOfMemory) = made.context("a worker ended before it began")? {
+            bail!("there is no memory for {sessions} sessions a worker; set [workers] sessions");
+        }
     }
     log::say(format!(
         "{} on core {} with {sessions} sessions each",
@@ -255,10 +285,16 @@ fn start_workers(
             .collect::<Vec<_>>()
             .join(",")
     ));
-    Ok(Fleet::new(handles))
+    Ok(Fleet::new(handles, memory.load(Ordering::Relaxed)))
 }
 
-fn start_thread(id: WorkerId, cpu: u16, worker: Worker) -> Result<thread::JoinHandle<()>> {
+/// Starts a worker's thread, which makes the worker, says whether it could, and is it from then on.
+fn start_thread(
+    id: WorkerId,
+    cpu: u16,
+    make: impl FnOnce() -> Result<Worker, OutOfMemory> + Send + 'static,
+    done: Sender<Result<(), OutOfMemory>>,
+) -> Result<thread::JoinHandle<()>> {
     let builder = thread::Builder::new().name(format!("worker-{id}"));
     let run = move || {
         if let Err(error) = machine::pin(&[cpu]) {
@@ -267,7 +303,15 @@ fn start_thread(id: WorkerId, cpu: u16, worker: Worker) -> Result<thread::JoinHa
         // A worker that waits behind another job of its core loses frames; a refusal of the kernel
         // costs that and nothing else.
         let _ = netmap_io::prefer_this_thread();
-        worker.run();
+        match make() {
+            Ok(worker) => {
+                // There is room for the word of every worker, and nobody hears it when the start
+                // has failed already.
+                let _ = done.send(Ok(()));
+                worker.run();
+            }
+            Err(error) => drop(done.send(Err(error))),
+        }
     };
     builder
         .spawn(run)

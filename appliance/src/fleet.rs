@@ -28,6 +28,8 @@ pub(crate) struct WorkerHandle {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: Vec<WorkerHandle>,
+    /// Bytes of their tables and packets.
+    memory: u64,
 }
 
 impl WorkerHandle {
@@ -46,9 +48,14 @@ impl WorkerHandle {
 }
 
 impl Fleet {
-    /// Gathers the handles.
-    pub(crate) fn new(workers: Vec<WorkerHandle>) -> Self {
-        Self { workers }
+    /// Gathers the handles of workers that have so many bytes of memory in all.
+    pub(crate) fn new(workers: Vec<WorkerHandle>, memory: u64) -> Self {
+        Self { workers, memory }
+    }
+
+    /// Returns the bytes of all workers' tables and packets.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Returns the handles.

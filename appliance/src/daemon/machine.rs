@@ -170,6 +170,38 @@ fn available_bytes(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Says how much of the workers' memory lies in huge pages, and why it is not all of it.
+pub(crate) fn huge_pages(memory: u64) -> String {
+    let modes = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    huge_pages_line(netmap_io::huge_pages::resident().ok(), memory, modes.ok())
+}
+
+fn huge_pages_line(huge: Option<u64>, memory: u64, modes: Option<String>) -> String {
+    let mib = |bytes: u64| bytes >> 20;
+    let Some(huge) = huge else {
+        return "huge pages: the kernel does not tell how many there are".to_owned();
+    };
+    let mut line = format!(
+        "huge pages: {} of {} MiB of tables and packets",
+        mib(huge.min(memory)),
+        mib(memory)
+    );
+    // Tables end within a page, and what is beside them may be in use otherwise.
+    if huge + memory / 8 < memory {
+        line += match modes {
+            Some(modes) if !modes.contains("[never]") => {
+                "; memory is scattered, a start soon after boot finds more"
+            }
+            Some(_) => {
+                "; look-ups are slower without: write `madvise` to \
+                 /sys/kernel/mm/transparent_hugepage/enabled"
+            }
+            None => "; this kernel has no transparent huge pages",
+        };
+    }
+    line
+}
+
 fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = line
@@ -226,6 +258,20 @@ mod tests {
             Some(2048)
         );
         assert_eq!(available_bytes("MemTotal: 9 kB\n"), None);
+    }
+
+    #[test]
+    fn what_does_not_lie_in_huge_pages_is_told_with_its_cause() {
+        let line =
+            |huge, modes: Option<&str>| huge_pages_line(huge, 300 << 20, modes.map(str::to_owned));
+        let all = "huge pages: 298 of 300 MiB of tables and packets";
+        assert_eq!(line(Some(298 << 20), Some("always [madvise] never")), all);
+        let more = line(Some(400 << 20), Some("[always] madvise never"));
+        assert_eq!(more, "huge pages: 300 of 300 MiB of tables and packets");
+        assert!(line(Some(0), Some("always madvise [never]")).contains("write `madvise` to"));
+        assert!(line(Some(9 << 20), Some("always [madvise] never")).contains("scattered"));
+        assert!(line(Some(0), None).ends_with("this kernel has no transparent huge pages"));
+        assert!(line(None, None).contains("does not tell"));
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Played {
         Self {
             path,
             snapshot,
-            fleet: Fleet::new(handles),
+            fleet: Fleet::new(handles, 0),
             ends,
             sessions,
             most_queued: 0,
