@@ -1,10 +1,12 @@
-//! Prefetch: the only unsafe lines outside the drivers.
+//! Prefetch and the batched keyed hash: the only unsafe lines outside the drivers.
 //!
 //! A table of a million sessions does not fit any cache, so a lookup is a wait for memory. The
 //! director hashes a whole burst first and asks for every line that it will need; by the time it
 //! comes back to a packet, its line has arrived.
 
-#![no_std]
+mod sip;
+
+pub use sip::{LANES, Lanes, SipKey, Width, sip13, sip13_one, sip24};
 
 /// Asks for the cache line in which `value` begins, without waiting for it.
 ///

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod error;
+mod plain;
 
 use core::net::Ipv4Addr;
 
