@@ -123,7 +123,7 @@ fn find_burst(table: &SessionTable, burst: &[FlowKey], sessions_too: bool) -> us
     }
     if sessions_too {
         for &hash in hashes.iter().take(burst.len()) {
-            table.prefetch_session(hash);
+            let _ = table.probe(hash);
         }
     }
     let pairs = hashes.iter().zip(burst);

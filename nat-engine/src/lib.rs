@@ -21,6 +21,7 @@ mod rewrite;
 mod rng;
 mod scheduler;
 mod session;
+mod steady;
 mod table;
 mod tcp;
 mod toa;
@@ -30,7 +31,8 @@ pub use icmp::{icmp_checksum_is_valid, session_key_of, translate_icmp_error};
 pub use key::{Direction, FlowHash, FlowHasher, FlowKey};
 pub use memory::Prepare;
 pub use ports::{
-    Exhausted, LipSetId, LocalPorts, PortClass, PortUse, Rest, SpaceId, Taken, owner_of,
+    Exhausted, LipSetId, LocalPorts, PortClass, PortUse, Protocols, Rest, SpaceId, Steering, Taken,
+    Unsteerable, owner_of,
 };
 pub use rewrite::{Changed, OptionPolicy, translate_fragment, translate_tcp, translate_udp};
 pub use rng::Rng;
@@ -38,7 +40,8 @@ pub use scheduler::{
     Candidate, Load, RoundRobin, Scheduler, WeightedLeastConnection, WeightedRoundRobin, scheduler,
 };
 pub use session::{Session, SessionFlags, SessionId, State, Timer};
-pub use table::{InsertError, OutOfMemory, Scan, SessionTable};
+pub use steady::{SteadyOptions, pass_steady};
+pub use table::{InsertError, OutOfMemory, Probe, Scan, SessionTable};
 pub use tcp::{Step, track};
 pub use toa::{ToaOutcome, insert_toa, synthetic_ack};
 pub use wheel::TimerWheel;

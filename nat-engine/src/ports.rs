@@ -3,17 +3,24 @@
 mod bits;
 mod class;
 mod resting;
+mod share;
 mod space;
+mod steering;
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-use weir_model::{EndpointId, LipId, PoolId, Snapshot};
+use weir_model::{Endpoint, EndpointId, Lip, LipId, LipPool, PoolId, PortId, Snapshot};
 use weir_wire::SeqNumber;
 
 pub use self::class::{PortClass, owner_of};
 use self::resting::Resting;
+use self::share::Share;
 use self::space::Space;
+use self::steering::{Classes, Steered};
+pub use self::steering::{Protocols, Steering, Unsteerable};
 use crate::{OutOfMemory, Prepare, Rng};
 
 /// Names the ports of one LIP towards one endpoint; valid while one of them is in use.
@@ -72,6 +79,9 @@ pub struct PortUse {
 /// ring of 24-byte records that remembers how their last connection ended; when the ring wraps, the
 /// oldest port of all becomes free without memory.
 ///
+/// A worker has every n-th port, and replies are handed over to it; or, of LIPs whose NIC's
+/// [`Steering`] is known, the ports with which replies come in on its own queue.
+///
 /// Memory: 24 bytes per record of the ring; per LIP and endpoint some 250 bytes, and two bits per
 /// port of this worker once the first was taken (16 KiB for 64,512 ports).
 #[derive(Debug)]
@@ -86,6 +96,12 @@ pub struct LocalPorts {
     ring: Resting,
     rng: Rng,
     refused: u64,
+    steering: Vec<(PortId, Arc<Steering>)>,
+    /// The NIC at which each LIP was when it was first seen: who owns a reply to it never changes,
+    /// so its ports are never another worker's.
+    first_at: Vec<Option<PortId>>,
+    /// The classes of the ranges in use.
+    classes: Vec<Arc<Classes>>,
 }
 
 /// The LIPs of a pool that can reach one endpoint, in turn.
@@ -129,7 +145,28 @@ impl LocalPorts {
             ring: Resting::with_capacity(resting, prepare)?,
             rng: Rng::new(seed),
             refused: 0,
+            steering: Vec::new(),
+            first_at: Vec::new(),
+            classes: Vec::new(),
         })
+    }
+
+    /// Takes what is known of the NICs; to be called before the first configuration is followed,
+    /// and on every worker with the same.
+    #[must_use]
+    pub fn steered(mut self, steering: Vec<(PortId, Arc<Steering>)>) -> Self {
+        self.steering = steering;
+        self
+    }
+
+    /// Returns how the owner of a reply to a LIP is found; none when every n-th port is a worker's.
+    #[must_use]
+    pub fn steering_of(&self, lip: LipId) -> Option<&Arc<Steering>> {
+        let at = (*self.first_at.get(lip.index())?)?;
+        let mut known = self.steering.iter();
+        known
+            .find(|(port, _)| *port == at)
+            .map(|(_, steering)| steering)
     }
 
     /// Follows a configuration change. Ports in use stay so; what is gone from the configuration is
@@ -137,6 +174,7 @@ impl LocalPorts {
     /// released. Every [`LipSetId`] is to be asked for anew.
     pub fn apply(&mut self, snapshot: &Snapshot) {
         let before = core::mem::take(&mut self.sets);
+        self.note_lips(snapshot);
         for space in self.spaces.iter_mut().flatten() {
             space.set = None;
         }
@@ -156,6 +194,8 @@ impl LocalPorts {
             self.add_set(snapshot, pool, endpoint, &before);
         }
         self.free_what_is_gone();
+        self.classes
+            .retain(|classes| Arc::strong_count(classes) > 1);
     }
 
     /// Returns the LIPs of a pool towards an endpoint; none when no service uses this pair.
@@ -253,7 +293,7 @@ impl LocalPorts {
             .and_then(|id| self.spaces.get(id.0 as usize)?.as_ref())
             .map_or_else(PortUse::default, |space| PortUse {
                 used: space.used,
-                total: space.class.count(),
+                total: space.share.count(),
             })
     }
 
@@ -274,6 +314,7 @@ impl LocalPorts {
             .sum();
         size_of::<Self>()
             + self.ring.bytes()
+            + self.classes.iter().map(|c| c.bytes()).sum::<usize>()
             + self.spaces.capacity() * size_of::<Option<Space>>()
             + spaces
             + sets
@@ -292,7 +333,6 @@ impl LocalPorts {
         ) else {
             return;
         };
-        let class = PortClass::new(pool.first_port, pool.last_port, self.worker, self.workers);
         let index = self.sets.len() as u32;
         let turn = before
             .binary_search_by_key(&(pool_id, endpoint_id), |set| (set.pool, set.endpoint))
@@ -311,15 +351,17 @@ impl LocalPorts {
             if lip.address.is_ipv4() != endpoint.address.is_ipv4() {
                 continue;
             }
-            let id = self.ensure_space(lip.id, endpoint_id, class);
+            let share = self.share(pool, lip, endpoint);
+            let total = share.count();
+            let id = self.ensure_space(lip.id, endpoint_id, &share);
             // An address is in one pool; were it in two, the first would have it.
             if let Some(space) = self.spaces.get_mut(id.0 as usize).and_then(Option::as_mut)
                 && space.set.is_none()
             {
                 space.set = Some(index);
-                space.change_class(&mut self.ring, class);
+                space.change_share(&mut self.ring, share);
                 set.usage.used += space.used;
-                set.usage.total += class.count();
+                set.usage.total += total;
                 set.spaces.push(id);
             }
         }
@@ -327,12 +369,46 @@ impl LocalPorts {
         self.sets.push(set);
     }
 
-    fn ensure_space(&mut self, lip: LipId, endpoint: EndpointId, class: PortClass) -> SpaceId {
+    fn note_lips(&mut self, snapshot: &Snapshot) {
+        self.first_at
+            .resize(self.first_at.len().max(snapshot.lip_bound as usize), None);
+        for pool in snapshot.pools.iter() {
+            for lip in &pool.lips {
+                if let Some(first_at) = self.first_at.get_mut(lip.id.index()) {
+                    first_at.get_or_insert(pool.port);
+                }
+            }
+        }
+    }
+
+    /// Returns which ports of a pool's range are this worker's for a LIP towards an endpoint.
+    fn share(&mut self, pool: &LipPool, lip: &Lip, endpoint: &Endpoint) -> Share {
+        let (first, last) = (pool.first_port, pool.last_port);
+        let steering = self.steering_of(lip.id);
+        let steering = steering.filter(|steering| steering.steers(endpoint.protocol));
+        let (Some(steering), IpAddr::V4(real), IpAddr::V4(lip)) =
+            (steering.cloned(), endpoint.address, lip.address)
+        else {
+            return Share::EveryNth(PortClass::new(first, last, self.worker, self.workers));
+        };
+        let mut known = self.classes.iter();
+        let known = known.find(|classes| classes.are_of(&steering, first, last));
+        let classes = if let Some(known) = known {
+            Arc::clone(known)
+        } else {
+            let new = Arc::new(Classes::new(steering, self.worker, first, last));
+            self.classes.push(Arc::clone(&new));
+            new
+        };
+        Share::Steered(Steered::new(classes, (real, endpoint.port), lip))
+    }
+
+    fn ensure_space(&mut self, lip: LipId, endpoint: EndpointId, share: &Share) -> SpaceId {
         if let Some(&id) = self.by_key.get(&(lip, endpoint)) {
             return id;
         }
-        let cursor = self.rng.below(class.count());
-        let space = Some(Space::new(lip, class, cursor));
+        let cursor = self.rng.below(share.bound());
+        let space = Some(Space::new(lip, share.clone(), cursor));
         let end = SpaceId(self.spaces.len() as u32);
         let id = self.vacant.pop().unwrap_or(end);
         match self.spaces.get_mut(id.0 as usize) {

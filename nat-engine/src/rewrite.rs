@@ -30,15 +30,16 @@ pub struct Changed {
 
 /// The numbers that a direction's translation adds; all wrap.
 #[derive(Clone, Copy, Debug)]
-struct Shifts {
-    seq: u32,
-    ack: u32,
-    tsval: u32,
-    tsecr: u32,
+pub(crate) struct Shifts {
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) tsval: u32,
+    pub(crate) tsecr: u32,
 }
 
 impl Session {
     /// Returns the addresses and ports with which packets of a direction leave.
+    #[inline]
     #[must_use]
     pub const fn outgoing(&self, direction: Direction) -> (Ipv4Addr, u16, Ipv4Addr, u16) {
         match direction {
@@ -47,7 +48,8 @@ impl Session {
         }
     }
 
-    const fn shifts(&self, direction: Direction) -> Shifts {
+    #[inline]
+    pub(crate) const fn shifts(&self, direction: Direction) -> Shifts {
         let (mine, other, my_ts, other_ts) = match direction {
             Direction::Inbound => (
                 self.inbound_seq,
@@ -110,7 +112,10 @@ pub fn translate_tcp(
                 let acks = tcp.flags.contains(TcpFlags::ACK);
                 delta = translate_timestamps(bytes, offset, shifts, acks, delta);
                 if direction == Direction::Inbound {
-                    note_tsval(session, bytes, offset);
+                    let tsval = bytes.get(offset + 2..).and_then(<[u8]>::first_chunk::<4>);
+                    if let Some(tsval) = tsval {
+                        note_tsval(session, u32::from_be_bytes(*tsval));
+                    }
                 }
             }
         }
@@ -204,7 +209,8 @@ pub(crate) fn rewrite_ip(bytes: &mut [u8], l3: u16, src: Ipv4Addr, dst: Ipv4Addr
 
 /// Scales a window from the real server's scale to the one that the client was told: shifted by
 /// the difference, rounded down, at most what 16 bits hold.
-fn shift_window(window: u16, shift: i8) -> u16 {
+#[inline]
+pub(crate) fn shift_window(window: u16, shift: i8) -> u16 {
     if shift >= 0 {
         u16::try_from(u32::from(window) << shift.min(14)).unwrap_or(u16::MAX)
     } else {
@@ -230,13 +236,8 @@ fn translate_timestamps(
 }
 
 /// Remembers the highest timestamp that went to the real server, for the port's next session.
-fn note_tsval(session: &mut Session, options: &[u8], offset: usize) {
-    let tsval = options
-        .get(offset + 2..)
-        .and_then(|rest| rest.first_chunk::<4>());
-    let Some(tsval) = tsval.map(|bytes| u32::from_be_bytes(*bytes)) else {
-        return;
-    };
+#[inline]
+pub(crate) fn note_tsval(session: &mut Session, tsval: u32) {
     let ahead = tsval.wrapping_sub(session.last_tsval).cast_signed() > 0;
     if ahead || !session.flags.has(SessionFlags::TIMESTAMPS) {
         session.last_tsval = tsval;

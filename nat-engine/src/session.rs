@@ -134,6 +134,20 @@ impl SessionFlags {
         self.0 & flags.0 == flags.0
     }
 
+    /// Says whether any of `flags` is set.
+    #[inline]
+    #[must_use]
+    pub const fn has_any(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    /// Returns these flags and `flags`.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
+    }
+
     /// Sets `flags`.
     #[inline]
     pub const fn set(&mut self, flags: Self) {

@@ -110,16 +110,42 @@ impl SessionTable {
         weir_simd::prefetch_index(&self.buckets, self.home(hash));
     }
 
-    /// Asks for the session that a hash probably belongs to; worth it once its bucket is there.
+    /// Looks up what the index says of a hash, and asks for the session that it names; worth it once
+    /// the bucket is there.
     #[inline]
-    pub fn prefetch_session(&self, hash: FlowHash) {
+    #[must_use]
+    pub fn probe(&self, hash: FlowHash) -> Probe {
         let Some(bucket) = self.buckets.get(self.home(hash)) else {
-            return;
+            return Probe(None);
         };
         let slot = bucket.matches(Bucket::tag(hash.0)).next();
-        if let Some(record) = slot.and_then(|slot| bucket.record(slot)) {
-            weir_simd::prefetch_index(&self.sessions, record.id().0 as usize);
+        match slot.and_then(|slot| bucket.record(slot)) {
+            Some(record) => {
+                weir_simd::prefetch_pair(&self.sessions, record.id().0 as usize);
+                Probe(Some(record))
+            }
+            None => Probe(None),
         }
+    }
+
+    /// Finds the session that a packet belongs to as [`find`](Self::find) does, which was probed
+    /// for before. What became of the table since does not matter.
+    #[inline]
+    #[must_use]
+    pub fn find_probed(
+        &self,
+        Probe(record): Probe,
+        hash: FlowHash,
+        key: &FlowKey,
+    ) -> Option<(SessionId, Direction)> {
+        // Whatever session has this key now is the one that the index knows under it.
+        if let Some(record) = record
+            && let Some(session) = self.sessions.get(record.id().0 as usize)
+            && session.key(record.direction()) == *key
+        {
+            return Some((record.id(), record.direction()));
+        }
+        self.find(hash, key)
     }
 
     /// Finds the session that a packet belongs to and the packet's direction in it.
@@ -340,6 +366,10 @@ impl SessionTable {
         }
     }
 }
+
+/// What the index said of a hash: the session that it names, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Probe(Option<Record>);
 
 /// The sessions at some places of a table, as [`SessionTable::scan`] yields them.
 #[derive(Clone, Debug)]

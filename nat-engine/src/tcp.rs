@@ -97,6 +97,7 @@ impl Session {
 
     /// Returns what the real server expects next of the client (*client*).
     #[must_use]
+    #[inline]
     pub fn expected_of_client(&self) -> SeqNumber {
         if self.flags.has(SessionFlags::REAL_ACKED) {
             self.inbound_seq.unapply(self.real_ack)
@@ -106,11 +107,13 @@ impl Session {
     }
 
     /// Returns what the client expects next of the real server (*real*).
+    #[inline]
     pub(crate) fn expected_of_real(&self) -> SeqNumber {
         self.outbound_seq.unapply(self.client_ack)
     }
 
     /// Works out the state of an established session from the FINs and their acknowledgements.
+    #[inline]
     pub(crate) fn state_after_fins(&self) -> State {
         let client_fin = self.flags.has(SessionFlags::CLIENT_FIN);
         let real_fin = self.flags.has(SessionFlags::REAL_FIN);
@@ -144,14 +147,23 @@ fn track_client(session: &mut Session, tcp: &Tcp) {
         }
         return;
     }
-    let expected = session.expected_of_client();
     if tcp.flags.contains(TcpFlags::RST) {
-        if within(tcp.seq, expected, session.client_end) {
+        if within(tcp.seq, session.expected_of_client(), session.client_end) {
             session.state = State::Close;
         }
         return;
     }
-    if session.state == State::SynSent || !fits(tcp, expected, session.real_window) {
+    if session.state == State::SynSent {
+        return;
+    }
+    advance_client(session, tcp);
+}
+
+/// Takes what a segment of the client that is neither SYN nor RST proves.
+#[inline]
+pub(crate) fn advance_client(session: &mut Session, tcp: &Tcp) {
+    let expected = session.expected_of_client();
+    if !fits(tcp, expected, session.real_window) {
         return;
     }
     let sent = session.outbound_seq.apply(session.real_end);
@@ -187,9 +199,8 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
     if session.state == State::SynSent {
         return answer_to_syn(session, tcp, options);
     }
-    let expected = session.expected_of_real();
     if tcp.flags.contains(TcpFlags::RST) {
-        if within(tcp.seq, expected, session.real_end) {
+        if within(tcp.seq, session.expected_of_real(), session.real_end) {
             session.state = State::Close;
         }
         return Step::Pass;
@@ -209,8 +220,16 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
             Step::Pass
         };
     }
+    advance_real(session, tcp);
+    Step::Pass
+}
+
+/// Takes what a segment of the real server that is neither SYN nor RST proves.
+#[inline]
+pub(crate) fn advance_real(session: &mut Session, tcp: &Tcp) {
+    let expected = session.expected_of_real();
     if !fits(tcp, expected, session.client_window) {
-        return Step::Pass;
+        return;
     }
     session.real_end = session.real_end.later(tcp.end());
     if let Some(fin) = fin_of(tcp, expected) {
@@ -230,7 +249,6 @@ fn track_real(session: &mut Session, tcp: &Tcp, options: &OptionSummary) -> Step
     if session.state != State::SynRecv {
         session.state = session.state_after_fins();
     }
-    Step::Pass
 }
 
 /// Takes what the real server says to the SYN (RFC 9293 section 3.10.7.3).
@@ -299,8 +317,6 @@ fn begin_anew(session: &mut Session, tcp: &Tcp, options: &OptionSummary) {
     session.client_wscale = 14;
     session.window_shift = 0;
     session.flags.clear(SessionFlags::SCALE_INBOUND);
-    // This handshake is the client's own: no SYN-ACK of it is Weir's to acknowledge.
-    session.flags.clear(SessionFlags::PROXIED);
     // Its client itself has sent this SYN, and must see each answer to it.
     session.flags.clear(SessionFlags::PROXIED);
     session.flags.clear(SessionFlags::CLIENT_FIN);

@@ -13,19 +13,23 @@ pub use sip::{LANES, Lanes, SipKey, Width, sip13, sip13_one, sip24};
 /// A hint and nothing else: on targets without one it does nothing.
 #[inline]
 pub fn prefetch_read<T>(value: &T) {
+    prefetch_at(core::ptr::from_ref(value).cast::<u8>());
+}
+
+#[inline]
+fn prefetch_at(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let address = core::ptr::from_ref(value).cast::<i8>();
         // SAFETY: the instruction reads nothing that the program can observe and faults on no
-        // address; this one comes from a reference, so its owner keeps it valid besides.
+        // address; this one lies in a value that a reference keeps valid, besides.
         #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(address);
+            _mm_prefetch::<_MM_HINT_T0>(address.cast::<i8>());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+    let _ = address;
 }
 
 /// Asks for the cache line in which element `index` begins; does nothing when there is none.
@@ -35,6 +39,21 @@ pub fn prefetch_index<T>(values: &[T], index: usize) {
         prefetch_read(value);
     }
 }
+
+/// Asks for all cache lines of element `index`, of which there are two at most; does nothing when
+/// there is none.
+#[inline]
+pub fn prefetch_pair<T>(values: &[T], index: usize) {
+    const { assert!(size_of::<T>() > LINE && size_of::<T>() <= 2 * LINE) };
+    if let Some(value) = values.get(index) {
+        prefetch_read(value);
+        // Its last byte stands in the other line.
+        prefetch_at(core::ptr::from_ref(value).cast::<u8>().wrapping_add(LINE));
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -48,6 +67,8 @@ mod tests {
         }
         prefetch_index::<u64>(&[], 0);
         prefetch_read(&values);
+        prefetch_pair(&[[1u64; 16]; 2], 1);
+        prefetch_pair(&[[1u64; 16]; 2], 2);
         assert_eq!(values, [1, 2, 3]);
     }
 }

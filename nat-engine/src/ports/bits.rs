@@ -12,25 +12,42 @@ pub(super) struct Bits {
 }
 
 impl Bits {
+    /// The most numbers that a set can have.
+    pub(super) const MOST: u32 = 1 << 16;
+
     /// Makes a set of the numbers below `count`; none when the memory was not to be had.
     pub(super) fn full(count: u32) -> Option<Self> {
+        let mut bits = Self::empty(count)?;
+        bits.insert_range(0, count);
+        Some(bits)
+    }
+
+    /// Makes an empty set for numbers below `bound`; none when the memory was not to be had.
+    pub(super) fn empty(bound: u32) -> Option<Self> {
         let mut bits = Self {
             words: Vec::new(),
             summary: [0; 16],
             top: 0,
         };
-        let words = count.div_ceil(64) as usize;
+        let words = bound.div_ceil(64) as usize;
         bits.words.try_reserve_exact(words).ok()?;
-        bits.words.resize(words, u64::MAX);
-        if let Some(last) = bits.words.last_mut()
-            && !count.is_multiple_of(64)
-        {
-            *last = (1 << (count % 64)) - 1;
-        }
-        for word in 0..words {
-            bits.summarise(word);
-        }
+        bits.words.resize(words, 0);
         Some(bits)
+    }
+
+    /// Inserts the `count` numbers from `start` on.
+    pub(super) fn insert_range(&mut self, start: u32, count: u32) {
+        let end = start + count;
+        let mut from = start;
+        while from < end {
+            let (word, bit) = (from as usize / 64, from % 64);
+            let here = (64 - bit).min(end - from);
+            if let Some(bits) = self.words.get_mut(word) {
+                *bits |= (u64::MAX >> (64 - here)) << bit;
+                self.summarise(word);
+            }
+            from += here;
+        }
     }
 
     pub(super) fn insert(&mut self, number: u32) {

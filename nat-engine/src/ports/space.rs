@@ -6,7 +6,8 @@ use weir_model::LipId;
 
 use super::bits::Bits;
 use super::resting::{Queue, Resting};
-use super::{Picked, PortClass, Rest, SpaceId};
+use super::share::Share;
+use super::{Picked, Rest, SpaceId};
 
 /// How long the memory of a port's last connection is of use: nothing of it can be under way any
 /// more, and the longest `TIME_WAIT` of a real server is over.
@@ -16,14 +17,14 @@ pub(super) const FULL_REST_MS: u32 = 120_000;
 #[derive(Debug)]
 pub(super) struct Space {
     pub(super) lip: LipId,
-    pub(super) class: PortClass,
+    pub(super) share: Share,
     /// The LIP set that takes from here; none when the configuration no longer has it.
     pub(super) set: Option<u32>,
-    /// Ports of the class in use.
+    /// Ports of the share in use.
     pub(super) used: u32,
     /// Ports in use that an earlier range had, in ascending order.
     outside: Vec<u16>,
-    /// Where the search for a free port goes on, as an index of the class.
+    /// Where the search for a free port goes on, as an index of the share.
     cursor: u32,
     resting: Queue,
     ports: Option<Ports>,
@@ -37,10 +38,10 @@ struct Ports {
 }
 
 impl Space {
-    pub(super) const fn new(lip: LipId, class: PortClass, cursor: u32) -> Self {
+    pub(super) const fn new(lip: LipId, share: Share, cursor: u32) -> Self {
         Self {
             lip,
-            class,
+            share,
             set: None,
             used: 0,
             outside: Vec::new(),
@@ -58,11 +59,11 @@ impl Space {
         now_ms: u32,
         reuse_after_ms: u32,
     ) -> Option<Picked> {
-        if self.used >= self.class.count() {
+        if self.used >= self.share.count() {
             return None;
         }
         if self.ports.is_none() {
-            self.ports = Some(Ports::new(self.class.count())?);
+            self.ports = Some(Ports::new(&self.share)?);
         }
         let ports = self.ports.as_mut()?;
 
@@ -80,12 +81,12 @@ impl Space {
             (index, None)
         } else {
             let (port, rest) = ring.pop(&mut self.resting)?;
-            (self.class.index(port)?, Some(rest))
+            (self.share.index(port)?, Some(rest))
         };
         ports.mark_used(index, true);
         self.used += 1;
         Some(Picked {
-            port: self.class.port(index)?,
+            port: self.share.port(index)?,
             rest,
             early: rest.is_some_and(|rest| age(rest) < reuse_after_ms),
         })
@@ -93,7 +94,7 @@ impl Space {
 
     /// Gives a port up and says whether it has to rest; none when it was not in use.
     pub(super) fn give_up(&mut self, port: u16) -> Option<bool> {
-        let Some(index) = self.class.index(port) else {
+        let Some(index) = self.share.index(port) else {
             let place = self.outside.binary_search(&port).ok()?;
             self.outside.remove(place);
             return Some(false);
@@ -129,11 +130,11 @@ impl Space {
 
     /// Takes over another range or share of it: ports in use stay in use, those outside are not
     /// taken again.
-    pub(super) fn change_class(&mut self, ring: &mut Resting, class: PortClass) {
-        let old = core::mem::replace(&mut self.class, class);
-        if old == class {
+    pub(super) fn change_share(&mut self, ring: &mut Resting, share: Share) {
+        if self.share == share {
             return;
         }
+        let old = core::mem::replace(&mut self.share, share);
         self.cursor = 0;
         let Some(ports) = self.ports.take() else {
             return; // No port was ever taken.
@@ -143,9 +144,10 @@ impl Space {
         in_use.sort_unstable();
 
         self.used = 0;
-        let mut ports = Ports::new(class.count());
+        let share = &self.share;
+        let mut ports = Ports::new(share);
         for port in in_use {
-            match (class.index(port), ports.as_mut()) {
+            match (share.index(port), ports.as_mut()) {
                 (Some(index), Some(ports)) => {
                     ports.mark_used(index, true);
                     ports.free.remove(index);
@@ -155,7 +157,7 @@ impl Space {
             }
         }
         ring.retain(&mut self.resting, |port| {
-            let Some(index) = class.index(port) else {
+            let Some(index) = share.index(port) else {
                 return false;
             };
             if let Some(ports) = ports.as_mut() {
@@ -176,19 +178,19 @@ impl Space {
     }
 
     fn free(&mut self, port: u16) {
-        if let (Some(index), Some(ports)) = (self.class.index(port), self.ports.as_mut()) {
+        if let (Some(index), Some(ports)) = (self.share.index(port), self.ports.as_mut()) {
             ports.free.insert(index);
         }
     }
 }
 
 impl Ports {
-    fn new(count: u32) -> Option<Self> {
-        let words = count.div_ceil(64) as usize;
+    fn new(share: &Share) -> Option<Self> {
+        let words = share.bound().div_ceil(64) as usize;
         let mut used = Vec::new();
         used.try_reserve_exact(words).ok()?;
         used.resize(words, 0);
-        let free = Bits::full(count)?;
+        let free = share.all()?;
         Some(Self { free, used })
     }
 

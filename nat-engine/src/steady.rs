@@ -1,0 +1,324 @@
+//! The steady segment: what nearly every segment of a session is once both ends are at work.
+//!
+//! It only acknowledges, with data or without; its session is established and waits for nothing;
+//! its options are none, or the timestamps in their usual place. So it moves no state, and what it
+//! needs of [`track`](crate::track) and [`translate_tcp`](crate::translate_tcp) can be done without
+//! a question. The tests hold it against both.
+
+use weir_wire::{Delta, Header as _, OptionKind, Tcp, TcpFlags, TcpHeader, V4};
+
+use crate::rewrite::{note_tsval, shift_window};
+use crate::tcp::{advance_client, advance_real};
+use crate::{Direction, Session, SessionFlags, State};
+
+/// Words of the IPv4 and TCP headers of a plain frame.
+const HEADERS: usize = 10;
+/// Words of the timestamps behind them, with the NOPs in front.
+const STAMPS: usize = 3;
+
+/// What stands behind the fixed header of a steady segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SteadyOptions {
+    /// Nothing.
+    None,
+    /// Two NOPs and the timestamps (RFC 7323 appendix A).
+    Timestamps,
+}
+
+impl SteadyOptions {
+    /// Reads the options of a segment in a plain frame; nothing when they are others.
+    #[inline]
+    #[must_use]
+    pub fn of(frame: &[u8], tcp: &Tcp) -> Option<Self> {
+        const BARE: u16 = TcpHeader::LEN as u16;
+        const STAMPED: u16 = BARE + (STAMPS * 4) as u16;
+        match tcp.header_len {
+            BARE => Some(Self::None),
+            STAMPED => {
+                let at = V4::PLAIN_L4 as usize + TcpHeader::LEN;
+                let first = frame.get(at..)?.first_chunk::<4>()?;
+                let usual = [OptionKind::NOP, OptionKind::NOP, OptionKind::TIMESTAMPS, 10];
+                (*first == usual).then_some(Self::Timestamps)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// Says whether a segment with such options is steady.
+    #[inline]
+    #[must_use]
+    pub fn is_steady(&self, direction: Direction, tcp: &Tcp) -> bool {
+        let judged = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
+        let odd = match direction {
+            Direction::Inbound => SessionFlags::EXPIRED.with(SessionFlags::TOA_WANTED),
+            Direction::Outbound => SessionFlags::EXPIRED,
+        };
+        self.state == State::Established
+            && tcp.flags.0 & judged.0 == TcpFlags::ACK.0
+            && !self.flags.has_any(odd)
+            && self.waiting == Self::NOT_WAITING
+    }
+}
+
+/// Tracks and translates a steady segment in a plain frame, in place.
+///
+/// Nothing changes, and the answer is `None`, when the frame is shorter than its headers say.
+#[inline]
+pub fn pass_steady(
+    frame: &mut [u8],
+    tcp: &Tcp,
+    options: SteadyOptions,
+    session: &mut Session,
+    direction: Direction,
+) -> Option<()> {
+    let packet = frame.get_mut(V4::PLAIN_L3 as usize..)?;
+    let (headers, rest) = packet
+        .as_chunks_mut::<4>()
+        .0
+        .split_first_chunk_mut::<HEADERS>()?;
+    let stamps = match options {
+        SteadyOptions::None => None,
+        SteadyOptions::Timestamps => Some(rest.first_chunk_mut::<STAMPS>()?),
+    };
+    let [_, _, ttl, src, dst, ports, seq, ack, window, check] = headers;
+
+    let (new_src, src_port, new_dst, dst_port) = session.outgoing(direction);
+    let shifts = session.shifts(direction);
+    let addresses = put(src, new_src.octets(), Delta::new());
+    let addresses = put(dst, new_dst.octets(), addresses);
+    let [hops, protocol, c0, c1] = *ttl;
+    let left = hops.saturating_sub(1);
+    let delta = put(
+        &mut [hops, protocol, 0, 0],
+        [left, protocol, 0, 0],
+        addresses,
+    );
+    let [c0, c1] = mend([c0, c1], delta);
+    *ttl = [left, protocol, c0, c1];
+
+    let [s0, s1] = src_port.to_be_bytes();
+    let [d0, d1] = dst_port.to_be_bytes();
+    let mut delta = put(ports, [s0, s1, d0, d1], addresses);
+    delta = add(seq, shifts.seq, delta);
+    delta = add(ack, shifts.ack, delta);
+    let window_shift = session.wire_shift(direction);
+    if window_shift != 0 {
+        let [offset, flags, ..] = *window;
+        let [w0, w1] = shift_window(tcp.window, window_shift).to_be_bytes();
+        delta = put(window, [offset, flags, w0, w1], delta);
+    }
+    if let Some([_, value, echo]) = stamps {
+        delta = add(value, shifts.tsval, delta);
+        delta = add(echo, shifts.tsecr, delta);
+        if direction == Direction::Inbound {
+            note_tsval(session, u32::from_be_bytes(*value));
+        }
+    }
+    let [c0, c1, u0, u1] = *check;
+    let [c0, c1] = mend([c0, c1], delta);
+    *check = [c0, c1, u0, u1];
+
+    match direction {
+        Direction::Inbound => advance_client(session, tcp),
+        Direction::Outbound => advance_real(session, tcp),
+    }
+    Some(())
+}
+
+/// Puts a word and notes the change.
+///
+/// Words are added up as the machine reads them: a sum does not care which byte comes first, as
+/// long as it is the same everywhere (RFC 1071 section 2 B).
+#[inline]
+fn put(word: &mut [u8; 4], new: [u8; 4], delta: Delta) -> Delta {
+    let old = core::mem::replace(word, new);
+    delta.replace_u32(u32::from_ne_bytes(old), u32::from_ne_bytes(new))
+}
+
+/// Adds to a number, wrapping, and notes the change.
+#[inline]
+fn add(word: &mut [u8; 4], shift: u32, delta: Delta) -> Delta {
+    put(
+        word,
+        u32::from_be_bytes(*word).wrapping_add(shift).to_be_bytes(),
+        delta,
+    )
+}
+
+/// Returns a checksum after the changes.
+#[inline]
+fn mend(checksum: [u8; 2], delta: Delta) -> [u8; 2] {
+    delta.apply(u16::from_ne_bytes(checksum)).to_ne_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+    use weir_wire::{
+        FrameBuf, Ipv4Repr, KindSet, OptionSummary, Parsed, SeqDelta, SeqNumber, TcpRepr,
+        Timestamps, verify_frame,
+    };
+
+    use super::*;
+    use crate::fixture::session;
+    use crate::{OptionPolicy, Step, track, translate_tcp};
+
+    /// A segment of one end, in a frame with the padding of a short one.
+    fn frame(
+        seq: u32,
+        ack: u32,
+        window: u16,
+        stamps: Option<(u32, u32)>,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let tcp = TcpRepr {
+            src_port: 40000,
+            dst_port: 80,
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags: TcpFlags::ACK | TcpFlags::PSH,
+            window,
+            timestamps: stamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
+            ..TcpRepr::default()
+        };
+        let ip = Ipv4Repr {
+            src: "192.0.2.1".parse().unwrap(),
+            dst: "203.0.113.1".parse().unwrap(),
+            protocol: 6,
+            ttl: 64,
+            tos: 0,
+            ident: 1,
+            dont_fragment: true,
+            payload_len: (tcp.buffer_len() + payload.len()) as u16,
+        };
+        let mut frame = alloc::vec![0; V4::PLAIN_L4 as usize + tcp.buffer_len()];
+        frame[12] = 8;
+        frame[13] = 0;
+        ip.emit(&mut frame[14..]).unwrap();
+        tcp.emit(&mut frame[34..]).unwrap();
+        frame.extend(payload);
+        weir_wire::fill_checksums(&mut frame).unwrap();
+        frame
+    }
+
+    fn small() -> impl Strategy<Value = u32> {
+        prop_oneof![0u32..3000, any::<u32>()]
+    }
+
+    prop_compose! {
+        fn sessions()(
+            shifts in any::<[u32; 4]>(),
+            numbers in prop::array::uniform4(small()),
+            windows in prop::array::uniform2(0u32..100_000),
+            scales in prop::array::uniform2(prop_oneof![0u8..15, Just(255u8)]),
+            window_shift in -14i8..15,
+            flags in any::<[bool; 6]>(),
+            last_tsval in any::<u32>(),
+        ) -> Session {
+            let mut session = session();
+            session.state = State::Established;
+            session.inbound_seq = SeqDelta(shifts[0]);
+            session.outbound_seq = SeqDelta(shifts[1]);
+            session.inbound_ts = shifts[2];
+            session.outbound_ts = shifts[3];
+            session.client_end = SeqNumber(numbers[0]);
+            session.client_ack = SeqNumber(numbers[1]);
+            session.real_end = session.outbound_seq.unapply(SeqNumber(numbers[2]));
+            session.real_ack = session.inbound_seq.apply(SeqNumber(numbers[3]));
+            [session.client_window, session.real_window] = windows;
+            [session.client_wscale, session.real_wscale] = scales;
+            session.window_shift = window_shift;
+            session.last_tsval = last_tsval;
+            let each = [
+                SessionFlags::TOA_WANTED, SessionFlags::CLIENT_ACKED, SessionFlags::REAL_ACKED,
+                SessionFlags::TIMESTAMPS, SessionFlags::SCALE_INBOUND, SessionFlags::PROXIED,
+            ];
+            session.flags = SessionFlags::default();
+            for (flag, set) in each.into_iter().zip(flags) {
+                if set {
+                    session.flags.set(flag);
+                }
+            }
+            session
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_steady_segment_leaves_frame_and_session_as_the_general_way_does(
+            before in sessions(),
+            outbound in any::<bool>(),
+            seq in small(),
+            ack in small(),
+            window in any::<u16>(),
+            stamps in any::<Option<(u32, u32)>>(),
+            payload in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
+            let arrived = frame(seq, ack, window, stamps, &payload);
+            prop_assert_eq!(verify_frame(&arrived), Ok(()));
+            let v4 = *Parsed::parse(&arrived).unwrap().v4().unwrap();
+            let tcp = *v4.tcp().unwrap();
+            prop_assume!(before.is_steady(direction, &tcp));
+
+            let (mut expected, mut other) = (arrived.clone(), before);
+            let options = OptionSummary::new(v4.tcp_options(&arrived).unwrap(), &KindSet::TOA);
+            let step = track(&mut other, direction, &tcp, &options);
+            prop_assert_eq!(step, Step::Pass);
+            let len = expected.len();
+            let mut buf = FrameBuf::new(&mut expected, 0..len).unwrap();
+            let policy = OptionPolicy { mss_limit: Some(1000), strip_timestamps: true };
+            translate_tcp(&mut buf, 14, &v4, &mut other, direction, &options, policy).unwrap();
+            prop_assert_eq!(other.state, before.state);
+
+            let (mut passed, mut session) = (arrived.clone(), before);
+            let options = SteadyOptions::of(&passed, &tcp).unwrap();
+            pass_steady(&mut passed, &tcp, options, &mut session, direction).unwrap();
+            prop_assert_eq!(&passed, &expected);
+            prop_assert_eq!(verify_frame(&passed), Ok(()));
+            prop_assert_eq!(alloc::format!("{session:?}"), alloc::format!("{other:?}"));
+        }
+    }
+
+    #[test]
+    fn what_moves_a_state_or_wants_more_is_not_steady() {
+        let mut s = session();
+        s.state = State::Established;
+        s.flags = SessionFlags::default();
+        let tcp = |flags| crate::fixture::segment(flags, 0, 0, 0);
+        let ack = tcp(TcpFlags::ACK);
+        assert!(s.is_steady(Direction::Inbound, &ack));
+        for odd in [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST] {
+            assert!(!s.is_steady(Direction::Inbound, &tcp(TcpFlags::ACK | odd)));
+        }
+        assert!(!s.is_steady(Direction::Inbound, &tcp(TcpFlags::PSH)));
+        s.flags.set(SessionFlags::TOA_WANTED);
+        assert!(!s.is_steady(Direction::Inbound, &ack));
+        assert!(s.is_steady(Direction::Outbound, &ack));
+        s.waiting = 3;
+        assert!(!s.is_steady(Direction::Outbound, &ack));
+        s.waiting = Session::NOT_WAITING;
+        s.state = State::FinWait;
+        assert!(!s.is_steady(Direction::Outbound, &ack));
+    }
+
+    #[test]
+    fn other_options_are_left_to_the_general_way() {
+        let mut frame = frame(1, 2, 3, Some((4, 5)), b"x");
+        let read = |frame: &[u8]| {
+            let v4 = V4::plain_again(frame).unwrap();
+            SteadyOptions::of(frame, v4.tcp().unwrap())
+        };
+        assert_eq!(read(&frame), Some(SteadyOptions::Timestamps));
+        frame[54] = OptionKind::SACK;
+        assert_eq!(read(&frame), None);
+        frame[46] = 0x60;
+        assert_eq!(read(&frame), None);
+        frame[46] = 0x50;
+        assert_eq!(read(&frame), Some(SteadyOptions::None));
+    }
+}
