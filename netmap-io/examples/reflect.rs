@@ -1,5 +1,6 @@
 //! Sends every frame of the owned addresses back to where it came from and answers ARP for them:
-//! a UDP echo without sockets, and the floor of what an answer costs.
+//! a UDP echo without sockets, and the floor of what an answer costs. Of a TCP SYN it makes what
+//! counts as a SYN-ACK: the flags and the checksum, and nothing that takes thought.
 //!
 //! `reflect <device> --owned <addresses> [--driver af-xdp] [--queues 2] [--seconds 10]`
 
@@ -63,7 +64,7 @@ fn turn_round(frame: &mut [u8], mac: [u8; 6]) -> bool {
     }
 }
 
-/// Swaps addresses and, in UDP, ports; the checksums stay right.
+/// Swaps addresses and, in UDP and TCP, ports; the checksums stay right.
 fn swap_addresses(packet: &mut [u8]) -> bool {
     let Some((header, rest)) = packet.split_first_chunk_mut::<20>() else {
         return false;
@@ -73,11 +74,30 @@ fn swap_addresses(packet: &mut [u8]) -> bool {
         return false;
     };
     from.swap_with_slice(to);
-    let is_udp = matches!(header, [0x45, _, _, _, _, _, _, _, _, 17, ..]);
-    if let (true, Some([a, b, c, d])) = (is_udp, rest.first_chunk_mut::<4>()) {
+    let has_ports = matches!(header, [0x45, _, _, _, _, _, _, _, _, 6 | 17, ..]);
+    if let (true, Some([a, b, c, d])) = (has_ports, rest.first_chunk_mut::<4>()) {
         (*a, *b, *c, *d) = (*c, *d, *a, *b);
     }
+    if let ([0x45, _, _, _, _, _, _, _, _, 6, ..], Some(segment)) =
+        (header, rest.first_chunk_mut::<20>())
+    {
+        acknowledge(segment);
+    }
     true
+}
+
+/// Adds the ACK flag to a SYN, and what that takes to the checksum (RFC 1624, eqn. 3).
+fn acknowledge(segment: &mut [u8; 20]) {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let [.., flags, _, _, high, low, _, _] = segment;
+    if *flags != SYN {
+        return;
+    }
+    *flags = SYN | ACK;
+    let sum = u32::from(!u16::from_be_bytes([*high, *low])) + u32::from(ACK);
+    let folded = (sum & 0xffff) as u16 + (sum >> 16) as u16;
+    [*high, *low] = (!folded).to_be_bytes();
 }
 
 /// Turns a request (RFC 826) into its answer.

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result};
 use crate::client::Running;
 use crate::inside::Task;
 use crate::inside::connect::{Connect, ConnectReport};
-use crate::inside::flood::{ARMED, Burst, Flood, FloodReport, IDLE_LINKS, Vector, idle_link};
+use crate::inside::flood::{
+    ARMED, Burst, DEBT, Flood, FloodReport, GRAIN, IDLE_LINKS, Vector, idle_link,
+};
 use crate::lab::{CLIENT_LINK, LB_LAN, Lab, REAL_LINK, VIP, WAN};
 
 /// Where the load balancer sends what is for the flood's sources; an address of the clients.
@@ -75,6 +77,11 @@ impl Lab {
             target: SocketAddrV4::new(VIP, port),
             vectors: vectors.to_vec(),
             bursts: bursts.to_vec(),
+            flows: None,
+            grain: GRAIN,
+            debt: DEBT,
+            behind: None,
+            watch: None,
         })
     }
 
@@ -86,6 +93,14 @@ impl Lab {
         let mut running = self.start_task("flood", &Task::Flood(flood))?;
         running.wait_for_line(ARMED, Duration::from_secs(5))?;
         Ok(running)
+    }
+
+    /// Sends a flood and counts the answers to each burst.
+    ///
+    /// # Errors
+    /// When the generator cannot start or fails.
+    pub fn flood_apart(&self, flood: Flood) -> Result<Vec<FloodReport>> {
+        self.task("flood", &Task::FloodApart(flood))
     }
 
     /// Opens connections at a steady pace in the background.

@@ -43,6 +43,8 @@ pub enum Task {
     Connect(connect::Connect),
     /// Floods a service from random sources.
     Flood(flood::Flood),
+    /// Floods a service and counts the answers to each burst.
+    FloodApart(flood::Flood),
     /// Opens one connection and looks at it closely.
     Probe(probe::Probe),
     /// Sends a SYN without the kernel's help and waits for the answer.
@@ -73,6 +75,7 @@ pub fn run(task: &str) -> Result<()> {
         Task::Hold(hold) => print(&hold.run()),
         Task::Connect(connect) => print(&connect.run()?),
         Task::Flood(flood) => print(&flood.run()?),
+        Task::FloodApart(flood) => print(&flood.run_apart()?),
         Task::Probe(probe) => print(&probe.run()),
         Task::RawSyn(syn) => print(&syn.run()?),
         Task::RawAck(ack) => print(&ack.run()?),

@@ -3,7 +3,6 @@
 use anyhow::Result;
 
 use crate::attack::FLOOD_GATEWAY;
-use crate::cores::Cores;
 use crate::lab::{LAN, Lab, VIP, WAN, lip, real_address};
 
 /// nft's `synproxy` in front of destination and source NAT; removed when dropped.
@@ -16,13 +15,13 @@ impl<'lab> KernelSynproxy<'lab> {
     /// Gives the kernel the VIP and one LIP and lets nft do what Weir does for one TCP service on
     /// the first real server.
     ///
-    /// What the interface receives is moved to the core of Weir's worker, so that both have one
-    /// core of their own beside the generator's. Timestamps are left out: with them nft translates
+    /// What the interface receives is moved to a core, so that it can be the one that Weir's worker
+    /// has, too, beside the generator's. Timestamps are left out: with them nft translates
     /// `TSecr` twice in its ACK to the server, and servers that check it stall.
     ///
     /// # Errors
     /// When `ip` or `nft` refuses.
-    pub fn start(lab: &'lab Lab, cores: Cores) -> Result<Self> {
+    pub fn start(lab: &'lab Lab, core: Option<usize>) -> Result<Self> {
         let lb = &lab.lb;
         let proxy = Self { lab };
         lb.ip(&format!("addr add {VIP}/32 dev {WAN}"))?;
@@ -30,7 +29,7 @@ impl<'lab> KernelSynproxy<'lab> {
         lb.ip(&format!("route add default via {FLOOD_GATEWAY} dev {WAN}"))?;
         lb.sysctl("net/ipv4/ip_forward", "1")?;
         lb.sysctl("net/netfilter/nf_conntrack_tcp_loose", "0")?;
-        lab.steer(Some(cores.weir))?;
+        lab.steer(core)?;
         let to = format!(
             "ip daddr {VIP} meta l4proto {{ tcp, udp }} dnat to {}",
             real_address(0)

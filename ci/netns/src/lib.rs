@@ -13,6 +13,7 @@
 //! clients: what they answer, they answer to a local address of the load balancer.
 
 pub mod attack;
+pub mod bench;
 pub mod capture;
 pub mod client;
 pub mod command;

@@ -143,6 +143,16 @@ impl Process {
         })
     }
 
+    /// Waits until a line of the log begins with `text`.
+    ///
+    /// # Errors
+    /// As [`Process::wait_for_line`].
+    pub fn wait_for_words(&mut self, text: &str, timeout: Duration) -> Result<()> {
+        self.wait_until(&format!("print `{text}`"), timeout, |process| {
+            process.log().lines().any(|line| line.starts_with(text))
+        })
+    }
+
     /// Waits until something in the process's namespace listens on `port`.
     ///
     /// # Errors

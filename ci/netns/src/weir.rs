@@ -162,6 +162,12 @@ impl<'lab> WeirProcess<'lab> {
         sum.context("no thread is called worker-0")
     }
 
+    /// Returns the daemon's process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.process.pid().cast_signed()
+    }
+
     /// Returns what the daemon has printed.
     #[must_use]
     pub fn log(&self) -> String {

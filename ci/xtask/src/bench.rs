@@ -1,123 +1,117 @@
-//! Weir against the kernel's NAT, in the same lab and the same run.
+//! Measures Weir beside the limits of the machine and beside the kernel, in one run.
 
-use std::net::SocketAddrV4;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::Args;
-use weir_lab::client::load::Way;
-use weir_lab::lab::VIP;
-use weir_lab::scenario::DRIVERS;
-use weir_lab::server::{self, IPERF_PORT, Nginx};
-use weir_lab::{KernelNat, Lab, Offloads, Topology, WeirConf, WeirProcess, machine};
+use weir_lab::bench::Length;
+use weir_lab::machine;
 
-use crate::{Weir, again_as_root, prepare};
+use crate::{Weir, again_as_root, build, prepare};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Seconds per figure.
-    #[arg(long, default_value_t = 5)]
-    seconds: u32,
-    /// Queues of every interface, and workers.
-    #[arg(long, default_value_t = 1)]
-    queues: u8,
+    /// One round of short bursts.
+    #[arg(long, conflicts_with = "long")]
+    quick: bool,
+    /// More rounds.
+    #[arg(long)]
+    long: bool,
+    /// Run only the parts whose names contain one of these.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Measure only those in the middle whose names contain one of these, such as `weir af-xdp`.
+    #[arg(long, value_name = "NAME")]
+    middle: Vec<String>,
+    /// Print each round.
+    #[arg(long)]
+    verbose: bool,
+    /// Put a profile of the load balancer's core at a steady pace into this folder, for each one in
+    /// the middle (needs `perf`).
+    #[arg(long, value_name = "DIR")]
+    perf: Option<PathBuf>,
+    /// Where to write the figures as JSON.
+    #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
+    json: PathBuf,
+    /// The folder with the examples `reflect` and `forward` of `netmap-io`; built without.
+    #[arg(long, value_name = "DIR", env = "WEIR_EXAMPLES")]
+    examples: Option<PathBuf>,
     #[command(flatten)]
     weir: Weir,
-}
-
-/// The figures of one way through the middle.
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    up: f64,
-    down: f64,
-    keep_alive: f64,
-    close: f64,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let program = self.weir.get()?;
+        let examples = match &self.examples {
+            Some(folder) => folder
+                .canonicalize()
+                .with_context(|| format!("cannot use {}", folder.display()))?,
+            None => build::examples()?,
+        };
         if !machine::is_root() {
-            let Self {
-                seconds, queues, ..
-            } = self;
-            let words = format!("bench --seconds {seconds} --queues {queues} --weir");
-            let mut words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-            words.push(program.display().to_string());
-            return again_as_root(&words);
+            return again_as_root(&self.words(&program, &examples));
         }
         let _janitor = prepare()?;
-        let topology = Topology {
-            queues: self.queues,
-            offloads: Offloads::Off,
-            ..Topology::default()
+        let length = match (self.quick, self.long) {
+            (true, _) => Length::Quick,
+            (_, true) => Length::Long,
+            _ => Length::Full,
         };
-        let lab = Lab::new(topology)?;
-        let _nginx = Nginx::start_all(&lab)?;
-        let _iperf = server::iperf(&lab, 0)?;
-        println!(
-            "Offloads of the end points off, {} queue(s), {} s per figure, all on this machine's {} cores.\n",
-            self.queues,
-            self.seconds,
-            std::thread::available_parallelism()?
-        );
-        println!(
-            "{:<18}{:>16}{:>16}{:>16}{:>16}",
-            "", "iperf3 up", "iperf3 down", "pages/s kept", "pages/s close"
-        );
-        println!(
-            "{:<18}{:>16}{:>16}{:>16}{:>16}",
-            "", "Gbit/s", "Gbit/s", "alive", ""
-        );
-        let kernel = {
-            let _nat = KernelNat::start(&lab)?;
-            self.measure(&lab).context("kernel nft NAT")?
-        };
-        print("kernel nft NAT", kernel, kernel);
-        for driver in DRIVERS {
-            let conf = WeirConf::new(driver, self.queues, lab.dir());
-            let weir = WeirProcess::start(&lab, &program, &conf)?;
-            let row = self
-                .measure(&lab)
-                .with_context(|| format!("weir {driver}"))?;
-            print(&format!("weir {driver}"), row, kernel);
-            weir.ledger()?;
+        let mut bench = weir_lab::bench::Bench::new(program, examples, length);
+        bench.middles.clone_from(&self.middle);
+        bench.talks = self.verbose;
+        bench.perf.clone_from(&self.perf);
+        let outcome = bench.run(&self.only);
+        let json = serde_json::to_string_pretty(&bench.table).context("cannot write the table")?;
+        if let Some(folder) = self.json.parent() {
+            fs::create_dir_all(folder).context("cannot make the folder for the figures")?;
         }
-        println!("\nIn brackets: the share of the kernel's figure. Every ledger balanced.");
+        fs::write(&self.json, json)
+            .with_context(|| format!("cannot write {}", self.json.display()))?;
+        let (held, missed) = bench.table.verdicts();
+        println!(
+            "{held} targets hold, {missed} do not; {}",
+            self.json.display()
+        );
+        outcome?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, lab: &Lab) -> Result<Row> {
-        let target = SocketAddrV4::new(VIP, IPERF_PORT);
-        let keep_alive = lab.wrk("/bench", self.seconds, true)?;
-        let close = lab.wrk("/bench", self.seconds, false)?;
-        ensure!(
-            keep_alive.errors == 0,
-            "{} errors with keep-alive",
-            keep_alive.errors
+    /// Says the same again, for sudo.
+    fn words(&self, program: &std::path::Path, examples: &std::path::Path) -> Vec<String> {
+        let mut words = vec!["bench".to_owned()];
+        let flags = [
+            ("--quick", self.quick),
+            ("--long", self.long),
+            ("--verbose", self.verbose),
+        ];
+        words.extend(
+            flags
+                .iter()
+                .filter(|(_, on)| *on)
+                .map(|(flag, _)| (*flag).to_owned()),
         );
-        ensure!(
-            close.errors == 0,
-            "{} errors with Connection: close",
-            close.errors
-        );
-        Ok(Row {
-            up: lab.iperf(target, Way::Up, self.seconds)?,
-            down: lab.iperf(target, Way::Down, self.seconds)?,
-            keep_alive: keep_alive.per_second,
-            close: close.per_second,
-        })
+        let named = [("--only", &self.only), ("--middle", &self.middle)];
+        for (option, values) in named {
+            for value in values {
+                words.extend([option.to_owned(), value.clone()]);
+            }
+        }
+        let paths = [
+            ("--weir", program),
+            ("--examples", examples),
+            ("--json", &self.json),
+        ];
+        let perf = self
+            .perf
+            .as_ref()
+            .map(|folder| ("--perf", folder.as_path()));
+        for (option, path) in paths.into_iter().chain(perf) {
+            words.extend([option.to_owned(), path.display().to_string()]);
+        }
+        words
     }
-}
-
-fn print(name: &str, row: Row, kernel: Row) {
-    let cell =
-        |figure: f64, of: f64, digits: usize| format!("{figure:.digits$} ({:.2})", figure / of);
-    println!(
-        "{name:<18}{:>16}{:>16}{:>16}{:>16}",
-        cell(row.up / 1e9, kernel.up / 1e9, 2),
-        cell(row.down / 1e9, kernel.down / 1e9, 2),
-        cell(row.keep_alive, kernel.keep_alive, 0),
-        cell(row.close, kernel.close, 0),
-    );
 }

@@ -26,6 +26,16 @@ pub(crate) fn release() -> Result<PathBuf> {
     executable(&mut cargo("build --release --package weir --bin weir"))
 }
 
+/// Builds the examples of `netmap-io` that the bench compares with and returns their folder.
+pub(crate) fn examples() -> Result<PathBuf> {
+    println!("Building the bare reflector and forwarder (release).");
+    let mut command =
+        cargo("build --release --package netmap-io --example reflect --example forward");
+    let built = executable(&mut command)?;
+    let folder = built.parent().context("the examples are in no folder")?;
+    Ok(folder.to_owned())
+}
+
 /// Makes `dist/weir`: one static binary, and proves that it is static.
 pub(crate) fn dist() -> Result<()> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);

@@ -7,15 +7,18 @@ mod frame;
 mod program;
 
 use std::net::SocketAddrV4;
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use netmap_io::ethtool;
+use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
+use crate::cores::{Cost, Watch};
 use frame::Template;
-use program::{Sink, Source};
+use program::{Sink, Source, What};
 
 /// The first octet of the flood's network, a /4.
 const NETWORK: u8 = 0x10;
@@ -63,6 +66,28 @@ pub struct Flood {
     pub vectors: Vec<Vector>,
     /// Bursts one after the other.
     pub bursts: Vec<Burst>,
+    /// The sources come again after two to the power of this many frames; none: never.
+    pub flows: Option<u8>,
+    /// Frames that a paced burst sends at once, at least.
+    pub grain: u32,
+    /// Frames that a paced burst sends at once, at most, and that it makes up for when it was held
+    /// up.
+    pub debt: u32,
+    /// Where what is forwarded is counted and dropped, if anywhere.
+    pub behind: Option<Behind>,
+    /// What the load balancer consists of, to tell what it costs.
+    pub watch: Option<Watch>,
+}
+
+/// A device behind the load balancer, which receives what it forwards to a port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Behind {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub link: String,
+    /// The port, of any protocol.
+    pub port: u16,
 }
 
 /// A part of a flood.
@@ -87,8 +112,12 @@ pub struct FloodReport {
     pub resets: u64,
     /// Anything else that came back.
     pub others: u64,
+    /// Frames that were forwarded and counted behind the load balancer.
+    pub forwarded: u64,
     /// The length of the bursts in seconds, as measured.
     pub seconds: f64,
+    /// What the load balancer spent meanwhile.
+    pub cost: Cost,
 }
 
 #[expect(
@@ -100,6 +129,24 @@ impl FloodReport {
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.sent as f64 / self.seconds
+    }
+
+    /// Returns the frames per second that were answered or forwarded.
+    #[must_use]
+    pub fn handled(&self) -> f64 {
+        (self.syn_acks + self.forwarded) as f64 / self.seconds
+    }
+
+    /// Returns the load balancer's nanoseconds per frame that was answered or forwarded.
+    #[must_use]
+    pub fn per_frame(&self) -> f64 {
+        self.cost.threads_ns as f64 / (self.syn_acks + self.forwarded).max(1) as f64
+    }
+
+    /// Returns the busy time of the load balancer's core per frame, whoever was busy.
+    #[must_use]
+    pub fn core_per_frame(&self) -> f64 {
+        self.cost.core_ns as f64 / (self.syn_acks + self.forwarded).max(1) as f64
     }
 
     /// Returns the share of the frames that a SYN-ACK answered.
@@ -124,23 +171,72 @@ pub fn idle_link(number: u8) -> String {
 /// Frames that one call sends at most: a quarter of what the rings behind the device hold.
 const CALL: u64 = 512;
 /// Frames worth a call.
-const WORTH: u64 = 16;
+pub const GRAIN: u32 = 16;
+/// What a flood that was held up makes up for.
+pub const DEBT: u32 = 2_048;
 const TICK: Duration = Duration::from_micros(100);
 /// How long answers may be under way after the last frame.
 const GRACE: Duration = Duration::from_millis(200);
+/// How long what is under way may take where each burst is a figure of its own.
+const SETTLE: Duration = Duration::from_millis(30);
 
 impl Flood {
-    /// Sends the flood and counts the answers.
+    /// Sends the flood and counts the answers, of all bursts together.
     ///
     /// # Errors
     /// When the device is missing or the kernel refuses a program.
     pub fn run(&self) -> Result<FloodReport> {
+        let generator = self.arm()?;
+        let before = generator.count();
+        let mut report = FloodReport::default();
+        for burst in &self.bursts {
+            thread::sleep(Duration::from_millis(burst.after_ms));
+            report.seconds += self.send(&generator.sources, *burst)?;
+        }
+        thread::sleep(GRACE);
+        generator.read(before, &mut report);
+        Ok(report)
+    }
+
+    /// Sends the flood and counts the answers to each burst.
+    ///
+    /// # Errors
+    /// As [`Flood::run`], and when the core's idle time cannot be read.
+    pub fn run_apart(&self) -> Result<Vec<FloodReport>> {
+        let generator = self.arm()?;
+        let mut reports = Vec::new();
+        for burst in &self.bursts {
+            thread::sleep(Duration::from_millis(burst.after_ms));
+            let (before, counted) = (generator.count(), generator.counted());
+            let watching = self.watch.as_ref().map(Watch::start).transpose()?;
+            let mut report = FloodReport {
+                seconds: self.send(&generator.sources, *burst)?,
+                ..FloodReport::default()
+            };
+            thread::sleep(SETTLE);
+            if let Some(watching) = watching {
+                report.cost = watching.cost()?;
+            }
+            generator.read(before, &mut report);
+            report.syn_acks -= counted.syn_acks;
+            report.resets -= counted.resets;
+            report.others -= counted.others;
+            report.forwarded -= counted.forwarded;
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    /// Loads the programs; returns when everything that comes back is counted.
+    fn arm(&self) -> Result<Generator> {
         let facts = ethtool::facts(&self.link)
             .map_err(|errno| anyhow::anyhow!("{}: {}", self.link, errno.desc()))?;
         let seed = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .context("the clock stands before 1970")?
             .as_micros() as u64;
+        // Flows that come again must be the same in the next flood, too.
+        let seed = if self.flows.is_some() { 0 } else { seed };
         let macs = (self.next_hop, facts.mac);
         let mut number = 0;
         let mut sources = Vec::new();
@@ -153,7 +249,7 @@ impl Flood {
                 group.push(Source::load(
                     template,
                     facts.ifindex,
-                    seed,
+                    (seed, self.flows),
                     Some(idle.ifindex),
                 )?);
                 number += 1;
@@ -161,57 +257,106 @@ impl Flood {
             sources.push(group);
         }
         ensure!(!sources.is_empty(), "a flood of nothing");
-        let count = || -> u64 {
-            let counts = sources.iter().flatten().map(Source::count);
-            counts.fold(0, u64::wrapping_add)
-        };
-        let sink = Sink::open(facts.ifindex)?;
+        let sink = Sink::open(facts.ifindex, What::Answers)?;
+        let behind = self.behind.as_ref().map(Behind::open).transpose()?;
         println!("{ARMED}");
-        let before = count();
-        let mut report = FloodReport::default();
-        for burst in &self.bursts {
-            thread::sleep(Duration::from_millis(burst.after_ms));
-            report.seconds += send(&sources, *burst)?;
+        Ok(Generator {
+            sources,
+            sink,
+            behind,
+        })
+    }
+
+    /// Sends one burst, the vectors in turn and the templates of each in turn; returns its length.
+    fn send(&self, sources: &[Vec<Source>], burst: Burst) -> Result<f64> {
+        let length = Duration::from_millis(burst.ms);
+        let started = Instant::now();
+        let mut sent = 0;
+        let mut turn = 0_usize;
+        loop {
+            let elapsed = started.elapsed();
+            if elapsed >= length {
+                return Ok(elapsed.as_secs_f64());
+            }
+            let due = match u128::from(burst.rate) {
+                0 => CALL,
+                rate => ((elapsed.as_micros() * rate / 1_000_000) as u64).saturating_sub(sent),
+            };
+            if due < u64::from(self.grain) {
+                thread::sleep(TICK);
+                continue;
+            }
+            let most = if burst.rate == 0 {
+                u64::MAX
+            } else {
+                u64::from(self.debt)
+            };
+            let now = due.min(CALL).min(most);
+            // What a sender that was held up owes is forgotten: a late flood must not become a
+            // burst.
+            sent += now.max(due.saturating_sub(most));
+            let group = sources
+                .get(turn % sources.len())
+                .map_or(&[][..], Vec::as_slice);
+            let within = turn / sources.len() % group.len().max(1);
+            if let Some(source) = group.get(within) {
+                source.send(now as u32)?;
+            }
+            turn += 1;
         }
-        thread::sleep(GRACE);
-        let answers = sink.answers();
-        report.sent = count().wrapping_sub(before);
-        report.syn_acks = answers.syn_acks;
-        report.resets = answers.resets;
-        report.others = answers.others;
-        Ok(report)
     }
 }
 
-/// Sends one burst, the vectors in turn and the templates of each in turn; returns its length.
-fn send(sources: &[Vec<Source>], burst: Burst) -> Result<f64> {
-    let length = Duration::from_millis(burst.ms);
-    let started = Instant::now();
-    let mut sent = 0;
-    let mut turn = 0_usize;
-    loop {
-        let elapsed = started.elapsed();
-        if elapsed >= length {
-            return Ok(elapsed.as_secs_f64());
-        }
-        let due = match u128::from(burst.rate) {
-            0 => CALL,
-            rate => ((elapsed.as_micros() * rate / 1_000_000) as u64).saturating_sub(sent),
+impl Behind {
+    /// Counts and drops, from now on, what the device receives for the port.
+    fn open(&self) -> Result<Sink> {
+        let open = |path: &str| {
+            std::fs::File::open(path).with_context(|| format!("no namespace at {path}"))
         };
-        if due < WORTH {
-            thread::sleep(TICK);
-            continue;
+        let here = open("/proc/thread-self/ns/net")?;
+        let there = open(&format!("/run/netns/{}", self.namespace))?;
+        setns(there.as_fd(), CloneFlags::CLONE_NEWNET).context("cannot look behind")?;
+        let sink = ethtool::facts(&self.link)
+            .map_err(|errno| anyhow::anyhow!("{}: {}", self.link, errno.desc()))
+            .and_then(|facts| Ok(Sink::open(facts.ifindex, What::Port(self.port))?));
+        setns(here.as_fd(), CloneFlags::CLONE_NEWNET).context("cannot come back")?;
+        sink
+    }
+}
+
+/// The programs of a flood.
+#[derive(Debug)]
+struct Generator {
+    sources: Vec<Vec<Source>>,
+    sink: Sink,
+    behind: Option<Sink>,
+}
+
+impl Generator {
+    fn count(&self) -> u64 {
+        let counts = self.sources.iter().flatten().map(Source::count);
+        counts.fold(0, u64::wrapping_add)
+    }
+
+    /// Reads what has come back since the programs were loaded.
+    fn counted(&self) -> FloodReport {
+        let answers = self.sink.answers();
+        FloodReport {
+            syn_acks: answers.syn_acks,
+            resets: answers.resets,
+            others: answers.others,
+            forwarded: self.behind.as_ref().map_or(0, |sink| sink.answers().all()),
+            ..FloodReport::default()
         }
-        let now = due.min(CALL);
-        // What a sender that was held up owes is forgotten: a late flood must not become a burst.
-        sent += now.max(due.saturating_sub(CALL * 4));
-        let group = sources
-            .get(turn % sources.len())
-            .map_or(&[][..], Vec::as_slice);
-        let within = turn / sources.len() % group.len().max(1);
-        if let Some(source) = group.get(within) {
-            source.send(now as u32)?;
-        }
-        turn += 1;
+    }
+
+    /// Adds what was sent since `before` and what has come back.
+    fn read(&self, before: u64, report: &mut FloodReport) {
+        *report = FloodReport {
+            sent: self.count().wrapping_sub(before),
+            seconds: report.seconds,
+            cost: report.cost,
+            ..self.counted()
+        };
     }
 }

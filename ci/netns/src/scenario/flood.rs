@@ -41,7 +41,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let _servers = [server::tcp_echo(&lab, 0)?, server::udp_echo(&lab, 0)?];
     let program = run.weir.clone();
     run.check("flood through the kernel's SYNPROXY", || {
-        let _proxy = KernelSynproxy::start(&lab, cores)?;
+        let _proxy = KernelSynproxy::start(&lab, Some(cores.weir))?;
         let rate = find_rate(&lab, ECHO_PORT)?;
         curve(&lab, ECHO_PORT, rate, 3_000)?;
         Ok(format!("loss-free up to {rate} SYN/s"))

@@ -22,7 +22,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Loads the program that sends to what is behind interface `ifindex`; sources differ by `seed`.
+    /// Loads the program that sends to what is behind interface `ifindex`; sources differ by the
+    /// seed, and come again after two to the power of `flows` frames.
     ///
     /// Attached to some idle device, the program is among those that the kernel calls directly.
     /// Otherwise it would become one at the begin of each run and cease to be one at its end, which
@@ -30,7 +31,7 @@ impl Source {
     pub(super) fn load(
         template: Template,
         ifindex: u32,
-        seed: u64,
+        (seed, flows): (u64, Option<u8>),
         idle: Option<u32>,
     ) -> Result<Self, BpfError> {
         let counter = Map::array("weir_flood", 8, 1)?;
@@ -38,7 +39,7 @@ impl Source {
         let program = Program::load(
             ProgramKind::Xdp,
             "weir_flood",
-            source(&template, &counter, ifindex),
+            source(&template, &counter, ifindex, flows),
         )?;
         let link = idle.map(|device| Link::xdp(&program, device, XdpMode::Generic));
         Ok(Self {
@@ -76,10 +77,25 @@ pub(super) struct Answers {
     pub(super) others: u64,
 }
 
+impl Answers {
+    pub(super) fn all(self) -> u64 {
+        self.syn_acks + self.resets + self.others
+    }
+}
+
+/// What a sink takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// What goes to the flood's network.
+    Answers,
+    /// What goes to a port, of any protocol.
+    Port(u16),
+}
+
 impl Sink {
-    pub(super) fn open(ifindex: u32) -> Result<Self, BpfError> {
+    pub(super) fn open(ifindex: u32, what: What) -> Result<Self, BpfError> {
         let counters = Map::array("weir_sink", 8, 3)?;
-        let program = Program::load(ProgramKind::Xdp, "weir_sink", sink(&counters))?;
+        let program = Program::load(ProgramKind::Xdp, "weir_sink", sink(&counters, what))?;
         let link = Link::xdp(&program, ifindex, XdpMode::Native)?;
         Ok(Self {
             counters,
@@ -105,7 +121,7 @@ fn read(map: &Map, key: u32) -> u64 {
 
 /// Writes the whole template, because frames come back as their receivers left them, then the
 /// fields that differ: all from a mixed counter, so that no source comes twice in 2^28 frames.
-fn source(template: &Template, counter: &Map, ifindex: u32) -> Assembler {
+fn source(template: &Template, counter: &Map, ifindex: u32, flows: Option<u8>) -> Assembler {
     let mut asm = Assembler::new();
     let short = asm.label();
     let length = (template.bytes.len() as u32).cast_signed();
@@ -121,6 +137,11 @@ fn source(template: &Template, counter: &Map, ifindex: u32) -> Assembler {
     for (at, pair) in (0..).step_by(2).zip(template.bytes.chunks(2)) {
         let word = u16::from_ne_bytes(pair.try_into().unwrap_or_default());
         asm.store(Size::Half, Reg::R2, at, i32::from(word));
+    }
+    if let Some(flows) = flows {
+        let unused = i32::from(64 - flows.min(63));
+        asm.alu(Op::Lsh, Reg::R8, unused)
+            .alu(Op::Rsh, Reg::R8, unused);
     }
     mix(&mut asm);
     // R9 gathers the words that the checksums of the header and the segment share.
@@ -227,8 +248,8 @@ fn put_sum(asm: &mut Assembler, at: i16) {
         .store(Size::Half, Reg::R2, at, Reg::R5);
 }
 
-/// Counts SYN-ACKs, RSTs and the rest of what goes to the flood's network.
-fn sink(counters: &Map) -> Assembler {
+/// Counts SYN-ACKs, RSTs and the rest of what it takes.
+fn sink(counters: &Map, what: What) -> Assembler {
     let mut asm = Assembler::new();
     let (pass, found, drop) = (asm.label(), asm.label(), asm.label());
     asm.load(Size::Word, Reg::R2, Reg::R1, 0)
@@ -237,11 +258,20 @@ fn sink(counters: &Map) -> Assembler {
         .alu(Op::Add, Reg::R4, 54)
         .jump_if(Cond::Gt, Reg::R4, Reg::R3, pass)
         .load(Size::Half, Reg::R5, Reg::R2, 12)
-        .jump_if(Cond::Ne, Reg::R5, i32::from(0x0800_u16.to_be()), pass)
-        .load(Size::Byte, Reg::R5, Reg::R2, 30)
-        .alu(Op::And, Reg::R5, 0xf0)
-        .jump_if(Cond::Ne, Reg::R5, i32::from(NETWORK), pass)
-        .store(Size::Word, Reg::R10, -4, 2)
+        .jump_if(Cond::Ne, Reg::R5, i32::from(0x0800_u16.to_be()), pass);
+    match what {
+        What::Answers => asm
+            .load(Size::Byte, Reg::R5, Reg::R2, 30)
+            .alu(Op::And, Reg::R5, 0xf0)
+            .jump_if(Cond::Ne, Reg::R5, i32::from(NETWORK), pass),
+        What::Port(port) => asm.load(Size::Half, Reg::R5, Reg::R2, 36).jump_if(
+            Cond::Ne,
+            Reg::R5,
+            i32::from(port.to_be()),
+            pass,
+        ),
+    };
+    asm.store(Size::Word, Reg::R10, -4, 2)
         .load(Size::Byte, Reg::R5, Reg::R2, 23)
         .jump_if(Cond::Ne, Reg::R5, 6, found)
         .load(Size::Byte, Reg::R5, Reg::R2, 47)
@@ -273,7 +303,7 @@ mod tests {
         let target = "10.80.0.100:80".parse().unwrap();
         let mut frames = Vec::new();
         for template in Template::of(vector, ([2; 6], [4; 6]), target) {
-            let source = Source::load(template, 1, 0, None).unwrap();
+            let source = Source::load(template, 1, (0, None), None).unwrap();
             for _ in 0..count {
                 let junk = vec![0xa5; source.template.bytes.len()];
                 frames.push(source.program.test_run(&junk, 1).unwrap().packet);
