@@ -4,5 +4,6 @@
 
 mod ports;
 mod snapshot;
+mod steering;
 mod table;
 mod wheel;

@@ -8,6 +8,7 @@ use weir_model::{EndpointId, LipId, PoolId};
 use weir_wire::SeqNumber;
 
 use crate::snapshot::{Pool, snapshot};
+use crate::steering::nic;
 
 const FULL_REST_MS: u32 = 120_000;
 
@@ -48,12 +49,12 @@ struct ModelSpace {
 }
 
 impl Model {
-    fn take(&mut self, taken: &Taken, range: (u16, u16), now: u32, reuse_after: u32) {
+    fn take(&mut self, taken: &Taken, ours: &[u16], now: u32, reuse_after: u32) {
         let space = self
             .spaces
             .entry(taken.space.0)
             .or_insert_with(|| ModelSpace {
-                free: (range.0..=range.1).collect(),
+                free: ours.iter().copied().collect(),
                 ..ModelSpace::default()
             });
         let age = |rest: Rest| now.wrapping_sub(rest.freed_at);
@@ -121,11 +122,23 @@ proptest! {
         lips in 1..4u16,
         resting in 0..40u32,
         reuse_after in prop_oneof![Just(0), Just(60_000u32), Just(300_000u32)],
+        nic in proptest::option::of(nic()),
         steps in prop::collection::vec(step(), 0..600),
     ) {
         let range = (first, first + count - 1);
         let lips: Vec<u16> = (0..lips).collect();
-        let mut ports = ports(resting);
+        let mut ports = match &nic {
+            Some(nic) => nic.ports(0, resting),
+            None => ports(resting),
+        };
+        // The ports that a worker has for a LIP towards an endpoint.
+        let ours = |lip: u16, endpoint: u32| -> Vec<u16> {
+            let receiver = |port: &u16| match &nic {
+                Some(nic) => nic.receiver(EndpointId(endpoint), LipId(lip), *port) == 0,
+                None => true,
+            };
+            (range.0..=range.1).filter(receiver).collect()
+        };
         ports.apply(&snapshot(&[(pool(&lips, range, reuse_after.into()), vec![0, 1, 2])]));
         let sets = [0, 1, 2].map(|endpoint| ports.set(PoolId(0), EndpointId(endpoint)).unwrap());
         let mut model = Model { capacity: resting as usize, ..Model::default() };
@@ -137,14 +150,16 @@ proptest! {
                 Step::Take { endpoint } => {
                     let towards = in_use.iter().filter(|(other, _)| *other == endpoint);
                     let Ok(taken) = ports.take(sets[endpoint as usize], now) else {
-                        prop_assert_eq!(towards.count(), lips.len() * usize::from(count));
+                        let all = lips.iter().map(|lip| ours(*lip, endpoint).len());
+                        prop_assert_eq!(towards.count(), all.sum::<usize>());
                         continue;
                     };
                     let same = towards.clone().any(|(_, t)| {
                         (t.lip, t.port) == (taken.lip, taken.port)
                     });
                     prop_assert!(!same, "two sessions with one tuple");
-                    model.take(&taken, range, now, reuse_after);
+                    let ours = ours(taken.lip.0, endpoint);
+                    model.take(&taken, &ours, now, reuse_after);
                     in_use.push((endpoint, taken));
                 }
                 Step::Release { nth } => {

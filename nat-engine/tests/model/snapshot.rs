@@ -22,6 +22,8 @@ pub(crate) fn snapshot(services: &[(Pool, Vec<u32>)]) -> Snapshot {
     let mut snapshot = empty();
     for (n, (pool, endpoints)) in services.iter().enumerate() {
         snapshot.pools.insert(n, lip_pool(n as u16, pool));
+        let bound = pool.lips.iter().map(|lip| lip + 1).max();
+        snapshot.lip_bound = snapshot.lip_bound.max(bound.unwrap_or_default());
         for &id in endpoints {
             snapshot.endpoints.insert(id as usize, endpoint(id));
         }
@@ -104,7 +106,8 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
     }
 }
 
-fn address(net: u8, host: u16) -> IpAddr {
+/// The address of a LIP (net 8) or of an endpoint (net 1).
+pub(crate) fn address(net: u8, host: u16) -> IpAddr {
     let [high, low] = host.to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(10, net, high, low))
 }
