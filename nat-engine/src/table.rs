@@ -104,6 +104,13 @@ impl SessionTable {
         self.hasher.hash(key)
     }
 
+    /// Hashes several keys side by side, given as their [words](FlowKey::words).
+    #[inline]
+    #[must_use]
+    pub fn hash_lanes(&self, words: &[weir_simd::Lanes; 2]) -> weir_simd::Lanes {
+        self.hasher.hash_lanes(words)
+    }
+
     /// Asks for the bucket of a hash, so that [`find`](Self::find) need not wait for it.
     #[inline]
     pub fn prefetch(&self, hash: FlowHash) {

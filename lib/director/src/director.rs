@@ -8,12 +8,14 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use nat_engine::{
-    FlowHasher, LocalPorts, OutOfMemory, Prepare, Rng, Scheduler, SessionTable, TimerWheel,
+    FlowHash, FlowHasher, FlowKey, LocalPorts, OutOfMemory, Prepare, Probe, Rng, Scheduler,
+    SessionTable, TimerWheel,
 };
 use weir_model::{
     Counter, Counters, DropReason, Ledger, Now, PortId, RealId, SchedulerKind, Snapshot, Verdict,
 };
 
+use crate::found::{Burst, LOOKUPS, Lookup};
 use crate::fragments::Fragments;
 use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
@@ -21,11 +23,8 @@ use crate::plan::Plan;
 use crate::rate::RateLimit;
 use crate::synproxy::Synproxy;
 use crate::traffic::Traffic;
-use crate::walk::Lookup;
 use crate::{Notice, Packet, Source, WorkerFacts};
 
-/// Packets that are looked up together, so that their memory arrives together.
-pub(crate) const LOOKUPS: usize = 64;
 /// Frames that Weir can originate in one turn.
 const OUTBOX: usize = 1024;
 /// Things that the control thread can be told in one turn.
@@ -68,11 +67,12 @@ pub struct Director {
     pub(crate) draining: bool,
     /// Where in the table the next search for a session that can make room begins.
     pub(crate) evict_at: u32,
-    pub(crate) lookups: Vec<Lookup>,
+    /// What the passes over a burst find out; none while one is walked.
+    burst: Option<Box<Burst>>,
+    /// The flow of the packet that is being walked.
+    pub(crate) walking: Option<(FlowKey, FlowHash)>,
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
     cursor: usize,
-    /// The packet to which the first of `lookups` belongs.
-    first: usize,
     notices: VecDeque<Notice>,
     announcements: VecDeque<(PortId, Ipv4Addr)>,
     #[cfg(any(test, feature = "panic-hook"))]
@@ -133,9 +133,9 @@ impl Director {
             bad_ack_rate: RateLimit::new(REFUSE_RATE, now_ms),
             draining: false,
             evict_at: 0,
-            lookups: Vec::with_capacity(LOOKUPS),
+            burst: Some(Burst::boxed()),
+            walking: None,
             cursor: 0,
-            first: 0,
             notices: VecDeque::with_capacity(NOTICES),
             announcements: VecDeque::new(),
             #[cfg(any(test, feature = "panic-hook"))]
@@ -157,30 +157,48 @@ impl Director {
     /// When this unwinds, [`recover`](Self::recover) settles the packet at fault, and a further
     /// call with the same burst continues behind it.
     pub fn process(&mut self, now: Now, packets: &mut [Packet<'_>]) {
+        let mut burst = self.burst.take().unwrap_or_else(Burst::boxed);
         while self.cursor < packets.len() {
             let first = self.cursor;
-            self.first = first;
-            let end = packets.len().min(first + LOOKUPS);
-            self.lookups.clear();
-            for packet in packets.get(first..end).unwrap_or_default() {
-                let lookup = self.look_up(packet);
-                self.lookups.push(lookup);
+            let packets = packets.get_mut(first..).unwrap_or_default();
+            let count = packets.len().min(LOOKUPS);
+            let packets = packets.get_mut(..count).unwrap_or_default();
+            for (at, packet) in packets.iter().enumerate() {
+                burst.put(at, self.look_up(packet));
             }
-            while self.cursor < end {
-                let lookup = self.lookups.get(self.cursor - first).copied();
-                let (Some(packet), Some(lookup)) = (packets.get_mut(self.cursor), lookup) else {
-                    break;
-                };
+            burst.prefetch(&self.table, count);
+            for (at, packet) in packets.iter_mut().enumerate() {
                 match packet.source {
                     Source::Wire => self.ledger.rx += 1,
                     Source::HandedIn => self.ledger.handed_in += 1,
                 }
-                packet.verdict = self.walk(now, packet, &lookup);
+                packet.verdict = self.walk(now, packet, burst.get(at));
                 self.settle(packet.verdict);
                 self.cursor += 1;
             }
         }
+        self.burst = Some(burst);
         self.cursor = 0;
+    }
+
+    /// Decides what becomes of a packet.
+    #[inline]
+    fn walk(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        found: Option<(&Lookup, FlowHash, Probe)>,
+    ) -> Verdict {
+        self.walking = None;
+        match found {
+            Some((&Lookup::Plain { ref key, to }, hash, probe)) => {
+                self.walking = Some((*key, hash));
+                self.walk_plain(now, packet, key, hash, to, probe)
+            }
+            Some((&Lookup::Drop(reason), ..)) => Verdict::Drop(reason),
+            Some((Lookup::Host, ..)) => self.host(packet),
+            Some((Lookup::Other, ..)) | None => self.walk_other(now, packet),
+        }
     }
 
     /// After [`process`](Self::process) unwound: gives the packet at fault the verdict
@@ -198,10 +216,7 @@ impl Director {
             worker,
         }));
         // What was found out before the failure: the frame itself may be half rewritten.
-        let lookup = at
-            .checked_sub(self.first)
-            .and_then(|at| self.lookups.get(at));
-        if let Some(&Lookup::Flow { key, hash, .. }) = lookup
+        if let Some((key, hash)) = self.walking
             && let Some((id, _)) = self.table.find(hash, &key)
         {
             self.reset(now, id);

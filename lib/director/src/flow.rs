@@ -1,8 +1,8 @@
 //! Packets of TCP and UDP: those of a session are tracked, translated and sent on.
 
 use nat_engine::{
-    Direction, FlowHash, FlowKey, OptionPolicy, Session, SessionId, State, Step, ToaOutcome,
-    insert_toa, synthetic_ack, track, translate_fragment, translate_tcp, translate_udp,
+    Direction, OptionPolicy, Session, SessionId, State, Step, ToaOutcome, insert_toa,
+    synthetic_ack, track, translate_fragment, translate_tcp, translate_udp,
 };
 use synproxy_engine::Checked;
 use weir_model::{Counter, DropReason, Now, Verdict};
@@ -10,12 +10,13 @@ use weir_wire::{Header, KindSet, L4, OptionSummary, Tcp, TcpFlags, TcpHeader, Ti
 
 use crate::director::millis;
 use crate::emit::{Frame, tcp_frame};
+use crate::found::Found;
 use crate::plan::Owned;
 use crate::route::Hop;
 use crate::{Director, Packet};
 
 /// Of ACKs that both ends answer each other for ever, one in this time passes.
-const STORM_PAUSE_MS: u32 = 1_000;
+pub(crate) const STORM_PAUSE_MS: u32 = 1_000;
 
 /// What becomes of a SYN of a client that has a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,33 +34,24 @@ pub enum SessionSyn {
 }
 
 impl Director {
-    /// Walks a TCP or UDP packet to one of our addresses.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the first pass found out, by value"
-    )]
+    /// Walks a TCP or UDP packet to one of our addresses, which belongs to `session`.
     pub(crate) fn flow(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
-        key: &FlowKey,
-        hash: FlowHash,
-        to: Owned,
+        found: &Found,
+        session: Option<(SessionId, Direction)>,
     ) -> Verdict {
-        #[cfg(any(test, feature = "panic-hook"))]
-        self.panic_if_marked(packet);
-        let Some((id, direction)) = self.table.find(hash, key) else {
-            return match to {
-                Owned::Vip => self.open(now, packet, l3, v4, key),
+        let Some((id, direction)) = session else {
+            return match found.to {
+                Owned::Vip => self.open(now, packet, found),
                 Owned::Lip { .. } => Verdict::Drop(DropReason::NoSession),
             };
         };
-        self.complete_checksum(packet, l3, v4);
-        match &v4.l4_kind {
-            L4::Tcp(tcp) => self.tcp(now, packet, l3, v4, tcp, key, id, direction),
-            L4::Udp { .. } => self.udp(now, packet, l3, v4, id, direction),
+        self.complete_checksum(packet, found.l3, &found.v4);
+        match &found.v4.l4_kind {
+            L4::Tcp(tcp) => self.tcp(now, packet, found, tcp, id, direction),
+            L4::Udp { .. } => self.udp(now, packet, found, id, direction),
             L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
                 Verdict::Drop(DropReason::UnknownProtocol)
             }
@@ -67,48 +59,38 @@ impl Director {
     }
 
     /// Walks a segment of a session.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the lookup found out, by value"
-    )]
     pub(crate) fn tcp(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         tcp: &Tcp,
-        key: &FlowKey,
         id: SessionId,
         direction: Direction,
     ) -> Verdict {
         if direction == Direction::Inbound {
             if tcp.opens() {
-                if let Some(verdict) = self.syn_of_session(now, packet, l3, v4, tcp, key, id) {
+                if let Some(verdict) = self.syn_of_session(now, packet, found, tcp, id) {
                     return verdict;
                 }
-            } else if let Some(verdict) = self.ack_of_session(now, packet, l3, v4, tcp, key, id) {
+            } else if let Some(verdict) = self.ack_of_session(now, packet, found, tcp, id) {
                 return verdict;
             }
         }
-        self.segment(now, packet, l3, v4, tcp, id, direction)
+        self.segment(now, packet, found, tcp, id, direction)
     }
 
     /// Tracks, translates and sends on a segment that belongs to a session.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the lookup found out, by value"
-    )]
     pub(crate) fn segment(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         tcp: &Tcp,
         id: SessionId,
         direction: Direction,
     ) -> Verdict {
+        let &Found { l3, ref v4, .. } = found;
         let Some(session) = self.table.get(id) else {
             return Verdict::Drop(DropReason::NoSession);
         };
@@ -180,25 +162,19 @@ impl Director {
                 return Verdict::Drop(DropReason::NoSession);
             }
         }
-        if !self.translate_segment(now, packet, l3, v4, id, direction, &options, hop) {
+        if !self.translate_segment(now, packet, found, (id, direction), &options, hop) {
             return Verdict::Drop(DropReason::Malformed);
         }
         self.send_on(now, packet, l3, hop)
     }
 
     /// Walks a SYN of a client that has a session. Nothing when it goes on as a segment of it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the lookup found out, by value"
-    )]
     fn syn_of_session(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         tcp: &Tcp,
-        key: &FlowKey,
         id: SessionId,
     ) -> Option<Verdict> {
         let session = self.table.get(id)?;
@@ -206,20 +182,20 @@ impl Director {
         match self.syn_becomes(session, tcp) {
             SessionSyn::Replaces => {
                 self.replace(now, id);
-                Some(self.open(now, packet, l3, v4, key))
+                Some(self.open(now, packet, found))
             }
-            SessionSyn::Cookie => self.meet_syn(now, packet, l3, v4, tcp, service),
+            SessionSyn::Cookie => self.meet_syn(now, packet, found, tcp, service),
             SessionSyn::Challenged => {
-                self.note_syn(now, packet, v4, tcp, service);
+                self.note_syn(now, packet, &found.v4, tcp, service);
                 self.challenge_client(now, packet, id);
                 Some(Verdict::Drop(DropReason::Absorbed))
             }
             SessionSyn::Absorbed => {
-                self.note_syn(now, packet, v4, tcp, service);
+                self.note_syn(now, packet, &found.v4, tcp, service);
                 Some(Verdict::Drop(DropReason::Absorbed))
             }
             SessionSyn::Passed => {
-                self.note_syn(now, packet, v4, tcp, service);
+                self.note_syn(now, packet, &found.v4, tcp, service);
                 None
             }
         }
@@ -256,18 +232,12 @@ impl Director {
 
     /// Walks any other segment of a client that has a session: it may be the first of another
     /// handshake, or come before the real server has answered. Nothing when it is neither.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the lookup found out, by value"
-    )]
     fn ack_of_session(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         tcp: &Tcp,
-        key: &FlowKey,
         id: SessionId,
     ) -> Option<Verdict> {
         let session = self.table.get(id)?;
@@ -276,13 +246,13 @@ impl Director {
             && self.may_be_cookie(service, tcp)
             && self.gives_way(session)
             && !self.synproxy.waitings.is_full()
-            && let Checked::Valid(client) = self.check_cookie(service, key, tcp)
+            && let Checked::Valid(client) = self.check_cookie(service, &found.key, tcp)
         {
             if self.defers(service, tcp) {
                 return Some(Verdict::Drop(DropReason::Deferred));
             }
             self.replace(now, id);
-            return Some(self.open_proxied(now, packet, l3, v4, tcp, key, service, client));
+            return Some(self.open_proxied(now, packet, found, tcp, service, client));
         }
         let session = self.table.get(id)?;
         let unanswered = session.waits() && session.state == State::SynSent;
@@ -292,27 +262,21 @@ impl Director {
             return Some(if ends {
                 self.abandon(now, id)
             } else {
-                self.hold_early(now, packet, v4, tcp, id)
+                self.hold_early(now, packet, &found.v4, tcp, id)
             });
         }
         let adds = tcp.payload_len > 0 || tcp.flags.contains(TcpFlags::FIN);
         let held = session.waits() && !tcp.flags.contains(TcpFlags::RST) && adds;
-        held.then(|| self.hold_early(now, packet, v4, tcp, id))
+        held.then(|| self.hold_early(now, packet, &found.v4, tcp, id))
     }
 
     /// Translates a segment in place and adds the client's address where it is wanted.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what tracking found out, by value"
-    )]
     fn translate_segment(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
-        id: SessionId,
-        direction: Direction,
+        &Found { l3, ref v4, .. }: &Found,
+        (id, direction): (SessionId, Direction),
         options: &OptionSummary,
         hop: Hop,
     ) -> bool {
@@ -396,11 +360,11 @@ impl Director {
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         id: SessionId,
         direction: Direction,
     ) -> Verdict {
+        let &Found { l3, ref v4, .. } = found;
         let Some(session) = self.table.get(id) else {
             return Verdict::Drop(DropReason::NoSession);
         };
@@ -440,7 +404,7 @@ impl Director {
     }
 
     #[cfg(any(test, feature = "panic-hook"))]
-    fn panic_if_marked(&self, packet: &Packet<'_>) {
+    pub(crate) fn panic_if_marked(&self, packet: &Packet<'_>) {
         let Some(marker) = self.panic_on else { return };
         let mut windows = packet.frame.bytes().windows(marker.len());
         assert!(

@@ -9,6 +9,7 @@ use weir_model::{DropReason, Now, Verdict};
 use weir_wire::{Delta, Header, Ipv4Header, L4, Protocol, V4};
 
 use crate::director::millis;
+use crate::found::Found;
 use crate::plan::Owned;
 use crate::{Director, Packet};
 
@@ -126,12 +127,21 @@ impl Director {
         if set_ident(packet.frame.bytes_mut(), l3, datagram.ident).is_none() {
             return dropped;
         }
-        if v4.l4_kind != L4::NonFirstFragment {
-            return self.flow(now, packet, l3, v4, &flow, hash, to);
-        }
-        match self.table.find(hash, &flow) {
-            Some((id, direction)) => self.udp(now, packet, l3, v4, id, direction),
-            None => dropped,
+        let found = Found {
+            l3,
+            v4: *v4,
+            key: flow,
+            to,
+        };
+        let session = self.table.find(hash, &flow);
+        match (v4.l4_kind, session) {
+            (L4::NonFirstFragment, Some((id, direction))) => {
+                self.udp(now, packet, &found, id, direction)
+            }
+            (L4::NonFirstFragment, None) => dropped,
+            (L4::Tcp(_) | L4::Udp { .. } | L4::Icmp { .. } | L4::Other(_), session) => {
+                self.flow(now, packet, &found, session)
+            }
         }
     }
 }

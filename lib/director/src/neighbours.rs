@@ -110,6 +110,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Neighbours {
     entries: Vec<Entry>,
+    /// The place of the one that a packet went to last.
+    last: u16,
     held: Vec<HeldFrame>,
     waiting: usize,
     ready: usize,
@@ -131,6 +133,7 @@ impl Neighbours {
         };
         Self {
             entries: vec![Entry::FREE; SETS * WAYS],
+            last: 0,
             held: vec![held; HELD],
             waiting: 0,
             ready: 0,
@@ -181,6 +184,29 @@ impl Neighbours {
             self.pending.push(at as u16);
         }
         Resolved::Ask
+    }
+
+    /// Returns a next hop's Ethernet address where it is known and need not be asked about again,
+    /// and notes that it is in use.
+    #[inline]
+    pub(crate) fn trusted(
+        &mut self,
+        now_ms: u32,
+        port: PortId,
+        address: Ipv4Addr,
+    ) -> Option<EthAddr> {
+        let is_it = |entry: &Entry| entry.address == address && entry.port == port;
+        let last = self.entries.get(self.last as usize);
+        if !last.is_some_and(is_it) {
+            self.last = self.find(port, address)? as u16;
+        }
+        let entry = self.entries.get_mut(self.last as usize)?;
+        let fresh = now_ms.wrapping_sub(entry.since_ms) <= TRUST_MS;
+        if entry.state != State::Reachable || !fresh {
+            return None;
+        }
+        entry.used_ms = now_ms;
+        Some(entry.mac)
     }
 
     /// Returns a next hop's Ethernet address where it is known, and notes nothing.

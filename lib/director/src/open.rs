@@ -11,6 +11,7 @@ use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
 
 use crate::director::millis;
 use crate::flow::timestamps_in;
+use crate::found::Found;
 use crate::plan::RealPlan;
 use crate::{Director, Notice, Packet};
 
@@ -25,20 +26,14 @@ const ISN_MARGIN: u32 = 0xffff;
 
 impl Director {
     /// Opens a session for a packet to a VIP that belongs to none, or says why not.
-    pub(crate) fn open(
-        &mut self,
-        now: Now,
-        packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
-        key: &FlowKey,
-    ) -> Verdict {
+    pub(crate) fn open(&mut self, now: Now, packet: &mut Packet<'_>, found: &Found) -> Verdict {
+        let Found { v4, key, .. } = found;
         let Some(service) = self.plan.listening(key.dst, key.dst_port, key.protocol) else {
             return Verdict::Drop(DropReason::NoService);
         };
         let beginning = match &v4.l4_kind {
             L4::Tcp(tcp) if tcp.opens() => {
-                if let Some(verdict) = self.meet_syn(now, packet, l3, v4, tcp, service) {
+                if let Some(verdict) = self.meet_syn(now, packet, found, tcp, service) {
                     return verdict;
                 }
                 let options = self.syn_options(packet, v4, service);
@@ -52,10 +47,10 @@ impl Director {
                     timestamps_in(packet, v4, &options).map_or(0, |it| it.tsval),
                 ))
             }
-            L4::Tcp(_) => return self.ack_without_session(now, packet, l3, v4, key, service),
+            L4::Tcp(tcp) => return self.ack_without_session(now, packet, found, tcp, service),
             L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
         };
-        let id = match self.establish(now, packet, l3, v4, key, service, beginning) {
+        let id = match self.establish(now, packet, found, service, beginning) {
             Ok(id) => id,
             Err(verdict) => return verdict,
         };
@@ -66,26 +61,25 @@ impl Director {
         }
         self.arm(now, id);
         match &v4.l4_kind {
-            L4::Tcp(tcp) => self.segment(now, packet, l3, v4, tcp, id, Direction::Inbound),
+            L4::Tcp(tcp) => self.segment(now, packet, found, tcp, id, Direction::Inbound),
             L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
-                self.udp(now, packet, l3, v4, id, Direction::Inbound)
+                self.udp(now, packet, found, id, Direction::Inbound)
             }
         }
     }
 
     /// Picks a real server, takes a local port and puts a session into the table; or refuses the
     /// packet that asked for it. `beginning` is what a client of TCP offers.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the walk found out, by value"
-    )]
     pub(crate) fn establish(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
-        key: &FlowKey,
+        &Found {
+            l3,
+            ref v4,
+            ref key,
+            ..
+        }: &Found,
         service: ServiceId,
         beginning: Option<Beginning>,
     ) -> Result<SessionId, Verdict> {

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use nat_engine::{FlowHash, FlowKey, owner_of};
+use nat_engine::{FlowHash, FlowKey, Probe, owner_of};
 use weir_model::{DropReason, Now, Verdict, WorkerId};
 use weir_wire::{
     EthHeader, Header, IcmpCode, IcmpKind, Ipv4Header, Kind, L4, ParseError, Parsed, V4,
@@ -10,42 +10,74 @@ use weir_wire::{
 };
 
 use crate::director::millis;
+use crate::found::{Found, Lookup};
 use crate::neighbours::Resolved;
 use crate::plan::Owned;
 use crate::route::Hop;
 use crate::{Director, Packet, Source};
 
-/// What the first pass over a burst finds out about a packet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Lookup {
-    /// Not for an address of ours: the host's, if the driver has a way to it.
-    Host,
-    /// To be dropped.
-    Drop(DropReason),
-    /// ARP.
-    Arp,
-    /// A fragment to an address of ours: its ports are known when the one before it was walked.
-    Fragment { l3: u16, v4: V4, to: Owned },
-    /// ICMP to an address of ours.
-    Icmp { l3: u16, v4: V4, to: Owned },
-    /// TCP or UDP to an address of ours.
-    Flow {
-        l3: u16,
-        v4: V4,
-        key: FlowKey,
-        hash: FlowHash,
-        to: Owned,
-    },
-}
-
 impl Director {
-    /// Parses and classifies a packet, and asks for the memory that its session is found by.
+    /// Classifies a packet, as far as that takes nothing but the packet and the plan.
     #[inline]
     pub(crate) fn look_up(&self, packet: &Packet<'_>) -> Lookup {
-        let bytes = packet.frame.bytes();
-        let parsed = match Parsed::parse(bytes) {
+        let Some(v4) = V4::plain(packet.frame.bytes()) else {
+            return Lookup::Other;
+        };
+        let Some(to) = self.plan.owned(v4.dst) else {
+            return Lookup::Host;
+        };
+        if let Some(reason) = self.unwanted(packet, v4.src, to) {
+            return Lookup::Drop(reason);
+        }
+        match key_of(&v4) {
+            Some(key) => Lookup::Plain { key, to },
+            None => Lookup::Other,
+        }
+    }
+
+    /// Decides what becomes of a plain packet of TCP or UDP.
+    #[inline]
+    pub(crate) fn walk_plain(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        key: &FlowKey,
+        hash: FlowHash,
+        to: Owned,
+        probe: Probe,
+    ) -> Verdict {
+        #[cfg(any(test, feature = "panic-hook"))]
+        self.panic_if_marked(packet);
+        let other_owner = self.other_owner(packet, key, hash, to);
+        let session = self.table.find_probed(probe, hash, key);
+        if other_owner.is_none()
+            && let Some((id, direction)) = session
+            && let Some(verdict) = self.steady(now, packet, id, direction)
+        {
+            return verdict;
+        }
+        let Some(v4) = V4::plain_again(packet.frame.bytes()) else {
+            return Verdict::Drop(DropReason::Malformed);
+        };
+        let found = Found {
+            l3: V4::PLAIN_L3,
+            v4,
+            key: *key,
+            to,
+        };
+        if let Some(owner) = other_owner {
+            return self.hand_off(packet, &found, owner);
+        }
+        self.flow(now, packet, &found, session)
+    }
+
+    /// Decides what becomes of a packet that is no plain one: parses it and classifies it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn walk_other(&mut self, now: Now, packet: &mut Packet<'_>) -> Verdict {
+        let parsed = match Parsed::parse(packet.frame.bytes()) {
             Ok(parsed) => parsed,
-            Err(ParseError::BadIpChecksum) => return Lookup::Drop(DropReason::BadChecksum),
+            Err(ParseError::BadIpChecksum) => return Verdict::Drop(DropReason::BadChecksum),
             Err(
                 ParseError::Truncated { .. }
                 | ParseError::BadVersion(_)
@@ -54,91 +86,67 @@ impl Director {
                 | ParseError::BadFragment
                 | ParseError::BadTcpOffset(_)
                 | ParseError::BadUdpLength(_),
-            ) => return Lookup::Drop(DropReason::Malformed),
+            ) => return Verdict::Drop(DropReason::Malformed),
         };
         let v4 = match parsed.kind {
             Kind::Ipv4(v4) => v4,
-            Kind::Arp if parsed.vlan.is_none() => return Lookup::Arp,
-            Kind::Arp | Kind::Ipv6 | Kind::Other(_) => return Lookup::Host,
+            Kind::Arp if parsed.vlan.is_none() => return self.arp(now, packet),
+            Kind::Arp | Kind::Ipv6 | Kind::Other(_) => return self.host(packet),
         };
         let Some(to) = self.plan.owned(v4.dst) else {
-            return Lookup::Host;
+            return self.host(packet);
         };
         if parsed.vlan.is_some() {
-            return Lookup::Drop(DropReason::Tagged);
+            return Verdict::Drop(DropReason::Tagged);
         }
-        let mine = self.plan.port(packet.port).map(|port| port.mac().0);
-        let eth = EthHeader::at(bytes, 0);
-        if mine != eth.map(|eth| eth.dst) {
-            return Lookup::Drop(DropReason::NotOurs);
-        }
-        if !eth.is_some_and(|eth| eth.src_addr().is_unicast()) {
-            // An answer to it would go to a group of stations.
-            return Lookup::Drop(DropReason::Martian);
-        }
-        if is_martian(v4.src) || self.plan.owned(v4.src).is_some() {
-            return Lookup::Drop(DropReason::Martian);
-        }
-        if let Owned::Lip { port } = to
-            && port != packet.port
-        {
-            // Real servers answer where the pool is; elsewhere somebody speaks in their name.
-            return Lookup::Drop(DropReason::Martian);
+        if let Some(reason) = self.unwanted(packet, v4.src, to) {
+            return Verdict::Drop(reason);
         }
         let l3 = parsed.l3;
         if v4.fragment.is_some() {
-            return Lookup::Fragment { l3, v4, to };
+            return self.fragment(now, packet, l3, &v4, to);
         }
-        let (src_port, dst_port) = match v4.l4_kind {
-            L4::Tcp(tcp) => (tcp.src_port, tcp.dst_port),
-            L4::Udp {
-                src_port, dst_port, ..
-            } => (src_port, dst_port),
-            L4::Icmp { .. } => return Lookup::Icmp { l3, v4, to },
-            L4::NonFirstFragment => return Lookup::Drop(DropReason::Fragment),
-            L4::Other(_) => return Lookup::Drop(DropReason::UnknownProtocol),
-        };
-        let key = FlowKey {
-            src: v4.src,
-            dst: v4.dst,
-            src_port,
-            dst_port,
-            protocol: v4.protocol,
+        match v4.l4_kind {
+            L4::Tcp(_) | L4::Udp { .. } => {}
+            L4::Icmp { .. } => return self.icmp(now, packet, l3, &v4, to),
+            L4::NonFirstFragment => return Verdict::Drop(DropReason::Fragment),
+            L4::Other(_) => return Verdict::Drop(DropReason::UnknownProtocol),
+        }
+        let Some(key) = key_of(&v4) else {
+            return Verdict::Drop(DropReason::UnknownProtocol);
         };
         let hash = self.table.hash(&key);
-        self.table.prefetch(hash);
-        Lookup::Flow {
-            l3,
-            v4,
-            key,
-            hash,
-            to,
+        self.walking = Some((key, hash));
+        let found = Found { l3, v4, key, to };
+        #[cfg(any(test, feature = "panic-hook"))]
+        self.panic_if_marked(packet);
+        if let Some(owner) = self.other_owner(packet, &key, hash, to) {
+            return self.hand_off(packet, &found, owner);
         }
+        let session = self.table.find(hash, &key);
+        self.flow(now, packet, &found, session)
     }
 
-    /// Decides what becomes of a packet.
-    pub(crate) fn walk(&mut self, now: Now, packet: &mut Packet<'_>, lookup: &Lookup) -> Verdict {
-        match *lookup {
-            Lookup::Drop(reason) => Verdict::Drop(reason),
-            Lookup::Host => self.host(packet),
-            Lookup::Arp => self.arp(now, packet),
-            Lookup::Icmp { l3, ref v4, to } => self.icmp(now, packet, l3, v4, to),
-            Lookup::Fragment { l3, ref v4, to } => self.fragment(now, packet, l3, v4, to),
-            Lookup::Flow {
-                l3,
-                ref v4,
-                ref key,
-                hash,
-                to,
-            } => {
-                if let Some(owner) = self.other_owner(packet, key, hash, to) {
-                    // The owner cannot know any more what the driver said about the checksum.
-                    self.complete_checksum(packet, l3, v4);
-                    return Verdict::HandOff(owner);
-                }
-                self.flow(now, packet, l3, v4, key, hash, to)
-            }
+    fn hand_off(&mut self, packet: &mut Packet<'_>, found: &Found, owner: WorkerId) -> Verdict {
+        // The owner cannot know any more what the driver said about the checksum.
+        self.complete_checksum(packet, found.l3, &found.v4);
+        Verdict::HandOff(owner)
+    }
+
+    /// Says why a packet to one of our addresses is not wanted, if it is not.
+    #[inline]
+    fn unwanted(&self, packet: &Packet<'_>, src: Ipv4Addr, to: Owned) -> Option<DropReason> {
+        let mine = self.plan.port(packet.port).map(|port| port.mac().0);
+        let eth = EthHeader::at(packet.frame.bytes(), 0);
+        if mine != eth.map(|eth| eth.dst) {
+            return Some(DropReason::NotOurs);
         }
+        // An answer to a group of stations would be for nobody.
+        let to_group = !eth.is_some_and(|eth| eth.src_addr().is_unicast());
+        // Real servers answer where the pool is; elsewhere somebody speaks in their name.
+        let elsewhere = matches!(to, Owned::Lip { port } if port != packet.port);
+        let martian = to_group || elsewhere || is_martian(src) || self.plan.owned(src).is_some();
+        martian.then_some(DropReason::Martian)
     }
 
     /// Gives a packet that is not ours to the host, where the driver can.
@@ -264,4 +272,17 @@ pub(crate) fn is_martian(source: Ipv4Addr) -> bool {
         || source.is_multicast()
         || source.is_broadcast()
         || source.octets()[0] == 0
+}
+
+/// Returns the key of a packet of TCP or UDP.
+#[inline]
+fn key_of(v4: &V4) -> Option<FlowKey> {
+    let (src_port, dst_port) = v4.ports()?;
+    Some(FlowKey {
+        src: v4.src,
+        dst: v4.dst,
+        src_port,
+        dst_port,
+        protocol: v4.protocol,
+    })
 }

@@ -1,6 +1,6 @@
 //! A valid cookie opens a session, and what its client sends until the real server answers is held.
 
-use nat_engine::{FlowKey, Session, SessionFlags, SessionId, State};
+use nat_engine::{Session, SessionFlags, SessionId, State};
 use synproxy_engine::ClientOptions;
 use weir_model::{ClientWindow, DropReason, Now, ServiceId, Verdict};
 use weir_wire::{Tcp, TcpFlags, V4, verify_frame};
@@ -10,26 +10,22 @@ use super::early::Early;
 use super::waiting::Waiting;
 use crate::director::millis;
 use crate::flow::timestamps_of;
+use crate::found::Found;
 use crate::open::Beginning;
 use crate::{Director, Packet};
 
 impl Director {
     /// Opens a session for a client whose ACK carries a valid cookie, and asks its real server.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the walk found out, by value"
-    )]
     pub(crate) fn open_proxied(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         tcp: &Tcp,
-        key: &FlowKey,
         service: ServiceId,
         client: ClientOptions,
     ) -> Verdict {
+        let &Found { l3, ref v4, .. } = found;
         self.complete_checksum(packet, l3, v4);
         // A session would begin with a damaged window or timestamp.
         if verify_frame(packet.frame.bytes()).is_err() {
@@ -60,7 +56,7 @@ impl Director {
             sack: client.sack,
             tsval: timestamps.map_or(0, |timestamps| timestamps.tsval),
         };
-        let id = match self.establish(now, packet, l3, v4, key, service, Some(beginning)) {
+        let id = match self.establish(now, packet, found, service, Some(beginning)) {
             Ok(id) => id,
             Err(verdict) => {
                 if let Some(flood) = self.synproxy.floods.get_mut(service) {

@@ -11,6 +11,7 @@ use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
 
 use crate::director::millis;
 use crate::flow::timestamps_in;
+use crate::found::Found;
 use crate::{Director, Packet};
 
 /// The largest segment that clients are told of: real servers get them with a TOA option in front.
@@ -23,15 +24,15 @@ impl Director {
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        found: &Found,
         tcp: &Tcp,
         service: ServiceId,
     ) -> Option<Verdict> {
+        let v4 = &found.v4;
         let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
         let options = OptionSummary::new(bytes, &KindSet::EMPTY);
         if self.count_syn(now, service, v4, tcp, &options, bytes) {
-            return Some(self.send_cookie(now, packet, l3, v4, tcp, service, &options));
+            return Some(self.send_cookie(now, packet, found, tcp, service, &options));
         }
         self.count_passed(service);
         None
@@ -64,16 +65,11 @@ impl Director {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the walk found out, by value"
-    )]
     fn send_cookie(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
+        &Found { l3, ref v4, .. }: &Found,
         tcp: &Tcp,
         service: ServiceId,
         options: &OptionSummary,
@@ -134,13 +130,12 @@ impl Director {
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        l3: u16,
-        v4: &V4,
-        key: &FlowKey,
+        found: &Found,
+        tcp: &Tcp,
         service: ServiceId,
     ) -> Verdict {
         let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
-        let (Some(plan), Some(tcp)) = (plan, v4.tcp()) else {
+        let Some(plan) = plan else {
             return Verdict::Drop(DropReason::NoSession);
         };
         let reason = if !self.may_be_cookie(service, tcp) {
@@ -148,9 +143,9 @@ impl Director {
         } else if self.defers(service, tcp) {
             return Verdict::Drop(DropReason::Deferred);
         } else {
-            match self.check_cookie(service, key, tcp) {
+            match self.check_cookie(service, &found.key, tcp) {
                 Checked::Valid(client) => {
-                    return self.open_proxied(now, packet, l3, v4, tcp, key, service, client);
+                    return self.open_proxied(now, packet, found, tcp, service, client);
                 }
                 Checked::Stale => DropReason::StaleCookie,
                 Checked::Bad => DropReason::BadCookie,
@@ -160,7 +155,7 @@ impl Director {
             BadAck::Drop => {}
             BadAck::Reset => {
                 if self.bad_ack_rate.allow(millis(now)) {
-                    self.refuse_segment(packet, v4, tcp);
+                    self.refuse_segment(packet, &found.v4, tcp);
                 }
             }
         }

@@ -1,0 +1,116 @@
+//! What the passes over a burst find out about a packet before it is walked.
+
+use alloc::boxed::Box;
+
+use nat_engine::{FlowHash, FlowKey, Probe, SessionTable};
+use weir_model::DropReason;
+use weir_simd::{LANES, Lanes};
+use weir_wire::V4;
+
+use crate::plan::Owned;
+
+/// Packets that are looked up together, so that their memory arrives together.
+pub(crate) const LOOKUPS: usize = 64;
+
+const GROUPS: usize = LOOKUPS / LANES;
+
+/// What a packet of TCP or UDP to one of our addresses is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// Offset of the IPv4 header.
+    pub(crate) l3: u16,
+    pub(crate) v4: V4,
+    pub(crate) key: FlowKey,
+    pub(crate) to: Owned,
+}
+
+/// What the first pass over a burst says of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lookup {
+    /// Not for an address of ours: the host's, if the driver has a way to it.
+    Host,
+    /// To be dropped.
+    Drop(DropReason),
+    /// A plain frame of TCP or UDP to an address of ours.
+    Plain {
+        /// Its key.
+        key: FlowKey,
+        /// What the address is for.
+        to: Owned,
+    },
+    /// Anything else: it is looked at when its turn comes.
+    Other,
+}
+
+/// What the passes find out about a burst.
+#[derive(Debug)]
+pub(crate) struct Burst {
+    lookups: [Lookup; LOOKUPS],
+    words: [[Lanes; 2]; GROUPS],
+    hashes: [Lanes; GROUPS],
+    probes: [Probe; LOOKUPS],
+}
+
+impl Burst {
+    /// Makes an empty one.
+    pub(crate) fn boxed() -> Box<Self> {
+        Box::new(Self {
+            lookups: [Lookup::Other; LOOKUPS],
+            words: [[[0; LANES]; 2]; GROUPS],
+            hashes: [[0; LANES]; GROUPS],
+            probes: [Probe::default(); LOOKUPS],
+        })
+    }
+
+    /// Keeps what was found of the packet at `at`.
+    #[inline]
+    pub(crate) fn put(&mut self, at: usize, lookup: Lookup) {
+        if let Some(place) = self.lookups.get_mut(at) {
+            *place = lookup;
+        }
+        if let Lookup::Plain { key, .. } = lookup
+            && let Some([addresses, ports]) = self.words.get_mut(at / LANES)
+            && let (Some(address), Some(port)) =
+                (addresses.get_mut(at % LANES), ports.get_mut(at % LANES))
+        {
+            [*address, *port] = key.words();
+        }
+    }
+
+    /// Hashes the keys of the first `count` packets and asks for all that their sessions are found
+    /// by: first the buckets, then the sessions that those name.
+    #[inline]
+    pub(crate) fn prefetch(&mut self, table: &SessionTable, count: usize) {
+        let groups = self.words.iter().zip(&mut self.hashes);
+        for (words, hashes) in groups.take(count.div_ceil(LANES)) {
+            *hashes = table.hash_lanes(words);
+            for &hash in &*hashes {
+                // What stands in a lane that no packet has asks for a bucket in vain.
+                table.prefetch(FlowHash(hash));
+            }
+        }
+        let hashes = self.hashes.as_flattened();
+        for ((lookup, &hash), probe) in self
+            .lookups
+            .iter()
+            .zip(hashes)
+            .zip(&mut self.probes)
+            .take(count)
+        {
+            if let Lookup::Plain { .. } = lookup {
+                *probe = table.probe(FlowHash(hash));
+            }
+        }
+    }
+
+    /// Returns what was found of the packet at `at`.
+    #[inline]
+    pub(crate) fn get(&self, at: usize) -> Option<(&Lookup, FlowHash, Probe)> {
+        let hash = self.hashes.as_flattened().get(at)?;
+        Some((
+            self.lookups.get(at)?,
+            FlowHash(*hash),
+            *self.probes.get(at)?,
+        ))
+    }
+}
