@@ -65,11 +65,15 @@ impl Frames {
         }
         let ports = ports
             .into_iter()
-            .map(|(id, port)| OpenPort {
-                id,
-                port,
-                stats: PortStats::default(),
-                health: Health::Good,
+            .map(|(id, mut port)| {
+                // The director knows them, and ports that do not take them get their packets.
+                port.keep_super_frames();
+                OpenPort {
+                    id,
+                    port,
+                    stats: PortStats::default(),
+                    health: Health::Good,
+                }
             })
             .collect();
         Self {
@@ -363,13 +367,17 @@ fn open_port<'a>(
 fn packet(frame: &mut Frame, port: PortId, source: Source) -> Option<Packet<'_>> {
     let range = frame.range();
     let maybe_partial = match frame.checksum() {
-        ChecksumState::Unknown | ChecksumState::Partial => true,
-        ChecksumState::Good => false,
+        ChecksumState::Unknown => true,
+        // What is known to be partial is completed where it leaves.
+        ChecksumState::Good | ChecksumState::Partial => false,
     };
+    let segment_size = frame.segment_size();
     let bytes = FrameBuf::new(frame.chunk_mut(), range)?;
-    Some(match source {
+    let mut packet = match source {
         Source::Wire => Packet::received(bytes, port, maybe_partial),
         // The director of the other worker has completed its checksum.
         Source::HandedIn => Packet::handed_in(bytes, port),
-    })
+    };
+    packet.segment_size = segment_size;
+    Some(packet)
 }

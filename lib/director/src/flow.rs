@@ -314,7 +314,9 @@ impl Director {
         let (Direction::Inbound, Some(kind)) = (direction, service.toa_kind) else {
             return true;
         };
-        match insert_toa(frame, l3, v4, session, kind, leaves_mtu) {
+        // Each packet of a super-frame gets the option, and only their longest must fit.
+        let room = leaves_mtu.saturating_add(packet.surplus(v4));
+        match insert_toa(&mut packet.frame, l3, v4, session, kind, room) {
             ToaOutcome::Inserted => self.counters.count(Counter::ToaInserted),
             ToaOutcome::NotWanted => {}
             ToaOutcome::NoRoom => self.send_toa_ahead(now, packet, v4, id, kind, options),

@@ -215,7 +215,7 @@ impl Director {
             return Err(Verdict::Drop(DropReason::TtlExpired));
         }
         let mtu = self.plan.port(hop.port).map_or(0, |port| port.facts.mtu);
-        if v4.total_len > mtu {
+        if v4.total_len > mtu && v4.total_len - packet.surplus(v4) > mtu {
             if v4.dont_fragment {
                 let (kind, code) = (IcmpKind::UNREACHABLE, IcmpCode::UNREACHABLE_FRAG_NEEDED);
                 self.send_icmp_error(now, packet, l3, v4, kind, code, mtu);
@@ -258,7 +258,9 @@ impl Director {
             Resolved::TooMany => return Verdict::Drop(DropReason::Unresolved),
         }
         let frame = packet.frame.bytes();
-        if self.neighbours.hold(now_ms, hop.port, hop.neighbour, frame) {
+        // A super-frame would be sent later as one packet, and its checksum not be added up.
+        let waits = packet.segment_size == 0;
+        if waits && self.neighbours.hold(now_ms, hop.port, hop.neighbour, frame) {
             Verdict::Hold
         } else {
             Verdict::Drop(DropReason::Unresolved)

@@ -3,7 +3,7 @@
 use nat_engine::{Session, SessionFlags, SessionId, State};
 use synproxy_engine::ClientOptions;
 use weir_model::{ClientWindow, DropReason, Now, ServiceId, Verdict};
-use weir_wire::{Tcp, TcpFlags, V4, verify_frame};
+use weir_wire::{Tcp, TcpFlags, V4};
 
 use super::OPEN_WITHIN_MS;
 use super::early::Early;
@@ -28,7 +28,7 @@ impl Director {
         let &Found { l3, ref v4, .. } = found;
         self.complete_checksum(packet, l3, v4);
         // A session would begin with a damaged window or timestamp.
-        if verify_frame(packet.frame.bytes()).is_err() {
+        if !packet.is_intact() {
             return Verdict::Drop(DropReason::BadChecksum);
         }
         self.synproxy.floods.answered(service);
@@ -156,19 +156,23 @@ impl Director {
         if waiting.fin {
             return Verdict::Drop(DropReason::Absorbed);
         }
-        let wanted = waiting.early.len() + tcp.payload_len as usize;
-        if unasked || tcp.seq != session.client_end || wanted > plan.early_data as usize {
+        let room = (plan.early_data as usize).saturating_sub(waiting.early.len());
+        let taken = packet.fitting(tcp.payload_len, room);
+        let nothing_fits = taken == 0 && tcp.payload_len > 0;
+        if unasked || tcp.seq != session.client_end || nothing_fits {
             return Verdict::Drop(DropReason::EarlyData);
         }
+        // The client sends the packets again that were not taken.
+        let ends = ends && taken == tcp.payload_len;
         // What is sent on gets a checksum of ours: it must not bless an error.
-        if verify_frame(packet.frame.bytes()).is_err() {
+        if !packet.is_intact() {
             return Verdict::Drop(DropReason::BadChecksum);
         }
         let from = v4.l4 as usize + tcp.header_len as usize;
         let payload = packet
             .frame
             .bytes()
-            .get(from..from + tcp.payload_len as usize);
+            .get(from..from + taken as usize);
         let Some(payload) = payload else {
             return Verdict::Drop(DropReason::Malformed);
         };
@@ -177,11 +181,11 @@ impl Director {
         }
         waiting.packets += 1;
         waiting.fin = ends;
-        session.client_end = tcp.end();
+        session.client_end = tcp.seq + u32::from(taken) + u32::from(ends);
         let before = session.state;
         if before != State::SynSent {
             if ends {
-                session.note_client_fin(tcp.end() - 1);
+                session.note_client_fin(session.client_end - 1);
             }
             let after = session.state;
             if after != before {
