@@ -23,7 +23,8 @@ pub(crate) struct Arena {
     memory: Vec<u8>,
     /// Where in `memory` the first page begins.
     start: usize,
-    lens: ArrayVec<usize, BURST>,
+    /// The port and the length of each frame.
+    frames: ArrayVec<(PortId, usize), BURST>,
 }
 
 impl Arena {
@@ -33,35 +34,34 @@ impl Arena {
         Self {
             memory,
             start,
-            lens: ArrayVec::new(),
+            frames: ArrayVec::new(),
         }
     }
 
     /// Takes all frames out.
     pub(crate) fn clear(&mut self) {
-        self.lens.clear();
+        self.frames.clear();
     }
 
-    /// Copies a frame into the next chunk and returns it there, for changes.
-    pub(crate) fn add(&mut self, frame: &[u8]) -> Result<&mut [u8]> {
-        let at = self.start + self.lens.len() * CHUNK + HEAD;
-        self.lens
-            .try_push(frame.len())
-            .ok()
-            .context("a burst is full")?;
+    /// Copies a frame that arrived on `port` into the next chunk and returns it there, for changes.
+    pub(crate) fn add(&mut self, port: PortId, frame: &[u8]) -> Result<&mut [u8]> {
+        let at = self.start + self.frames.len() * CHUNK + HEAD;
+        let added = self.frames.try_push((port, frame.len()));
+        added.ok().context("a burst is full")?;
         let chunk = self.memory.get_mut(at..at + frame.len());
         let chunk = chunk.context("a frame is too long")?;
         chunk.copy_from_slice(frame);
         Ok(chunk)
     }
 
-    /// Returns the burst as it was received on `port`.
-    pub(crate) fn packets(&mut self, port: PortId) -> Packets<'_> {
+    /// Returns the burst.
+    pub(crate) fn packets(&mut self) -> Packets<'_> {
         let chunks = self.memory.get_mut(self.start..).unwrap_or_default();
-        let chunks = chunks.chunks_exact_mut(CHUNK).zip(&self.lens);
-        let frames = chunks.filter_map(|(chunk, len)| FrameBuf::new(chunk, HEAD..HEAD + len));
-        frames
-            .map(|frame| Packet::received(frame, port, false))
-            .collect()
+        let chunks = chunks.chunks_exact_mut(CHUNK).zip(&self.frames);
+        let packets = chunks.filter_map(|(chunk, &(port, len))| {
+            let frame = FrameBuf::new(chunk, HEAD..HEAD + len)?;
+            Some(Packet::received(frame, port, false))
+        });
+        packets.collect()
     }
 }

@@ -3,15 +3,15 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use weir_testkit::{PacketSpec, TcpSpec, Transport};
-use weir_wire::{EthAddr, Header, Ipv4Header, TcpFlags, TcpHeader, fill_checksums};
+use weir_testkit::{PacketSpec, TcpSpec, Transport, UdpSpec};
+use weir_wire::{
+    EthAddr, Header, Ipv4Header, Protocol, TcpFlags, TcpHeader, UdpHeader, fill_checksums,
+};
 
-use crate::rig::{LAN_MAC, ROUTER_MAC, VIP, WAN_MAC, real_mac};
+use crate::rig::{LAN_MAC, REALS, ROUTER_MAC, VIP, WAN_MAC, real_mac};
 
 const L3: usize = 14;
 const L4: usize = 34;
-/// Where a template has its `TSval`.
-const TSVAL: usize = 58;
 
 /// What Linux offers in a SYN: MSS, SACK, timestamps, window scale.
 const SYN_OPTIONS: [u8; 20] = [
@@ -19,11 +19,35 @@ const SYN_OPTIONS: [u8; 20] = [
 ];
 /// Timestamps, as Linux sends them in every other segment.
 const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9];
-/// Bytes of data in a segment.
+/// Bytes of data in a segment or datagram.
 pub(crate) const DATA: usize = 32;
 
-/// A TCP segment of one kind, of which each packet is a variant.
-pub(crate) struct Segment(Vec<u8>);
+/// What a packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A SYN with all the options of Linux.
+    Syn,
+    /// A SYN without options.
+    BareSyn,
+    /// A SYN-ACK with all the options of Linux.
+    SynAck,
+    Ack,
+    Data,
+    Fin,
+    /// A RST, which has no options.
+    Rst,
+    /// A datagram of UDP.
+    Datagram,
+}
+
+/// Who sends a packet to Weir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// A client, by the router.
+    Client,
+    /// A real server.
+    Real(u8),
+}
 
 /// What a packet has that others of its kind have not.
 #[derive(Clone, Copy, Debug)]
@@ -34,87 +58,120 @@ pub(crate) struct Variant {
     pub(crate) ack: u32,
 }
 
-impl Segment {
-    /// A SYN of a client or a SYN-ACK of a real server, with the options that Linux offers.
-    pub(crate) fn opening(from: From, flags: TcpFlags) -> Self {
-        Self::new(from, flags, &SYN_OPTIONS, 0)
+/// One frame of each kind from each sender.
+pub(crate) struct Templates(Vec<Vec<u8>>);
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Syn,
+        Self::BareSyn,
+        Self::SynAck,
+        Self::Ack,
+        Self::Data,
+        Self::Fin,
+        Self::Rst,
+        Self::Datagram,
+    ];
+
+    /// Returns how many numbers of the sequence it takes once the connection is open.
+    pub(crate) const fn takes(self) -> u32 {
+        match self {
+            Self::Data => DATA as u32,
+            Self::Fin => 1,
+            Self::Syn | Self::BareSyn | Self::SynAck | Self::Ack | Self::Rst | Self::Datagram => 0,
+        }
     }
 
-    /// A SYN or SYN-ACK without any option.
-    pub(crate) fn bare(from: From, flags: TcpFlags) -> Self {
-        Self::new(from, flags, &[], 0)
-    }
-
-    /// Any later segment, with timestamps.
-    pub(crate) fn later(from: From, flags: TcpFlags, data: usize) -> Self {
-        Self::new(from, flags, &TIMESTAMPS, data)
-    }
-
-    fn new(from: From, flags: TcpFlags, options: &[u8], data: usize) -> Self {
-        let tcp = TcpSpec {
-            flags,
-            window: 502,
-            options: options.to_vec(),
-            payload: vec![0x55; data],
-            ..TcpSpec::default()
+    fn transport(self) -> Transport {
+        let tcp = |flags, options: &[u8], data| {
+            Transport::Tcp(TcpSpec {
+                flags,
+                window: 502,
+                options: options.to_vec(),
+                payload: vec![0x55; data],
+                ..TcpSpec::default()
+            })
         };
-        let (eth_src, eth_dst) = from.stations();
-        let spec = PacketSpec {
-            eth_src,
-            eth_dst,
-            dst: VIP,
-            transport: Transport::Tcp(tcp),
-            ..PacketSpec::default()
-        };
-        Self(spec.build())
-    }
-
-    /// Says whether it begins a connection.
-    pub(crate) fn is_syn(&self) -> bool {
-        TcpHeader::at(&self.0, L4).is_some_and(|tcp| tcp.flags() == TcpFlags::SYN)
-    }
-
-    /// Returns the bytes that all variants share.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        let ack = TcpFlags::ACK;
+        match self {
+            Self::Syn => tcp(TcpFlags::SYN, &SYN_OPTIONS, 0),
+            Self::BareSyn => tcp(TcpFlags::SYN, &[], 0),
+            Self::SynAck => tcp(TcpFlags::SYN | ack, &SYN_OPTIONS, 0),
+            Self::Ack => tcp(ack, &TIMESTAMPS, 0),
+            Self::Data => tcp(ack | TcpFlags::PSH, &TIMESTAMPS, DATA),
+            Self::Fin => tcp(ack | TcpFlags::FIN, &TIMESTAMPS, 0),
+            Self::Rst => tcp(TcpFlags::RST, &[], 0),
+            Self::Datagram => Transport::Udp(UdpSpec {
+                payload: vec![0x55; DATA],
+                ..UdpSpec::default()
+            }),
+        }
     }
 }
 
-/// Who sends a frame to Weir.
-#[derive(Clone, Copy)]
-pub(crate) enum From {
-    /// A client, by the router.
-    Client,
-    /// A real server.
-    Real(u8),
-}
-
-impl From {
-    pub(crate) const fn stations(self) -> (EthAddr, EthAddr) {
+impl Sender {
+    const fn stations(self) -> (EthAddr, EthAddr) {
         match self {
             Self::Client => (ROUTER_MAC, WAN_MAC),
             Self::Real(number) => (real_mac(number), LAN_MAC),
         }
     }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Client => 0,
+            Self::Real(number) => 1 + number as usize,
+        }
+    }
 }
 
-/// Makes a copy of a [`Segment`] the packet that it is to be.
-pub(crate) fn make_segment(frame: &mut [u8], variant: &Variant, tsval: u32) -> Result<()> {
-    put_addresses(frame, variant.src.0, variant.dst.0)?;
-    let tcp = TcpHeader::at_mut(frame, L4).context("no TCP")?;
-    tcp.src_port = variant.src.1.into();
-    tcp.dst_port = variant.dst.1.into();
-    tcp.seq = variant.seq.into();
-    tcp.ack = variant.ack.into();
-    if tcp.header_len() == TcpHeader::LEN + TIMESTAMPS.len() {
-        let place = frame.get_mut(TSVAL..).context("no timestamps")?;
-        let place = place.first_chunk_mut().context("no timestamps")?;
-        *place = tsval.to_be_bytes();
+impl Templates {
+    pub(crate) fn new() -> Self {
+        let senders = std::iter::once(Sender::Client).chain((0..REALS).map(Sender::Real));
+        let frames = senders.flat_map(|sender| {
+            let (eth_src, eth_dst) = sender.stations();
+            Kind::ALL.map(|kind| {
+                let spec = PacketSpec {
+                    eth_src,
+                    eth_dst,
+                    dst: VIP,
+                    transport: kind.transport(),
+                    ..PacketSpec::default()
+                };
+                spec.build()
+            })
+        });
+        Self(frames.collect())
+    }
+
+    /// Returns the frame of a kind from a sender.
+    pub(crate) fn get(&self, sender: Sender, kind: Kind) -> Result<&[u8]> {
+        let place = sender.place() * Kind::ALL.len() + kind as usize;
+        let frame = self.0.get(place).context("no such template")?;
+        Ok(frame)
+    }
+}
+
+/// Makes a copy of a template the packet that it is to be.
+pub(crate) fn make(frame: &mut [u8], variant: &Variant) -> Result<()> {
+    let ip = Ipv4Header::at_mut(frame, L3).context("no IPv4")?;
+    ip.set_src(variant.src.0);
+    ip.set_dst(variant.dst.0);
+    if ip.protocol == Protocol::UDP {
+        let udp = UdpHeader::at_mut(frame, L4).context("no UDP")?;
+        udp.src_port = variant.src.1.into();
+        udp.dst_port = variant.dst.1.into();
+    } else {
+        let tcp = TcpHeader::at_mut(frame, L4).context("no TCP")?;
+        tcp.src_port = variant.src.1.into();
+        tcp.dst_port = variant.dst.1.into();
+        tcp.seq = variant.seq.into();
+        tcp.ack = variant.ack.into();
     }
     fill_checksums(frame).context("no checksums")
 }
 
-/// Reads addresses, ports and numbers of a segment that Weir sent.
+/// Reads addresses, ports and numbers of a packet; the numbers of a datagram mean nothing.
 pub(crate) fn read(frame: &[u8]) -> Result<Variant> {
     let ip = Ipv4Header::at(frame, L3).context("no IPv4")?;
     let tcp = TcpHeader::at(frame, L4).context("no TCP")?;
@@ -124,11 +181,4 @@ pub(crate) fn read(frame: &[u8]) -> Result<Variant> {
         seq: tcp.seq.get(),
         ack: tcp.ack.get(),
     })
-}
-
-fn put_addresses(frame: &mut [u8], src: Ipv4Addr, dst: Ipv4Addr) -> Result<()> {
-    let ip = Ipv4Header::at_mut(frame, L3).context("no IPv4")?;
-    ip.set_src(src);
-    ip.set_dst(dst);
-    Ok(())
 }

@@ -14,4 +14,4 @@ mod table;
 pub(crate) use self::pipeline::{Way, drop_misses, forward};
 pub(crate) use self::reply::reply;
 pub(crate) use self::sip::Sip;
-pub(crate) use self::table::{Entry, Side, Table};
+pub(crate) use self::table::{End, Entry, Table};

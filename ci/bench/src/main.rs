@@ -4,50 +4,98 @@
     clippy::indexing_slicing,
     reason = "constant places of arrays; a bench stops where it is wrong"
 )]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts are far below 2^53, and shares of them positive"
+)]
 
 mod arena;
+mod churn;
+mod connection;
 mod flows;
 mod frames;
+mod gate;
+mod life;
 mod limit;
 mod measure;
+mod memory;
 mod report;
 mod rig;
+mod scaling;
 mod stage;
+mod table;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use clap::Parser;
-use serde_json::{Value, json};
-
-use crate::measure::{Effort, race};
-use crate::report::Row;
-use crate::stage::{Runner, Stage, Traffic};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
 
 /// Measures Weir's data plane in memory, each walk beside the least that its work could take.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Numbers of sessions.
-    #[arg(long, value_delimiter = ',', value_parser = count, default_value = "1k,64k,1M,10M")]
-    sizes: Vec<u32>,
-    /// Only walks whose names begin so.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
-    /// Rounds of each walk and its limit in turn.
-    #[arg(long, default_value_t = 21)]
-    rounds: usize,
-    /// Bursts of 64 packets per turn.
-    #[arg(long, default_value_t = 1000)]
-    bursts: usize,
-    /// Write the figures as JSON, too.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    table: table::Table,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Replaces sessions in a full table without end and tells the longest turn.
+    Churn(Churn),
+    /// Opens sessions and tells how much memory each takes.
+    Memory(Memory),
+    /// Counts instructions and allocations per packet and bytes per session, and compares them with
+    /// those that were blessed.
+    Gate(Gate),
+    /// Walks what is to be counted; the gate runs it under callgrind.
+    #[command(hide = true)]
+    Count {
+        /// The name of a walk or a life.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Churn {
+    /// How long.
+    #[arg(long, default_value_t = 60, conflicts_with = "minutes")]
+    seconds: u64,
+    /// How long, in minutes.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// The size of the table.
+    #[arg(long, value_parser = table::count, default_value = "1M")]
+    sessions: u32,
+}
+
+#[derive(Debug, Args)]
+struct Memory {
+    /// How many sessions.
+    #[arg(long, value_parser = table::count, default_value = "10M")]
+    sessions: u32,
+}
+
+#[derive(Debug, Args)]
+struct Gate {
+    /// Write what was counted as what is to be kept.
+    #[arg(long)]
+    bless: bool,
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let cli = Cli::parse();
+    let done = match &cli.verb {
+        None => cli.table.run(),
+        Some(Verb::Churn(churn)) => churn.run(),
+        Some(Verb::Memory(memory)) => memory.run(),
+        Some(Verb::Gate(Gate { bless })) => gate::run(*bless),
+        Some(Verb::Count { name }) => gate::count(name),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("weir-bench: {error:#}");
             ExitCode::FAILURE
@@ -55,53 +103,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
-    let effort = Effort {
-        rounds: cli.rounds,
-        bursts: cli.bursts,
-        warm_up: cli.bursts / 4,
-    };
-    let mut rows: Vec<Value> = Vec::new();
-    report::print_head();
-    for &sessions in &cli.sizes {
-        let mut stage = Stage::new(sessions)?;
-        for traffic in Traffic::ALL {
-            let wanted = cli.only.iter().any(|name| traffic.name().starts_with(name));
-            if !(wanted || cli.only.is_empty()) {
-                continue;
-            }
-            let runners = [Runner::Weir, Runner::Limit];
-            let figures = race(effort, &runners, |runner| stage.burst(traffic, runner))?;
-            let [weir, limit] = figures.try_into().ok().context("two runners")?;
-            let row = Row {
-                name: traffic.name(),
-                sessions,
-                weir,
-                limit,
-                bound: traffic.bound(),
-            };
-            row.print();
-            rows.push(row.json());
-        }
+impl Churn {
+    fn run(&self) -> Result<ExitCode> {
+        let seconds = self.minutes.map_or(self.seconds, |minutes| minutes * 60);
+        let churn = churn::measure(self.sessions, Duration::from_secs(seconds))?;
+        println!("{}", report::churn(&churn, self.sessions));
+        let held = churn.worst_again < churn::BOUND;
+        Ok(verdict(held, "a turn takes longer than it may"))
     }
-    if let Some(path) = &cli.json {
-        let text = serde_json::to_string_pretty(&json!({ "walks": rows }))?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
 }
 
-/// Reads a number like 64k or 10M.
-fn count(text: &str) -> Result<u32, String> {
-    let (digits, factor) = match text.strip_suffix('M') {
-        Some(digits) => (digits, 1_000_000),
-        None => match text.strip_suffix('k') {
-            Some(digits) => (digits, 1000),
-            None => (text, 1),
-        },
-    };
-    let number = digits.parse::<u32>().ok().filter(|number| *number > 0);
-    let number = number.and_then(|number| number.checked_mul(factor));
-    number.ok_or_else(|| format!("{text} is no number of sessions: write it like 64k or 10M"))
+impl Memory {
+    fn run(&self) -> Result<ExitCode> {
+        let memory = memory::measure(self.sessions)?;
+        println!("{}", report::memory(&memory));
+        // What every worker has, however many sessions it has, is nothing beside ten million.
+        let held = memory.bytes <= memory::BOUND || self.sessions < 10_000_000;
+        Ok(verdict(held, "a session takes more memory than it may"))
+    }
+}
+
+/// Says what is the matter where something is.
+fn verdict(held: bool, otherwise: &str) -> ExitCode {
+    if !held {
+        println!("FAIL  {otherwise}");
+    }
+    ExitCode::from(u8::from(!held))
 }

@@ -18,11 +18,21 @@ pub(crate) struct Effort {
     pub(crate) warm_up: usize,
 }
 
-/// The nanoseconds per packet of each round, ascending.
+/// The figure of each round, ascending: mostly nanoseconds per packet.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure(Vec<f64>);
 
 impl Figure {
+    pub(crate) fn new(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    /// Returns the figure of so many packets.
+    pub(crate) fn times(&self, packets: f64) -> Self {
+        Self(self.0.iter().map(|value| value * packets).collect())
+    }
+
     pub(crate) fn median(&self) -> f64 {
         self.at(0.5)
     }
@@ -51,7 +61,7 @@ pub(crate) fn race<R: Copy>(
     mut burst: impl FnMut(R) -> Result<Duration>,
 ) -> Result<Vec<Figure>> {
     let clock = clock_cost();
-    let mut figures = vec![Figure(Vec::new()); runners.len()];
+    let mut figures = vec![Vec::new(); runners.len()];
     for _ in 0..effort.rounds {
         for (runner, figure) in runners.iter().zip(&mut figures) {
             for _ in 0..effort.warm_up {
@@ -61,13 +71,10 @@ pub(crate) fn race<R: Copy>(
             for _ in 0..effort.bursts {
                 walked += burst(*runner)?.saturating_sub(clock);
             }
-            figure.0.push(per_packet(walked, effort.bursts * BURST));
+            figure.push(per_packet(walked, effort.bursts * BURST));
         }
     }
-    for figure in &mut figures {
-        figure.0.sort_by(f64::total_cmp);
-    }
-    Ok(figures)
+    Ok(figures.into_iter().map(Figure::new).collect())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]

@@ -1,11 +1,14 @@
 //! A director with its surroundings: two ports, clients behind a router, real servers on a wire.
 
 use std::fmt::Write as _;
+use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use nat_engine::{FlowHasher, FlowKey};
+use netmap_io::huge_pages;
 use weir_director::{Director, Packet, PortFacts, WorkerFacts};
 use weir_model::{Now, PortId, Time, WorkerId};
 use weir_testkit::{Random, snapshot};
@@ -23,6 +26,8 @@ pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub(crate) const PLAIN: u16 = 80;
 /// The port of the service that answers every SYN by a cookie.
 pub(crate) const SHIELDED: u16 = 443;
+/// The port of the service of UDP.
+pub(crate) const DATAGRAMS: u16 = 53;
 /// Real servers of each service.
 pub(crate) const REALS: u8 = 8;
 
@@ -72,6 +77,15 @@ pub(crate) const fn real_mac(number: u8) -> EthAddr {
 pub(crate) struct Rig {
     pub(crate) director: Director,
     pub(crate) now: Now,
+    /// Whether instructions and allocations are counted.
+    pub(crate) counts: bool,
+    /// Allocations while they were.
+    pub(crate) allocations: u64,
+    id: u8,
+    workers: u8,
+    hasher: FlowHasher,
+    /// When the neighbours were last known.
+    met_ms: u64,
     out: Vec<u8>,
 }
 
@@ -85,11 +99,12 @@ impl Rig {
             mtu: 1500,
             delivers: false,
         };
+        let flow_secret = random.key();
         let facts = WorkerFacts {
             id: WorkerId(id),
             workers,
             sessions,
-            flow_secret: random.key(),
+            flow_secret,
             seed: random.key(),
             ports: vec![port(WAN, WAN_MAC), port(LAN, LAN_MAC)],
         };
@@ -98,11 +113,19 @@ impl Rig {
             wall_ms: 1_700_000_000_000,
         };
         let snapshot = Arc::new(snapshot("bench", &conf()?)?);
-        let director = Director::new(facts, snapshot, now)
+        // As the daemon does.
+        let prepare = |memory| huge_pages::prefer(&memory);
+        let director = Director::prepared(facts, snapshot, now, &prepare)
             .map_err(|_| anyhow!("no memory for {sessions} sessions"))?;
         let mut rig = Self {
             director,
             now,
+            counts: false,
+            allocations: 0,
+            id,
+            workers,
+            hasher: FlowHasher::new(flow_secret),
+            met_ms: 0,
             out: vec![0; 2048],
         };
         rig.know_neighbours();
@@ -113,32 +136,86 @@ impl Rig {
         Ok(rig)
     }
 
+    /// Says whether a client's packets to the VIP reach this worker.
+    pub(crate) fn owns(&self, client: (Ipv4Addr, u16), port: u16, protocol: u8) -> bool {
+        let key = FlowKey {
+            src: client.0,
+            dst: VIP,
+            src_port: client.1,
+            dst_port: port,
+            protocol,
+        };
+        self.workers == 1 || self.hasher.hash(&key).owner(self.workers) == self.id
+    }
+
     /// Walks a burst and returns how long that took.
     pub(crate) fn walk(&mut self, packets: &mut [Packet<'_>]) -> Duration {
         let start = Instant::now();
-        walk(&mut self.director, self.now, packets);
+        if self.counts {
+            self.allocations += counted(&mut || self.director.process(self.now, packets));
+        } else {
+            self.director.process(self.now, packets);
+        }
         start.elapsed()
+    }
+
+    /// Does all that a worker does in a turn: walks a burst, lets timers run, takes out what the
+    /// director originates and what it notices. Returns how long that took.
+    pub(crate) fn turn(
+        &mut self,
+        packets: &mut [Packet<'_>],
+        time: Duration,
+        said: &mut dyn FnMut(PortId, &[u8]),
+    ) -> Duration {
+        let start = Instant::now();
+        if self.counts {
+            self.allocations += counted(&mut || self.work(packets, time, said));
+        } else {
+            self.work(packets, time, said);
+        }
+        let took = start.elapsed();
+        self.meet_neighbours();
+        took
     }
 
     /// Lets time pass: the director's timers turn, and what it has to say goes nowhere.
     pub(crate) fn pass(&mut self, time: Duration) {
         let before = self.now.time.as_millis();
-        self.now.time = self.now.time.after(time);
-        let passed = self.now.time.as_millis() - before;
-        if passed == 0 {
+        if self.now.time.after(time).as_millis() == before {
+            self.now.time = self.now.time.after(time);
             return;
         }
-        self.now.wall_ms += passed;
+        self.work(&mut [], time, &mut |_, _| ());
+        self.meet_neighbours();
+    }
+
+    #[inline]
+    fn work(
+        &mut self,
+        packets: &mut [Packet<'_>],
+        time: Duration,
+        said: &mut dyn FnMut(PortId, &[u8]),
+    ) {
+        self.director.process(self.now, packets);
+        let before = self.now.time.as_millis();
+        self.now.time = self.now.time.after(time);
+        self.now.wall_ms += self.now.time.as_millis() - before;
         self.director.tick(self.now);
-        while self.director.next_originated(&mut self.out).is_some() {}
+        while let Some((port, len)) = self.director.next_originated(&mut self.out) {
+            said(port, self.out.get(..len).unwrap_or_default());
+        }
         while self.director.next_notice().is_some() {}
-        if before / 10_000 != self.now.time.as_millis() / 10_000 {
+    }
+
+    /// Says again who is where, once in a while, as answers to ARP requests would.
+    fn meet_neighbours(&mut self) {
+        if self.now.time.as_millis() >= self.met_ms + 5_000 {
             self.know_neighbours();
         }
     }
 
-    /// Says again who is where, as answers to ARP requests would.
     fn know_neighbours(&mut self) {
+        self.met_ms = self.now.time.as_millis();
         self.director
             .learn_neighbour(self.now, WAN, ROUTER, ROUTER_MAC);
         for number in 0..REALS {
@@ -148,10 +225,17 @@ impl Rig {
     }
 }
 
-/// What is measured, and what callgrind is told to count.
+/// Counts the allocations of some work, and lets callgrind count its instructions.
+fn counted(work: &mut dyn FnMut()) -> u64 {
+    allocation_counter::measure(|| collected(work)).count_total
+}
+
+/// What callgrind is told to collect, by this name.
 #[inline(never)]
-fn walk(director: &mut Director, now: Now, packets: &mut [Packet<'_>]) {
-    director.process(now, packets);
+fn collected(work: &mut dyn FnMut()) {
+    work();
+    // So that this is no function like any other, and none is put in its place.
+    black_box(());
 }
 
 fn conf() -> Result<String> {

@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use weir_model::{DropReason, PortId, Verdict};
+use weir_model::{DropReason, Verdict};
 use weir_testkit::Random;
-use weir_wire::{TcpFlags, verify_frame};
+use weir_wire::{Protocol, verify_frame};
 
 use crate::arena::{Arena, BURST, Packets};
-use crate::flows::{Flows, client};
-use crate::frames::{From, Segment, Variant, make_segment};
-use crate::limit::{self, Entry, Side, Sip, Table, Way};
+use crate::connection::Side;
+use crate::flows::{Flows, Transport};
+use crate::frames::{Kind, Sender, Templates, Variant, make, read};
+use crate::limit::{self, End, Entry, Sip, Table, Way};
 use crate::rig::{
     LAN, LAN_MAC, PLAIN, ROUTER_MAC, Rig, SHIELDED, VIP, WAN, WAN_MAC, real, real_mac,
 };
@@ -31,6 +32,10 @@ pub(crate) enum Traffic {
     BadCookie,
     /// ACKs of random sources to the service that does not.
     Miss,
+    /// Datagrams of clients that were answered before.
+    UdpInbound,
+    /// Answers to them.
+    UdpOutbound,
 }
 
 /// Who is measured.
@@ -43,13 +48,15 @@ pub(crate) enum Runner {
 }
 
 impl Traffic {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Inbound,
         Self::Outbound,
         Self::Syn,
         Self::BareSyn,
         Self::BadCookie,
         Self::Miss,
+        Self::UdpInbound,
+        Self::UdpOutbound,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -60,28 +67,41 @@ impl Traffic {
             Self::BareSyn => "cookie-bare",
             Self::BadCookie => "bad-cookie",
             Self::Miss => "miss",
+            Self::UdpInbound => "udp-in",
+            Self::UdpOutbound => "udp-out",
         }
     }
 
     /// The ratio to the limit that is to be kept.
     pub(crate) const fn bound(self) -> f64 {
         match self {
-            Self::Inbound | Self::Outbound | Self::Syn | Self::BareSyn => 1.5,
             Self::BadCookie | Self::Miss => 1.2,
+            Self::Inbound
+            | Self::Outbound
+            | Self::UdpInbound
+            | Self::UdpOutbound
+            | Self::Syn
+            | Self::BareSyn => 1.5,
         }
     }
 
-    const fn port(self) -> PortId {
+    /// What the sessions are made of in whose presence it is sent.
+    pub(crate) const fn transport(self) -> Transport {
         match self {
-            Self::Outbound => LAN,
-            Self::Inbound | Self::Syn | Self::BareSyn | Self::BadCookie | Self::Miss => WAN,
+            Self::UdpInbound | Self::UdpOutbound => Transport::Udp,
+            Self::Inbound
+            | Self::Outbound
+            | Self::Syn
+            | Self::BareSyn
+            | Self::BadCookie
+            | Self::Miss => Transport::Tcp,
         }
     }
 
     fn expects(self, runner: Runner, verdict: Verdict) -> bool {
         match (self, runner) {
-            (Self::Inbound, _) => verdict == Verdict::Forward(LAN),
-            (Self::Outbound, _) => verdict == Verdict::Forward(WAN),
+            (Self::Inbound | Self::UdpInbound, _) => verdict == Verdict::Forward(LAN),
+            (Self::Outbound | Self::UdpOutbound, _) => verdict == Verdict::Forward(WAN),
             (Self::Syn | Self::BareSyn, _) => verdict == Verdict::Reply,
             (Self::BadCookie, Runner::Weir) => verdict == Verdict::Drop(DropReason::BadCookie),
             (Self::Miss, _) | (Self::BadCookie, Runner::Limit) => {
@@ -89,41 +109,69 @@ impl Traffic {
             }
         }
     }
+
+    /// Says whether a packet became what it should.
+    fn maps(self, before: &Variant, after: &Variant) -> bool {
+        match self {
+            Self::Inbound => after.dst.1 == before.dst.1 && after.ack == before.ack,
+            Self::Outbound => after.src == (VIP, before.src.1) && after.seq == before.seq,
+            Self::UdpInbound => after.dst.1 == before.dst.1,
+            Self::UdpOutbound => after.src == (VIP, before.src.1),
+            Self::Syn | Self::BareSyn => {
+                let swapped = after.src == before.dst && after.dst == before.src;
+                swapped && after.ack == before.seq.wrapping_add(1)
+            }
+            Self::BadCookie | Self::Miss => false,
+        }
+    }
 }
 
 /// Everything that is measured with one number of sessions.
 pub(crate) struct Stage {
     pub(crate) rig: Rig,
-    pub(crate) arena: Arena,
+    arena: Arena,
+    templates: Templates,
     random: Random,
     flows: Flows,
     table: Table,
     ways: [Way; 2],
     cookies: Sip,
-    syn: Segment,
-    bare_syn: Segment,
-    ack: Segment,
 }
 
 impl Stage {
     /// Opens so many sessions in a table that has room for no more.
-    pub(crate) fn new(sessions: u32) -> Result<Self> {
-        let mut rig = Rig::new(sessions, 0, 1)?;
-        let mut arena = Arena::new();
-        let mut flows = Flows::new();
-        flows.open(&mut rig, &mut arena, sessions)?;
-        let mut random = Random::new(2);
+    pub(crate) fn new(sessions: u32, transport: Transport) -> Result<Self> {
+        Self::of_worker(sessions, transport, 0, 1)
+    }
+
+    /// Does so for one of several workers.
+    pub(crate) fn of_worker(
+        sessions: u32,
+        transport: Transport,
+        id: u8,
+        workers: u8,
+    ) -> Result<Self> {
+        let mut rig = Rig::new(sessions, id, workers)?;
+        let (mut arena, templates) = (Arena::new(), Templates::new());
+        let mut flows = Flows::new(transport);
+        flows.open(&mut rig, &mut arena, &templates, sessions)?;
+        let mut random = Random::new(2 + u64::from(id));
         let mut sip = || Sip::new(random.next(), random.next());
         let (cookies, mut table) = (sip(), Table::new(sessions as usize, sip()));
-        for (number, flow) in flows.all().iter().enumerate() {
-            let inbound = Side::new(client(number as u32), (VIP, PLAIN));
-            let outbound = Side::new((real(flow.real), PLAIN), flow.lip);
-            table.insert(Entry::new(inbound, outbound, flow.shift()));
+        let protocol = match transport {
+            Transport::Tcp => Protocol::TCP,
+            Transport::Udp => Protocol::UDP,
+        };
+        for flow in &flows.all {
+            let inbound = End::new(flow.client, (VIP, flow.service));
+            let outbound = End::new((real(flow.real), flow.service), flow.lip);
+            table.insert(Entry::new(inbound, outbound, flow.shift(), protocol));
         }
         let way = |port, src, dst| Way { port, src, dst };
         let mut stage = Self {
             rig,
             arena,
+            templates,
             random,
             flows,
             table,
@@ -132,15 +180,14 @@ impl Stage {
                 way(WAN, WAN_MAC, ROUTER_MAC),
             ],
             cookies,
-            syn: Segment::opening(From::Client, TcpFlags::SYN),
-            bare_syn: Segment::bare(From::Client, TcpFlags::SYN),
-            ack: Segment::later(From::Client, TcpFlags::ACK, 0),
         };
         for traffic in Traffic::ALL {
+            if traffic.transport() != transport {
+                continue;
+            }
             for runner in [Runner::Weir, Runner::Limit] {
-                stage
-                    .check(traffic, runner)
-                    .with_context(|| format!("{} of {runner:?}", traffic.name()))?;
+                let checked = stage.check(traffic, runner);
+                checked.with_context(|| format!("{} of {runner:?}", traffic.name()))?;
             }
         }
         Ok(stage)
@@ -152,11 +199,8 @@ impl Stage {
         let (took, packets) = self.run(traffic, runner);
         for packet in &packets {
             let verdict = packet.verdict;
-            ensure!(
-                traffic.expects(runner, verdict),
-                "{}: {verdict:?}",
-                traffic.name()
-            );
+            let name = traffic.name();
+            ensure!(traffic.expects(runner, verdict), "{name}: {verdict:?}");
         }
         drop(packets);
         // As long as a burst takes at 10 million packets a second.
@@ -167,13 +211,10 @@ impl Stage {
     /// Walks one burst and verifies all that leaves.
     fn check(&mut self, traffic: Traffic, runner: Runner) -> Result<()> {
         self.fill(traffic)?;
-        let before: Vec<Variant> = {
-            let packets = self.arena.packets(traffic.port());
-            let read = packets
-                .iter()
-                .map(|packet| crate::frames::read(packet.frame.bytes()));
-            read.collect::<Result<_>>()?
-        };
+        let packets = self.arena.packets();
+        let before = packets.iter().map(|packet| read(packet.frame.bytes()));
+        let before: Vec<Variant> = before.collect::<Result<_>>()?;
+        drop(packets);
         let (_, packets) = self.run(traffic, runner);
         for (packet, before) in packets.iter().zip(before) {
             let verdict = packet.verdict;
@@ -183,20 +224,23 @@ impl Stage {
             }
             let frame = packet.frame.bytes();
             verify_frame(frame)?;
-            let after = crate::frames::read(frame)?;
+            let after = read(frame)?;
             ensure!(traffic.maps(&before, &after), "{before:?} became {after:?}");
         }
         Ok(())
     }
 
     fn run(&mut self, traffic: Traffic, runner: Runner) -> (Duration, Packets<'_>) {
-        let mut packets = self.arena.packets(traffic.port());
+        let mut packets = self.arena.packets();
         let took = match runner {
             Runner::Weir => self.rig.walk(&mut packets),
             Runner::Limit => {
                 let start = Instant::now();
                 match traffic {
-                    Traffic::Inbound | Traffic::Outbound => {
+                    Traffic::Inbound
+                    | Traffic::Outbound
+                    | Traffic::UdpInbound
+                    | Traffic::UdpOutbound => {
                         limit::forward(&self.table, &self.ways, &mut packets);
                     }
                     Traffic::Syn | Traffic::BareSyn => {
@@ -214,51 +258,48 @@ impl Stage {
 
     fn fill(&mut self, traffic: Traffic) -> Result<()> {
         self.arena.clear();
+        let (side, stranger) = match traffic {
+            Traffic::Inbound | Traffic::UdpInbound => (Side::Client, None),
+            Traffic::Outbound | Traffic::UdpOutbound => (Side::Real, None),
+            Traffic::Syn => (Side::Client, Some((Kind::Syn, SHIELDED))),
+            Traffic::BareSyn => (Side::Client, Some((Kind::BareSyn, SHIELDED))),
+            Traffic::BadCookie => (Side::Client, Some((Kind::Ack, SHIELDED))),
+            Traffic::Miss => (Side::Client, Some((Kind::Ack, PLAIN))),
+        };
         for _ in 0..BURST {
-            let (template, port) = match traffic {
-                Traffic::Inbound | Traffic::Outbound => {
-                    let from_client = traffic == Traffic::Inbound;
-                    self.flows
-                        .add_data(&mut self.arena, &mut self.random, from_client)?;
-                    continue;
-                }
-                Traffic::Syn => (&self.syn, SHIELDED),
-                Traffic::BareSyn => (&self.bare_syn, SHIELDED),
-                Traffic::BadCookie => (&self.ack, SHIELDED),
-                Traffic::Miss => (&self.ack, PLAIN),
-            };
-            let source = self.random.next();
-            // Any unicast address above those of the sessions' clients, up to 127/8.
-            let address = 0x0c00_0000 + self.random.below(0x7000_0000) as u32;
-            let variant = Variant {
-                src: (address.into(), source as u16 | 1),
-                dst: (VIP, port),
-                seq: (source >> 16) as u32,
-                ack: if template.is_syn() {
-                    0
-                } else {
-                    (source >> 32) as u32
-                },
-            };
-            make_segment(self.arena.add(template.bytes())?, &variant, 9)?;
+            if let Some((kind, port)) = stranger {
+                self.add_stranger(kind, port)?;
+                continue;
+            }
+            let (arena, random) = (&mut self.arena, &mut self.random);
+            self.flows.add_data(arena, &self.templates, random, side)?;
         }
         Ok(())
     }
-}
 
-impl Traffic {
-    /// Says whether a packet became what it should.
-    fn maps(self, before: &Variant, after: &Variant) -> bool {
-        match self {
-            Self::Inbound => after.dst.1 == PLAIN && after.ack == before.ack,
-            Self::Outbound => {
-                after.src == (VIP, PLAIN) && after.dst.1 >= 10_000 && after.seq == before.seq
+    /// Adds a packet of somebody who has no session.
+    fn add_stranger(&mut self, kind: Kind, port: u16) -> Result<()> {
+        let frame = self.templates.get(Sender::Client, kind)?;
+        let frame = self.arena.add(WAN, frame)?;
+        loop {
+            let word = self.random.next();
+            // Any unicast address above those of the sessions' clients, up to 127/8.
+            let address = 0x0c00_0000 + self.random.below(0x7000_0000) as u32;
+            let src = (address.into(), word as u16 | 1);
+            if !self.rig.owns(src, port, Protocol::TCP) {
+                continue;
             }
-            Self::Syn | Self::BareSyn => {
-                let swapped = after.src == before.dst && after.dst == before.src;
-                swapped && after.ack == before.seq.wrapping_add(1)
-            }
-            Self::BadCookie | Self::Miss => false,
+            let variant = Variant {
+                src,
+                dst: (VIP, port),
+                seq: (word >> 16) as u32,
+                ack: if kind == Kind::Ack {
+                    (word >> 32) as u32
+                } else {
+                    0
+                },
+            };
+            return make(frame, &variant);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use weir_director::Packet;
 use weir_model::{DropReason, PortId, Verdict};
-use weir_wire::EthAddr;
+use weir_wire::{EthAddr, Protocol};
 
-use super::head::{HEADS, Head, fold};
+use super::head::{Head, TCP_HEADS, UDP_HEADS, fold};
 use super::table::Table;
 use crate::arena::BURST;
 
@@ -107,37 +107,46 @@ fn rewrite(
     // What goes on comes from where the answers arrive.
     let addresses = leaves.addresses.rotate_left(32);
     let ports = leaves.ports.rotate_left(16);
-    let heads = packet.frame.bytes_mut().first_chunk_mut::<HEADS>()?;
+    let frame = packet.frame.bytes_mut();
+    let heads = frame.first_chunk_mut::<UDP_HEADS>()?;
     heads[0..6].copy_from_slice(&way.dst.0);
     heads[6..12].copy_from_slice(&way.src.0);
 
     let moved = change64(arrived.addresses, addresses);
     let ttl = u16::from_be_bytes([heads[22], heads[23]]);
     heads[22] -= 1;
-    let ip_sum = moved + change16(ttl, ttl - 0x100);
-    put_checksum(heads, 24, ip_sum);
+    mend(&mut heads[24..26], moved + change16(ttl, ttl - 0x100));
     heads[26..34].copy_from_slice(&addresses.to_be_bytes());
-
     heads[34..38].copy_from_slice(&ports.to_be_bytes());
-    let seq = u32::from_be_bytes([heads[38], heads[39], heads[40], heads[41]]);
-    let ack = u32::from_be_bytes([heads[42], heads[43], heads[44], heads[45]]);
-    let (new_seq, new_ack) = (seq.wrapping_add(seq_shift), ack.wrapping_add(ack_shift));
-    heads[38..42].copy_from_slice(&new_seq.to_be_bytes());
-    heads[42..46].copy_from_slice(&new_ack.to_be_bytes());
-    let tcp_sum =
-        moved + change32(head.ports, ports) + change32(seq, new_seq) + change32(ack, new_ack);
-    put_checksum(heads, 50, tcp_sum);
+    let moved = moved + change32(head.ports, ports);
+
+    if head.protocol == Protocol::TCP {
+        let heads = frame.first_chunk_mut::<TCP_HEADS>()?;
+        let seq = u32::from_be_bytes([heads[38], heads[39], heads[40], heads[41]]);
+        let ack = u32::from_be_bytes([heads[42], heads[43], heads[44], heads[45]]);
+        let (new_seq, new_ack) = (seq.wrapping_add(seq_shift), ack.wrapping_add(ack_shift));
+        heads[38..42].copy_from_slice(&new_seq.to_be_bytes());
+        heads[42..46].copy_from_slice(&new_ack.to_be_bytes());
+        let changes = moved + change32(seq, new_seq) + change32(ack, new_ack);
+        mend(&mut heads[50..52], changes);
+    } else if heads[40..42] != [0, 0] {
+        mend(&mut heads[40..42], moved);
+        if heads[40..42] == [0, 0] {
+            // RFC 768: 0 says that there is none.
+            heads[40..42].copy_from_slice(&[0xff, 0xff]);
+        }
+    }
     Some(Verdict::Forward(way.port))
 }
 
-/// Mends the checksum at `at` by changes (RFC 1624 equation 3).
+/// Mends a checksum by changes (RFC 1624 equation 3).
 #[inline]
-fn put_checksum(heads: &mut [u8; HEADS], at: usize, changes: u64) {
-    let Some(place) = heads.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) else {
+fn mend(checksum: &mut [u8], changes: u64) {
+    let Some(checksum) = checksum.first_chunk_mut::<2>() else {
         return;
     };
-    let old = u16::from_be_bytes(*place);
-    *place = (!fold(changes + !old as u64)).to_be_bytes();
+    let old = u16::from_be_bytes(*checksum);
+    *checksum = (!fold(changes + !old as u64)).to_be_bytes();
 }
 
 #[inline]

@@ -27,7 +27,13 @@ pub(crate) fn reply(key: Sip, step: u64, packets: &mut [Packet<'_>]) {
 
 #[inline]
 fn answer(key: Sip, step: u64, packet: &mut Packet<'_>) -> Option<()> {
-    let Head { addresses, ports } = Head::read(packet.frame.bytes())?;
+    let head = Head::read(packet.frame.bytes())?;
+    if head.protocol != Protocol::TCP {
+        return None;
+    }
+    let Head {
+        addresses, ports, ..
+    } = head;
     packet.frame.set_len(LEN)?;
     let frame = packet.frame.bytes_mut().first_chunk_mut::<LEN>()?;
     if frame[47] & JUDGED != SYN {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use netmap_io::huge_pages;
+
 use super::head::Head;
 use super::sip::Sip;
 
@@ -14,12 +16,12 @@ const RECORDS_PER_TWO_BUCKETS: usize = 11;
 
 /// Where the packets of one direction come from and go to.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Side {
+pub(crate) struct End {
     pub(crate) addresses: u64,
     pub(crate) ports: u32,
 }
 
-impl Side {
+impl End {
     pub(crate) fn new(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16)) -> Self {
         Self {
             addresses: u64::from(src.0.to_bits()) << 32 | u64::from(dst.0.to_bits()),
@@ -33,13 +35,14 @@ impl Side {
 #[repr(C, align(64))]
 pub(crate) struct Entry {
     /// Client to VIP, as it arrives.
-    pub(crate) inbound: Side,
+    pub(crate) inbound: End,
     /// Real server to LIP, as it arrives.
-    pub(crate) outbound: Side,
+    pub(crate) outbound: End,
     /// Added to the client's numbers.
     pub(crate) inbound_seq: u32,
     /// Added to the real server's numbers.
     pub(crate) outbound_seq: u32,
+    protocol: u8,
     /// What a real session keeps in its second line.
     cold: [u8; 64],
 }
@@ -47,12 +50,13 @@ pub(crate) struct Entry {
 const _: () = assert!(size_of::<Entry>() == 128, "as large as a session of Weir");
 
 impl Entry {
-    pub(crate) const fn new(inbound: Side, outbound: Side, inbound_seq: u32) -> Self {
+    pub(crate) const fn new(inbound: End, outbound: End, shift: u32, protocol: u8) -> Self {
         Self {
             inbound,
             outbound,
-            inbound_seq,
+            inbound_seq: shift,
             outbound_seq: 0,
+            protocol,
             cold: [0; 64],
         }
     }
@@ -98,8 +102,8 @@ impl Table {
             displaced: 0,
         };
         Self {
-            buckets: vec![empty; buckets],
-            entries: Vec::with_capacity(capacity),
+            buckets: filled(buckets, empty),
+            entries: reserved(capacity),
             key,
         }
     }
@@ -112,6 +116,7 @@ impl Table {
             let head = Head {
                 addresses: side.addresses,
                 ports: side.ports,
+                protocol: entry.protocol,
             };
             self.put(self.hash(head), record | direction);
         }
@@ -149,7 +154,7 @@ impl Table {
         } else {
             entry.outbound
         };
-        (side.addresses, side.ports) == (head.addresses, head.ports)
+        (side.addresses, side.ports, entry.protocol) == (head.addresses, head.ports, head.protocol)
     }
 
     /// Finds the record of a packet: in its home, or in the buckets behind where some live there.
@@ -212,6 +217,20 @@ impl Table {
     fn home(&self, hash: u64) -> usize {
         (((hash & 0xffff_ffff) * self.buckets.len() as u64) >> 32) as usize
     }
+}
+
+/// Reserves memory as Weir does: in huge pages where there are any.
+fn reserved<T>(count: usize) -> Vec<T> {
+    let mut memory = Vec::with_capacity(count);
+    let range = memory.spare_capacity_mut().as_ptr_range();
+    huge_pages::prefer(&(range.start.addr()..range.end.addr()));
+    memory
+}
+
+fn filled<T: Clone>(count: usize, value: T) -> Vec<T> {
+    let mut memory = reserved(count);
+    memory.resize(count, value);
+    memory
 }
 
 #[inline]
