@@ -1,6 +1,7 @@
 //! What Weir must show with real Linux clients and servers.
 
 pub mod adaptive;
+pub mod bulk;
 pub mod change_queue;
 pub mod client_address;
 pub mod flood;
@@ -63,6 +64,11 @@ pub const ALL: &[Scenario] = &[
         name: "ratio",
         shows: "iperf3 both ways against the kernel's NAT",
         run: ratio::run,
+    },
+    Scenario {
+        name: "bulk",
+        shows: "super-frames go through af-packet whole, and as packets where they must",
+        run: bulk::run,
     },
     Scenario {
         name: "change-queue",

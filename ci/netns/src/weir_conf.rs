@@ -12,6 +12,8 @@ use crate::server::{BANNER_PORT, ECHO_PORT, IPERF_PORT};
 pub struct WeirConf {
     /// The driver of both ports.
     pub driver: String,
+    /// The driver of the port towards the real servers, where it is another one.
+    pub lan_driver: Option<String>,
     /// Queues of both ports, and workers.
     pub queues: u8,
     /// The cores of the workers, such as `auto` or `1`.
@@ -113,6 +115,7 @@ impl WeirConf {
     pub fn new(driver: &str, queues: u8, dir: &Path) -> Self {
         Self {
             driver: driver.to_owned(),
+            lan_driver: None,
             queues,
             cpus: "auto".to_owned(),
             control: None,
@@ -135,10 +138,11 @@ impl fmt::Display for WeirConf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[node]\nname            = lab\nstop-after      = 1s\n")?;
         for (port, address) in [(WAN, LB_WAN), (LAN, LB_LAN)] {
+            let other = self.lan_driver.as_ref().filter(|_| port == LAN);
+            let driver = other.unwrap_or(&self.driver);
             writeln!(
                 f,
-                "[port {port}]\ndevice          = {port}\ndriver          = {}",
-                self.driver
+                "[port {port}]\ndevice          = {port}\ndriver          = {driver}"
             )?;
             writeln!(
                 f,
