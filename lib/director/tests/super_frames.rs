@@ -228,7 +228,7 @@ fn cut(frame: &[u8], size: usize) -> Vec<Vec<u8>> {
         let seq = (tcp.seq + (n * size) as u32).0;
         packet[l4 + 4..l4 + 8].copy_from_slice(&seq.to_be_bytes());
         if n + 1 < count {
-            packet[l4 + 13] &= !(TcpFlags::FIN.0 | TcpFlags::PSH.0) as u8;
+            packet[l4 + 13] &= !(TcpFlags::FIN.0 | TcpFlags::PSH.0);
         }
         fill_checksums(&mut packet).unwrap();
         packets.push(packet);
