@@ -78,6 +78,7 @@ impl Lab {
             vectors: vectors.to_vec(),
             bursts: bursts.to_vec(),
             flows: None,
+            cores: Vec::new(),
             grain: GRAIN,
             debt: DEBT,
             behind: None,

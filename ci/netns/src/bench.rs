@@ -4,6 +4,10 @@
 mod floods;
 mod middle;
 pub(crate) mod one_core;
+mod people;
+mod scaling;
+mod start_up;
+mod syscalls;
 pub mod table;
 
 use std::path::PathBuf;
@@ -34,6 +38,36 @@ pub const ALL: &[Part] = &[
         name: "forward",
         shows: "datagrams of 64 k flows translated: CPU time, peak and overload",
         run: floods::forward,
+    },
+    Part {
+        name: "pages",
+        shows: "wrk: connections and requests per second, and what each costs",
+        run: people::pages,
+    },
+    Part {
+        name: "latency",
+        shows: "datagrams there and back beside other traffic",
+        run: people::latency,
+    },
+    Part {
+        name: "bulk",
+        shows: "iperf3 both ways",
+        run: people::bulk,
+    },
+    Part {
+        name: "start",
+        shows: "from exec and from kill -9 to the first packet",
+        run: start_up::run,
+    },
+    Part {
+        name: "system-calls",
+        shows: "what a worker asks of the kernel for each packet",
+        run: syscalls::run_all,
+    },
+    Part {
+        name: "workers",
+        shows: "one worker and two, and what a hand-over costs",
+        run: scaling::run,
     },
 ];
 

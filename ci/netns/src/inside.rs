@@ -9,6 +9,7 @@ pub mod flood;
 pub mod hold;
 pub mod http;
 pub mod options;
+pub mod ping;
 pub mod probe;
 pub mod raw;
 pub mod servers;
@@ -45,6 +46,10 @@ pub enum Task {
     Flood(flood::Flood),
     /// Floods a service and counts the answers to each burst.
     FloodApart(flood::Flood),
+    /// Sends datagrams one after the other and times the answers.
+    PingPong(ping::PingPong),
+    /// Sends datagrams at a steady pace and notes when answers come.
+    Heartbeat(ping::Heartbeat),
     /// Opens one connection and looks at it closely.
     Probe(probe::Probe),
     /// Sends a SYN without the kernel's help and waits for the answer.
@@ -76,6 +81,8 @@ pub fn run(task: &str) -> Result<()> {
         Task::Connect(connect) => print(&connect.run()?),
         Task::Flood(flood) => print(&flood.run()?),
         Task::FloodApart(flood) => print(&flood.run_apart()?),
+        Task::PingPong(pings) => print(&pings.run()?),
+        Task::Heartbeat(heartbeat) => print(&heartbeat.run()?),
         Task::Probe(probe) => print(&probe.run()),
         Task::RawSyn(syn) => print(&syn.run()?),
         Task::RawAck(ack) => print(&ack.run()?),

@@ -19,6 +19,14 @@ const TOOLS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("iperf3", "iperf3"),
+    ("haproxy", "haproxy"),
+    ("valgrind", "valgrind"),
+];
+
+/// Packages that would also serve the machine itself.
+const SERVICES: &[(&str, &str)] = &[
+    ("nginx-light", "nginx.service"),
+    ("haproxy", "haproxy.service"),
 ];
 
 /// Where Debian's maintainer scripts ask whether they may start a service.
@@ -80,12 +88,14 @@ pub fn install_tools() -> Result<()> {
     .concat());
     drop(policy);
     installed?;
-    if missing.contains(&"nginx-light") && is_present("systemctl") {
-        // The package also enables the service for the next boot; the lab runs its own nginx.
-        let done = Command::new("systemctl")
-            .args(["--quiet", "disable", "nginx.service"])
-            .status();
-        done.context("cannot run systemctl")?;
+    for (package, service) in SERVICES {
+        if missing.contains(package) && is_present("systemctl") {
+            // The package also enables the service for the next boot; the lab runs its own.
+            let done = Command::new("systemctl")
+                .args(["--quiet", "disable", service])
+                .status();
+            done.context("cannot run systemctl")?;
+        }
     }
     Ok(())
 }

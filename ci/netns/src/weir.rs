@@ -137,6 +137,25 @@ impl<'lab> WeirProcess<'lab> {
             .sum())
     }
 
+    /// Lists the packet threads.
+    ///
+    /// # Errors
+    /// When the daemon has ended, or has no thread called `worker-0`.
+    pub fn worker_threads(&self) -> Result<Vec<i32>> {
+        let tasks = format!("/proc/{}/task", self.process.pid());
+        let tasks = fs::read_dir(tasks).context("the daemon has ended")?;
+        let threads: Vec<i32> = tasks
+            .flatten()
+            .filter(|task| {
+                let name = fs::read_to_string(task.path().join("comm"));
+                name.is_ok_and(|name| name.starts_with("worker-"))
+            })
+            .filter_map(|task| task.file_name().to_str()?.parse().ok())
+            .collect();
+        anyhow::ensure!(!threads.is_empty(), "no thread is called worker-0");
+        Ok(threads)
+    }
+
     /// Returns the CPU time of the packet threads so far, in nanoseconds.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ pub struct WeirConf {
     pub queues: u8,
     /// The cores of the workers, such as `auto` or `1`.
     pub cpus: String,
+    /// Sessions of each worker, such as `512k`.
+    pub sessions: String,
     /// The core of the control threads; none: any.
     pub control: Option<usize>,
     /// Where to send what is for networks beyond the clients' link.
@@ -118,6 +120,7 @@ impl WeirConf {
             lan_driver: None,
             queues,
             cpus: "auto".to_owned(),
+            sessions: "512k".to_owned(),
             control: None,
             gateway: None,
             socket: dir.join("operate.sock"),
@@ -156,8 +159,8 @@ impl fmt::Display for WeirConf {
         }
         writeln!(
             f,
-            "[workers]\ncpus            = {}\nsessions        = 512k\n",
-            self.cpus
+            "[workers]\ncpus            = {}\nsessions        = {}\n",
+            self.cpus, self.sessions
         )?;
         writeln!(
             f,

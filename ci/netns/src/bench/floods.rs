@@ -12,7 +12,7 @@ use crate::lab::{Lab, Offloads, Topology};
 use crate::server::ECHO_PORT;
 
 /// Frames per second at which the cost of one is taken.
-const PACE: u32 = 150_000;
+pub(super) const PACE: u32 = 150_000;
 /// Frames at once.
 const GRAIN: u32 = 64;
 /// The most frames at once: half of what fits into the ring of a veth.
@@ -65,7 +65,7 @@ pub(super) fn forward(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn lab() -> Result<Lab> {
+pub(super) fn lab() -> Result<Lab> {
     let lab = Lab::new(Topology {
         reals: 1,
         offloads: Offloads::Off,
@@ -87,20 +87,21 @@ fn measure(bench: &Bench, lab: &Lab, job: Job) -> Result<Vec<Figures>> {
     .filter(|middle| bench.wants(&middle.name(job)))
     .map(Figures::of)
     .collect();
-    for _ in 0..bench.rounds() {
+    for number in 0..2 * bench.rounds() {
+        let climbs = number < bench.rounds();
         for figures in &mut all {
-            round(bench, lab, job, figures).with_context(|| figures.middle.name(job))?;
+            round(bench, lab, job, figures, climbs).with_context(|| figures.middle.name(job))?;
         }
     }
     Ok(all)
 }
 
-/// Measures one in the middle once: the cost of a frame at a pace that it can keep, then what it
-/// handles of more and more, up to everything that the generator can.
-fn round(bench: &Bench, lab: &Lab, job: Job, figures: &mut Figures) -> Result<()> {
+/// Measures one in the middle once: the cost of a frame at a pace that it can keep, then, if asked
+/// to, what it handles of more and more, up to everything that the generator can.
+fn round(bench: &Bench, lab: &Lab, job: Job, figures: &mut Figures, climbs: bool) -> Result<()> {
     let running = figures.middle.start(bench, lab, job)?;
     let _kept = bench.cores.keep_clear_of_weir()?;
-    let ms = bench.figure(400, 1_000);
+    let ms = bench.figure(300, 500);
     let paced = |rate, ms| Burst {
         after_ms: 20,
         rate,
@@ -109,7 +110,9 @@ fn round(bench: &Bench, lab: &Lab, job: Job, figures: &mut Figures) -> Result<()
     // All flows are opened, and what the kernel allocates is allocated.
     let mut bursts = vec![paced(PACE, 1_000)];
     bursts.extend([paced(PACE, ms); BURSTS]);
-    bursts.extend(LADDER.map(|thousands| paced(thousands * 1_000, bench.figure(300, 500))));
+    let ladder = if climbs { &LADDER[..] } else { &[] };
+    let climb = |thousands: &u32| paced(thousands * 1_000, bench.figure(300, 500));
+    bursts.extend(ladder.iter().map(climb));
     let reports = lab.flood_apart(flood(bench, lab, job, &running, &bursts)?)?;
     let Some((steady, ladder)) = reports
         .get(1..)
@@ -166,7 +169,7 @@ fn line(reports: &[FloodReport]) -> String {
     all.join("  ")
 }
 
-fn flood(
+pub(super) fn flood(
     bench: &Bench,
     lab: &Lab,
     job: Job,
@@ -175,7 +178,7 @@ fn flood(
 ) -> Result<Flood> {
     let vector = match job {
         Job::Cookies => Vector::Syn,
-        Job::Forward => Vector::Udp,
+        Job::Forward | Job::Serve => Vector::Udp,
     };
     let behind = Behind {
         namespace: lab.switch.name().to_owned(),
@@ -195,7 +198,7 @@ fn flood(
 fn print(bench: &mut Bench, all: &[Figures], job: Job, (bare, kernel): (f64, f64)) {
     let what = match job {
         Job::Cookies => "cookie",
-        Job::Forward => "FullNAT 64k",
+        Job::Forward | Job::Serve => "FullNAT 64k",
     };
     for figures in all {
         let name = figures.middle.name(job);

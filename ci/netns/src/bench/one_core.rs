@@ -21,6 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The switch's end of the link to the load balancer.
 pub(crate) const SWITCH_LINK: &str = "up0";
 
+/// How the load balancer's devices hand over what they receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receive {
+    /// Each by a thread of its own, several frames of a stream glued together where the kernel takes
+    /// them (GRO).
+    Threads,
+    /// By the core's backlog, as they are. Programs of AF_XDP have no backlog.
+    Backlog,
+}
+
 impl Lab {
     /// Gives every device that the load balancer sends to or receives from threads of its own, and
     /// puts those of the load balancer's devices on one core and all others on the other.
@@ -30,34 +40,52 @@ impl Lab {
     ///
     /// # Errors
     /// When a tool refuses, or the threads do not appear.
-    pub fn one_core(&self, cores: Cores) -> Result<()> {
-        let mut links = vec![
-            (&self.client, CLIENT_LINK, cores.others),
-            (&self.lb, WAN, cores.weir),
-            (&self.lb, LAN, cores.weir),
-            (&self.switch, SWITCH_LINK, cores.others),
-        ];
-        links.extend(
-            self.reals
-                .iter()
-                .map(|real| (real, REAL_LINK, cores.others)),
-        );
-        for (namespace, link, _) in &links {
-            threaded(namespace, link)?;
+    pub(crate) fn one_core(&self, cores: Cores, receive: Receive) -> Result<()> {
+        let mut ends = vec![(&self.client, CLIENT_LINK), (&self.switch, SWITCH_LINK)];
+        ends.extend(self.reals.iter().map(|real| (real, REAL_LINK)));
+        for (namespace, device) in ends {
+            threaded(namespace, device)?;
         }
-        for link in [CLIENT_LINK, WAN, LAN, SWITCH_LINK, REAL_LINK] {
-            let core = links.iter().find(|(_, name, _)| *name == link);
-            let Some((_, _, core)) = core else { continue };
-            let devices = links.iter().filter(|(_, name, _)| *name == link).count();
-            place(link, *core, devices * usize::from(self.topology().queues))?;
+        let queues = usize::from(self.topology().queues);
+        place(CLIENT_LINK, cores.others, queues)?;
+        place(SWITCH_LINK, cores.others, queues)?;
+        place(REAL_LINK, cores.others, queues * self.reals.len())?;
+        for device in [WAN, LAN] {
+            match receive {
+                Receive::Threads => {
+                    steer(&self.lb, device, queues, None)?;
+                    threaded(&self.lb, device)?;
+                    place(device, cores.weir, queues)?;
+                }
+                Receive::Backlog => {
+                    self.lb.run(&format!("ethtool -K {device} gro off"))?;
+                    steer(&self.lb, device, queues, Some(cores.weir))?;
+                }
+            }
         }
         Ok(())
     }
 }
 
+/// Lets the kernel handle what a device brings on a core; none: where it arrives.
+fn steer(namespace: &Namespace, device: &str, queues: usize, core: Option<usize>) -> Result<()> {
+    let mask = core.map_or(0, |core| 1_u64 << core);
+    for queue in 0..queues {
+        let script = format!("echo {mask:x} > /sys/class/net/{device}/queues/rx-{queue}/rps_cpus");
+        crate::command::run(namespace.command("sh").args(["-c", &script]))?;
+    }
+    Ok(())
+}
+
 /// Lists the kernel threads that poll the load balancer's devices.
 pub(crate) fn pollers() -> Vec<i32> {
     [WAN, LAN].into_iter().flat_map(threads_of).collect()
+}
+
+/// Lists the kernel threads that poll the clients' and the real servers' devices.
+pub(crate) fn pollers_of_the_ends() -> Vec<i32> {
+    let ends = [CLIENT_LINK, SWITCH_LINK, REAL_LINK];
+    ends.into_iter().flat_map(threads_of).collect()
 }
 
 fn threaded(namespace: &Namespace, link: &str) -> Result<()> {
@@ -88,7 +116,23 @@ fn place(link: &str, core: usize, wanted: usize) -> Result<()> {
     }
 }
 
-/// Lists the kernel threads that poll devices of this name.
+/// Puts the thread of each queue of a device on a core of its own.
+pub(crate) fn place_each(link: &str, cores: &[usize]) -> Result<()> {
+    let threads = threads_of(link);
+    if threads.len() != cores.len() {
+        bail!(
+            "{link} has {} threads for {} cores",
+            threads.len(),
+            cores.len()
+        );
+    }
+    for (thread, core) in threads.iter().zip(cores) {
+        cores::move_to(*thread, *core)?;
+    }
+    Ok(())
+}
+
+/// Lists the kernel threads that poll devices of this name, in the order of their queues.
 fn threads_of(link: &str) -> Vec<i32> {
     let head = format!("napi/{link}-");
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -97,7 +141,10 @@ fn threads_of(link: &str) -> Vec<i32> {
     let pids = entries.flatten().filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse::<i32>().ok()?;
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-        name.starts_with(&head).then_some(pid)
+        let number = name.trim().strip_prefix(&head)?.parse::<u32>().ok()?;
+        Some((number, pid))
     });
-    pids.collect()
+    let mut pids: Vec<(u32, i32)> = pids.collect();
+    pids.sort_unstable();
+    pids.into_iter().map(|(_, pid)| pid).collect()
 }

@@ -35,8 +35,16 @@ impl Series {
     #[must_use]
     pub fn spread(&self) -> (f64, f64) {
         let min = self.figures.iter().copied().fold(f64::INFINITY, f64::min);
-        let max = self.figures.iter().copied().fold(0.0, f64::max);
-        (min.min(max), max)
+        let max = self
+            .figures
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        if self.is_empty() {
+            (0.0, 0.0)
+        } else {
+            (min, max)
+        }
     }
 
     /// Returns the ratios of these figures to others, round by round.
@@ -44,6 +52,13 @@ impl Series {
     pub fn over(&self, other: &Self) -> Self {
         let pairs = self.figures.iter().zip(&other.figures);
         pairs.map(|(one, other)| one / other).collect()
+    }
+
+    /// Returns by how much these figures are above others, round by round.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        let pairs = self.figures.iter().zip(&other.figures);
+        pairs.map(|(one, other)| one - other).collect()
     }
 
     /// Tells whether there is no figure.
@@ -85,10 +100,16 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtLeast(limit) => write!(f, ">= {limit}"),
-            Self::AtMost(limit) => write!(f, "<= {limit}"),
+            Self::AtLeast(limit) => write!(f, ">= {}", short(*limit)),
+            Self::AtMost(limit) => write!(f, "<= {}", short(*limit)),
         }
     }
+}
+
+/// Writes at most two digits after the point.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// One line of the table.

@@ -1,6 +1,6 @@
 //! wrk and iperf3 from the clients, with their figures read.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread;
 use std::time::Duration;
 
@@ -33,11 +33,25 @@ pub enum Way {
 }
 
 impl Lab {
-    /// Loads a page with 200 connections of wrk.
+    /// Loads a page behind the VIP with 200 connections of wrk.
     ///
     /// # Errors
     /// When wrk fails or prints something else; errors on the wire are figures.
     pub fn wrk(&self, path: &str, seconds: u32, keep_alive: bool) -> Result<WrkReport> {
+        self.wrk_at(VIP, path, seconds, keep_alive)
+    }
+
+    /// As [`Lab::wrk`], at another address.
+    ///
+    /// # Errors
+    /// As [`Lab::wrk`].
+    pub fn wrk_at(
+        &self,
+        address: Ipv4Addr,
+        path: &str,
+        seconds: u32,
+        keep_alive: bool,
+    ) -> Result<WrkReport> {
         let mut command = self.client.command("wrk");
         let duration = format!("{seconds}s");
         command.args([
@@ -54,7 +68,7 @@ impl Lab {
         if !keep_alive {
             command.args(["-H", "Connection: close"]);
         }
-        let text = run(command.arg(format!("http://{VIP}{path}")))?;
+        let text = run(command.arg(format!("http://{address}{path}")))?;
         read_wrk(&text).with_context(|| format!("cannot read wrk:\n{text}"))
     }
 

@@ -16,9 +16,9 @@ use netmap_io::ethtool;
 use nix::sched::{CloneFlags, setns};
 use serde::{Deserialize, Serialize};
 
-use crate::cores::{Cost, Watch};
+use crate::cores::{Cost, Watch, move_to};
 use frame::Template;
-use program::{Sink, Source, What};
+use program::{Flows, Sink, Source, What};
 
 /// The first octet of the flood's network, a /4.
 const NETWORK: u8 = 0x10;
@@ -68,6 +68,8 @@ pub struct Flood {
     pub bursts: Vec<Burst>,
     /// The sources come again after two to the power of this many frames; none: never.
     pub flows: Option<u8>,
+    /// The cores that send in turn; empty: the one that the process is on.
+    pub cores: Vec<usize>,
     /// Frames that a paced burst sends at once, at least.
     pub grain: u32,
     /// Frames that a paced burst sends at once, at most, and that it makes up for when it was held
@@ -246,10 +248,14 @@ impl Flood {
                 let idle = ethtool::facts(&idle_link(number))
                     .map_err(|errno| anyhow::anyhow!("{}: {}", idle_link(number), errno.desc()))?;
                 let seed = seed.wrapping_add(u64::from(number) << 56);
+                let flows = self.flows.map(|flows| Flows {
+                    group: number,
+                    log2: flows,
+                });
                 group.push(Source::load(
                     template,
                     facts.ifindex,
-                    (seed, self.flows),
+                    (seed, flows),
                     Some(idle.ifindex),
                 )?);
                 number += 1;
@@ -295,6 +301,11 @@ impl Flood {
             // What a sender that was held up owes is forgotten: a late flood must not become a
             // burst.
             sent += now.max(due.saturating_sub(most));
+            if !self.cores.is_empty()
+                && let Some(core) = self.cores.get(turn % self.cores.len())
+            {
+                move_to(0, *core)?;
+            }
             let group = sources
                 .get(turn % sources.len())
                 .map_or(&[][..], Vec::as_slice);

@@ -21,9 +21,18 @@ pub(super) struct Source {
     _link: Option<Link>,
 }
 
+/// Flows that come again and again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flows {
+    /// Tells them from those of other programs.
+    pub(super) group: u8,
+    /// Two to the power of this many.
+    pub(super) log2: u8,
+}
+
 impl Source {
     /// Loads the program that sends to what is behind interface `ifindex`; sources differ by the
-    /// seed, and come again after two to the power of `flows` frames.
+    /// seed, and never come again without `flows`.
     ///
     /// Attached to some idle device, the program is among those that the kernel calls directly.
     /// Otherwise it would become one at the begin of each run and cease to be one at its end, which
@@ -31,7 +40,7 @@ impl Source {
     pub(super) fn load(
         template: Template,
         ifindex: u32,
-        (seed, flows): (u64, Option<u8>),
+        (seed, flows): (u64, Option<Flows>),
         idle: Option<u32>,
     ) -> Result<Self, BpfError> {
         let counter = Map::array("weir_flood", 8, 1)?;
@@ -121,7 +130,7 @@ fn read(map: &Map, key: u32) -> u64 {
 
 /// Writes the whole template, because frames come back as their receivers left them, then the
 /// fields that differ: all from a mixed counter, so that no source comes twice in 2^28 frames.
-fn source(template: &Template, counter: &Map, ifindex: u32, flows: Option<u8>) -> Assembler {
+fn source(template: &Template, counter: &Map, ifindex: u32, flows: Option<Flows>) -> Assembler {
     let mut asm = Assembler::new();
     let short = asm.label();
     let length = (template.bytes.len() as u32).cast_signed();
@@ -139,9 +148,11 @@ fn source(template: &Template, counter: &Map, ifindex: u32, flows: Option<u8>) -
         asm.store(Size::Half, Reg::R2, at, i32::from(word));
     }
     if let Some(flows) = flows {
-        let unused = i32::from(64 - flows.min(63));
+        let unused = i32::from(64 - flows.log2.min(32));
         asm.alu(Op::Lsh, Reg::R8, unused)
-            .alu(Op::Rsh, Reg::R8, unused);
+            .alu(Op::Rsh, Reg::R8, unused)
+            .mov64(Reg::R4, u64::from(flows.group) << 40)
+            .alu(Op::Or, Reg::R8, Reg::R4);
     }
     mix(&mut asm);
     // R9 gathers the words that the checksums of the header and the segment share.
