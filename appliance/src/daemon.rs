@@ -36,6 +36,7 @@ use crate::secret;
 use crate::worker::{Worker, WorkerParts};
 
 mod machine;
+mod spread;
 
 /// Chunks of a worker's packet memory beside those that the rings hold: bursts, frames under way
 /// between ports, and frames that wait for a neighbour.
@@ -202,6 +203,7 @@ fn start_workers(
         .collect::<Result<Vec<_>, _>>()
         .context("cannot make a worker's doorbell")?;
     let flow_secret = random()?;
+    let spread = spread::facts(snapshot, devices, cpus.len());
     let mut handles = Vec::new();
     let (done, wait_for_done) = crossbeam_channel::bounded(cpus.len());
     let memory = Arc::new(AtomicU64::new(0));
@@ -239,13 +241,15 @@ fn start_workers(
             thread: None,
         });
         let (snapshot, memory) = (snapshot.clone(), memory.clone());
+        let spread = spread.clone();
         let (mut clock, waker, spin) = (clock.clone(), waker.clone(), plan.spin);
         let make = move || {
             let prepare = |reserved: Range<usize>| {
                 memory.fetch_add(reserved.len() as u64, Ordering::Relaxed);
                 huge_pages::prefer(&reserved);
             };
-            let director = Director::prepared(facts, snapshot.clone(), clock.now(), &prepare)?;
+            let now = clock.now();
+            let director = Director::spread(facts, spread, snapshot.clone(), now, &prepare)?;
             Ok(Worker::new(WorkerParts {
                 clock,
                 director,

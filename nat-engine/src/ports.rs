@@ -21,7 +21,7 @@ use self::share::Share;
 use self::space::Space;
 use self::steering::{Classes, Steered};
 pub use self::steering::{Protocols, Steering, Unsteerable};
-use crate::{OutOfMemory, Prepare, Rng};
+use crate::{FlowKey, OutOfMemory, Prepare, Rng};
 
 /// Names the ports of one LIP towards one endpoint; valid while one of them is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,14 +159,20 @@ impl LocalPorts {
         self
     }
 
-    /// Returns how the owner of a reply to a LIP is found; none when every n-th port is a worker's.
+    /// Returns the NIC at which a LIP was when it was first seen, which decides for good who owns
+    /// the replies to it.
     #[must_use]
-    pub fn steering_of(&self, lip: LipId) -> Option<&Arc<Steering>> {
-        let at = (*self.first_at.get(lip.index())?)?;
-        let mut known = self.steering.iter();
-        known
-            .find(|(port, _)| *port == at)
-            .map(|(_, steering)| steering)
+    pub fn home_of(&self, lip: LipId) -> Option<PortId> {
+        *self.first_at.get(lip.index())?
+    }
+
+    /// Returns the worker that owns a reply to a LIP of that home.
+    #[inline]
+    #[must_use]
+    pub fn owner(&self, home: PortId, reply: &FlowKey) -> u8 {
+        self.steering_at(home)
+            .and_then(|steering| steering.owner(reply))
+            .unwrap_or_else(|| owner_of(reply.dst_port, self.workers))
     }
 
     /// Follows a configuration change. Ports in use stay so; what is gone from the configuration is
@@ -369,6 +375,12 @@ impl LocalPorts {
         self.sets.push(set);
     }
 
+    fn steering_at(&self, home: PortId) -> Option<&Arc<Steering>> {
+        let mut known = self.steering.iter();
+        let known = known.find(|(port, _)| *port == home);
+        known.map(|(_, steering)| steering)
+    }
+
     fn note_lips(&mut self, snapshot: &Snapshot) {
         self.first_at
             .resize(self.first_at.len().max(snapshot.lip_bound as usize), None);
@@ -384,7 +396,8 @@ impl LocalPorts {
     /// Returns which ports of a pool's range are this worker's for a LIP towards an endpoint.
     fn share(&mut self, pool: &LipPool, lip: &Lip, endpoint: &Endpoint) -> Share {
         let (first, last) = (pool.first_port, pool.last_port);
-        let steering = self.steering_of(lip.id);
+        let home = self.home_of(lip.id);
+        let steering = home.and_then(|home| self.steering_at(home));
         let steering = steering.filter(|steering| steering.steers(endpoint.protocol));
         let (Some(steering), IpAddr::V4(real), IpAddr::V4(lip)) =
             (steering.cloned(), endpoint.address, lip.address)

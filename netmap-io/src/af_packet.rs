@@ -130,6 +130,17 @@ impl AfPacketDevice {
         format!("TPACKET_V2{fanout}, ingress drop {}", self.drop.mode())
     }
 
+    /// Returns the queue that gets what arrives on a queue of the device; none where the kernel
+    /// spreads flows by its own hash.
+    #[must_use]
+    pub fn queue_for(&self, device_queue: u32) -> Option<u16> {
+        let queues = self.queues.len() as u32;
+        match self.fanout {
+            Fanout::Queue { .. } => Some(device_queue.checked_rem(queues)? as u16),
+            Fanout::Hash => None,
+        }
+    }
+
     fn open_sockets(&mut self, queues: u16) -> Result<(), OpenError> {
         let filter = ingress_drop::socket_filter(self.drop.owned())
             .map_err(|cause| refusal(&self.device, cause))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::af_packet::AfPacketDevice;
 use crate::af_xdp::{MayBeGeneric, XdpDevice};
-use crate::ethtool;
+use crate::ethtool::{self, NoRss, Rss};
 use crate::netmap::{self, NetmapDevice};
 use crate::{DriverKind, FramePool, Port};
 
@@ -220,6 +220,27 @@ impl Device {
     #[must_use]
     pub fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// Asks how the device spreads what it receives over its queues, as they are now.
+    ///
+    /// # Errors
+    /// When its kernel driver does not tell.
+    pub fn rss(&self) -> Result<Rss, NoRss> {
+        ethtool::rss(&self.info.device)
+    }
+
+    /// Returns the queue, as [`open_queue`](Self::open_queue) counts them, that gets what arrives
+    /// on a queue of the device; none where that goes to the kernel or does not depend on it.
+    #[must_use]
+    pub fn queue_for(&self, device_queue: u32) -> Option<u16> {
+        let queues = self.info.queues;
+        match &self.driver {
+            Driver::AfXdp(_) | Driver::Netmap(_) => u16::try_from(device_queue)
+                .ok()
+                .filter(|queue| *queue < queues),
+            Driver::AfPacket(device) => device.queue_for(device_queue),
+        }
     }
 
     /// Returns how many chunks of a worker's pool the rings of one queue can hold; a pool should

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use nat_engine::{
     FlowHash, FlowHasher, FlowKey, LocalPorts, OutOfMemory, Prepare, Probe, Rng, Scheduler,
-    SessionTable, TimerWheel,
+    SessionTable, Steering, TimerWheel,
 };
 use weir_model::{
     Counter, Counters, DropReason, Ledger, Now, PortId, RealId, SchedulerKind, Snapshot, Verdict,
@@ -23,7 +23,7 @@ use crate::plan::Plan;
 use crate::rate::RateLimit;
 use crate::synproxy::Synproxy;
 use crate::traffic::Traffic;
-use crate::{Notice, Packet, Source, WorkerFacts};
+use crate::{Notice, Packet, Source, SpreadFacts, WorkerFacts};
 
 /// Frames that Weir can originate in one turn.
 const OUTBOX: usize = 1024;
@@ -46,6 +46,8 @@ pub struct Director {
     pub(crate) table: SessionTable,
     pub(crate) wheel: TimerWheel,
     pub(crate) ports: LocalPorts,
+    /// How the owner of a client's flow is found, where a NIC decides it.
+    pub(crate) clients: Option<Arc<Steering>>,
     pub(crate) rng: Rng,
     /// Secret of the initial sequence numbers (RFC 6528 section 3).
     pub(crate) isn_hasher: FlowHasher,
@@ -99,6 +101,21 @@ impl Director {
         now: Now,
         prepare: Prepare<'_>,
     ) -> Result<Self, OutOfMemory> {
+        Self::spread(facts, SpreadFacts::default(), snapshot, now, prepare)
+    }
+
+    /// Makes a director as [`prepared`](Self::prepared) does, which relies on what is known of the
+    /// NICs.
+    ///
+    /// # Errors
+    /// When the memory for the tables is not to be had.
+    pub fn spread(
+        facts: WorkerFacts,
+        spread: SpreadFacts,
+        snapshot: Arc<Snapshot>,
+        now: Now,
+        prepare: Prepare<'_>,
+    ) -> Result<Self, OutOfMemory> {
         let now_ms = millis(now);
         let mut rng = Rng::new(facts.seed);
         let table =
@@ -108,7 +125,8 @@ impl Director {
         let guard_seed = key_from(&mut rng);
         let first_ident = rng.next_u32() as u16;
         let resting = facts.sessions / 4;
-        let ports = LocalPorts::prepared(facts.id.0, facts.workers, resting, ports_seed, prepare)?;
+        let ports = LocalPorts::prepared(facts.id.0, facts.workers, resting, ports_seed, prepare)?
+            .steered(spread.ports);
         let mut director = Self {
             facts,
             snapshot: Arc::clone(&snapshot),
@@ -116,6 +134,7 @@ impl Director {
             table,
             wheel: TimerWheel::new(now_ms),
             ports,
+            clients: spread.clients,
             rng,
             isn_hasher,
             schedulers: Vec::new(),

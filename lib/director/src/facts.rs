@@ -1,9 +1,10 @@
 //! What the worker tells the director about its surroundings, and what it is told back.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use nat_engine::State;
+use nat_engine::{State, Steering};
 use weir_model::{EndpointId, Event, PoolId, PortId, Protocol, RealId, ServiceId, WorkerId};
 use weir_wire::EthAddr;
 
@@ -35,6 +36,17 @@ pub struct WorkerFacts {
     pub seed: [u8; 16],
     /// The open ports.
     pub ports: Vec<PortFacts>,
+}
+
+/// What is known of how NICs spread packets over the queues of workers; the same for all workers,
+/// from the start on.
+#[derive(Clone, Debug, Default)]
+pub struct SpreadFacts {
+    /// The ports whose NICs do it foretellably.
+    pub ports: Vec<(PortId, Arc<Steering>)>,
+    /// How the owner of a client's flow is found: as the NIC does it by which most clients come in.
+    /// Where there is none it is a keyed hash, and all else is handed over.
+    pub clients: Option<Arc<Steering>>,
 }
 
 /// What a director wants the control thread to know.

@@ -49,7 +49,7 @@ pub use explain::{
     CookieTrial, Destination, ExplainQuery, Explained, Fate, Sender, Sentence, SessionSyn,
     SynproxyState,
 };
-pub use facts::{Notice, PoolUse, PortFacts, SessionView, WorkerFacts};
+pub use facts::{Notice, PoolUse, PortFacts, SessionView, SpreadFacts, WorkerFacts};
 pub use packet::{Packet, Source};
 pub use synproxy::Top;
 pub use weir_model::Verdict;

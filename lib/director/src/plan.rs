@@ -24,6 +24,8 @@ pub(crate) enum Owned {
     Lip {
         /// The port whose neighbours see it.
         port: PortId,
+        /// The port that decides which worker owns a reply.
+        home: PortId,
     },
 }
 
@@ -106,7 +108,7 @@ impl Plan {
         locals: &LocalPorts,
         synproxy: &Synproxy,
     ) -> Self {
-        let owned = owned_addresses(snapshot);
+        let owned = owned_addresses(snapshot, locals);
         let mut listens = Vec::new();
         let mut services: Vec<Option<ServicePlan>> = Vec::new();
         services.resize_with(snapshot.services.bound(), || None);
@@ -336,12 +338,15 @@ impl PortPlan {
     }
 }
 
-fn owned_addresses(snapshot: &Snapshot) -> Vec<(Ipv4Addr, Owned)> {
+fn owned_addresses(snapshot: &Snapshot, locals: &LocalPorts) -> Vec<(Ipv4Addr, Owned)> {
     let mut owned = Vec::new();
     for pool in snapshot.pools.iter() {
-        let what = Owned::Lip { port: pool.port };
         for lip in &pool.lips {
             if let IpAddr::V4(address) = lip.address {
+                let what = Owned::Lip {
+                    port: pool.port,
+                    home: locals.home_of(lip.id).unwrap_or(pool.port),
+                };
                 owned.push((address, what));
             }
         }

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use nat_engine::{FlowHash, FlowKey, Probe, owner_of};
+use nat_engine::{FlowHash, FlowKey, Probe};
 use weir_model::{DropReason, Now, Verdict, WorkerId};
 use weir_wire::{
     EthHeader, Header, IcmpCode, IcmpKind, Ipv4Header, Kind, L4, ParseError, Parsed, V4,
@@ -48,10 +48,8 @@ impl Director {
     ) -> Verdict {
         #[cfg(any(test, feature = "panic-hook"))]
         self.panic_if_marked(packet);
-        let other_owner = self.other_owner(packet, key, hash, to);
         let session = self.table.find_probed(probe, hash, key);
-        if other_owner.is_none()
-            && let Some((id, direction)) = session
+        if let Some((id, direction)) = session
             && let Some(verdict) = self.steady(now, packet, id, direction)
         {
             return verdict;
@@ -65,7 +63,10 @@ impl Director {
             key: *key,
             to,
         };
-        if let Some(owner) = other_owner {
+        // Who has the session owns the flow; only a miss is worth the question.
+        if session.is_none()
+            && let Some(owner) = self.other_owner(packet, key, hash, to)
+        {
             return self.hand_off(packet, &found, owner);
         }
         self.flow(now, packet, &found, session)
@@ -144,7 +145,7 @@ impl Director {
         // An answer to a group of stations would be for nobody.
         let to_group = !eth.is_some_and(|eth| eth.src_addr().is_unicast());
         // Real servers answer where the pool is; elsewhere somebody speaks in their name.
-        let elsewhere = matches!(to, Owned::Lip { port } if port != packet.port);
+        let elsewhere = matches!(to, Owned::Lip { port, .. } if port != packet.port);
         let martian = to_group || elsewhere || is_martian(src) || self.plan.owned(src).is_some();
         martian.then_some(DropReason::Martian)
     }
@@ -175,9 +176,16 @@ impl Director {
     /// Returns the worker that owns a flow.
     pub(crate) fn owner(&self, key: &FlowKey, hash: FlowHash, to: Owned) -> WorkerId {
         WorkerId(match to {
-            Owned::Vip => hash.owner(self.facts.workers),
-            Owned::Lip { .. } => owner_of(key.dst_port, self.facts.workers),
+            Owned::Vip => self.owner_of_client(key, hash),
+            Owned::Lip { home, .. } => self.ports.owner(home, key),
         })
+    }
+
+    fn owner_of_client(&self, key: &FlowKey, hash: FlowHash) -> u8 {
+        let steering = self.clients.as_ref();
+        steering
+            .and_then(|steering| steering.owner(key))
+            .unwrap_or_else(|| hash.owner(self.facts.workers))
     }
 
     /// Completes a checksum of which a virtual peer left the pseudo header's sum only.

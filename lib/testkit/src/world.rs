@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_director::{Director, Notice, Packet, PortFacts, SessionView, WorkerFacts};
+use weir_director::{Director, Notice, Packet, PortFacts, SessionView, SpreadFacts, WorkerFacts};
 use weir_model::{DropReason, Event, PortId, ServiceId, Snapshot, Time, Verdict, WorkerId};
 use weir_wire::{
     ARP_REQUEST, ArpRepr, Describe, ETHERTYPE_ARP, EthHeader, FrameBuf, Header, Kind, Parsed,
@@ -59,6 +59,8 @@ pub struct Setup {
     pub neighbours_answer: bool,
     /// Whether frames and ARP may lie about who is where, so that answers go astray.
     pub liars: bool,
+    /// What the directors know of NICs that spread packets over queues.
+    pub spread: SpreadFacts,
 }
 
 impl Default for Setup {
@@ -74,6 +76,7 @@ impl Default for Setup {
             maybe_partial: true,
             neighbours_answer: true,
             liars: false,
+            spread: SpreadFacts::default(),
         }
     }
 }
@@ -695,7 +698,8 @@ fn directors(
                 seed: random.key(),
                 ports: ports.clone(),
             };
-            Director::new(facts, Arc::clone(snapshot), clock.now())
+            let (spread, snapshot) = (setup.spread.clone(), Arc::clone(snapshot));
+            Director::spread(facts, spread, snapshot, clock.now(), &|_| {})
                 .ok()
                 .context("no memory for a director's tables")
         })

@@ -53,7 +53,7 @@ impl Director {
         };
         each(Explained::Source(client, sender));
         let comes_by = self.plan.routes.to(client).map(|hop| hop.port);
-        let elsewhere = matches!(to, Owned::Lip { port } if Some(port) != comes_by);
+        let elsewhere = matches!(to, Owned::Lip { port, .. } if Some(port) != comes_by);
         if sender != Sender::Client || elsewhere {
             return Some(Fate::Drop(DropReason::Martian));
         }
