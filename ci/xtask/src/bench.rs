@@ -1,11 +1,14 @@
 //! Measures Weir beside the limits of the machine and beside the kernel, in one run.
 
+mod memory;
+
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use serde_json::{Value, json};
 use weir_lab::bench::Length;
 use weir_lab::machine;
 
@@ -38,22 +41,35 @@ pub(crate) struct Bench {
     /// The folder with the examples `reflect` and `forward` of `netmap-io`; built without.
     #[arg(long, value_name = "DIR", env = "WEIR_EXAMPLES")]
     examples: Option<PathBuf>,
+    /// The `weir-bench` to measure in memory with; built without.
+    #[arg(long, value_name = "FILE", env = "WEIR_BENCH")]
+    memory: Option<PathBuf>,
     #[command(flatten)]
     weir: Weir,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<ExitCode> {
+        let (in_memory, in_the_lab) = memory::chosen(&self.only);
+        let in_memory = match (&self.memory, in_memory) {
+            (_, false) => None,
+            (Some(program), true) => Some(existing(program)?),
+            (None, true) => Some(build::memory_bench()?),
+        };
+        if !in_the_lab {
+            let figures = self.in_memory(in_memory.as_deref())?;
+            self.write(&json!({ "memory": figures }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let program = self.weir.get()?;
         let examples = match &self.examples {
-            Some(folder) => folder
-                .canonicalize()
-                .with_context(|| format!("cannot use {}", folder.display()))?,
+            Some(folder) => existing(folder)?,
             None => build::examples()?,
         };
         if !machine::is_root() {
-            return again_as_root(&self.words(&program, &examples));
+            return again_as_root(&self.words(&program, &examples, in_memory.as_deref()));
         }
+        let figures = self.in_memory(in_memory.as_deref())?;
         let _janitor = prepare()?;
         let length = match (self.quick, self.long) {
             (true, _) => Length::Quick,
@@ -64,13 +80,14 @@ impl Bench {
         bench.middles.clone_from(&self.middle);
         bench.talks = self.verbose;
         bench.perf.clone_from(&self.perf);
-        let outcome = bench.run(&self.only);
-        let json = serde_json::to_string_pretty(&bench.table).context("cannot write the table")?;
-        if let Some(folder) = self.json.parent() {
-            fs::create_dir_all(folder).context("cannot make the folder for the figures")?;
+        let parts = self.only.iter().filter(|name| !memory::is(name));
+        let parts: Vec<String> = parts.cloned().collect();
+        let outcome = bench.run(&parts);
+        let mut table = serde_json::to_value(&bench.table).context("cannot write the table")?;
+        if let Some(all) = table.as_object_mut() {
+            all.insert(memory::NAME.to_owned(), figures);
         }
-        fs::write(&self.json, json)
-            .with_context(|| format!("cannot write {}", self.json.display()))?;
+        self.write(&table)?;
         let (held, missed) = bench.table.verdicts();
         println!(
             "{held} targets hold, {missed} do not; {}",
@@ -80,8 +97,23 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Measures in memory, where that is wanted.
+    fn in_memory(&self, program: Option<&Path>) -> Result<Value> {
+        program.map_or(Ok(Value::Null), |program| {
+            memory::run(program, self.quick, self.long)
+        })
+    }
+
+    fn write(&self, figures: &Value) -> Result<()> {
+        let text = serde_json::to_string_pretty(figures).context("cannot write the figures")?;
+        if let Some(folder) = self.json.parent() {
+            fs::create_dir_all(folder).context("cannot make the folder for the figures")?;
+        }
+        fs::write(&self.json, text).with_context(|| format!("cannot write {}", self.json.display()))
+    }
+
     /// Says the same again, for sudo.
-    fn words(&self, program: &std::path::Path, examples: &std::path::Path) -> Vec<String> {
+    fn words(&self, program: &Path, examples: &Path, in_memory: Option<&Path>) -> Vec<String> {
         let mut words = vec!["bench".to_owned()];
         let flags = [
             ("--quick", self.quick),
@@ -109,9 +141,15 @@ impl Bench {
             .perf
             .as_ref()
             .map(|folder| ("--perf", folder.as_path()));
-        for (option, path) in paths.into_iter().chain(perf) {
+        let in_memory = in_memory.map(|program| ("--memory", program));
+        for (option, path) in paths.into_iter().chain(perf).chain(in_memory) {
             words.extend([option.to_owned(), path.display().to_string()]);
         }
         words
     }
+}
+
+fn existing(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("cannot use {}", path.display()))
 }

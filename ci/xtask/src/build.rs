@@ -36,6 +36,12 @@ pub(crate) fn examples() -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// Builds the bench of the director in memory and returns where it is.
+pub(crate) fn memory_bench() -> Result<PathBuf> {
+    println!("Building weir-bench (release).");
+    executable(&mut cargo("build --release --package weir-bench"))
+}
+
 /// Makes `dist/weir`: one static binary, and proves that it is static.
 pub(crate) fn dist() -> Result<()> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -82,10 +88,10 @@ fn executable(command: &mut Command) -> Result<PathBuf> {
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("weir does not build");
+        bail!("the build ended with {}", output.status);
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    find_executable(&messages).context("cargo did not say where it put weir")
+    find_executable(&messages).context("cargo did not say where it put the program")
 }
 
 fn find_executable(messages: &str) -> Option<PathBuf> {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Error, Result, bail};
 
-use crate::build::{cargo, root};
+use crate::build::{cargo, memory_bench, root};
 
 /// How much passed and failed so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,16 @@ pub(crate) fn run(tally: &mut Tally) {
         "documentation",
         cargo("doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     );
+    match memory_bench() {
+        Ok(bench) => {
+            let mut bench =
+                |name, words: &[&str]| tally.step(name, Command::new(&bench).args(words));
+            bench("instructions, allocations and bytes", &["gate"]);
+            bench("10 million sessions", &["memory"]);
+            bench("churn", &["churn", "--seconds", "60"]);
+        }
+        Err(error) => tally.fail("weir-bench", &error),
+    }
 }
 
 /// Runs a program that prints `ok` and `FAIL` lines, passes them on and counts them.
