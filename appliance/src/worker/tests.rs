@@ -19,6 +19,7 @@ use super::*;
 use crate::command::{ControlEnd, Ticket, channels};
 use crate::handoff;
 
+mod bulk;
 mod flood;
 
 const CONF: &str = "
@@ -50,8 +51,12 @@ const POISON: [u8; 8] = *b"poisoned";
 struct Wire {
     to_worker: VecDeque<Vec<u8>>,
     from_worker: VecDeque<Vec<u8>>,
+    /// Super-frames on their way to the worker, and the payload of their packets.
+    whole_to_worker: VecDeque<(Vec<u8>, u16)>,
     /// Frames that the transmit ring still takes.
     room: Option<usize>,
+    /// Whether the transmit ring takes super-frames.
+    takes_whole: bool,
 }
 
 /// A memory port whose wire the test holds the other end of.
@@ -65,7 +70,16 @@ impl Port for TestPort {
         for frame in self.wire.lock().unwrap().to_worker.drain(..) {
             assert!(self.port.inject(pool, &frame));
         }
-        self.port.rx(pool, burst)
+        let count = self.port.rx(pool, burst);
+        let whole = std::mem::take(&mut self.wire.lock().unwrap().whole_to_worker);
+        for (bytes, segment_size) in &whole {
+            let mut frame = pool.alloc_large().unwrap();
+            assert!(frame.set_range(256..256 + bytes.len()));
+            frame.bytes_mut().copy_from_slice(bytes);
+            frame.set_segment_size(*segment_size);
+            burst.push(frame).unwrap();
+        }
+        count + whole.len()
     }
 
     fn tx(&mut self, pool: &mut FramePool, frame: Frame) -> Result<(), Frame> {
@@ -75,6 +89,7 @@ impl Port for TestPort {
             Some(room) => *room -= 1,
             None => {}
         }
+        assert!(frame.segment_size() == 0 || wire.takes_whole);
         self.port.tx(pool, frame)?;
         let sent = self.port.take().unwrap();
         wire.from_worker.push_back(sent.bytes().to_vec());
@@ -84,6 +99,10 @@ impl Port for TestPort {
 
     fn flush(&mut self, _pool: &mut FramePool) -> io::Result<()> {
         Ok(())
+    }
+
+    fn takes_super_frames(&self) -> bool {
+        self.wire.lock().unwrap().takes_whole
     }
 
     fn poll_fd(&self) -> Option<i32> {
@@ -163,10 +182,12 @@ fn benches_of(text: &str, workers: u8) -> Vec<Bench> {
             director.panic_on(POISON);
             let (control, end) = channels();
             let published = Arc::new(Published::new(2));
+            let mut pool = FramePool::with_umem(4096, FramePool::CHUNK_LEN).unwrap();
+            pool.add_large().unwrap();
             let worker = Worker::new(WorkerParts {
                 clock: clock.clone(),
                 director,
-                pool: FramePool::with_umem(4096, FramePool::CHUNK_LEN).unwrap(),
+                pool,
                 ports: ports.into(),
                 hand_off,
                 control: end,
@@ -222,8 +243,11 @@ fn settle(benches: &mut [Bench], answer: usize) -> Vec<(usize, Vec<u8>)> {
         assert_books(benches);
     }
     for bench in benches.iter() {
-        let outstanding = bench.worker.frames.pool().outstanding(FramePool::UMEM);
-        assert_eq!(outstanding, 0, "frames that nobody has any more");
+        let pool = bench.worker.frames.pool();
+        for region in [FramePool::UMEM, pool.large().unwrap()] {
+            let outstanding = pool.outstanding(region);
+            assert_eq!(outstanding, 0, "frames that nobody has any more");
+        }
     }
     sent
 }
