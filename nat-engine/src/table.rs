@@ -44,10 +44,15 @@ pub struct OutOfMemory;
 /// Memory: 128 bytes per session and, at 5.5 records of 10 per bucket, 23.3 bytes of index.
 #[derive(Debug)]
 pub struct SessionTable {
+    /// Those that were ever used, with room for all.
     sessions: Vec<Session>,
+    capacity: u32,
     buckets: Vec<Bucket>,
+    /// The first of the used ones that are free again.
     free: SessionId,
     len: u32,
+    /// How many were ever inserted, wrapping.
+    inserted: u32,
     hasher: FlowHasher,
 }
 
@@ -55,14 +60,14 @@ impl SessionTable {
     /// The most sessions that a table can hold: a record keeps the direction in the lowest bit.
     pub const MAX_CAPACITY: u32 = (1 << 31) - 1;
 
-    /// Makes an empty table for this many sessions, at most [`Self::MAX_CAPACITY`], and touches all
-    /// of its memory so that no packet pays for the first use of a page.
+    /// Makes an empty table for this many sessions, at most [`Self::MAX_CAPACITY`].
     pub fn with_capacity(sessions: u32, hasher: FlowHasher) -> Result<Self, OutOfMemory> {
         Self::prepared(sessions, hasher, &|_| {})
     }
 
     /// Makes an empty table as [`with_capacity`](Self::with_capacity) does, and tells `prepare` of
-    /// its memory before it touches it.
+    /// its memory before it touches it. The index is touched here; sessions, which are five sixths
+    /// of it, where they are first used: whoever is told of them can have that done at leisure.
     pub fn prepared(
         sessions: u32,
         hasher: FlowHasher,
@@ -74,26 +79,16 @@ impl SessionTable {
             .max(1) as usize;
         let mut table = Self {
             sessions: Vec::new(),
+            capacity,
             buckets: Vec::new(),
             free: SessionId::NONE,
             len: 0,
+            inserted: 0,
             hasher,
         };
         reserve(&mut table.sessions, capacity as usize, prepare)?;
         reserve(&mut table.buckets, buckets, prepare)?;
         table.buckets.resize(buckets, Bucket::EMPTY);
-        // Chained in ascending order: a table in light use stays in few pages.
-        table.sessions.extend((1..=capacity).map(|next| {
-            let next = if next == capacity {
-                SessionId::NONE
-            } else {
-                SessionId(next)
-            };
-            free_session(next)
-        }));
-        if capacity > 0 {
-            table.free = SessionId(0);
-        }
         Ok(table)
     }
 
@@ -123,15 +118,16 @@ impl SessionTable {
     #[must_use]
     pub fn probe(&self, hash: FlowHash) -> Probe {
         let Some(bucket) = self.buckets.get(self.home(hash)) else {
-            return Probe(None);
+            return Probe(Index::Unclear);
         };
         let slot = bucket.matches(Bucket::tag(hash.0)).next();
         match slot.and_then(|slot| bucket.record(slot)) {
             Some(record) => {
                 weir_simd::prefetch_pair(&self.sessions, record.id().0 as usize);
-                Probe(Some(record))
+                Probe(Index::Names(record))
             }
-            None => Probe(None),
+            None if bucket.is_whole() => Probe(Index::LacksAt(self.inserted)),
+            None => Probe(Index::Unclear),
         }
     }
 
@@ -141,16 +137,20 @@ impl SessionTable {
     #[must_use]
     pub fn find_probed(
         &self,
-        Probe(record): Probe,
+        Probe(index): Probe,
         hash: FlowHash,
         key: &FlowKey,
     ) -> Option<(SessionId, Direction)> {
-        // Whatever session has this key now is the one that the index knows under it.
-        if let Some(record) = record
-            && let Some(session) = self.sessions.get(record.id().0 as usize)
-            && session.key(record.direction()) == *key
-        {
-            return Some((record.id(), record.direction()));
+        match index {
+            // Whatever session has this key now is the one that the index knows under it.
+            Index::Names(record) => {
+                let session = self.sessions.get(record.id().0 as usize);
+                if session.is_some_and(|session| session.key(record.direction()) == *key) {
+                    return Some((record.id(), record.direction()));
+                }
+            }
+            Index::LacksAt(inserted) if inserted == self.inserted => return None,
+            Index::LacksAt(_) | Index::Unclear => {}
         }
         self.find(hash, key)
     }
@@ -180,11 +180,10 @@ impl SessionTable {
         if session.protocol == FREE {
             return Err(InsertError::NoProtocol);
         }
-        let id = self.free;
-        let Some(free) = self.sessions.get(id.0 as usize) else {
+        let id = self.next_place();
+        if id == SessionId::NONE {
             return Err(InsertError::TableFull);
-        };
-        let next_free = free.timer.next;
+        }
 
         let inbound = session.key(Direction::Inbound);
         let outbound = session.key(Direction::Outbound);
@@ -206,12 +205,20 @@ impl SessionTable {
             self.take(inbound_hash, first);
             return Err(InsertError::TableFull);
         }
-        if let Some(slot) = self.sessions.get_mut(id.0 as usize) {
-            *slot = session;
-            slot.timer = Timer::default();
+        let session = Session {
+            timer: Timer::default(),
+            ..session
+        };
+        match self.sessions.get_mut(id.0 as usize) {
+            Some(place) => {
+                self.free = place.timer.next;
+                *place = session;
+            }
+            // Room for it was reserved at the start.
+            None => self.sessions.push(session),
         }
-        self.free = next_free;
         self.len += 1;
+        self.inserted = self.inserted.wrapping_add(1);
         Ok(id)
     }
 
@@ -266,8 +273,8 @@ impl SessionTable {
 
     /// Returns the most sessions that the table holds.
     #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.sessions.len() as u32
+    pub const fn capacity(&self) -> u32 {
+        self.capacity
     }
 
     /// Looks at up to `places` places from `cursor` on for a dump that goes on over many turns;
@@ -296,7 +303,16 @@ impl SessionTable {
     /// Returns the bytes of memory per session at full capacity, in tenths.
     #[must_use]
     pub fn decibytes_per_session(&self) -> usize {
-        (self.bytes() * 10).div_ceil(self.sessions.len().max(1))
+        (self.bytes() * 10).div_ceil(self.capacity.max(1) as usize)
+    }
+
+    /// The place of the next session: one that is free again, so that a table in light use stays in
+    /// few pages, or the next that was never used; none when all are taken.
+    fn next_place(&self) -> SessionId {
+        if self.free == SessionId::NONE && (self.sessions.len() as u32) < self.capacity {
+            return SessionId(self.sessions.len() as u32);
+        }
+        self.free
     }
 
     /// Multiply-shift instead of a mask, so that the number of buckets need not be a power of two.
@@ -374,9 +390,29 @@ impl SessionTable {
     }
 }
 
-/// What the index said of a hash: the session that it names, if any.
+/// What the index said of a hash.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Probe(Option<Record>);
+pub struct Probe(Index);
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Index {
+    /// It names a record that is probably the one.
+    Names(Record),
+    /// It has none, when so many had been inserted.
+    LacksAt(u32),
+    /// Neither: the long way finds out.
+    #[default]
+    Unclear,
+}
+
+impl Probe {
+    /// Says whether there was no session.
+    #[inline]
+    #[must_use]
+    pub const fn is_absent(&self) -> bool {
+        matches!(self.0, Index::LacksAt(_))
+    }
+}
 
 /// The sessions at some places of a table, as [`SessionTable::scan`] yields them.
 #[derive(Clone, Debug)]
@@ -640,15 +676,35 @@ mod tests {
         })
         .unwrap();
         let told = told.into_inner();
-        let held: [core::ops::Range<usize>; 2] = [
-            range(table.sessions.as_ptr_range()),
-            range(table.buckets.as_ptr_range()),
-        ];
-        assert_eq!(told, held);
+        let first = (
+            table.sessions.as_ptr().addr(),
+            table.buckets.as_ptr().addr(),
+        );
+        assert_eq!((told[0].start, told[1].start), first);
+        assert_eq!(
+            told[0].len() + told[1].len() + size_of::<SessionTable>(),
+            table.bytes()
+        );
+        assert!(table.sessions.is_empty(), "they are not touched");
     }
 
-    fn range<T>(held: core::ops::Range<*const T>) -> core::ops::Range<usize> {
-        held.start.addr()..held.end.addr()
+    #[test]
+    fn a_table_uses_places_again_before_it_goes_on_to_fresh_ones_and_never_moves() {
+        let mut table = SessionTable::with_capacity(3, hasher()).unwrap();
+        let mut wheel = TimerWheel::new(0);
+        let start = table.sessions.as_ptr();
+        let open =
+            |table: &mut SessionTable, n| table.insert(Session::new(key(n, 1), key(n, 2)));
+        let ids = [0, 1].map(|n| open(&mut table, n).unwrap());
+        assert_eq!(ids, [SessionId(0), SessionId(1)]);
+        for id in ids {
+            table.remove(&mut wheel, id).unwrap();
+        }
+        let again = [2, 3, 4].map(|n| open(&mut table, n).unwrap().0);
+        assert_eq!(again, [1, 0, 2]);
+        assert_eq!(open(&mut table, 5), Err(InsertError::TableFull));
+        assert_eq!((table.len(), table.capacity()), (3, 3));
+        assert_eq!(table.sessions.as_ptr(), start);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! (the mask must not depend on what it hides) and would not make one valid number fewer.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use weir_wire::SeqNumber;
 
@@ -69,7 +69,7 @@ pub struct ClientOptions {
 impl ClientOptions {
     /// Packs the options into the lower [`OPTION_BITS`] bits.
     #[inline]
-    fn to_bits(self) -> u8 {
+    pub(crate) fn to_bits(self) -> u8 {
         // The first entry also stands for what is below it.
         let above = MSS_TABLE.iter().skip(1);
         let mss: u8 = above.map(|&entry| u8::from(self.mss >= entry)).sum();
@@ -123,6 +123,14 @@ impl Cookie {
         Self(authentication | time << TIME_SHIFT | bits as u32)
     }
 
+    /// Makes the cookie of a handshake from the hash that its [`Question`] came to.
+    #[inline]
+    pub(crate) fn from_hash(hash: u64, options: ClientOptions, step: u64) -> Self {
+        let time = (step % LIVE_STEPS) as u32;
+        let Authentication(authentication) = Authentication::from_hash(hash);
+        Self(authentication | time << TIME_SHIFT | options.to_bits() as u32)
+    }
+
     /// Which of the live steps made the cookie: the number of the step modulo [`LIVE_STEPS`].
     #[inline]
     pub(crate) fn time(self) -> u64 {
@@ -165,8 +173,7 @@ pub enum Checked {
 #[derive(Clone, Copy)]
 pub(crate) struct Prefix {
     sip: Sip,
-    /// The last word, of which only the length of the whole is known.
-    last: u64,
+    addresses_len: u64,
 }
 
 impl Prefix {
@@ -175,30 +182,86 @@ impl Prefix {
     pub(crate) fn new(key: Key, handshake: &Handshake) -> Self {
         let start = Sip::new(key);
         let (sip, len) = match (handshake.client, handshake.vip) {
-            (IpAddr::V4(client), IpAddr::V4(vip)) => {
-                let addrs = (client.to_bits() as u64) << 32 | vip.to_bits() as u64;
-                (start.add(addrs), 8)
-            }
+            (IpAddr::V4(client), IpAddr::V4(vip)) => (start.add(addresses(client, vip)), 8),
             (client, vip) => (add_wide(start, [client, vip]), 32),
         };
-        let ports = (handshake.client_port as u64) << 48 | (handshake.vip_port as u64) << 32;
         Self {
-            sip: sip.add(ports | handshake.client_isn.0 as u64),
-            last: (len + 8 + LAST_LEN) << 56,
+            sip: sip.add(handshake.numbers()),
+            addresses_len: len,
         }
     }
 
     /// Finishes the hash.
     #[inline]
     pub(crate) fn authentication(self, options: u8, step: u64) -> Authentication {
-        let last = self.last | (step << u8::BITS | options as u64) & LAST_MASK;
-        Authentication((self.sip.finish(last) as u32) >> PLAIN_BITS << PLAIN_BITS)
+        let last = last_word(self.addresses_len, options, step);
+        Authentication::from_hash(self.sip.finish(last))
+    }
+}
+
+/// A hash over key, handshake, options and step that is still to be computed, beside others.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// The key.
+    pub key: [u64; 2],
+    /// The message: three words, for `SipHash`-2-4.
+    pub words: [u64; 3],
+}
+
+impl Question {
+    /// Asks what [`Prefix::authentication`] answers; only handshakes of IPv4 are short enough.
+    #[inline]
+    pub(crate) fn new(
+        Key(k0, k1): Key,
+        handshake: &Handshake,
+        options: u8,
+        step: u64,
+    ) -> Option<Self> {
+        let (IpAddr::V4(client), IpAddr::V4(vip)) = (handshake.client, handshake.vip) else {
+            return None;
+        };
+        Some(Self {
+            key: [k0, k1],
+            words: [
+                addresses(client, vip),
+                handshake.numbers(),
+                last_word(8, options, step),
+            ],
+        })
     }
 }
 
 /// The bits of a cookie that only the holder of the key can compute, in their place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Authentication(u32);
+
+impl Authentication {
+    #[inline]
+    pub(crate) const fn from_hash(hash: u64) -> Self {
+        Self((hash as u32) >> PLAIN_BITS << PLAIN_BITS)
+    }
+}
+
+impl Handshake {
+    /// The word of the ports and the client's number.
+    #[inline]
+    const fn numbers(&self) -> u64 {
+        let ports = (self.client_port as u64) << 48 | (self.vip_port as u64) << 32;
+        ports | self.client_isn.0 as u64
+    }
+}
+
+/// The word of two addresses of IPv4.
+#[inline]
+const fn addresses(client: Ipv4Addr, vip: Ipv4Addr) -> u64 {
+    (client.to_bits() as u64) << 32 | vip.to_bits() as u64
+}
+
+/// The last word: options, step, and the length of the whole behind addresses of such a length.
+#[inline]
+const fn last_word(addresses_len: u64, options: u8, step: u64) -> u64 {
+    (addresses_len + 8 + LAST_LEN) << 56 | (step << u8::BITS | options as u64) & LAST_MASK
+}
 
 /// Bytes in the last word: options and step. Steps of a millisecond would not fit in six bytes any
 /// more after nine thousand years.

@@ -22,7 +22,8 @@ mod sketch;
 mod trigger;
 
 pub use cookie::{
-    Checked, ClientOptions, Cookie, FalseAccept, Handshake, MSS_TABLE, false_accept, valid_numbers,
+    Checked, ClientOptions, Cookie, FalseAccept, Handshake, MSS_TABLE, Question, false_accept,
+    valid_numbers,
 };
 pub use fingerprint::Fingerprint;
 pub use reflection::ReflectionGuard;

@@ -71,6 +71,14 @@ impl ReflectionGuard {
         true
     }
 
+    /// Asks for the memory that [`allow`](Self::allow) will need.
+    #[inline]
+    pub fn prefetch(&self, client: IpAddr) {
+        for (row, at) in self.rows.iter().zip(self.places(prefix(client))) {
+            weir_simd::prefetch_index(row, at);
+        }
+    }
+
     /// One cell in each row, from one keyed product. Who wants a prefix to be limited can send SYNs
     /// in its name; finding others that share its cells is more work, so this need not be more.
     #[inline]

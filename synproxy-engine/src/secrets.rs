@@ -16,6 +16,7 @@ use weir_model::MasterKey;
 
 use crate::cookie::{
     Authentication, Checked, ClientOptions, Cookie, Handshake, LIVE_STEPS, OPTION_BITS, Prefix,
+    Question,
 };
 use crate::sip::Key;
 
@@ -91,6 +92,44 @@ impl Secrets {
         })
     }
 
+    /// Asks for the hash that [`issue`](Self::issue) would compute.
+    #[inline]
+    #[must_use]
+    pub fn ask_issue(&self, handshake: &Handshake, options: &ClientOptions) -> Option<Question> {
+        let step = self.issuing;
+        Question::new(self.key(step), handshake, options.to_bits(), step)
+    }
+
+    /// Makes the cookie from the hash that was asked for.
+    #[inline]
+    #[must_use]
+    pub fn issued(&self, hash: u64, options: &ClientOptions) -> Cookie {
+        Cookie::from_hash(hash, *options, self.issuing)
+    }
+
+    /// Asks for the hashes that [`check`](Self::check) would compute: for the live step, and for the
+    /// one before it.
+    #[inline]
+    #[must_use]
+    pub fn ask_check(&self, handshake: &Handshake, cookie: Cookie) -> Option<[Question; 2]> {
+        let [live, before] = self.steps(cookie);
+        let ask = |step| Question::new(self.key(step), handshake, cookie.option_bits(), step);
+        Some([ask(live)?, ask(before)?])
+    }
+
+    /// Says what a cookie is worth by the hashes that were asked for.
+    #[inline]
+    #[must_use]
+    pub fn checked([live, before]: [u64; 2], cookie: Cookie) -> Checked {
+        if cookie.has(Authentication::from_hash(live)) {
+            Checked::Valid(cookie.options())
+        } else if cookie.has(Authentication::from_hash(before)) {
+            Checked::Stale
+        } else {
+            Checked::Bad
+        }
+    }
+
     /// Prepares for checking many numbers of one handshake; costs as much as a thousand checks.
     #[must_use]
     pub fn checker(&self, handshake: &Handshake) -> Checker<'_> {
@@ -114,16 +153,22 @@ impl Secrets {
     #[inline]
     fn judge(&self, cookie: Cookie, hash: impl Fn(u8, u64) -> Authentication) -> Checked {
         let options = cookie.option_bits();
-        let age = self.latest.wrapping_sub(cookie.time()) % LIVE_STEPS;
-        let live = self.latest.wrapping_sub(age);
+        let [live, before] = self.steps(cookie);
         if cookie.has(hash(options, live)) {
             return Checked::Valid(cookie.options());
         }
-        let before = live.wrapping_sub(LIVE_STEPS);
         if cookie.has(hash(options, before)) {
             return Checked::Stale;
         }
         Checked::Bad
+    }
+
+    /// The live step that made a cookie, and the one that made it if it is stale.
+    #[inline]
+    fn steps(&self, cookie: Cookie) -> [u64; 2] {
+        let age = self.latest.wrapping_sub(cookie.time()) % LIVE_STEPS;
+        let live = self.latest.wrapping_sub(age);
+        [live, live.wrapping_sub(LIVE_STEPS)]
     }
 
     /// The key of a step that is kept; the place always exists.
@@ -268,6 +313,35 @@ mod tests {
                 assert_eq!(checker.check(cookie), Checked::Valid(options));
             }
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_beside_others_comes_to_the_same() {
+        let hash = |question: Question| {
+            let [k0, k1] = question.key;
+            let [first, second, last] = question.words;
+            crate::sip::Sip::new(Key(k0, k1))
+                .add(first)
+                .add(second)
+                .finish(last)
+        };
+        let secrets = secrets(NOW);
+        for options in every_option() {
+            let asked = secrets.ask_issue(&handshake(), &options).unwrap();
+            let cookie = secrets.issue(&handshake(), &options);
+            assert_eq!(secrets.issued(hash(asked), &options), cookie);
+            for later in [0, 2, 4] {
+                let mut secrets = secrets.clone();
+                secrets.refresh(NOW + later * HALF_MS);
+                for cookie in [cookie, Cookie(cookie.0 ^ 1 << 20)] {
+                    let asked = secrets.ask_check(&handshake(), cookie).unwrap();
+                    let checked = Secrets::checked(asked.map(hash), cookie);
+                    assert_eq!(checked, secrets.check(&handshake(), cookie), "{later}");
+                }
+            }
+        }
+        let none = secrets.ask_check(&handshake_v6(), Cookie(0));
+        assert!(none.is_none(), "IPv6 is longer");
     }
 
     #[test]

@@ -8,12 +8,14 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use nat_engine::{
-    FlowHash, FlowHasher, FlowKey, LocalPorts, OutOfMemory, Prepare, Probe, Rng, Scheduler,
-    SessionTable, Steering, TimerWheel,
+    FlowHash, FlowHasher, FlowKey, LocalPorts, OutOfMemory, Prepare, Rng, Scheduler, SessionTable,
+    Steering, TimerWheel,
 };
 use weir_model::{
     Counter, Counters, DropReason, Ledger, Now, PortId, RealId, SchedulerKind, Snapshot, Verdict,
 };
+
+use weir_simd::Width;
 
 use crate::found::{Burst, LOOKUPS, Lookup};
 use crate::fragments::Fragments;
@@ -71,6 +73,8 @@ pub struct Director {
     pub(crate) evict_at: u32,
     /// What the passes over a burst find out; none while one is walked.
     burst: Option<Box<Burst>>,
+    /// How many hashes this machine computes at a time.
+    pub(crate) width: Width,
     /// The flow of the packet that is being walked.
     pub(crate) walking: Option<(FlowKey, FlowHash)>,
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
@@ -153,6 +157,7 @@ impl Director {
             draining: false,
             evict_at: 0,
             burst: Some(Burst::boxed()),
+            width: Width::detect(),
             walking: None,
             cursor: 0,
             notices: VecDeque::with_capacity(NOTICES),
@@ -186,12 +191,13 @@ impl Director {
                 burst.put(at, self.look_up(packet));
             }
             burst.prefetch(&self.table, count);
+            self.ask_for_strangers(packets, &mut burst);
             for (at, packet) in packets.iter_mut().enumerate() {
                 match packet.source {
                     Source::Wire => self.ledger.rx += 1,
                     Source::HandedIn => self.ledger.handed_in += 1,
                 }
-                packet.verdict = self.walk(now, packet, burst.get(at));
+                packet.verdict = self.walk(now, packet, &burst, at);
                 self.settle(packet.verdict);
                 self.cursor += 1;
             }
@@ -202,17 +208,12 @@ impl Director {
 
     /// Decides what becomes of a packet.
     #[inline]
-    fn walk(
-        &mut self,
-        now: Now,
-        packet: &mut Packet<'_>,
-        found: Option<(&Lookup, FlowHash, Probe)>,
-    ) -> Verdict {
+    fn walk(&mut self, now: Now, packet: &mut Packet<'_>, burst: &Burst, at: usize) -> Verdict {
         self.walking = None;
-        match found {
-            Some((&Lookup::Plain { ref key, to }, hash, probe)) => {
+        match burst.get(at) {
+            Some((&Lookup::Plain { ref key, .. }, hash, _)) => {
                 self.walking = Some((*key, hash));
-                self.walk_plain(now, packet, key, hash, to, probe)
+                self.walk_plain(now, packet, burst, at)
             }
             Some((&Lookup::Drop(reason), ..)) => Verdict::Drop(reason),
             Some((Lookup::Host, ..)) => self.host(packet),

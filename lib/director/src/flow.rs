@@ -246,7 +246,7 @@ impl Director {
             && self.may_be_cookie(service, tcp)
             && self.gives_way(session)
             && !self.synproxy.waitings.is_full()
-            && let Checked::Valid(client) = self.check_cookie(service, &found.key, tcp)
+            && let Checked::Valid(client) = self.check_cookie(service, found, tcp)
         {
             if self.defers(service, tcp) {
                 return Some(Verdict::Drop(DropReason::Deferred));

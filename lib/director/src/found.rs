@@ -7,6 +7,7 @@ use weir_model::DropReason;
 use weir_simd::{LANES, Lanes};
 use weir_wire::V4;
 
+use crate::asked::{Asked, Questions};
 use crate::plan::Owned;
 
 /// Packets that are looked up together, so that their memory arrives together.
@@ -22,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) v4: V4,
     pub(crate) key: FlowKey,
     pub(crate) to: Owned,
+    /// What was worked out about it as a stranger; where it was not, the walk does.
+    pub(crate) asked: Asked,
 }
 
 /// What the first pass over a burst says of a packet.
@@ -49,6 +52,8 @@ pub(crate) struct Burst {
     words: [[Lanes; 2]; GROUPS],
     hashes: [Lanes; GROUPS],
     probes: [Probe; LOOKUPS],
+    asked: [Asked; LOOKUPS],
+    pub(crate) questions: Questions,
 }
 
 impl Burst {
@@ -59,6 +64,8 @@ impl Burst {
             words: [[[0; LANES]; 2]; GROUPS],
             hashes: [[0; LANES]; GROUPS],
             probes: [Probe::default(); LOOKUPS],
+            asked: [Asked::default(); LOOKUPS],
+            questions: Questions::NONE,
         })
     }
 
@@ -101,6 +108,39 @@ impl Burst {
                 *probe = table.probe(FlowHash(hash));
             }
         }
+    }
+
+    /// Returns the key of the packet at `at`, if it goes to a VIP and belongs to no session.
+    #[inline]
+    pub(crate) fn stranger(&self, at: usize) -> Option<FlowKey> {
+        match (self.lookups.get(at)?, self.probes.get(at)?) {
+            (
+                Lookup::Plain {
+                    key,
+                    to: Owned::Vip,
+                },
+                probe,
+            ) if probe.is_absent() => Some(*key),
+            _ => None,
+        }
+    }
+
+    /// Keeps what was worked out about a stranger.
+    #[inline]
+    pub(crate) fn put_asked(&mut self, at: usize, asked: Asked) {
+        if let Some(place) = self.asked.get_mut(at) {
+            *place = asked;
+        }
+    }
+
+    /// Returns what was worked out about the packet at `at`, if it was a stranger.
+    #[inline]
+    pub(crate) fn asked(&self, at: usize) -> Asked {
+        let asked = self.asked.get(at).filter(|_| self.stranger(at).is_some());
+        asked.map_or_else(Asked::default, |asked| Asked {
+            service: asked.service,
+            cookie: asked.cookie.answered(&self.questions),
+        })
     }
 
     /// Returns what was found of the packet at `at`.

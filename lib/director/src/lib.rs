@@ -21,6 +21,7 @@
 extern crate alloc;
 
 mod arp;
+mod asked;
 mod director;
 mod emit;
 mod expire;

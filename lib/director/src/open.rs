@@ -28,7 +28,8 @@ impl Director {
     /// Opens a session for a packet to a VIP that belongs to none, or says why not.
     pub(crate) fn open(&mut self, now: Now, packet: &mut Packet<'_>, found: &Found) -> Verdict {
         let Found { v4, key, .. } = found;
-        let Some(service) = self.plan.listening(key.dst, key.dst_port, key.protocol) else {
+        let listening = || self.plan.listening(key.dst, key.dst_port, key.protocol);
+        let Some(service) = found.asked.service.or_else(listening) else {
             return Verdict::Drop(DropReason::NoService);
         };
         let beginning = match &v4.l4_kind {

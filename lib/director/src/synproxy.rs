@@ -22,6 +22,7 @@ mod flood;
 mod release;
 mod waiting;
 
+pub(crate) use self::cookie::{agreed, handshake};
 pub(crate) use self::flood::Flood;
 pub use self::flood::Top;
 
@@ -69,7 +70,7 @@ pub(crate) struct Synproxy {
     /// What each service's cookies were made with last, by its id.
     made_with: Vec<Option<SecretsKey>>,
     pub(crate) floods: Floods,
-    guard: ReflectionGuard,
+    pub(crate) guard: ReflectionGuard,
     pub(crate) waitings: Waitings,
     early: EarlyPool,
     releases: Releases,
@@ -137,6 +138,11 @@ impl Synproxy {
             }
             SynproxyMode::Adaptive | SynproxyMode::Always => own,
         }
+    }
+
+    /// Returns what the cookies of a plan are made with.
+    pub(crate) fn secrets_of(&self, plan: &SynproxyPlan) -> Option<&Secrets> {
+        self.secrets.get(plan.secrets)
     }
 
     /// Derives the keys of the steps that the time has come to.

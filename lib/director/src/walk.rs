@@ -2,15 +2,16 @@
 
 use core::net::Ipv4Addr;
 
-use nat_engine::{FlowHash, FlowKey, Probe};
+use nat_engine::{FlowHash, FlowKey};
 use weir_model::{DropReason, Now, Verdict, WorkerId};
 use weir_wire::{
     EthHeader, Header, IcmpCode, IcmpKind, Ipv4Header, Kind, L4, ParseError, Parsed, V4,
     complete_partial,
 };
 
+use crate::asked::Asked;
 use crate::director::millis;
-use crate::found::{Found, Lookup};
+use crate::found::{Burst, Found, Lookup};
 use crate::neighbours::Resolved;
 use crate::plan::Owned;
 use crate::route::Hop;
@@ -35,21 +36,24 @@ impl Director {
         }
     }
 
-    /// Decides what becomes of a plain packet of TCP or UDP.
+    /// Decides what becomes of the plain packet at a place of a burst.
     #[inline]
     pub(crate) fn walk_plain(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        key: &FlowKey,
-        hash: FlowHash,
-        to: Owned,
-        probe: Probe,
+        burst: &Burst,
+        at: usize,
     ) -> Verdict {
+        let Some((&Lookup::Plain { key, to }, hash, probe)) = burst.get(at) else {
+            return Verdict::Drop(DropReason::Malformed);
+        };
         #[cfg(any(test, feature = "panic-hook"))]
         self.panic_if_marked(packet);
-        let session = self.table.find_probed(probe, hash, key);
-        if let Some((id, direction)) = session
+        let other_owner = self.other_owner(packet, &key, hash, to);
+        let session = self.table.find_probed(probe, hash, &key);
+        if other_owner.is_none()
+            && let Some((id, direction)) = session
             && let Some(verdict) = self.steady(now, packet, id, direction)
         {
             return verdict;
@@ -60,13 +64,11 @@ impl Director {
         let found = Found {
             l3: V4::PLAIN_L3,
             v4,
-            key: *key,
+            key,
             to,
+            asked: burst.asked(at),
         };
-        // Who has the session owns the flow; only a miss is worth the question.
-        if session.is_none()
-            && let Some(owner) = self.other_owner(packet, key, hash, to)
-        {
+        if let Some(owner) = other_owner {
             return self.hand_off(packet, &found, owner);
         }
         self.flow(now, packet, &found, session)
@@ -118,7 +120,14 @@ impl Director {
         };
         let hash = self.table.hash(&key);
         self.walking = Some((key, hash));
-        let found = Found { l3, v4, key, to };
+        let asked = Asked::default();
+        let found = Found {
+            l3,
+            v4,
+            key,
+            to,
+            asked,
+        };
         #[cfg(any(test, feature = "panic-hook"))]
         self.panic_if_marked(packet);
         if let Some(owner) = self.other_owner(packet, &key, hash, to) {

@@ -52,6 +52,42 @@ pub fn prefetch_pair<T>(values: &[T], index: usize) {
     }
 }
 
+/// Returns which of eight values are `wanted`, as bits, the first the lowest.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[must_use]
+pub fn equal_bits(values: &[u16; 8], wanted: u16) -> u32 {
+    // SAFETY: every machine of this architecture has SSE2.
+    #[expect(unsafe_code, reason = "the compiler does not know it of its own target")]
+    unsafe {
+        equal_bits_sse2(values, wanted)
+    }
+}
+
+/// Returns which of eight values are `wanted`, as bits, the first the lowest.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+#[must_use]
+pub fn equal_bits(values: &[u16; 8], wanted: u16) -> u32 {
+    let bits = values.iter().enumerate();
+    bits.map(|(at, &value)| u32::from(value == wanted) << at).sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn equal_bits_sse2(values: &[u16; 8], wanted: u16) -> u32 {
+    use core::arch::x86_64::{
+        _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16,
+        _mm_setzero_si128,
+    };
+    #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+    // SAFETY: the load takes 16 bytes at any alignment, which is what the reference is of.
+    let values = unsafe { _mm_loadu_si128(values.as_ptr().cast()) };
+    let equal = _mm_cmpeq_epi16(values, _mm_set1_epi16(wanted.cast_signed()));
+    _mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128())).cast_unsigned()
+}
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -70,5 +106,13 @@ mod tests {
         prefetch_pair(&[[1u64; 16]; 2], 1);
         prefetch_pair(&[[1u64; 16]; 2], 2);
         assert_eq!(values, [1, 2, 3]);
+    }
+    #[test]
+    fn each_equal_value_has_its_bit() {
+        let values = [7, 8, 7, 0, u16::MAX, 0x8000, 0x7fff, 7];
+        assert_eq!(equal_bits(&values, 7), 0b1000_0101);
+        assert_eq!(equal_bits(&values, u16::MAX), 1 << 4);
+        assert_eq!(equal_bits(&values, 0x8000), 1 << 5);
+        assert_eq!(equal_bits(&values, 1), 0);
     }
 }

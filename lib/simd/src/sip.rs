@@ -19,14 +19,15 @@ pub struct SipKey(pub u64, pub u64);
 #[inline]
 #[must_use]
 pub fn sip13(width: Width, key: SipKey, words: &[Lanes; 3]) -> Lanes {
-    hash::<1, 3>(width, key, words)
+    let SipKey(k0, k1) = key;
+    hash::<1, 3>(width, &[[k0; LANES], [k1; LANES]], words)
 }
 
-/// Hashes messages of three words by `SipHash`-2-4.
+/// Hashes messages of three words by `SipHash`-2-4, each by a key of its own.
 #[inline]
 #[must_use]
-pub fn sip24(width: Width, key: SipKey, words: &[Lanes; 3]) -> Lanes {
-    hash::<2, 4>(width, key, words)
+pub fn sip24(width: Width, keys: &[Lanes; 2], words: &[Lanes; 3]) -> Lanes {
+    hash::<2, 4>(width, keys, words)
 }
 
 /// Hashes one message of three words by `SipHash`-1-3.
@@ -34,7 +35,8 @@ pub fn sip24(width: Width, key: SipKey, words: &[Lanes; 3]) -> Lanes {
 #[must_use]
 pub const fn sip13_one(key: SipKey, words: [u64; 3]) -> u64 {
     let [first, second, last] = words;
-    let [hash] = hash_lanes::<1, 3, 1>(key, &[[first], [second], [last]]);
+    let SipKey(k0, k1) = key;
+    let [hash] = hash_lanes::<1, 3, 1>(&[[k0], [k1]], &[[first], [second], [last]]);
     hash
 }
 
@@ -74,14 +76,19 @@ impl Width {
 }
 
 #[inline]
-fn hash<const C: usize, const D: usize>(width: Width, key: SipKey, words: &[Lanes; 3]) -> Lanes {
+fn hash<const C: usize, const D: usize>(
+    width: Width,
+    keys: &[Lanes; 2],
+    words: &[Lanes; 3],
+) -> Lanes {
     match width.0 {
         Registers::Plain => {
             // Side by side they would not fit the registers.
-            let [first, second, last] = words;
+            let ([k0, k1], [first, second, last]) = (keys, words);
             core::array::from_fn(|lane| {
-                let word = |of: &Lanes| [of.get(lane).copied().unwrap_or_default()];
-                let [hash] = hash_lanes::<C, D, 1>(key, &[word(first), word(second), word(last)]);
+                let of = |lanes: &Lanes| [lanes.get(lane).copied().unwrap_or_default()];
+                let keys = [of(k0), of(k1)];
+                let [hash] = hash_lanes::<C, D, 1>(&keys, &[of(first), of(second), of(last)]);
                 hash
             })
         }
@@ -90,7 +97,7 @@ fn hash<const C: usize, const D: usize>(width: Width, key: SipKey, words: &[Lane
             // SAFETY: only `Width::detect` makes this value, where the machine has AVX2.
             #[expect(unsafe_code, reason = "the caller vouches for the machine")]
             unsafe {
-                hash_avx2::<C, D>(key, words)
+                hash_avx2::<C, D>(keys, words)
             }
         }
         #[cfg(target_arch = "x86_64")]
@@ -98,7 +105,7 @@ fn hash<const C: usize, const D: usize>(width: Width, key: SipKey, words: &[Lane
             // SAFETY: only `Width::detect` makes this value, where the machine has AVX-512 F and VL.
             #[expect(unsafe_code, reason = "the caller vouches for the machine")]
             unsafe {
-                hash_avx512::<C, D>(key, words)
+                hash_avx512::<C, D>(keys, words)
             }
         }
     }
@@ -106,14 +113,14 @@ fn hash<const C: usize, const D: usize>(width: Width, key: SipKey, words: &[Lane
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn hash_avx2<const C: usize, const D: usize>(key: SipKey, words: &[Lanes; 3]) -> Lanes {
-    hash_lanes::<C, D, LANES>(key, words)
+fn hash_avx2<const C: usize, const D: usize>(keys: &[Lanes; 2], words: &[Lanes; 3]) -> Lanes {
+    hash_lanes::<C, D, LANES>(keys, words)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl")]
-fn hash_avx512<const C: usize, const D: usize>(key: SipKey, words: &[Lanes; 3]) -> Lanes {
-    hash_lanes::<C, D, LANES>(key, words)
+fn hash_avx512<const C: usize, const D: usize>(keys: &[Lanes; 2], words: &[Lanes; 3]) -> Lanes {
+    hash_lanes::<C, D, LANES>(keys, words)
 }
 
 /// The hash itself, in plain loops over the lanes: the compiler makes wide instructions of them.
@@ -123,14 +130,14 @@ fn hash_avx512<const C: usize, const D: usize>(key: SipKey, words: &[Lanes; 3]) 
 )]
 #[inline(always)]
 const fn hash_lanes<const C: usize, const D: usize, const N: usize>(
-    SipKey(k0, k1): SipKey,
+    [k0, k1]: &[[u64; N]; 2],
     words: &[[u64; N]; 3],
 ) -> [u64; N] {
     let mut state = State {
-        v0: [k0 ^ 0x736f_6d65_7073_6575; N],
-        v1: [k1 ^ 0x646f_7261_6e64_6f6d; N],
-        v2: [k0 ^ 0x6c79_6765_6e65_7261; N],
-        v3: [k1 ^ 0x7465_6462_7974_6573; N],
+        v0: xor([0x736f_6d65_7073_6575; N], k0),
+        v1: xor([0x646f_7261_6e64_6f6d; N], k1),
+        v2: xor([0x6c79_6765_6e65_7261; N], k0),
+        v3: xor([0x7465_6462_7974_6573; N], k1),
     };
     let [first, second, last] = words;
     state = state.add::<C>(first).add::<C>(second).add::<C>(last);
@@ -234,18 +241,18 @@ mod tests {
     proptest! {
         #[test]
         fn every_width_hashes_as_the_reference_does(
-            key in any::<[u64; 2]>(),
+            keys in any::<[Lanes; 2]>(),
             mut words in any::<[[u64; LANES]; 3]>(),
         ) {
             for last in &mut words[2] {
                 *last = *last & u64::MAX >> 8 | 23 << 56;
             }
-            let sip = SipKey(key[0], key[1]);
             let widths = [Width::PLAIN, Width::detect()];
             for lane in 0..LANES {
                 let bytes = message(&words, lane);
-                let mut once = SipHasher13::new_with_keys(key[0], key[1]);
-                let mut twice = SipHasher24::new_with_keys(key[0], key[1]);
+                let sip = SipKey(keys[0][lane], keys[1][lane]);
+                let mut once = SipHasher13::new_with_keys(sip.0, sip.1);
+                let mut twice = SipHasher24::new_with_keys(sip.0, sip.1);
                 once.write(&bytes);
                 twice.write(&bytes);
                 prop_assert_eq!(
@@ -254,7 +261,7 @@ mod tests {
                 );
                 for width in widths {
                     prop_assert_eq!(sip13(width, sip, &words)[lane], once.finish());
-                    prop_assert_eq!(sip24(width, sip, &words)[lane], twice.finish());
+                    prop_assert_eq!(sip24(width, &keys, &words)[lane], twice.finish());
                 }
             }
         }

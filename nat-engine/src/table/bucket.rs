@@ -63,15 +63,18 @@ impl Bucket {
         if tag == EMPTY { 1 } else { tag }
     }
 
-    /// Returns the slots with this tag as bits. No branch, so that it becomes one comparison of
-    /// all tags at once.
+    /// Returns the slots with this tag as bits, by one comparison of all tags at once.
     #[inline]
     pub(super) fn matches(&self, tag: u16) -> Slots {
-        let mut bits = 0;
-        for (slot, &other) in self.tags.iter().enumerate() {
-            bits |= u32::from(other == tag) << slot;
-        }
-        Slots(bits)
+        let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = self.tags;
+        let last = u32::from(t8 == tag) << 8 | u32::from(t9 == tag) << 9;
+        Slots(weir_simd::equal_bits(&[t0, t1, t2, t3, t4, t5, t6, t7], tag) | last)
+    }
+
+    /// Says whether no record of this home lives in another bucket.
+    #[inline]
+    pub(super) const fn is_whole(&self) -> bool {
+        self.displaced == 0
     }
 
     /// Returns the record of a slot.

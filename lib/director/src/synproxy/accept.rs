@@ -169,10 +169,7 @@ impl Director {
             return Verdict::Drop(DropReason::BadChecksum);
         }
         let from = v4.l4 as usize + tcp.header_len as usize;
-        let payload = packet
-            .frame
-            .bytes()
-            .get(from..from + taken as usize);
+        let payload = packet.frame.bytes().get(from..from + taken as usize);
         let Some(payload) = payload else {
             return Verdict::Drop(DropReason::Malformed);
         };

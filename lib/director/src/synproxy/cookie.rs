@@ -2,13 +2,13 @@
 
 use core::net::Ipv4Addr;
 
-use nat_engine::FlowKey;
 use synproxy_engine::{
-    Checked, ClientOptions, Cookie, Handshake, Offered, client_options, syn_ack,
+    Checked, ClientOptions, Cookie, Handshake, Offered, Secrets, client_options, syn_ack,
 };
 use weir_model::{BadAck, Counter, DropReason, Now, Offer, ServiceId, Verdict};
 use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
 
+use crate::asked::AskedCookie;
 use crate::director::millis;
 use crate::flow::timestamps_in;
 use crate::found::Found;
@@ -30,7 +30,12 @@ impl Director {
     ) -> Option<Verdict> {
         let v4 = &found.v4;
         let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
-        let options = OptionSummary::new(bytes, &KindSet::EMPTY);
+        let options = match found.asked.cookie {
+            AskedCookie::Syn { options, .. } => options,
+            AskedCookie::Ack { .. } | AskedCookie::Nothing => {
+                OptionSummary::new(bytes, &KindSet::EMPTY)
+            }
+        };
         if self.count_syn(now, service, v4, tcp, &options, bytes) {
             return Some(self.send_cookie(now, packet, found, tcp, service, &options));
         }
@@ -69,12 +74,15 @@ impl Director {
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        &Found { l3, ref v4, .. }: &Found,
+        &Found {
+            l3, ref v4, asked, ..
+        }: &Found,
         tcp: &Tcp,
         service: ServiceId,
         options: &OptionSummary,
     ) -> Verdict {
-        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let (Some(plan), Some(offer)) = (plan, self.offer(service, packet.port)) else {
             return Verdict::Drop(DropReason::NoService);
         };
@@ -94,8 +102,12 @@ impl Director {
             return Verdict::Drop(DropReason::NoService);
         };
         let client = agreed(client_options(options), offer);
-        let handshake = handshake(v4.src, v4.dst, tcp, tcp.seq);
-        let cookie = secrets.issue(&handshake, &client);
+        let cookie = match asked.cookie {
+            AskedCookie::Syn { hash, .. } => secrets.issued(hash, &client),
+            AskedCookie::Ack { .. } | AskedCookie::Nothing => {
+                secrets.issue(&handshake(v4.src, v4.dst, tcp, tcp.seq), &client)
+            }
+        };
         let offered = Offered {
             mss: offer.mss,
             wscale: offer.wscale,
@@ -109,8 +121,8 @@ impl Director {
             return Verdict::Drop(DropReason::Malformed);
         }
         flood.counters.cookie_sent += 1;
-        flood.note_cookie(millis(now), &plan);
-        self.count(Counter::CookieSent);
+        flood.note_cookie(millis(now), plan);
+        self.counters.count(Counter::CookieSent);
         Verdict::Reply
     }
 
@@ -134,16 +146,17 @@ impl Director {
         tcp: &Tcp,
         service: ServiceId,
     ) -> Verdict {
-        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
-        let Some(plan) = plan else {
+        let plan = self.plan.service(service);
+        let Some(plan) = plan.and_then(|plan| plan.synproxy.as_ref()) else {
             return Verdict::Drop(DropReason::NoSession);
         };
+        let bad_ack = plan.bad_ack;
         let reason = if !self.may_be_cookie(service, tcp) {
             DropReason::NoSession
         } else if self.defers(service, tcp) {
             return Verdict::Drop(DropReason::Deferred);
         } else {
-            match self.check_cookie(service, &found.key, tcp) {
+            match self.check_cookie(service, found, tcp) {
                 Checked::Valid(client) => {
                     return self.open_proxied(now, packet, found, tcp, service, client);
                 }
@@ -151,7 +164,7 @@ impl Director {
                 Checked::Bad => DropReason::BadCookie,
             }
         };
-        match plan.bad_ack {
+        match bad_ack {
             BadAck::Drop => {}
             BadAck::Reset => {
                 if self.bad_ack_rate.allow(millis(now)) {
@@ -175,22 +188,29 @@ impl Director {
     }
 
     /// Asks whether a segment acknowledges a cookie of ours, and counts the answer.
-    pub(crate) fn check_cookie(&mut self, service: ServiceId, key: &FlowKey, tcp: &Tcp) -> Checked {
-        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+    pub(crate) fn check_cookie(&mut self, service: ServiceId, found: &Found, tcp: &Tcp) -> Checked {
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let secrets = plan.and_then(|plan| self.synproxy.secrets.get(plan.secrets));
         let flood = self.synproxy.floods.get_mut(service);
         let (Some(secrets), Some(flood)) = (secrets, flood) else {
             return Checked::Bad;
         };
-        let handshake = handshake(key.src, key.dst, tcp, tcp.seq - 1);
-        let checked = secrets.check(&handshake, Cookie((tcp.ack - 1).0));
+        let cookie = Cookie((tcp.ack - 1).0);
+        let checked = match found.asked.cookie {
+            AskedCookie::Ack { hashes } => Secrets::checked(hashes, cookie),
+            AskedCookie::Syn { .. } | AskedCookie::Nothing => {
+                let (client, vip) = (found.key.src, found.key.dst);
+                secrets.check(&handshake(client, vip, tcp, tcp.seq - 1), cookie)
+            }
+        };
         let (count, counter) = match checked {
             Checked::Valid(_) => (&mut flood.counters.cookie_valid, Counter::CookieValid),
             Checked::Stale => (&mut flood.counters.cookie_stale, Counter::CookieStale),
             Checked::Bad => (&mut flood.counters.cookie_bad, Counter::CookieBad),
         };
         *count += 1;
-        self.count(counter);
+        self.counters.count(counter);
         checked
     }
 
@@ -203,7 +223,7 @@ impl Director {
 }
 
 /// Reduces what a client offered to what both sides then use.
-fn agreed(client: ClientOptions, offer: Offer) -> ClientOptions {
+pub(crate) fn agreed(client: ClientOptions, offer: Offer) -> ClientOptions {
     ClientOptions {
         mss: client.mss,
         wscale: client.wscale.filter(|_| offer.wscale.is_some()),
@@ -211,7 +231,13 @@ fn agreed(client: ClientOptions, offer: Offer) -> ClientOptions {
     }
 }
 
-fn handshake(client: Ipv4Addr, vip: Ipv4Addr, tcp: &Tcp, client_isn: SeqNumber) -> Handshake {
+/// Names the handshake that a client began with a SYN of this number.
+pub(crate) fn handshake(
+    client: Ipv4Addr,
+    vip: Ipv4Addr,
+    tcp: &Tcp,
+    client_isn: SeqNumber,
+) -> Handshake {
     Handshake {
         client: client.into(),
         vip: vip.into(),
