@@ -693,8 +693,7 @@ mod tests {
         let mut table = SessionTable::with_capacity(3, hasher()).unwrap();
         let mut wheel = TimerWheel::new(0);
         let start = table.sessions.as_ptr();
-        let open =
-            |table: &mut SessionTable, n| table.insert(Session::new(key(n, 1), key(n, 2)));
+        let open = |table: &mut SessionTable, n| table.insert(Session::new(key(n, 1), key(n, 2)));
         let ids = [0, 1].map(|n| open(&mut table, n).unwrap());
         assert_eq!(ids, [SessionId(0), SessionId(1)]);
         for id in ids {
