@@ -73,7 +73,7 @@ type Attachment = Option<Link>;
 
 impl XdpDevice {
     /// Frames that one queue can hold in its rings; a pool should have as many for each port.
-    pub(crate) const CHUNKS_PER_QUEUE: u32 = RX_LEN + FILL_LEN + TX_LEN;
+    pub(crate) const CHUNKS_PER_QUEUE: u32 = RX_LEN + TX_LEN;
 
     /// Puts the program on a device, in native mode where the device can, and makes its queues as
     /// many as the workers.

@@ -88,6 +88,22 @@ impl Frame {
         unsafe { std::slice::from_raw_parts_mut(self.chunk.as_ptr(), self.chunk_len as usize) }
     }
 
+    /// Asks for the cache lines of the headers, which another core or the device has written, without
+    /// waiting for them.
+    #[inline]
+    pub(crate) fn prefetch_headers(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let first = self.chunk.as_ptr().wrapping_add(self.start as usize);
+            for line in [0, 64] {
+                // SAFETY: the instruction reads nothing that the program can observe and faults on
+                // no address; these lie in the frame's chunk, or just behind it.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line).cast()) };
+            }
+        }
+    }
+
     fn chunk(&self) -> &[u8] {
         // SAFETY: as in `chunk_mut`; `&self` excludes a mutable reference.
         unsafe { std::slice::from_raw_parts(self.chunk.as_ptr(), self.chunk_len as usize) }

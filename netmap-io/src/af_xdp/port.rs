@@ -26,6 +26,8 @@ pub(super) struct XdpPort {
     socket: Arc<Socket>,
     access: Access,
     loans: Loans,
+    /// Chunks that wait for a frame or hold one that was not taken yet.
+    lent: u32,
     /// Chunks between `tx` and the completion ring.
     in_flight: u32,
     /// Whether `tx` put something into the ring that the kernel was not shown.
@@ -62,6 +64,7 @@ impl XdpPort {
             socket,
             access,
             loans: Loans::new(chunks),
+            lent: 0,
             in_flight: 0,
             unsubmitted: false,
             chunk_shift: chunk_len.trailing_zeros(),
@@ -72,11 +75,14 @@ impl XdpPort {
         Ok(port)
     }
 
-    /// Hands free chunks to the kernel for the frames to come.
+    /// Hands free chunks to the kernel for the frames to come: never more than the receive ring has
+    /// slots. When the worker does not keep up, the kernel then finds no chunk, and drops the frame
+    /// before it copies it; with a chunk at hand it would copy it and then find the ring full.
     #[inline]
     fn refill(&mut self, pool: &mut FramePool) {
         let spare = pool.available(FramePool::UMEM).saturating_sub(self.reserve);
-        let wanted = self.fill.room(FILL_LEN).min(spare as u32);
+        let wanted = RX_LEN.saturating_sub(self.lent);
+        let wanted = wanted.min(self.fill.room(wanted)).min(spare as u32);
         if wanted == 0 {
             return;
         }
@@ -85,6 +91,7 @@ impl XdpPort {
                 break;
             };
             self.loans.begin(index);
+            self.lent += 1;
             // There is room for `wanted` chunks, so none is turned away.
             self.fill.push(u64::from(index) << self.chunk_shift);
         }
@@ -101,6 +108,7 @@ impl XdpPort {
         let start = (desc.addr & ((1 << self.chunk_shift) - 1)) as usize;
         let whole = desc.options & libc::XDP_PKT_CONTD == 0;
         let frame = if self.loans.end(index) {
+            self.lent = self.lent.saturating_sub(1);
             pool.claim(FramePool::UMEM, index)
         } else {
             None
@@ -109,6 +117,7 @@ impl XdpPort {
             if whole && frame.set_range(start..start + desc.len as usize) {
                 self.stats.rx_frames += 1;
                 self.stats.rx_bytes += u64::from(desc.len);
+                frame.prefetch_headers();
                 return Some(frame);
             }
             pool.free(frame);
