@@ -238,3 +238,32 @@ fn context_switches() -> Result<i64> {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).context("cannot read the thread's usage")?;
     Ok(usage.voluntary_context_switches() + usage.involuntary_context_switches())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_passes_of_a_churn_are_the_same_turns() {
+        let churn = measure(4_000, Duration::from_millis(200)).unwrap();
+        assert!(churn.turns >= 1000);
+        assert!(churn.sessions >= 8 * churn.turns);
+        assert!(churn.median <= churn.most_of_10k);
+        assert!(churn.worst_again <= churn.worst);
+    }
+
+    #[test]
+    fn shares_of_turns_are_found_and_switched_ones_left_out() {
+        let mut times = Times::new();
+        for us in 1..=99 {
+            times.add(Duration::from_micros(us), false);
+        }
+        times.add(Duration::from_secs(1), true);
+        assert_eq!(times.at(0.5).as_micros(), 50);
+        assert_eq!(times.worst, Duration::from_micros(99));
+        assert_eq!(
+            (times.turns, times.switched, times.long.len()),
+            (100, 1, 50)
+        );
+    }
+}

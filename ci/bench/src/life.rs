@@ -225,3 +225,20 @@ impl Lives {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_of_both_services_begin_end_and_make_room() {
+        for service in Service::ALL {
+            let mut lives = Lives::new(3_000, service).unwrap();
+            for _ in 0..100 * lives.steps() {
+                lives.step().unwrap();
+            }
+            lives.verify().unwrap();
+            assert!(lives.ended > 6_000, "{}", lives.ended);
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod report;
 mod rig;
 mod scaling;
 mod stage;
+mod stages;
 mod table;
 
 use std::process::ExitCode;

@@ -84,6 +84,19 @@ pub(crate) fn life(name: &str, sessions: u32, packets: usize, ns: &Figure) -> Va
     })
 }
 
+/// Prints what an established packet costs up to a stage, and from the one before.
+pub(crate) fn stage(name: &str, sessions: u32, ns: &Figure, before: f64) -> Value {
+    let own = ns.median() - before;
+    println!(
+        "{:<16}{:>9}{:>9.1}{:>16}   {own:+.1}",
+        format!("stage {name}"),
+        short(sessions),
+        ns.median(),
+        spread(ns, 1),
+    );
+    json!({ "name": name, "sessions": sessions, "ns": figure(ns), "own_ns": own })
+}
+
 /// Prints one worker beside two.
 pub(crate) fn scaling(scaling: &Scaling) -> Value {
     let ratio = scaling.ratio.median();

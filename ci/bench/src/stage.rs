@@ -16,6 +16,7 @@ use crate::limit::{self, End, Entry, Sip, Table, Way};
 use crate::rig::{
     LAN, LAN_MAC, PLAIN, ROUTER_MAC, Rig, SHIELDED, VIP, WAN, WAN_MAC, real, real_mac,
 };
+use crate::stages::{Depth, Parts};
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +209,30 @@ impl Stage {
         Ok(took)
     }
 
+    /// Fills a burst of established traffic, lets it come so far in a copy of the sessions, and
+    /// returns how long that took.
+    pub(crate) fn partial(
+        &mut self,
+        parts: &mut Parts,
+        side: Side,
+        depth: Depth,
+    ) -> Result<Duration> {
+        let Self {
+            flows,
+            templates,
+            random,
+            ..
+        } = self;
+        parts.burst(flows, templates, random, side, depth)
+    }
+
+    /// Makes the copy of the sessions that [`partial`](Self::partial) wants.
+    pub(crate) fn parts(&mut self) -> Result<Parts> {
+        let mut parts = Parts::new(&self.flows)?;
+        parts.check(&mut self.flows, &self.templates, &mut self.random)?;
+        Ok(parts)
+    }
+
     /// Walks one burst and verifies all that leaves.
     fn check(&mut self, traffic: Traffic, runner: Runner) -> Result<()> {
         self.fill(traffic)?;
@@ -300,6 +325,42 @@ impl Stage {
                 },
             };
             return make(frame, &variant);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weir_and_the_limits_send_what_they_should_on_every_walk() {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            // Each walk of each runner is checked before anything is measured.
+            let mut stage = Stage::new(300, transport).unwrap();
+            for traffic in Traffic::ALL {
+                if traffic.transport() == transport {
+                    stage.burst(traffic, Runner::Weir).unwrap();
+                    stage.burst(traffic, Runner::Limit).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_alone_rewrite_as_they_should() {
+        let mut stage = Stage::new(300, Transport::Tcp).unwrap();
+        let mut parts = stage.parts().unwrap();
+        for depth in Depth::ALL {
+            stage.partial(&mut parts, Side::Client, depth).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_worker_of_two_gets_only_what_is_its_own() {
+        for id in 0..2 {
+            let mut stage = Stage::of_worker(100, Transport::Tcp, id, 2).unwrap();
+            stage.burst(Traffic::Miss, Runner::Weir).unwrap();
         }
     }
 }

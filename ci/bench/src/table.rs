@@ -8,15 +8,20 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::connection::Side;
 use crate::flows::Transport;
 use crate::life::{Lives, Service};
 use crate::measure::{Effort, race};
 use crate::report::{self, Row};
 use crate::stage::{Runner, Stage, Traffic};
+use crate::stages::Depth;
 use crate::{memory, scaling};
 
 const TWO_WORKERS: &str = "two-workers";
 const MEMORY: &str = "memory";
+const STAGES: &str = "stages";
+/// Sessions of which the stages are measured at most: they are in memory three times.
+const STAGES_MOST: u32 = 1_000_000;
 /// Sessions of each of two workers.
 const SCALING_SESSIONS: u32 = 64_000;
 
@@ -69,9 +74,10 @@ impl Table {
                 self.walks(effort, sessions, transport, &mut walks)?;
             }
         }
+        let stages = self.stages(effort, sizes)?;
         // The rate that is asked for remembers millions; a million is more than any cache holds.
         let lives = self.lives(effort, largest.clamp(10_000, 1_000_000))?;
-        let mut figures = json!({ "walks": walks, "lives": lives });
+        let mut figures = json!({ "walks": walks, "lives": lives, "stages": stages });
         if self.wants(TWO_WORKERS) {
             let scaling = scaling::measure(effort, SCALING_SESSIONS);
             figures["two_workers"] = match scaling {
@@ -122,6 +128,31 @@ impl Table {
             walks.push(row.json());
         }
         Ok(())
+    }
+
+    /// Measures how the time of an established packet is made up.
+    fn stages(&self, effort: Effort, sizes: &[u32]) -> Result<Vec<Value>> {
+        let mut values = Vec::new();
+        if !self.wants(STAGES) {
+            return Ok(values);
+        }
+        for &sessions in sizes.iter().filter(|sessions| **sessions <= STAGES_MOST) {
+            let mut stage = Stage::new(sessions, Transport::Tcp)?;
+            let mut parts = stage.parts()?;
+            let runners: Vec<Option<Depth>> =
+                Depth::ALL.map(Some).into_iter().chain([None]).collect();
+            let figures = race(effort, &runners, |depth| match depth {
+                Some(depth) => stage.partial(&mut parts, Side::Client, depth),
+                None => stage.burst(Traffic::Inbound, Runner::Weir),
+            })?;
+            let mut before = 0.0;
+            for (depth, figure) in runners.iter().zip(&figures) {
+                let name = depth.map_or("whole walk", Depth::name);
+                values.push(report::stage(name, sessions, figure, before));
+                before = figure.median();
+            }
+        }
+        Ok(values)
     }
 
     fn lives(&self, effort: Effort, sessions: u32) -> Result<Vec<Value>> {

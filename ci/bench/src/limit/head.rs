@@ -79,3 +79,35 @@ pub(crate) const fn fold(sum: u64) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);
     sum as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::{Kind, Sender, Templates, Variant, make};
+    use crate::rig::VIP;
+
+    #[test]
+    fn no_header_is_read_that_is_damaged_anywhere() {
+        let templates = Templates::new();
+        for kind in [Kind::Data, Kind::Datagram] {
+            let mut frame = templates.get(Sender::Client, kind).unwrap().to_vec();
+            let (src, dst) = ((VIP, 1), (VIP, 2));
+            let variant = Variant {
+                src,
+                dst,
+                seq: 1,
+                ack: 1,
+            };
+            make(&mut frame, &variant).unwrap();
+            assert_eq!(Head::read(&frame).map(|head| head.ports), Some(0x1_0002));
+            for at in 12..34 {
+                let mut damaged = frame.clone();
+                damaged[at] ^= 1;
+                assert!(Head::read(&damaged).is_none(), "byte {at}");
+            }
+            for len in 0..frame.len() {
+                assert!(Head::read(&frame[..len]).is_none(), "{len} bytes");
+            }
+        }
+    }
+}

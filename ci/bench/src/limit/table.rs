@@ -238,3 +238,36 @@ const fn tag(hash: u64) -> u16 {
     let tag = (hash >> 32) as u16;
     if tag == FREE { 1 } else { tag }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_session_of_a_full_table_is_found_and_nobody_else() {
+        const SESSIONS: u32 = 50_000;
+        let mut table = Table::new(SESSIONS as usize, Sip::new(1, 2));
+        let head = |number: u32, ports| Head {
+            addresses: u64::from(number),
+            ports,
+            protocol: 6,
+        };
+        let end = |head: Head| End {
+            addresses: head.addresses,
+            ports: head.ports,
+        };
+        for number in 0..SESSIONS {
+            let (inbound, outbound) = (end(head(number, 1)), end(head(number, 2)));
+            table.insert(Entry::new(inbound, outbound, 0, 6));
+        }
+        for number in 0..SESSIONS {
+            for (ports, direction) in [(1, 0), (2, 1)] {
+                let head = head(number, ports);
+                let found = table.find(table.hash(head), head);
+                assert_eq!(found, Some(number << 1 | direction));
+            }
+            let stranger = head(number, 3);
+            assert_eq!(table.find(table.hash(stranger), stranger), None);
+        }
+    }
+}
