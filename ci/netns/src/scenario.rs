@@ -17,6 +17,7 @@ pub mod ratio;
 pub mod reload;
 pub mod small_pool;
 pub mod soundness;
+pub mod speed;
 pub mod storm;
 
 use std::path::PathBuf;
@@ -119,6 +120,11 @@ pub const ALL: &[Scenario] = &[
         name: "proxied-cost",
         shows: "CPU time per byte behind a cookie against plain FullNAT",
         run: proxied_cost::run,
+    },
+    Scenario {
+        name: "speed",
+        shows: "the bench in short: cookies and translated packets against the kernel on one core",
+        run: speed::run,
     },
     Scenario {
         name: "flood",

@@ -106,9 +106,9 @@ impl fmt::Display for Target {
     }
 }
 
-/// Writes at most two digits after the point.
+/// Writes at most three digits after the point.
 fn short(value: f64) -> String {
-    let text = format!("{value:.2}");
+    let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -176,6 +176,12 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Returns the line of a name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
+    }
+
     /// Returns how many targets hold and how many do not.
     #[must_use]
     pub fn verdicts(&self) -> (usize, usize) {
@@ -189,10 +195,12 @@ impl Table {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = match self.median {
+        let digits = match self.median.abs() {
             large if large >= 100.0 => 0,
             middling if middling >= 10.0 => 1,
-            _ => 2,
+            small if small >= 0.1 => 2,
+            tiny if tiny > 0.0 => 4,
+            _ => 0,
         };
         let figure = |value: f64| format!("{value:.digits$}");
         let spread = format!("[{} .. {}]", figure(self.min), figure(self.max));

@@ -1,6 +1,5 @@
 //! Datagrams to an echo server, one at a time: how long each takes, and when answers come again.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +35,8 @@ pub struct PingReport {
 }
 
 const LIMIT: Duration = Duration::from_secs(1);
+/// Answers are looked for so often.
+const PAUSE: Duration = Duration::from_micros(50);
 /// The first ones find caches cold and neighbours unknown.
 const WARM_UP: u32 = 100;
 
@@ -117,24 +118,22 @@ impl Heartbeat {
     /// # Errors
     /// When there is no socket to be had.
     pub fn run(&self) -> Result<HeartbeatReport> {
-        let socket = connected(self.target, Duration::from_micros(self.every_us))?;
+        let socket = connected(self.target, LIMIT)?;
+        // The kernel rounds a time limit of a socket up to whole ticks.
+        socket.set_nonblocking(true).context("no such socket")?;
         let began = Instant::now();
         let mut report = HeartbeatReport::default();
         let (mut sent, mut answer) = (0_u32, [0; 64]);
         while began.elapsed() < Duration::from_millis(self.ms) {
-            let due = Duration::from_micros(self.every_us) * sent;
-            if began.elapsed() >= due {
+            if began.elapsed() >= Duration::from_micros(self.every_us) * sent {
                 // Refused while nobody is there: the next one may be heard.
                 let _ = socket.send(&[0; 8]);
                 sent += 1;
             }
-            match socket.recv(&mut answer) {
-                Ok(_) => report.answers.push(monotonic_ns()),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    thread::sleep(Duration::from_micros(self.every_us));
-                }
-                Err(_) => {}
+            while let Ok(1..) = socket.recv(&mut answer) {
+                report.answers.push(monotonic_ns());
             }
+            thread::sleep(PAUSE);
         }
         Ok(report)
     }
