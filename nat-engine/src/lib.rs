@@ -41,7 +41,7 @@ pub use scheduler::{
 };
 pub use session::{Session, SessionFlags, SessionId, State, Timer};
 pub use steady::{SteadyOptions, pass_steady};
-pub use table::{InsertError, OutOfMemory, Probe, Scan, SessionTable};
+pub use table::{InsertError, Leaving, OutOfMemory, Probe, Scan, SessionTable};
 pub use tcp::{Step, track};
 pub use toa::{ToaOutcome, insert_toa, synthetic_ack};
 pub use wheel::TimerWheel;

@@ -106,6 +106,12 @@ impl SessionTable {
         self.hasher.hash_lanes(words)
     }
 
+    /// Asks for a session, so that [`get`](Self::get) need not wait for it.
+    #[inline]
+    pub(crate) fn prefetch_session(&self, id: SessionId) {
+        weir_simd::prefetch_pair(&self.sessions, id.0 as usize);
+    }
+
     /// Asks for the bucket of a hash, so that [`find`](Self::find) need not wait for it.
     #[inline]
     pub fn prefetch(&self, hash: FlowHash) {
@@ -177,6 +183,16 @@ impl SessionTable {
     /// Inserts a session under both of its keys, or under none. Its place in the timer wheel is
     /// cleared: [`TimerWheel::arm`] it next.
     pub fn insert(&mut self, session: Session) -> Result<SessionId, InsertError> {
+        let hash = self.hash(&session.key(Direction::Inbound));
+        self.insert_hashed(&session, hash)
+    }
+
+    /// Inserts a session as [`insert`](Self::insert) does, whose inbound key was hashed before.
+    pub fn insert_hashed(
+        &mut self,
+        session: &Session,
+        inbound_hash: FlowHash,
+    ) -> Result<SessionId, InsertError> {
         if session.protocol == FREE {
             return Err(InsertError::NoProtocol);
         }
@@ -187,7 +203,6 @@ impl SessionTable {
 
         let inbound = session.key(Direction::Inbound);
         let outbound = session.key(Direction::Outbound);
-        let inbound_hash = self.hash(&inbound);
         let outbound_hash = self.hash(&outbound);
         self.prefetch(outbound_hash);
         if inbound == outbound
@@ -205,17 +220,19 @@ impl SessionTable {
             self.take(inbound_hash, first);
             return Err(InsertError::TableFull);
         }
-        let session = Session {
-            timer: Timer::default(),
-            ..session
-        };
         match self.sessions.get_mut(id.0 as usize) {
             Some(place) => {
                 self.free = place.timer.next;
-                *place = session;
+                *place = *session;
+                place.timer = Timer::default();
+                // The next session will be there when it is wanted.
+                weir_simd::prefetch_pair(&self.sessions, self.free.0 as usize);
             }
             // Room for it was reserved at the start.
-            None => self.sessions.push(session),
+            None => self.sessions.push(Session {
+                timer: Timer::default(),
+                ..*session
+            }),
         }
         self.len += 1;
         self.inserted = self.inserted.wrapping_add(1);
@@ -224,14 +241,34 @@ impl SessionTable {
 
     /// Removes a session under both of its keys and from the wheel; none when it is not there.
     pub fn remove(&mut self, wheel: &mut TimerWheel, id: SessionId) -> Option<Session> {
-        wheel.disarm(self, id);
-        let session = *self.get(id)?;
+        let leaving = self.leaving(id)?;
+        self.remove_leaving(wheel, leaving)
+    }
+
+    /// Hashes both keys of a session that is to be [removed](Self::remove_leaving) soon, and asks
+    /// for their buckets; none when it is not there.
+    #[must_use]
+    pub fn leaving(&self, id: SessionId) -> Option<Leaving> {
+        let session = self.get(id)?;
         let hashes = [Direction::Inbound, Direction::Outbound].map(|direction| {
             let hash = self.hash(&session.key(direction));
             self.prefetch(hash);
-            (hash, direction)
+            hash
         });
-        for (hash, direction) in hashes {
+        Some(Leaving { id, hashes })
+    }
+
+    /// Removes a session as [`remove`](Self::remove) does, whose keys were hashed before. They must
+    /// be its keys still.
+    pub fn remove_leaving(
+        &mut self,
+        wheel: &mut TimerWheel,
+        Leaving { id, hashes }: Leaving,
+    ) -> Option<Session> {
+        wheel.disarm(self, id);
+        let session = *self.get(id)?;
+        let directions = [Direction::Inbound, Direction::Outbound];
+        for (hash, direction) in hashes.into_iter().zip(directions) {
             self.take(hash, Record::new(id, direction));
         }
         *self.sessions.get_mut(id.0 as usize)? = free_session(self.free);
@@ -411,6 +448,21 @@ impl Probe {
     #[must_use]
     pub const fn is_absent(&self) -> bool {
         matches!(self.0, Index::LacksAt(_))
+    }
+}
+
+/// A session that is about to be removed, and what its keys are found by.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    id: SessionId,
+    hashes: [FlowHash; 2],
+}
+
+impl Leaving {
+    /// Returns the session.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.id
     }
 }
 

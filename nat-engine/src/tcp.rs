@@ -68,6 +68,28 @@ impl Session {
         self.inbound_seq.unapply(self.isn)
     }
 
+    /// Says whether a segment is what both ends of an open session send each other, up to their last
+    /// FIN: then [`pass_steady`](crate::pass_steady) tracks and translates it, and it may move the
+    /// session into another state.
+    #[inline]
+    #[must_use]
+    pub fn is_regular(&self, tcp: &Tcp) -> bool {
+        let judged = TcpFlags::SYN | TcpFlags::RST | TcpFlags::ACK;
+        let open = match self.state {
+            State::SynRecv
+            | State::Established
+            | State::FinWait
+            | State::CloseWait
+            | State::LastAck => true,
+            State::SynSent | State::TimeWait | State::Close | State::OneWay | State::Flowing => {
+                false
+            }
+        };
+        open && tcp.flags.0 & judged.0 == TcpFlags::ACK.0
+            && !self.flags.has(SessionFlags::EXPIRED)
+            && !self.waits()
+    }
+
     /// Says whether a SYN from the client begins another connection than this session's, and
     /// whether it may replace it: nothing of it was proven yet, or its ends are done with it.
     ///

@@ -137,6 +137,8 @@ impl TimerWheel {
                 continue;
             };
             *budget -= 1;
+            // What comes next is at hand by then.
+            table.prefetch_session(session.timer.next);
             let deadline = deadline(session);
             self.disarm(table, id);
             if deadline.wrapping_sub(now_ms).cast_signed() <= 0 {

@@ -1,6 +1,6 @@
 //! The end of sessions: state changes, timeouts, resets, and the ports that become free.
 
-use nat_engine::{Direction, Rest, Session, SessionFlags, SessionId, SpaceId, State};
+use nat_engine::{Direction, Leaving, Rest, Session, SessionFlags, SessionId, SpaceId, State};
 use weir_model::{Counter, Now, Protocol};
 
 use crate::Director;
@@ -64,6 +64,8 @@ impl Director {
     /// Ends sessions whose time has run out, at most `budget` of them.
     pub(crate) fn expire(&mut self, now: Now, mut budget: u32) {
         let now_ms = millis(now);
+        // The one that is ended while what the next one needs is on its way.
+        let mut leaving: Option<Leaving> = None;
         loop {
             let (plan, waitings) = (&self.plan, &self.synproxy.waitings);
             let due = self
@@ -72,8 +74,14 @@ impl Director {
                     let due = waitings.due_ms(session);
                     due.unwrap_or_else(|| session.last_seen.wrapping_add(timeout_ms(plan, session)))
                 });
-            let Some(id) = due else { return };
-            self.expire_one(now, id);
+            let next = due.and_then(|id| self.table.leaving(id));
+            let none_left = next.is_none();
+            if let Some(leaving) = core::mem::replace(&mut leaving, next) {
+                self.expire_one(now, leaving);
+            }
+            if none_left {
+                return;
+            }
         }
     }
 
@@ -128,6 +136,13 @@ impl Director {
 
     /// Takes a session out of the table; its port becomes free.
     pub(crate) fn remove(&mut self, now: Now, id: SessionId) {
+        if let Some(leaving) = self.table.leaving(id) {
+            self.remove_leaving(now, leaving);
+        }
+    }
+
+    fn remove_leaving(&mut self, now: Now, leaving: Leaving) {
+        let id = leaving.id();
         let Some(session) = self.table.get_mut(id) else {
             return;
         };
@@ -137,19 +152,21 @@ impl Director {
         let before = session.state;
         self.settle_waiting(id, before);
         self.release_port(now, id);
-        if let Some(session) = self.table.remove(&mut self.wheel, id) {
+        if let Some(session) = self.table.remove_leaving(&mut self.wheel, leaving) {
             self.traffic.removed(&session);
         }
     }
 
-    fn expire_one(&mut self, now: Now, id: SessionId) {
-        let Some(session) = self.table.get(id).copied() else {
+    fn expire_one(&mut self, now: Now, leaving: Leaving) {
+        let id = leaving.id();
+        let Some(session) = self.table.get(id) else {
             return;
         };
         if session.state.is_closed() {
-            self.remove(now, id);
+            self.remove_leaving(now, leaving);
             return;
         }
+        let session = *session;
         let unanswered = session.waits() && session.state == State::SynSent;
         if unanswered && self.retry_syn(now, id) {
             return;

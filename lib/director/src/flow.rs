@@ -50,7 +50,10 @@ impl Director {
         };
         self.complete_checksum(packet, found.l3, &found.v4);
         match &found.v4.l4_kind {
-            L4::Tcp(tcp) => self.tcp(now, packet, found, tcp, id, direction),
+            L4::Tcp(tcp) => match self.regular(now, packet, found, tcp, id, direction) {
+                Some(verdict) => verdict,
+                None => self.tcp(now, packet, found, tcp, id, direction),
+            },
             L4::Udp { .. } => self.udp(now, packet, found, id, direction),
             L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
                 Verdict::Drop(DropReason::UnknownProtocol)
@@ -162,10 +165,23 @@ impl Director {
                 return Verdict::Drop(DropReason::NoSession);
             }
         }
-        if !self.translate_segment(now, packet, found, (id, direction), &options, hop) {
+        self.pass_on(now, packet, found, (id, direction), &options, hop)
+    }
+
+    /// Translates and sends on a segment that was tracked.
+    pub(crate) fn pass_on(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        found: &Found,
+        whose: (SessionId, Direction),
+        options: &OptionSummary,
+        hop: Hop,
+    ) -> Verdict {
+        if !self.translate_segment(now, packet, found, whose, options, hop) {
             return Verdict::Drop(DropReason::Malformed);
         }
-        self.send_on(now, packet, l3, hop)
+        self.send_on(now, packet, found.l3, hop)
     }
 
     /// Walks a SYN of a client that has a session. Nothing when it goes on as a segment of it.
@@ -325,7 +341,7 @@ impl Director {
     }
 
     /// Sends an ACK that carries the client's address ahead of a segment without room for it.
-    fn send_toa_ahead(
+    pub(crate) fn send_toa_ahead(
         &mut self,
         now: Now,
         packet: &Packet<'_>,
@@ -429,12 +445,13 @@ pub(crate) fn timestamps_in(
     v4: &V4,
     options: &OptionSummary,
 ) -> Option<Timestamps> {
-    let segment = packet.frame.bytes().get(v4.l4 as usize..)?;
-    read_timestamps(segment, options.timestamps?)
+    timestamps_at(packet, v4, options.timestamps?)
 }
 
 /// Reads the timestamps of a segment whose option stands at `offset` of its options.
-fn read_timestamps(segment: &[u8], offset: u8) -> Option<Timestamps> {
+#[inline]
+pub(crate) fn timestamps_at(packet: &Packet<'_>, v4: &V4, offset: u8) -> Option<Timestamps> {
+    let segment = packet.frame.bytes().get(v4.l4 as usize..)?;
     let at = TcpHeader::LEN + offset as usize + 2;
     let (tsval, rest) = segment.get(at..)?.split_first_chunk::<4>()?;
     let tsecr = rest.first_chunk::<4>()?;

@@ -147,6 +147,13 @@ impl Neighbours {
     /// Returns what is known of a next hop, and notes that it is in use.
     #[inline]
     pub(crate) fn resolve(&mut self, now_ms: u32, port: PortId, address: Ipv4Addr) -> Resolved {
+        match self.trusted(now_ms, port, address) {
+            Some(mac) => Resolved::Known(mac),
+            None => self.resolve_anew(now_ms, port, address),
+        }
+    }
+
+    fn resolve_anew(&mut self, now_ms: u32, port: PortId, address: Ipv4Addr) -> Resolved {
         if let Some(at) = self.find(port, address)
             && let Some(entry) = self.entries.get_mut(at)
         {

@@ -13,6 +13,7 @@ use crate::director::millis;
 use crate::flow::timestamps_in;
 use crate::found::Found;
 use crate::plan::RealPlan;
+use crate::route::Hop;
 use crate::{Director, Notice, Packet};
 
 /// ISN clock ticks per millisecond: one every 4 microseconds (RFC 6528 section 3).
@@ -29,10 +30,10 @@ impl Director {
     pub(crate) fn open(&mut self, now: Now, packet: &mut Packet<'_>, found: &Found) -> Verdict {
         let Found { v4, key, .. } = found;
         let listening = || self.plan.listening(key.dst, key.dst_port, key.protocol);
-        let Some(service) = found.asked.service.or_else(listening) else {
+        let Some(service) = found.service.or_else(listening) else {
             return Verdict::Drop(DropReason::NoService);
         };
-        let beginning = match &v4.l4_kind {
+        let (beginning, options) = match &v4.l4_kind {
             L4::Tcp(tcp) if tcp.opens() => {
                 if let Some(verdict) = self.meet_syn(now, packet, found, tcp, service) {
                     return verdict;
@@ -42,17 +43,15 @@ impl Director {
                     // It could not be translated, so nothing would ever answer.
                     return Verdict::Drop(DropReason::Malformed);
                 }
-                Some(Beginning::of_syn(
-                    tcp,
-                    &options,
-                    timestamps_in(packet, v4, &options).map_or(0, |it| it.tsval),
-                ))
+                let tsval = timestamps_in(packet, v4, &options).map_or(0, |it| it.tsval);
+                let beginning = Beginning::of_syn(tcp, &options, tsval);
+                (Some(beginning), Some(options))
             }
             L4::Tcp(tcp) => return self.ack_without_session(now, packet, found, tcp, service),
-            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => None,
+            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => (None, None),
         };
-        let id = match self.establish(now, packet, found, service, beginning) {
-            Ok(id) => id,
+        let (id, hop) = match self.establish(now, packet, found, service, beginning) {
+            Ok(established) => established,
             Err(verdict) => return verdict,
         };
         if let Some(session) = self.table.get_mut(id)
@@ -61,16 +60,18 @@ impl Director {
             self.synproxy.floods.half_open(session);
         }
         self.arm(now, id);
-        match &v4.l4_kind {
-            L4::Tcp(tcp) => self.segment(now, packet, found, tcp, id, Direction::Inbound),
-            L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
-                self.udp(now, packet, found, id, Direction::Inbound)
+        match &options {
+            // It moves nothing, and where it goes is known.
+            Some(options) => {
+                self.pass_on(now, packet, found, (id, Direction::Inbound), options, hop)
             }
+            None => self.udp(now, packet, found, id, Direction::Inbound),
         }
     }
 
     /// Picks a real server, takes a local port and puts a session into the table; or refuses the
-    /// packet that asked for it. `beginning` is what a client of TCP offers.
+    /// packet that asked for it. `beginning` is what a client of TCP offers. Returns the session and
+    /// the way to its real server.
     pub(crate) fn establish(
         &mut self,
         now: Now,
@@ -83,7 +84,7 @@ impl Director {
         }: &Found,
         service: ServiceId,
         beginning: Option<Beginning>,
-    ) -> Result<SessionId, Verdict> {
+    ) -> Result<(SessionId, Hop), Verdict> {
         self.complete_checksum(packet, l3, v4);
         if self.is_full(service) {
             return Err(self.refuse(now, packet, v4, service, DropReason::ServiceFull));
@@ -92,7 +93,7 @@ impl Director {
             Ok(real) => real,
             Err(reason) => return Err(self.refuse(now, packet, v4, service, reason)),
         };
-        self.way(now, packet, l3, v4, real.address)?;
+        let hop = self.way(now, packet, l3, v4, real.address)?;
         let Ok(taken) = self.ports.take(real.set, millis(now)) else {
             return Err(self.refuse(now, packet, v4, service, DropReason::LipExhausted));
         };
@@ -111,7 +112,7 @@ impl Director {
         };
         let session = self.new_session(now, key, &opening);
         let session_end = session.isn;
-        let Some(id) = self.insert(now, session) else {
+        let Some(id) = self.insert(now, &session) else {
             // Nothing was sent from the port: what was remembered of it still holds.
             let before = Rest {
                 end_seq: session_end,
@@ -129,7 +130,7 @@ impl Director {
             self.traffic.opened(session);
         }
         self.count(Counter::SessionOpened);
-        Ok(id)
+        Ok((id, hop))
     }
 
     /// Says whether a service has as many sessions as it may have on this worker.
@@ -300,24 +301,29 @@ impl Director {
 
     /// Puts a session into the table. A session that is over but whose port was taken again makes
     /// room for it; in a full table another one does.
-    fn insert(&mut self, now: Now, session: Session) -> Option<SessionId> {
+    fn insert(&mut self, now: Now, session: &Session) -> Option<SessionId> {
+        let key = session.key(Direction::Inbound);
+        let hash = match self.walking {
+            Some((walking, hash)) if walking == key => hash,
+            Some(_) | None => self.table.hash(&key),
+        };
         for _ in 0..2 {
-            match self.table.insert(session) {
+            match self.table.insert_hashed(session, hash) {
                 Ok(id) => return Some(id),
                 Err(InsertError::NoProtocol) => return None,
                 Err(InsertError::TableFull) => {
-                    if !self.remove_predecessor(now, &session) && !self.make_room(now) {
+                    if !self.remove_predecessor(now, session) && !self.make_room(now) {
                         return None;
                     }
                 }
                 Err(InsertError::Duplicate) => {
-                    if !self.remove_predecessor(now, &session) {
+                    if !self.remove_predecessor(now, session) {
                         return None;
                     }
                 }
             }
         }
-        self.table.insert(session).ok()
+        self.table.insert_hashed(session, hash).ok()
     }
 
     /// Removes the session that is over whose port a new session took; says whether there was one.

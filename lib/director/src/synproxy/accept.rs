@@ -57,7 +57,7 @@ impl Director {
             tsval: timestamps.map_or(0, |timestamps| timestamps.tsval),
         };
         let id = match self.establish(now, packet, found, service, Some(beginning)) {
-            Ok(id) => id,
+            Ok((id, _)) => id,
             Err(verdict) => {
                 if let Some(flood) = self.synproxy.floods.get_mut(service) {
                     flood.counters.failed += 1;
