@@ -159,7 +159,8 @@ impl XdpDevice {
         };
         // The socket of a daemon that was killed a moment ago may not be gone yet.
         let socket = while_busy(|| umem::open_socket(pool, self.facts.ifindex, queue, self.mode));
-        let (socket, access) = socket.map_err(|cause| fail("the socket was refused", cause))?;
+        let (socket, rings, access) =
+            socket.map_err(|cause| fail("the socket was refused", cause))?;
         let info = PortInfo {
             device: self.device.clone(),
             queue,
@@ -169,7 +170,7 @@ impl XdpDevice {
             mtu: u16::try_from(self.facts.mtu).unwrap_or(u16::MAX),
         };
         let fd = socket.as_raw_fd().to_ne_bytes();
-        let port = port::XdpPort::new(pool, info, socket, access)
+        let port = port::XdpPort::new(pool, info, socket, rings, access)
             .map_err(|cause| fail("the rings were refused", cause))?;
         // From here on frames arrive.
         self.sockets

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use nix::errno::Errno;
+
 use crate::af_packet::AfPacketDevice;
 use crate::af_xdp::{MayBeGeneric, XdpDevice};
 use crate::ethtool::{self, NoRss, Rss};
@@ -228,6 +230,17 @@ impl Device {
     /// When its kernel driver does not tell.
     pub fn rss(&self) -> Result<Rss, NoRss> {
         ethtool::rss(&self.info.device)
+    }
+
+    /// Makes the device spread as it says, where its kernel driver is known not to do so unasked.
+    ///
+    /// # Errors
+    /// When its kernel driver refuses.
+    pub fn enforce_rss(&self, rss: &Rss) -> Result<(), Errno> {
+        if self.info.kernel_driver == "virtio_net" {
+            ethtool::enforce_rss(&self.info.device, rss)?;
+        }
+        Ok(())
     }
 
     /// Returns the queue, as [`open_queue`](Self::open_queue) counts them, that gets what arrives

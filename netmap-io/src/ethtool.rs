@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 
-pub use rss::{HashFields, HashFunction, NoRss, Rss, rss};
+pub use rss::{HashFields, HashFunction, NoRss, Rss, enforce_rss, rss};
 pub use sys::Channels;
 
 /// What the kernel knows of a device.

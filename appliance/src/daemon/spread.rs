@@ -80,6 +80,9 @@ fn steering(open: &OpenDevice, workers: u8) -> Result<(Steering, &'static str), 
         (true, false) => "TCP",
         (false, _) => "UDP",
     };
+    open.device
+        .enforce_rss(&rss)
+        .map_err(|cause| format!("its table cannot be put into force ({cause})"))?;
     let steering = Steering::new(&rss.key, &owners, workers, steers);
     let steering = steering.map_err(|reason| reason.to_string())?;
     Ok((steering, words))

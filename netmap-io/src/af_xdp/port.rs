@@ -38,29 +38,51 @@ pub(super) struct XdpPort {
     stats: PortStats,
 }
 
-impl XdpPort {
-    pub(super) fn new(
-        pool: &mut FramePool,
-        info: PortInfo,
-        socket: Arc<Socket>,
-        access: Access,
-    ) -> Result<Self, Errno> {
-        let chunk_len = pool.chunk_len(FramePool::UMEM).ok_or(Errno::EINVAL)?;
-        let (_, bytes) = pool.mapping(FramePool::UMEM).ok_or(Errno::EINVAL)?;
-        let chunks = (bytes / chunk_len as usize) as u32;
+/// The rings of one socket, mapped.
+#[derive(Debug)]
+pub(super) struct Rings {
+    rx: Consumer<libc::xdp_desc>,
+    tx: Producer<libc::xdp_desc>,
+    fill: Producer<u64>,
+    completion: Consumer<u64>,
+}
+
+impl Rings {
+    /// Maps the rings of a socket that is not bound yet.
+    pub(super) fn map(socket: &Socket) -> Result<Self, Errno> {
         let desc = size_of::<libc::xdp_desc>();
         let (rx, rx_layout) = socket.map_ring(RingKind::Rx, RX_LEN, desc)?;
         let (tx, tx_layout) = socket.map_ring(RingKind::Tx, TX_LEN, desc)?;
         let (fill, fill_layout) = socket.map_ring(RingKind::Fill, FILL_LEN, 8)?;
         let (completion, completion_layout) =
             socket.map_ring(RingKind::Completion, COMPLETION_LEN, 8)?;
-        socket.set_tx_budget(TX_BUDGET);
-        let mut port = Self {
-            info,
+        Ok(Self {
             rx: Consumer::new(&rx, rx_layout)?,
             tx: Producer::new(&tx, tx_layout)?,
             fill: Producer::new(&fill, fill_layout)?,
             completion: Consumer::new(&completion, completion_layout)?,
+        })
+    }
+}
+
+impl XdpPort {
+    pub(super) fn new(
+        pool: &mut FramePool,
+        info: PortInfo,
+        socket: Arc<Socket>,
+        rings: Rings,
+        access: Access,
+    ) -> Result<Self, Errno> {
+        let chunk_len = pool.chunk_len(FramePool::UMEM).ok_or(Errno::EINVAL)?;
+        let (_, bytes) = pool.mapping(FramePool::UMEM).ok_or(Errno::EINVAL)?;
+        let chunks = (bytes / chunk_len as usize) as u32;
+        socket.set_tx_budget(TX_BUDGET);
+        let mut port = Self {
+            info,
+            rx: rings.rx,
+            tx: rings.tx,
+            fill: rings.fill,
+            completion: rings.completion,
             socket,
             access,
             loans: Loans::new(chunks),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use nix::errno::Errno;
 
+use super::port::Rings;
 use super::sys::{RingKind, Socket};
 use super::{COMPLETION_LEN, FILL_LEN, RX_LEN, TX_LEN};
 use crate::FramePool;
@@ -43,7 +44,7 @@ pub(super) fn open_socket(
     ifindex: u32,
     queue: u16,
     mode: XdpMode,
-) -> Result<(Arc<Socket>, Access), Errno> {
+) -> Result<(Arc<Socket>, Rings, Access), Errno> {
     let kinds: &[Access] = match mode {
         XdpMode::Native => &[Access::ZeroCopy, Access::Copy],
         XdpMode::Generic => &[Access::Copy],
@@ -56,11 +57,11 @@ pub(super) fn open_socket(
         let known = pool.umem_shares().find(access);
         for share in known.into_iter().map(Some).chain([None]) {
             match try_socket(pool, ifindex, queue, access, share.as_deref()) {
-                Ok(socket) => {
+                Ok((socket, rings)) => {
                     let socket = Arc::new(socket);
                     let entry = (Arc::downgrade(&socket), access);
                     pool.umem_shares().sockets.push(entry);
-                    return Ok((socket, access));
+                    return Ok((socket, rings, access));
                 }
                 // Another way would meet the same socket.
                 Err(Errno::EBUSY) => return Err(Errno::EBUSY),
@@ -90,7 +91,7 @@ fn try_socket(
     queue: u16,
     access: Access,
     share: Option<&Socket>,
-) -> Result<Socket, Errno> {
+) -> Result<(Socket, Rings), Errno> {
     let socket = Socket::open()?;
     if share.is_none() {
         let (base, bytes) = pool.mapping(FramePool::UMEM).ok_or(Errno::EINVAL)?;
@@ -101,6 +102,8 @@ fn try_socket(
     socket.set_ring_len(RingKind::Completion, COMPLETION_LEN)?;
     socket.set_ring_len(RingKind::Rx, RX_LEN)?;
     socket.set_ring_len(RingKind::Tx, TX_LEN)?;
+    // Kernels before 6.4 map no rings of a socket that is bound.
+    let rings = Rings::map(&socket)?;
     match share {
         // The kind of access is that of the socket that is joined.
         Some(other) => socket.bind(
@@ -116,7 +119,7 @@ fn try_socket(
             None,
         )?,
     }
-    Ok(socket)
+    Ok((socket, rings))
 }
 
 /// Remembers which chunks the kernel holds: one bit per chunk.

@@ -141,6 +141,22 @@ pub fn rss(device: &str) -> Result<Rss, NoRss> {
     })
 }
 
+/// Makes a device hash by what [`rss`] says of it.
+///
+/// Linux's virtio-net (before 6.13) tells a key and a table from the start, but switches the device
+/// to another way of spreading when the number of queues is set, and back only when the table is.
+///
+/// # Errors
+/// When the driver refuses.
+pub fn enforce_rss(device: &str, rss: &Rss) -> Result<(), Errno> {
+    let control = sys::Control::open(device)?;
+    let usual = (0..).map(|entry: u32| entry.checked_rem(rss.queues).unwrap_or_default());
+    // The kernel keeps a table that was set when the number of queues changes, and makes a default
+    // one anew; so one that is the default stays it.
+    let is_default = rss.table.iter().copied().eq(usual.take(rss.table.len()));
+    control.set_indirection((!is_default).then_some(rss.table.as_slice()))
+}
+
 impl Rss {
     /// Says whether the queue of a packet follows from its addresses and ports, of TCP or UDP or
     /// both.

@@ -16,6 +16,7 @@ const SFEATURES: u32 = 0x3b;
 const GRXFH: u32 = 0x29;
 const GRXRINGS: u32 = 0x2d;
 const GRSSH: u32 = 0x46;
+const SRSSH: u32 = 0x47;
 const GCHANNELS: u32 = 0x3c;
 const SCHANNELS: u32 = 0x3d;
 /// The names of the features are string set 4.
@@ -221,6 +222,14 @@ impl Control {
             function: u32::from(function),
             transform: u32::from(transform),
         })
+    }
+
+    /// Puts a table of queues into force, or the default one, and leaves function and key alone.
+    pub(super) fn set_indirection(&self, table: Option<&[u32]>) -> Result<(), Errno> {
+        let table = table.unwrap_or_default();
+        let mut words = vec![SRSSH, 0, table.len() as u32, 0, 0, 0];
+        words.extend_from_slice(table);
+        self.ethtool(&mut words)
     }
 
     pub(super) fn feature_names(&self) -> Result<Vec<String>, Errno> {
