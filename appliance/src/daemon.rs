@@ -1,10 +1,10 @@
 //! The daemon from its start to its end.
 
+use std::cell::RefCell;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crossbeam_channel::Sender;
 use mio::{Poll, Waker};
 use nat_engine::OutOfMemory;
-use netmap_io::{FramePool, Port, ethtool, huge_pages, settings};
+use netmap_io::{FramePool, Port, ethtool, settings};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -25,6 +25,7 @@ use crate::command;
 use crate::control::ports::OpenDevice;
 use crate::control::sockets::Listener;
 use crate::control::{self, Configuration, Control, ControlParts};
+use crate::daemon::memory::Memory;
 use crate::doorbell::Doorbell;
 use crate::failure;
 use crate::fleet::{Fleet, WorkerHandle};
@@ -36,6 +37,7 @@ use crate::secret;
 use crate::worker::{Worker, WorkerParts};
 
 mod machine;
+mod memory;
 mod spread;
 
 /// Chunks of a worker's packet memory beside those that the rings hold: bursts, frames under way
@@ -69,7 +71,7 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     let snapshot = configuration.snapshot.clone();
     let plan = Plan::new(&snapshot)?;
     // Workers move to their own cores when they start.
-    machine::pin(&snapshot.control.cpus).context("[control] cpus")?;
+    machine::pin(&plan.control).context("[control] cpus")?;
     let listeners = snapshot.control.sockets.iter().map(Listener::open);
     let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let mut devices = Vec::new();
@@ -81,7 +83,6 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     let waker = Arc::new(waker.context("cannot make the control thread's waker")?);
     let clock = Clock::start();
     let fleet = start_workers(&snapshot, &plan, &mut devices, &waker, &clock)?;
-    let memory = fleet.memory();
     let prober = Prober::start(clock.clone(), waker).context("cannot start the health thread")?;
     if snapshot.services.iter().any(health::learns) {
         health::blind_spots().into_iter().for_each(log::say);
@@ -105,8 +106,6 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
         run_dir,
     })?;
     log::ready();
-    // Behind `ready`: to count the pages takes the kernel a while.
-    log::say(machine::huge_pages(memory));
     control.run()
 }
 
@@ -138,6 +137,10 @@ fn be_the_only_one(run_dir: &Path) -> Result<Flock<fs::File>> {
 /// Which cores the workers run on, and how they wait there.
 struct Plan {
     cpus: Vec<u16>,
+    /// The cores of the control thread.
+    control: Vec<u16>,
+    /// All cores that this process may use.
+    allowed: Vec<u16>,
     spin: Duration,
 }
 
@@ -173,7 +176,16 @@ impl Plan {
             }
         }
         let spin = machine::spin(cpus.len(), allowed.len());
-        Ok(Self { cpus, spin })
+        let control = match snapshot.control.cpus.as_slice() {
+            [] => allowed.clone(),
+            named => named.to_vec(),
+        };
+        Ok(Self {
+            cpus,
+            control,
+            allowed,
+            spin,
+        })
     }
 
     /// One queue of every port for each worker.
@@ -206,12 +218,13 @@ fn start_workers(
     let spread = spread::facts(snapshot, devices, cpus.len());
     let mut handles = Vec::new();
     let (done, wait_for_done) = crossbeam_channel::bounded(cpus.len());
-    let memory = Arc::new(AtomicU64::new(0));
+    let memory = Memory::new(cpus.len());
     for (place, (hand_off, cpu)) in handoff::connect(&bells).into_iter().zip(cpus).enumerate() {
         let id = WorkerId(place as u8);
+        // Memory is that of the core that touches it first.
+        machine::pin(&[*cpu])?;
         let (pool, ports) = open_queues(place as u16, devices)?;
-        let packet_memory = pool.mapping(FramePool::UMEM).map_or(0, |(_, bytes)| bytes);
-        memory.fetch_add(packet_memory as u64, Ordering::Relaxed);
+        memory.count(pool.mapping(FramePool::UMEM).map_or(0, |(_, bytes)| bytes));
         let facts = WorkerFacts {
             id,
             workers: cpus.len() as u8,
@@ -242,14 +255,17 @@ fn start_workers(
         });
         let (snapshot, memory) = (snapshot.clone(), memory.clone());
         let spread = spread.clone();
+        let beside = machine::beside(*cpu, &plan.allowed, cpus);
         let (mut clock, waker, spin) = (clock.clone(), waker.clone(), plan.spin);
         let make = move || {
+            let tables = RefCell::new(Vec::new());
             let prepare = |reserved: Range<usize>| {
-                memory.fetch_add(reserved.len() as u64, Ordering::Relaxed);
-                huge_pages::prefer(&reserved);
+                memory.prepare(&reserved);
+                tables.borrow_mut().push(reserved);
             };
             let now = clock.now();
             let director = Director::spread(facts, spread, snapshot.clone(), now, &prepare)?;
+            memory.fill(tables.into_inner(), beside);
             Ok(Worker::new(WorkerParts {
                 clock,
                 director,
@@ -271,12 +287,18 @@ fn start_workers(
             handle.thread = Some(thread);
         }
     }
+    machine::pin(&plan.control)?;
     for _ in cpus {
         let made = wait_for_done.recv();
         if let Err(OutOfMemory) = made.context("a worker ended before it began")? {
             bail!("there is no memory for {sessions} sessions a worker; set [workers] sessions");
         }
     }
+    say_how_many(cpus, sessions);
+    Ok(Fleet::new(handles))
+}
+
+fn say_how_many(cpus: &[u16], sessions: u32) {
     log::say(format!(
         "{} on core {} with {sessions} sessions each",
         if cpus.len() == 1 {
@@ -289,7 +311,6 @@ fn start_workers(
             .collect::<Vec<_>>()
             .join(",")
     ));
-    Ok(Fleet::new(handles, memory.load(Ordering::Relaxed)))
 }
 
 /// Starts a worker's thread, which makes the worker, says whether it could, and is it from then on.

@@ -28,8 +28,6 @@ pub(crate) struct WorkerHandle {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: Vec<WorkerHandle>,
-    /// Bytes of their tables and packets.
-    memory: u64,
 }
 
 impl WorkerHandle {
@@ -48,14 +46,9 @@ impl WorkerHandle {
 }
 
 impl Fleet {
-    /// Gathers the handles of workers that have so many bytes of memory in all.
-    pub(crate) fn new(workers: Vec<WorkerHandle>, memory: u64) -> Self {
-        Self { workers, memory }
-    }
-
-    /// Returns the bytes of all workers' tables and packets.
-    pub(crate) fn memory(&self) -> u64 {
-        self.memory
+    /// Gathers the handles.
+    pub(crate) fn new(workers: Vec<WorkerHandle>) -> Self {
+        Self { workers }
     }
 
     /// Returns the handles.

@@ -7,6 +7,9 @@ use std::ops::Range;
 
 /// The smallest page.
 const PAGE: usize = 4096;
+/// What is made of pages in one go: others that need the kernel's books of this process wait for
+/// no longer than that takes.
+const PIECE: usize = 8 << 20;
 
 /// Asks the kernel to back a range of memory with huge pages where it is touched from now on. A
 /// refusal costs speed and nothing else.
@@ -26,6 +29,36 @@ pub fn prefer(memory: &Range<usize>) {
             libc::MADV_HUGEPAGE,
         )
     };
+}
+
+/// Makes the pages of a range of memory that was reserved for writing, a piece at a time, so that
+/// nobody waits for one at its first use. What the memory holds stays as it is.
+///
+/// # Errors
+/// When there is not as much memory. A kernel before 5.14 cannot do it: pages are then made when
+/// they are first used.
+pub fn populate(memory: &Range<usize>) -> io::Result<()> {
+    let end = memory.end / PAGE * PAGE;
+    for start in (memory.start.next_multiple_of(PAGE)..end).step_by(PIECE) {
+        let bytes = PIECE.min(end - start);
+        // SAFETY: this advice changes no byte of what the pages hold, whosever they are; the kernel
+        // refuses addresses that are not mapped or not writable.
+        let done = unsafe {
+            libc::madvise(
+                std::ptr::with_exposed_provenance_mut(start),
+                bytes,
+                libc::MADV_POPULATE_WRITE,
+            )
+        };
+        if done != 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::EINVAL) => Ok(()),
+                Some(_) | None => Err(error),
+            };
+        }
+    }
+    Ok(())
 }
 
 /// Returns how many bytes of this process lie in huge pages, transparent and reserved ones.
@@ -70,12 +103,18 @@ mod tests {
         let mut memory: Vec<u8> = Vec::with_capacity(BYTES);
         let reserved = memory.spare_capacity_mut().as_ptr_range();
         prefer(&(reserved.start.addr()..reserved.end.addr()));
-        memory.resize(BYTES, 7);
+        memory.resize(1000, 7);
+        populate(&(reserved.start.addr()..reserved.end.addr())).unwrap();
         let huge = resident().unwrap();
         // The ends of it lie in pages that are not all its own; and memory may be scattered.
         assert!(huge >= 32 << 20, "{huge} of {BYTES}");
+        assert!(
+            populate(&(PAGE..2 * PAGE)).is_err(),
+            "nothing is mapped there"
+        );
         prefer(&(0..0));
         prefer(&(PAGE + 1..PAGE + 2));
+        populate(&(0..0)).unwrap();
         assert!(memory.iter().all(|byte| *byte == 7));
     }
 }

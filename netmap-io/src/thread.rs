@@ -7,6 +7,8 @@ use nix::unistd::{getpid, getsid};
 
 /// How much a packet thread goes before ordinary ones: half way to the most that there is.
 const NICE: libc::c_int = -10;
+/// The least that there is.
+const LEAST: libc::c_int = 19;
 
 /// Lets the calling thread go before ordinary ones on its core. It does not become a real-time
 /// thread, so a flood cannot keep operators out.
@@ -14,15 +16,29 @@ const NICE: libc::c_int = -10;
 /// # Errors
 /// When the kernel refuses, for lack of `CAP_SYS_NICE`.
 pub fn prefer_this_thread() -> io::Result<()> {
-    // SAFETY: `setpriority` takes numbers only; 0 names the calling thread.
-    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    set_nice(NICE)?;
     if getsid(None) == Ok(getpid()) {
         prefer_this_session();
     }
     Ok(())
+}
+
+/// Lets the calling thread run only where nobody else wants to: for what is of use, but in no
+/// hurry.
+///
+/// # Errors
+/// When the kernel refuses, which it has no reason for.
+pub fn give_way() -> io::Result<()> {
+    set_nice(LEAST)
+}
+
+fn set_nice(nice: libc::c_int) -> io::Result<()> {
+    // SAFETY: `setpriority` takes numbers only; 0 names the calling thread.
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if done == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
 }
 
 /// The group that the kernel makes of a session, and its nice value.

@@ -170,36 +170,36 @@ fn available_bytes(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Says how much of the workers' memory lies in huge pages, and why it is not all of it.
-pub(crate) fn huge_pages(memory: u64) -> String {
-    let modes = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
-    huge_pages_line(netmap_io::huge_pages::resident().ok(), memory, modes.ok())
+/// Returns the cores that share their memory with one, as far as this process may use them and no
+/// worker does; that core itself where there is none.
+pub(crate) fn beside(cpu: u16, allowed: &[u16], workers: &[u16]) -> Vec<u16> {
+    let near = near(cpu).unwrap_or_else(|| allowed.to_vec());
+    let free = near.into_iter();
+    let free: Vec<u16> = free
+        .filter(|cpu| allowed.contains(cpu) && !workers.contains(cpu))
+        .collect();
+    if free.is_empty() { vec![cpu] } else { free }
 }
 
-fn huge_pages_line(huge: Option<u64>, memory: u64, modes: Option<String>) -> String {
-    let mib = |bytes: u64| bytes >> 20;
-    let Some(huge) = huge else {
-        return "huge pages: the kernel does not tell how many there are".to_owned();
-    };
-    let mut line = format!(
-        "huge pages: {} of {} MiB of tables and packets",
-        mib(huge.min(memory)),
-        mib(memory)
-    );
-    // Tables end within a page, and what is beside them may be in use otherwise.
-    if huge + memory / 8 < memory {
-        line += match modes {
-            Some(modes) if !modes.contains("[never]") => {
-                "; memory is scattered, a start soon after boot finds more"
-            }
-            Some(_) => {
-                "; look-ups are slower without: write `madvise` to \
-                 /sys/kernel/mm/transparent_hugepage/enabled"
-            }
-            None => "; this kernel has no transparent huge pages",
-        };
+/// The cores of a core's memory node; none where the kernel knows no nodes.
+fn near(cpu: u16) -> Option<Vec<u16>> {
+    let entries = fs::read_dir(format!("/sys/devices/system/cpu/cpu{cpu}")).ok()?;
+    let node = entries.flatten().find(|entry| {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("node"));
+        number.is_some_and(|number| number.parse::<u16>().is_ok())
+    })?;
+    cpu_list(fs::read_to_string(node.path().join("cpulist")).ok()?.trim())
+}
+
+/// Reads `0-3,8`.
+fn cpu_list(text: &str) -> Option<Vec<u16>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(first.parse().ok()?..=last.parse::<u16>().ok()?);
     }
-    line
+    Some(cpus)
 }
 
 fn missing_capabilities(status: &str) -> Vec<&'static str> {
@@ -261,17 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_lie_in_huge_pages_is_told_with_its_cause() {
-        let line =
-            |huge, modes: Option<&str>| huge_pages_line(huge, 300 << 20, modes.map(str::to_owned));
-        let all = "huge pages: 298 of 300 MiB of tables and packets";
-        assert_eq!(line(Some(298 << 20), Some("always [madvise] never")), all);
-        let more = line(Some(400 << 20), Some("[always] madvise never"));
-        assert_eq!(more, "huge pages: 300 of 300 MiB of tables and packets");
-        assert!(line(Some(0), Some("always madvise [never]")).contains("write `madvise` to"));
-        assert!(line(Some(9 << 20), Some("always [madvise] never")).contains("scattered"));
-        assert!(line(Some(0), None).ends_with("this kernel has no transparent huge pages"));
-        assert!(line(None, None).contains("does not tell"));
+    fn what_helps_a_worker_runs_beside_it_and_not_on_another_worker() {
+        assert_eq!(cpu_list("0-3,8"), Some(vec![0, 1, 2, 3, 8]));
+        assert_eq!(cpu_list(""), None);
+        // No machine has this core, so none is nearer than another.
+        let far = u16::MAX;
+        assert_eq!(beside(far, &[0, 1, 2, far], &[1, far]), [0, 2]);
+        assert_eq!(beside(far, &[1, far], &[1, far]), [far]);
     }
 
     #[test]

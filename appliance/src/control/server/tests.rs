@@ -81,7 +81,7 @@ impl Played {
         Self {
             path,
             snapshot,
-            fleet: Fleet::new(handles, 0),
+            fleet: Fleet::new(handles),
             ends,
             sessions,
             most_queued: 0,
