@@ -50,14 +50,17 @@ impl Director {
         };
         #[cfg(any(test, feature = "panic-hook"))]
         self.panic_if_marked(packet);
-        let other_owner = self.other_owner(packet, &key, hash, to);
         let session = self.table.find_probed(probe, hash, &key);
-        if other_owner.is_none()
-            && let Some((id, direction)) = session
+        if let Some((id, direction)) = session
             && let Some(verdict) = self.steady(now, packet, id, direction)
         {
             return verdict;
         }
+        // Who has the session owns the flow; only a miss is worth the question.
+        let other_owner = match session {
+            Some(_) => None,
+            None => self.other_owner(packet, &key, hash, to),
+        };
         let Some(v4) = V4::plain_again(packet.frame.bytes()) else {
             return Verdict::Drop(DropReason::Malformed);
         };
