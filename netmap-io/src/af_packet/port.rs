@@ -35,6 +35,10 @@ pub(super) struct AfPacketPort {
     stats: PortStats,
 }
 
+/// Super-frames that one call receives at most: each takes as long as 40 packets, and other ports
+/// wait for their turn and for chunks.
+const MOST_WHOLE: usize = 16;
+
 /// After so many calls that received nothing the socket is asked why: one that nobody asks stays
 /// readable, and its worker would never sleep again.
 const PATIENCE: u32 = 64;
@@ -90,12 +94,14 @@ impl AfPacketPort {
 impl Port for AfPacketPort {
     fn rx(&mut self, pool: &mut FramePool, burst: &mut Burst) -> usize {
         let before = burst.len();
+        let mut room = MOST_WHOLE;
         while burst.room() > 0 {
             let Some(frame) = self.ring.peek() else {
                 break;
             };
             let mut to = Target {
                 keeps: self.keeps,
+                room: &mut room,
                 taken: &mut self.taken,
                 pool,
                 burst,
@@ -180,6 +186,8 @@ impl Port for AfPacketPort {
 struct Target<'a> {
     /// Whether streams stay whole.
     keeps: bool,
+    /// Super-frames that may still be taken in this call.
+    room: &'a mut usize,
     /// See [`AfPacketPort`].
     taken: &'a mut usize,
     pool: &'a mut FramePool,
@@ -263,7 +271,7 @@ impl Target<'_> {
     /// Reads the frame that waits in the socket's queue into a chunk of its own.
     fn read_long(&mut self, socket: &PacketSocket) -> Result<Long, Taken> {
         const START: usize = HEAD_ROOM - VnetHeader::LEN;
-        let Some(mut frame) = self.pool.alloc_large() else {
+        let Some(mut frame) = self.alloc_large() else {
             return Err(Taken::Full);
         };
         let mut read = || {
@@ -280,9 +288,13 @@ impl Target<'_> {
         Err(Taken::Lost)
     }
 
+    fn alloc_large(&mut self) -> Option<Frame> {
+        (*self.room > 0).then(|| self.pool.alloc_large()).flatten()
+    }
+
     /// Copies a super-frame that fits its slot.
     fn take_stream(&mut self, frame: RxFrame) -> Taken {
-        let Some(mut whole) = self.pool.alloc_large() else {
+        let Some(mut whole) = self.alloc_large() else {
             return Taken::Full;
         };
         if !place(&mut whole, frame.bytes.len()) {
@@ -296,6 +308,7 @@ impl Target<'_> {
     /// Adds a super-frame to the burst as it is.
     fn keep(&mut self, mut whole: Frame, vnet: VnetHeader, tag: Option<[u8; 4]>) -> Taken {
         whole.set_segment_size(vnet.gso_size);
+        *self.room -= 1;
         self.finish(whole, tag);
         Taken::Whole
     }
@@ -380,6 +393,7 @@ fn checksum_state(frame: &RxFrame) -> ChecksumState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Packets;
 
     fn frame(bytes: &[u8]) -> RxFrame<'_> {
         RxFrame {
@@ -392,9 +406,20 @@ mod tests {
     }
 
     fn take(f: RxFrame, taken: &mut usize, pool: &mut FramePool, burst: &mut Burst) -> Taken {
+        take_within(&mut 1, f, taken, pool, burst)
+    }
+
+    fn take_within(
+        room: &mut usize,
+        f: RxFrame,
+        taken: &mut usize,
+        pool: &mut FramePool,
+        burst: &mut Burst,
+    ) -> Taken {
         let keeps = true;
         Target {
             keeps,
+            room,
             taken,
             pool,
             burst,
@@ -556,6 +581,26 @@ mod tests {
     }
 
     #[test]
+    fn one_call_takes_so_many_streams_and_the_next_goes_on() {
+        let mut pool = pool(1);
+        let mut bytes = headers(6, 1500);
+        bytes.extend([7; 1500]);
+        let mut f = frame(&bytes);
+        f.vnet = vnet(crate::gso::GSO_TCPV4, 500);
+        let mut burst = Burst::with_capacity(64);
+        let mut room = MOST_WHOLE;
+        let mut next =
+            |room: &mut usize, burst: &mut Burst| take_within(room, f, &mut 0, &mut pool, burst);
+        for _ in 0..MOST_WHOLE {
+            assert!(matches!(next(&mut room, &mut burst), Taken::Whole));
+        }
+        assert!(matches!(next(&mut room, &mut burst), Taken::Full));
+        assert!(matches!(next(&mut 1, &mut burst), Taken::Whole));
+        burst.drain().for_each(|whole| pool.free(whole));
+        assert_eq!(outstanding(&pool), 0);
+    }
+
+    #[test]
     fn a_stream_of_one_packet_is_a_packet() {
         let mut pool = pool(1);
         let mut bytes = headers(6, 500);
@@ -639,6 +684,11 @@ mod tests {
                 let outcome = take(f, &mut taken, &mut pool, &mut burst);
                 for packet in burst.drain() {
                     assert!(packet.len() <= bytes.len().max(60) + TAG_LEN);
+                    if let Some(mut packets) = Packets::of(&packet) {
+                        while let Some(packet) = packets.next(&mut pool) {
+                            pool.free(packet);
+                        }
+                    }
                     tx.push(packet);
                 }
                 match outcome {

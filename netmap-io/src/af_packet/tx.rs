@@ -14,10 +14,15 @@ use crate::{ChecksumState, Frame, FramePool, PortStats};
 /// Frames that one call sends at most.
 const BATCH: usize = 256;
 
+/// Super-frames that one call sends at most: others wait for their chunks.
+const WHOLE_BATCH: usize = 8;
+
 /// Frames waiting for the next call, and the room for its messages.
 #[derive(Debug)]
 pub(super) struct TxQueue {
     frames: Vec<Frame>,
+    /// How many of them are super-frames.
+    whole: usize,
     messages: Vec<Message>,
     calls: Calls,
 }
@@ -45,6 +50,7 @@ impl TxQueue {
     pub(super) fn new() -> Self {
         Self {
             frames: Vec::with_capacity(BATCH),
+            whole: 0,
             messages: Vec::with_capacity(BATCH),
             calls: Calls {
                 pieces: Vec::with_capacity(2 * BATCH),
@@ -54,11 +60,12 @@ impl TxQueue {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.frames.len() >= BATCH
+        self.frames.len() >= BATCH || self.whole >= WHOLE_BATCH
     }
 
     /// Queues a frame; the caller has made room.
     pub(super) fn push(&mut self, frame: Frame) {
+        self.whole += usize::from(frame.segment_size() > 0);
         self.frames.push(frame);
     }
 
@@ -81,6 +88,7 @@ impl TxQueue {
 
     /// Gives the chunks of all frames back.
     pub(super) fn clear(&mut self, pool: &mut FramePool) {
+        self.whole = 0;
         for frame in self.frames.drain(..) {
             pool.free(frame);
         }
@@ -203,4 +211,32 @@ fn join(first: &mut Frame, others: &[Frame]) -> Option<Message> {
         frames: stream.frames(),
         skipped: stream.header_len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_super_frames_fill_the_batch_and_many_packets_do() {
+        let mut pool = FramePool::with_umem(BATCH as u32, 2048).unwrap();
+        pool.add_large().unwrap();
+        let mut tx = TxQueue::new();
+        for most in [WHOLE_BATCH, BATCH] {
+            for _ in 0..most {
+                assert!(!tx.is_full());
+                let frame = if most == BATCH {
+                    pool.alloc(FramePool::UMEM)
+                } else {
+                    pool.alloc_large()
+                };
+                let mut frame = frame.unwrap();
+                frame.set_segment_size(if most == BATCH { 0 } else { 1448 });
+                tx.push(frame);
+            }
+            assert!(tx.is_full());
+            tx.clear(&mut pool);
+        }
+        assert_eq!(pool.outstanding(pool.large().unwrap()), 0);
+    }
 }
