@@ -19,7 +19,7 @@ use synproxy_engine::{
 use weir_model::MasterKey;
 use weir_wire::{
     ETHERTYPE_IPV4, EthAddr, EthHeader, FrameBuf, Header, Ipv4Repr, KindSet, OptionSummary, Parsed,
-    Protocol, SeqNumber, TcpFlags, TcpRepr, Timestamps, fill_checksums, verify_frame,
+    Protocol, SeqNumber, SynOptions, TcpFlags, TcpRepr, Timestamps, fill_checksums, verify_frame,
 };
 
 const WALL_MS: u64 = 1_790_000_000_000;
@@ -54,7 +54,7 @@ fn main() {
 
 fn cookies(secrets: &mut Secrets) {
     let (v4, v6) = (handshake(0), handshake_v6(0));
-    let options = client_options(&OptionSummary::default());
+    let options = client_options(SynOptions::NONE);
     let cookie = secrets.issue(&v4, &options);
     assert_eq!(secrets.check(&v4, cookie), Checked::Valid(options));
     measure("refresh, nothing to do", |turn| {
@@ -98,7 +98,16 @@ fn syn_acks(name: &str, repr: &TcpRepr, secrets: &Secrets, offered: &Offered) {
 
     measure_frames(&format!("syn_ack, {name}"), &syn, len, |frame, turn| {
         let cookie = Cookie(turn);
-        syn_ack(frame, L3 as u16, v4, tcp, &summary, turn, cookie, offered)
+        syn_ack(
+            frame,
+            L3 as u16,
+            v4,
+            tcp,
+            (&summary).into(),
+            turn,
+            cookie,
+            offered,
+        )
     });
     measure_frames(
         &format!("parse and options, {name}"),
@@ -168,8 +177,17 @@ fn answer(frame: &mut FrameBuf<'_>, secrets: &Secrets, offered: &Offered, turn: 
         vip_port: tcp.dst_port,
         client_isn: tcp.seq + turn,
     };
-    let cookie = secrets.issue(&handshake, &client_options(&summary));
-    syn_ack(frame, parsed.l3, v4, tcp, &summary, turn, cookie, offered)
+    let cookie = secrets.issue(&handshake, &client_options((&summary).into()));
+    syn_ack(
+        frame,
+        parsed.l3,
+        v4,
+        tcp,
+        (&summary).into(),
+        turn,
+        cookie,
+        offered,
+    )
 }
 
 fn floods() {

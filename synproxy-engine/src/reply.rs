@@ -7,7 +7,7 @@
 use core::net::Ipv6Addr;
 
 use weir_wire::{
-    EthHeader, FrameBuf, Header, Ipv4Header, Ipv6Header, OptionKind, OptionSummary, Protocol, Sum,
+    EthHeader, FrameBuf, Header, Ipv4Header, Ipv6Header, OptionKind, Protocol, Sum, SynOptions,
     Tcp, TcpFlags, V4, pseudo_v6,
 };
 
@@ -40,14 +40,17 @@ pub struct Offered {
 /// Says what a client offered of that which survives in a cookie.
 #[inline]
 #[must_use]
-pub fn client_options(syn: &OptionSummary) -> ClientOptions {
+pub const fn client_options(syn: SynOptions) -> ClientOptions {
     ClientOptions {
-        mss: match syn.mss {
-            Some((_, mss @ 1..)) => mss,
-            Some((_, 0)) | None => DEFAULT_MSS,
+        mss: match syn.mss() {
+            Some(mss) => mss,
+            None => DEFAULT_MSS,
         },
-        wscale: syn.wscale.map(|(_, wscale)| wscale.min(MAX_WSCALE)),
-        sack: syn.sack_permitted,
+        wscale: match syn.wscale() {
+            Some(MAX_WSCALE..) => Some(MAX_WSCALE),
+            offered => offered,
+        },
+        sack: syn.sack_permitted(),
     }
 }
 
@@ -68,7 +71,7 @@ pub fn syn_ack(
     l3: u16,
     v4: &V4,
     syn: &Tcp,
-    client: &OptionSummary,
+    client: SynOptions,
     client_tsval: u32,
     cookie: crate::Cookie,
     offered: &Offered,
@@ -111,7 +114,7 @@ pub fn syn_ack_v6(
     l3: u16,
     (src, dst): (Ipv6Addr, Ipv6Addr),
     syn: &Tcp,
-    client: &OptionSummary,
+    client: SynOptions,
     client_tsval: u32,
     cookie: crate::Cookie,
     offered: &Offered,
@@ -169,7 +172,7 @@ impl Segment {
     #[inline]
     fn new(
         syn: &Tcp,
-        client: &OptionSummary,
+        client: SynOptions,
         client_tsval: u32,
         cookie: crate::Cookie,
         offered: &Offered,
@@ -182,12 +185,12 @@ impl Segment {
             ack: (syn.seq + 1).0,
             window: offered.window,
             mss: Some(offered.mss),
-            sack: offered.sack && client.sack_permitted,
-            timestamps: match (offered.tsval, client.timestamps) {
+            sack: offered.sack && client.sack_permitted(),
+            timestamps: match (offered.tsval, client.timestamps()) {
                 (Some(tsval), Some(_)) => Some((tsval, client_tsval)),
                 (Some(_) | None, _) => None,
             },
-            wscale: client.wscale.and(offered.wscale),
+            wscale: client.wscale().and(offered.wscale),
         }
     }
 

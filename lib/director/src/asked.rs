@@ -7,7 +7,7 @@
 use synproxy_engine::{Cookie, Question, client_options};
 use weir_model::ServiceId;
 use weir_simd::{LANES, Lanes, Width, sip24};
-use weir_wire::{KindSet, L4, OptionSummary, V4};
+use weir_wire::{L4, SynOptions, V4};
 
 use crate::found::{Burst, LOOKUPS};
 use crate::synproxy::{agreed, handshake};
@@ -32,7 +32,7 @@ pub(crate) enum AskedCookie {
     #[default]
     Nothing,
     /// That of the cookie which would answer a SYN, and the SYN's options.
-    Syn { hash: u64, options: OptionSummary },
+    Syn { hash: u64, options: SynOptions },
     /// Those that the cookie which an ACK may bring is judged by.
     Ack { hashes: [u64; 2] },
 }
@@ -135,8 +135,8 @@ impl Director {
                 return None;
             }
             self.synproxy.guard.prefetch(v4.src.into());
-            let options = OptionSummary::new(v4.tcp_options(bytes)?, &KindSet::EMPTY);
-            let client = agreed(client_options(&options), self.offer(service, packet.port)?);
+            let options = SynOptions::of(v4.tcp_options(bytes)?);
+            let client = agreed(client_options(options), self.offer(service, packet.port)?);
             let handshake = handshake(v4.src, v4.dst, tcp, tcp.seq);
             let hash = questions.push(&secrets.ask_issue(&handshake, &client)?);
             return Some(AskedCookie::Syn { hash, options });

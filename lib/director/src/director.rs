@@ -211,7 +211,7 @@ impl Director {
     fn walk(&mut self, now: Now, packet: &mut Packet<'_>, burst: &Burst, at: usize) -> Verdict {
         self.walking = None;
         match burst.get(at) {
-            Some((&Lookup::Plain { ref key, .. }, hash, _)) => {
+            Some((Lookup::Plain { key, .. }, hash, _)) => {
                 self.walking = Some((*key, hash));
                 self.walk_plain(now, packet, burst, at)
             }

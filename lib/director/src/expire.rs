@@ -50,7 +50,7 @@ impl Director {
         self.arm(now, id);
     }
 
-    /// Files a session's timer under the deadline of its state.
+    /// Sees to it that a session's timer fires by the deadline of its state.
     pub(crate) fn arm(&mut self, now: Now, id: SessionId) {
         let Some(session) = self.table.get(id) else {
             return;
@@ -58,7 +58,7 @@ impl Director {
         let deadline = self.synproxy.waitings.due_ms(session);
         let deadline =
             deadline.unwrap_or_else(|| millis(now).wrapping_add(timeout_ms(&self.plan, session)));
-        self.wheel.arm(&mut self.table, id, deadline);
+        self.wheel.arm_by(&mut self.table, id, deadline);
     }
 
     /// Ends sessions whose time has run out, at most `budget` of them.

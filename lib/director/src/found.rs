@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use nat_engine::{FlowHash, FlowKey, Probe, SessionTable};
-use weir_model::DropReason;
+use weir_model::{DropReason, ServiceId};
 use weir_simd::{LANES, Lanes};
 use weir_wire::V4;
 
@@ -23,8 +23,8 @@ pub(crate) struct Found {
     pub(crate) v4: V4,
     pub(crate) key: FlowKey,
     pub(crate) to: Owned,
-    /// What was worked out about it as a stranger; where it was not, the walk does.
-    pub(crate) asked: Asked,
+    /// The service that it goes to, where that was looked up already.
+    pub(crate) service: Option<ServiceId>,
 }
 
 /// What the first pass over a burst says of a packet.

@@ -8,7 +8,6 @@ use nat_engine::FlowKey;
 use weir_model::{DropReason, Now, Verdict};
 use weir_wire::{Delta, Header, Ipv4Header, L4, Protocol, V4};
 
-use crate::asked::Asked;
 use crate::director::millis;
 use crate::found::Found;
 use crate::plan::Owned;
@@ -133,7 +132,7 @@ impl Director {
             v4: *v4,
             key: flow,
             to,
-            asked: Asked::default(),
+            service: None,
         };
         let session = self.table.find(hash, &flow);
         match (v4.l4_kind, session) {

@@ -12,6 +12,8 @@ use crate::rate::RateLimit;
 /// Neighbours per set and sets: 4,096 in all, whatever an on-link attacker does.
 const WAYS: usize = 8;
 const SETS: usize = 512;
+/// Places that are remembered beside: packets go to few neighbours in turn.
+const LAST: usize = 16;
 /// Frames that may wait in all, and for one neighbour.
 const HELD: usize = 256;
 const HELD_EACH: usize = 32;
@@ -110,8 +112,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Neighbours {
     entries: Vec<Entry>,
-    /// The place of the one that a packet went to last.
-    last: u16,
+    /// The places of those that packets went to last, by the end of their addresses.
+    last: [u16; LAST],
     held: Vec<HeldFrame>,
     waiting: usize,
     ready: usize,
@@ -133,7 +135,7 @@ impl Neighbours {
         };
         Self {
             entries: vec![Entry::FREE; SETS * WAYS],
-            last: 0,
+            last: [0; LAST],
             held: vec![held; HELD],
             waiting: 0,
             ready: 0,
@@ -203,11 +205,16 @@ impl Neighbours {
         address: Ipv4Addr,
     ) -> Option<EthAddr> {
         let is_it = |entry: &Entry| entry.address == address && entry.port == port;
-        let last = self.entries.get(self.last as usize);
-        if !last.is_some_and(is_it) {
-            self.last = self.find(port, address)? as u16;
+        let [.., end] = address.octets();
+        let near = end as usize % LAST;
+        let mut place = self.last.get(near).copied().map_or(0, usize::from);
+        if !self.entries.get(place).is_some_and(is_it) {
+            place = self.find(port, address)?;
+            if let Some(last) = self.last.get_mut(near) {
+                *last = place as u16;
+            }
         }
-        let entry = self.entries.get_mut(self.last as usize)?;
+        let entry = self.entries.get_mut(place)?;
         let fresh = now_ms.wrapping_sub(entry.since_ms) <= TRUST_MS;
         if entry.state != State::Reachable || !fresh {
             return None;

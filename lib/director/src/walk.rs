@@ -9,7 +9,6 @@ use weir_wire::{
     complete_partial,
 };
 
-use crate::asked::Asked;
 use crate::director::millis;
 use crate::found::{Burst, Found, Lookup};
 use crate::neighbours::Resolved;
@@ -61,6 +60,13 @@ impl Director {
             Some(_) => None,
             None => self.other_owner(packet, &key, hash, to),
         };
+        let asked = burst.asked(at);
+        if other_owner.is_none()
+            && session.is_none()
+            && let Some(verdict) = self.stranger(now, packet, &asked)
+        {
+            return verdict;
+        }
         let Some(v4) = V4::plain_again(packet.frame.bytes()) else {
             return Verdict::Drop(DropReason::Malformed);
         };
@@ -69,7 +75,7 @@ impl Director {
             v4,
             key,
             to,
-            asked: burst.asked(at),
+            service: asked.service,
         };
         if let Some(owner) = other_owner {
             return self.hand_off(packet, &found, owner);
@@ -123,13 +129,13 @@ impl Director {
         };
         let hash = self.table.hash(&key);
         self.walking = Some((key, hash));
-        let asked = Asked::default();
+        let service = None;
         let found = Found {
             l3,
             v4,
             key,
             to,
-            asked,
+            service,
         };
         #[cfg(any(test, feature = "panic-hook"))]
         self.panic_if_marked(packet);

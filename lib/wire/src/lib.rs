@@ -35,6 +35,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod parse;
 pub mod seq;
+mod syn_options;
 pub mod tcp;
 pub mod tcp_options;
 pub mod toeplitz;
@@ -61,6 +62,7 @@ pub use parse::{
     parse_embedded_v4,
 };
 pub use seq::{SeqDelta, SeqNumber};
+pub use syn_options::SynOptions;
 pub use tcp::{TcpFlags, TcpHeader, TcpRepr};
 pub use tcp_options::{
     KindSet, LocatedOption, OptionKind, OptionSummary, TcpOption, TcpOptions, Timestamps, Toa,

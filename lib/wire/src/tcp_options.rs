@@ -340,61 +340,7 @@ impl OptionSummary {
                 ..Self::default()
             };
         }
-        Self::of_syn(options).unwrap_or_else(|| Self::walk(options, toa_kinds))
-    }
-
-    /// Reads what nearly every SYN carries: the options of Linux, those of Windows, and the least.
-    #[inline]
-    fn of_syn(options: &[u8]) -> Option<Self> {
-        let (first, rest) = options.split_first_chunk::<4>()?;
-        let [OptionKind::MSS, 4, high, low] = *first else {
-            return None;
-        };
-        let mut summary = Self {
-            mss: Some((0, u16::from_be_bytes([high, low]))),
-            well_formed: true,
-            ..Self::default()
-        };
-        match *rest {
-            [] => {}
-            [
-                OptionKind::SACK_PERM,
-                2,
-                OptionKind::TIMESTAMPS,
-                10,
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                _,
-                OptionKind::NOP,
-                OptionKind::WSCALE,
-                3,
-                shift,
-            ] => {
-                summary.sack_permitted = true;
-                summary.timestamps = Some(6);
-                summary.wscale = Some((17, shift));
-            }
-            [
-                OptionKind::NOP,
-                OptionKind::WSCALE,
-                3,
-                shift,
-                OptionKind::NOP,
-                OptionKind::NOP,
-                OptionKind::SACK_PERM,
-                2,
-            ] => {
-                summary.sack_permitted = true;
-                summary.wscale = Some((5, shift));
-            }
-            _ => return None,
-        }
-        Some(summary)
+        Self::walk(options, toa_kinds)
     }
 
     fn walk(options: &[u8], toa_kinds: &KindSet) -> Self {
@@ -597,25 +543,6 @@ mod tests {
                 well_formed: true,
             }
         );
-    }
-
-    #[test]
-    fn the_shapes_that_are_known_by_heart_are_read_as_the_walk_reads_them() {
-        let linux = [
-            2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7,
-        ];
-        let windows = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
-        let shapes: [&[u8]; 3] = [&linux, &windows, &[2, 4, 2, 24]];
-        for shape in shapes {
-            let by_heart = OptionSummary::of_syn(shape).unwrap();
-            assert_eq!(by_heart, OptionSummary::walk(shape, &KindSet::TOA));
-            for at in 0..shape.len() {
-                let mut other = shape.to_vec();
-                other[at] ^= 1;
-                let summary = OptionSummary::new(&other, &KindSet::TOA);
-                assert_eq!(summary, OptionSummary::walk(&other, &KindSet::TOA), "{at}");
-            }
-        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use weir_wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthAddr, Ipv4Repr, KindSet, Parsed, SeqNumber, TcpHeader,
-    TcpOption, TcpOptions, TcpRepr, Timestamps, VlanTag, fill_checksums, verify_frame,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthAddr, Ipv4Repr, KindSet, OptionSummary, Parsed, SeqNumber,
+    SynOptions, TcpHeader, TcpOption, TcpOptions, TcpRepr, Timestamps, VlanTag, fill_checksums,
+    verify_frame,
 };
 
 use super::*;
@@ -105,7 +106,16 @@ fn answer(frame: &[u8], room: usize, offered: &Offered) -> Option<Vec<u8>> {
     let mut chunk = [frame, &vec![0xdd; room]].concat();
     let mut buf = FrameBuf::new(&mut chunk, 0..frame.len()).unwrap();
     let tcp = v4.tcp().unwrap();
-    syn_ack(&mut buf, parsed.l3, v4, tcp, &summary, 7, COOKIE, offered)?;
+    syn_ack(
+        &mut buf,
+        parsed.l3,
+        v4,
+        tcp,
+        (&summary).into(),
+        7,
+        COOKIE,
+        offered,
+    )?;
     Some(buf.bytes().to_vec())
 }
 
@@ -180,7 +190,16 @@ fn without_room_nothing_is_changed() {
         let mut chunk = [&bare[..], &vec![0xdd; room]].concat();
         let before = chunk.clone();
         let mut buf = FrameBuf::new(&mut chunk, 0..bare.len()).unwrap();
-        let answered = syn_ack(&mut buf, l3, v4, tcp, &summary, 7, COOKIE, &OFFERED);
+        let answered = syn_ack(
+            &mut buf,
+            l3,
+            v4,
+            tcp,
+            (&summary).into(),
+            7,
+            COOKIE,
+            &OFFERED,
+        );
         assert_eq!((answered, buf.bytes()), (None, &bare[..]), "{l3} {room}");
         assert_eq!(chunk, before);
     }
@@ -193,7 +212,7 @@ fn a_client_without_an_mss_takes_536() {
             mss,
             ..OptionSummary::default()
         };
-        client_options(&summary).mss
+        client_options((&summary).into()).mss
     };
     assert_eq!(mss(None), 536);
     assert_eq!(mss(Some((0, 0))), 536);
@@ -213,8 +232,8 @@ fn client_options_are_those_of_the_syn() {
         wscale: Some(14),
         sack: true,
     };
-    assert_eq!(client_options(&summary), options);
-    assert_eq!(client_options(&OptionSummary::default()).wscale, None);
+    assert_eq!(client_options((&summary).into()), options);
+    assert_eq!(client_options(SynOptions::NONE).wscale, None);
 }
 
 fn option() -> impl Strategy<Value = Vec<u8>> {
@@ -377,7 +396,7 @@ proptest! {
         let summary = OptionSummary::new(&options, &KindSet::TOA);
         let mut buf = FrameBuf::new(&mut chunk, 0..len).unwrap();
         let addrs = (CLIENT_V6, VIP_V6);
-        syn_ack_v6(&mut buf, 14, addrs, &tcp, &summary, 7, COOKIE, &offered).unwrap();
+        syn_ack_v6(&mut buf, 14, addrs, &tcp, (&summary).into(), 7, COOKIE, &offered).unwrap();
 
         let found = buf.bytes();
         prop_assert_eq!(verify_frame(found), Ok(()));

@@ -3,14 +3,13 @@
 use core::net::Ipv4Addr;
 
 use synproxy_engine::{
-    Checked, ClientOptions, Cookie, Handshake, Offered, Secrets, client_options, syn_ack,
+    Checked, ClientOptions, Cookie, Handshake, Offered, client_options, syn_ack,
 };
 use weir_model::{BadAck, Counter, DropReason, Now, Offer, ServiceId, Verdict};
-use weir_wire::{KindSet, OptionSummary, SeqNumber, Tcp, TcpFlags, Toa, V4};
+use weir_wire::{SeqNumber, SynOptions, Tcp, TcpFlags, Toa, V4};
 
-use crate::asked::AskedCookie;
 use crate::director::millis;
-use crate::flow::timestamps_in;
+use crate::flow::timestamps_at;
 use crate::found::Found;
 use crate::{Director, Packet};
 
@@ -28,19 +27,19 @@ impl Director {
         tcp: &Tcp,
         service: ServiceId,
     ) -> Option<Verdict> {
-        let v4 = &found.v4;
-        let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
-        let options = match found.asked.cookie {
-            AskedCookie::Syn { options, .. } => options,
-            AskedCookie::Ack { .. } | AskedCookie::Nothing => {
-                OptionSummary::new(bytes, &KindSet::EMPTY)
-            }
-        };
-        if self.count_syn(now, service, v4, tcp, &options, bytes) {
-            return Some(self.send_cookie(now, packet, found, tcp, service, &options));
+        if !self.count_syn(now, packet, &found.v4, tcp, service) {
+            self.count_passed(service);
+            return None;
         }
-        self.count_passed(service);
-        None
+        let options = found.v4.tcp_options(packet.frame.bytes());
+        let syn = Syn {
+            l3: found.l3,
+            v4: &found.v4,
+            tcp,
+            options: SynOptions::of(options.unwrap_or_default()),
+            hash: None,
+        };
+        Some(self.send_cookie(now, packet, service, &syn))
     }
 
     /// Counts a SYN of a session that is passed on whatever is the matter.
@@ -52,9 +51,7 @@ impl Director {
         tcp: &Tcp,
         service: ServiceId,
     ) {
-        let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
-        let options = OptionSummary::new(bytes, &KindSet::EMPTY);
-        self.count_syn(now, service, v4, tcp, &options, bytes);
+        self.count_syn(now, packet, v4, tcp, service);
         self.count_passed(service);
     }
 
@@ -70,23 +67,29 @@ impl Director {
         }
     }
 
-    fn send_cookie(
+    #[inline]
+    pub(crate) fn send_cookie(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
-        &Found {
-            l3, ref v4, asked, ..
-        }: &Found,
-        tcp: &Tcp,
         service: ServiceId,
-        options: &OptionSummary,
+        syn: &Syn<'_>,
     ) -> Verdict {
+        let &Syn {
+            l3,
+            v4,
+            tcp,
+            options,
+            hash,
+        } = syn;
         let plan = self.plan.service(service);
         let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let (Some(plan), Some(offer)) = (plan, self.offer(service, packet.port)) else {
             return Verdict::Drop(DropReason::NoService);
         };
-        let tsval = timestamps_in(packet, v4, options).map_or(0, |timestamps| timestamps.tsval);
+        let timestamps = options.timestamps();
+        let timestamps = timestamps.and_then(|offset| timestamps_at(packet, v4, offset));
+        let tsval = timestamps.map_or(0, |timestamps| timestamps.tsval);
         let synproxy = &mut self.synproxy;
         let Some(flood) = synproxy.floods.get_mut(service) else {
             return Verdict::Drop(DropReason::NoService);
@@ -102,11 +105,9 @@ impl Director {
             return Verdict::Drop(DropReason::NoService);
         };
         let client = agreed(client_options(options), offer);
-        let cookie = match asked.cookie {
-            AskedCookie::Syn { hash, .. } => secrets.issued(hash, &client),
-            AskedCookie::Ack { .. } | AskedCookie::Nothing => {
-                secrets.issue(&handshake(v4.src, v4.dst, tcp, tcp.seq), &client)
-            }
+        let cookie = match hash {
+            Some(hash) => secrets.issued(hash, &client),
+            None => secrets.issue(&handshake(v4.src, v4.dst, tcp, tcp.seq), &client),
         };
         let offered = Offered {
             mss: offer.mss,
@@ -197,20 +198,10 @@ impl Director {
             return Checked::Bad;
         };
         let cookie = Cookie((tcp.ack - 1).0);
-        let checked = match found.asked.cookie {
-            AskedCookie::Ack { hashes } => Secrets::checked(hashes, cookie),
-            AskedCookie::Syn { .. } | AskedCookie::Nothing => {
-                let (client, vip) = (found.key.src, found.key.dst);
-                secrets.check(&handshake(client, vip, tcp, tcp.seq - 1), cookie)
-            }
-        };
-        let (count, counter) = match checked {
-            Checked::Valid(_) => (&mut flood.counters.cookie_valid, Counter::CookieValid),
-            Checked::Stale => (&mut flood.counters.cookie_stale, Counter::CookieStale),
-            Checked::Bad => (&mut flood.counters.cookie_bad, Counter::CookieBad),
-        };
-        *count += 1;
-        self.counters.count(counter);
+        let (client, vip) = (found.key.src, found.key.dst);
+        let checked = secrets.check(&handshake(client, vip, tcp, tcp.seq - 1), cookie);
+        flood.checked(checked);
+        self.counters.count(counter_of(checked));
         checked
     }
 
@@ -219,6 +210,26 @@ impl Director {
         if let Some(flood) = self.synproxy.floods.get_mut(service) {
             flood.counters.passed += 1;
         }
+    }
+}
+
+/// A SYN that a cookie answers.
+pub(crate) struct Syn<'a> {
+    /// Offset of the IPv4 header.
+    pub(crate) l3: u16,
+    pub(crate) v4: &'a V4,
+    pub(crate) tcp: &'a Tcp,
+    pub(crate) options: SynOptions,
+    /// What the cookie's question came to, where it was asked.
+    pub(crate) hash: Option<u64>,
+}
+
+/// Returns what counts a cookie that was judged so.
+pub(crate) const fn counter_of(checked: Checked) -> Counter {
+    match checked {
+        Checked::Valid(_) => Counter::CookieValid,
+        Checked::Stale => Counter::CookieStale,
+        Checked::Bad => Counter::CookieBad,
     }
 }
 

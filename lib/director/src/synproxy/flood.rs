@@ -3,16 +3,16 @@
 use alloc::vec::Vec;
 
 use nat_engine::{Session, SessionFlags};
-use synproxy_engine::{Change, Fingerprint, TopKeys, Trigger};
+use synproxy_engine::{Change, Checked, Fingerprint, TopKeys, Trigger};
 use weir_model::{
     Event, FloodCounters, HeavyHitter, Now, Offer, ServiceId, Snapshot, SynproxyMode,
 };
-use weir_wire::{OptionSummary, Tcp, V4};
+use weir_wire::{KindSet, OptionSummary, Tcp, V4};
 
 use super::SynproxyPlan;
 use crate::director::millis;
 use crate::plan::Plan;
-use crate::{Director, Notice};
+use crate::{Director, Notice, Packet};
 
 /// One SYN in so many is looked at for its source and shape.
 const SAMPLE: u32 = 64;
@@ -103,6 +103,25 @@ impl Flood {
     /// SYNs of the last second that nobody answered.
     pub(crate) fn unanswered_per_s(&self) -> u32 {
         self.trigger.unanswered_per_s()
+    }
+
+    /// Counts a cookie that was judged.
+    pub(crate) fn checked(&mut self, checked: Checked) {
+        let count = match checked {
+            Checked::Valid(_) => &mut self.counters.cookie_valid,
+            Checked::Stale => &mut self.counters.cookie_stale,
+            Checked::Bad => &mut self.counters.cookie_bad,
+        };
+        *count += 1;
+    }
+
+    /// Notes what a sample looks like.
+    #[cold]
+    fn note_shape(&mut self, packet: &Packet<'_>, v4: &V4, tcp: &Tcp) {
+        let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
+        let options = OptionSummary::new(bytes, &KindSet::EMPTY);
+        let shape = Fingerprint::new(v4, tcp, &options, bytes);
+        self.fingerprints.add(shape.0);
     }
 
     /// Notes that a cookie is sent: it is verified for its lifetime, whatever happens until then.
@@ -330,13 +349,13 @@ impl Director {
     pub(crate) fn count_syn(
         &mut self,
         now: Now,
-        service: ServiceId,
+        packet: &Packet<'_>,
         v4: &V4,
         tcp: &Tcp,
-        options: &OptionSummary,
-        option_bytes: &[u8],
+        service: ServiceId,
     ) -> bool {
-        let plan = self.plan.service(service).and_then(|plan| plan.synproxy);
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let Some(flood) = self.synproxy.floods.get_mut(service) else {
             return false;
         };
@@ -347,19 +366,18 @@ impl Director {
             // At random distances: who knows the pattern could stay between the samples.
             flood.unsampled = self.rng.below(2 * SAMPLE - 1);
             flood.sources.add(u64::from(u32::from(v4.src) & !0xff));
-            let shape = Fingerprint::new(v4, tcp, options, option_bytes);
-            flood.fingerprints.add(shape.0);
+            flood.note_shape(packet, v4, tcp);
         }
         let Some(plan) = plan else { return false };
         let change = match plan.mode {
             SynproxyMode::Adaptive => flood.trigger.syn(millis(now), &plan.limits),
             SynproxyMode::Always | SynproxyMode::Off => None,
         };
-        let cookie = flood.sends_cookies(&plan);
+        let cookie = flood.sends_cookies(plan);
         if change.is_some() {
-            flood.tick(millis(now), Some(&plan));
+            flood.tick(millis(now), Some(plan));
+            self.tell_change(now, service, change);
         }
-        self.tell_change(now, service, change);
         cookie && !self.draining
     }
 

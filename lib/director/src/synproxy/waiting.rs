@@ -37,30 +37,41 @@ pub(crate) struct Waiting {
     pub(crate) early: Early,
 }
 
-/// All of one worker's; the memory is there from the first configuration that needs it.
+/// All of one worker's; the memory is reserved from the first configuration that needs it, and
+/// touched when first used.
 #[derive(Debug, Default)]
 pub(crate) struct Waitings {
+    /// Those that were ever used, with room for all.
     places: Vec<Option<Waiting>>,
     free: Vec<u32>,
+    room: usize,
 }
 
 impl Waitings {
     pub(crate) fn make_room(&mut self) {
-        if self.places.is_empty() {
-            self.places.resize(ROOM, None);
-            self.free.extend((0..ROOM as u32).rev());
+        if self.room == 0 {
+            self.places.reserve_exact(ROOM);
+            self.free.reserve_exact(ROOM);
+            self.room = ROOM;
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.free.is_empty()
+        self.free.is_empty() && self.places.len() == self.room
     }
 
     /// Adds a handshake and returns its place.
     pub(crate) fn insert(&mut self, waiting: Waiting) -> Option<u32> {
-        let at = self.free.pop()?;
-        let place = self.places.get_mut(at as usize)?;
-        *place = Some(waiting);
+        if let Some(at) = self.free.pop() {
+            *self.places.get_mut(at as usize)? = Some(waiting);
+            return Some(at);
+        }
+        if self.is_full() {
+            return None;
+        }
+        // Within what was reserved: nothing is allocated.
+        let at = self.places.len() as u32;
+        self.places.push(Some(waiting));
         Some(at)
     }
 
