@@ -84,7 +84,7 @@ impl World {
 enum Step {
     Open { ahead: u32 },
     Touch { nth: usize, ahead: u32 },
-    Rearm { nth: usize, ahead: u32 },
+    Rearm { nth: usize, ahead: u32, by: bool },
     Close { nth: usize },
     Pass { ms: u32, budget: u32 },
 }
@@ -104,7 +104,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => ahead().prop_map(|ahead| Step::Open { ahead }),
         2 => (any::<usize>(), ahead()).prop_map(|(nth, ahead)| Step::Touch { nth, ahead }),
-        2 => (any::<usize>(), ahead()).prop_map(|(nth, ahead)| Step::Rearm { nth, ahead }),
+        2 => (any::<usize>(), ahead(), any::<bool>())
+            .prop_map(|(nth, ahead, by)| Step::Rearm { nth, ahead, by }),
         1 => any::<usize>().prop_map(|nth| Step::Close { nth }),
         3 => ahead().prop_map(|ms| Step::Pass { ms, budget: u32::MAX }),
         2 => (0..1_200_000u32, 1..8u32).prop_map(|(ms, budget)| Step::Pass { ms, budget }),
@@ -130,11 +131,15 @@ proptest! {
                         world.set_deadline(id, deadline);
                     }
                 }
-                Step::Rearm { nth, ahead } => {
+                Step::Rearm { nth, ahead, by } => {
                     let Some(id) = world.nth(nth) else { continue };
                     let deadline = world.now.wrapping_add(ahead);
                     world.set_deadline(id, deadline);
-                    world.wheel.arm(&mut world.table, id, deadline);
+                    if by {
+                        world.wheel.arm_by(&mut world.table, id, deadline);
+                    } else {
+                        world.wheel.arm(&mut world.table, id, deadline);
+                    }
                 }
                 Step::Close { nth } => {
                     let Some(id) = world.nth(nth) else { continue };
