@@ -85,14 +85,14 @@ pub(crate) fn life(name: &str, sessions: u32, packets: usize, ns: &Figure) -> Va
 }
 
 /// Prints what an established packet costs up to a stage, and from the one before.
-pub(crate) fn stage(name: &str, sessions: u32, ns: &Figure, before: f64) -> Value {
-    let own = ns.median() - before;
+pub(crate) fn stage(name: &str, sessions: u32, ns: &Figure, own: Option<f64>) -> Value {
     println!(
-        "{:<16}{:>9}{:>9.1}{:>16}   {own:+.1}",
+        "{:<19}{:>6}{:>9.1}{:>16}   {}",
         format!("stage {name}"),
         short(sessions),
         ns.median(),
         spread(ns, 1),
+        own.map(|own| format!("{own:+.1}")).unwrap_or_default(),
     );
     json!({ "name": name, "sessions": sessions, "ns": figure(ns), "own_ns": own })
 }

@@ -46,6 +46,8 @@ pub(crate) enum Runner {
     Weir,
     /// The least that the work takes.
     Limit,
+    /// The least that it takes with state: when a session was seen last, and how far it has come.
+    Stateful,
 }
 
 impl Traffic {
@@ -105,7 +107,7 @@ impl Traffic {
             (Self::Outbound | Self::UdpOutbound, _) => verdict == Verdict::Forward(WAN),
             (Self::Syn | Self::BareSyn, _) => verdict == Verdict::Reply,
             (Self::BadCookie, Runner::Weir) => verdict == Verdict::Drop(DropReason::BadCookie),
-            (Self::Miss, _) | (Self::BadCookie, Runner::Limit) => {
+            (Self::Miss, _) | (Self::BadCookie, Runner::Limit | Runner::Stateful) => {
                 verdict == Verdict::Drop(DropReason::NoSession)
             }
         }
@@ -186,7 +188,7 @@ impl Stage {
             if traffic.transport() != transport {
                 continue;
             }
-            for runner in [Runner::Weir, Runner::Limit] {
+            for runner in [Runner::Weir, Runner::Limit, Runner::Stateful] {
                 let checked = stage.check(traffic, runner);
                 checked.with_context(|| format!("{} of {runner:?}", traffic.name()))?;
             }
@@ -259,20 +261,26 @@ impl Stage {
         let mut packets = self.arena.packets();
         let took = match runner {
             Runner::Weir => self.rig.walk(&mut packets),
-            Runner::Limit => {
+            Runner::Limit | Runner::Stateful => {
+                let now = self.rig.now.time.as_millis() as u32;
+                let (table, ways) = (&mut self.table, &self.ways);
                 let start = Instant::now();
                 match traffic {
                     Traffic::Inbound
                     | Traffic::Outbound
                     | Traffic::UdpInbound
                     | Traffic::UdpOutbound => {
-                        limit::forward(&self.table, &self.ways, &mut packets);
+                        if runner == Runner::Stateful {
+                            limit::forward::<true>(table, ways, &mut packets, now);
+                        } else {
+                            limit::forward::<false>(table, ways, &mut packets, now);
+                        }
                     }
                     Traffic::Syn | Traffic::BareSyn => {
                         limit::reply(self.cookies, 7, &mut packets);
                     }
                     Traffic::BadCookie | Traffic::Miss => {
-                        limit::drop_misses(&self.table, &mut packets);
+                        limit::drop_misses(table, &mut packets);
                     }
                 }
                 start.elapsed()

@@ -139,16 +139,21 @@ impl Table {
         for &sessions in sizes.iter().filter(|sessions| **sessions <= STAGES_MOST) {
             let mut stage = Stage::new(sessions, Transport::Tcp)?;
             let mut parts = stage.parts()?;
-            let runners: Vec<Option<Depth>> =
-                Depth::ALL.map(Some).into_iter().chain([None]).collect();
-            let figures = race(effort, &runners, |depth| match depth {
+            let depths = Depth::ALL.map(|depth| (depth.name(), Some(depth), Runner::Weir));
+            let wholes = [
+                ("whole walk", None, Runner::Weir),
+                ("limit, state", None, Runner::Stateful),
+                ("limit", None, Runner::Limit),
+            ];
+            let runners: Vec<_> = depths.into_iter().chain(wholes).collect();
+            let figures = race(effort, &runners, |(_, depth, runner)| match depth {
                 Some(depth) => stage.partial(&mut parts, Side::Client, depth),
-                None => stage.burst(Traffic::Inbound, Runner::Weir),
+                None => stage.burst(Traffic::Inbound, runner),
             })?;
             let mut before = 0.0;
-            for (depth, figure) in runners.iter().zip(&figures) {
-                let name = depth.map_or("whole walk", Depth::name);
-                values.push(report::stage(name, sessions, figure, before));
+            for ((name, _, runner), figure) in runners.iter().zip(&figures) {
+                let own = (*runner == Runner::Weir).then(|| figure.median() - before);
+                values.push(report::stage(name, sessions, figure, own));
                 before = figure.median();
             }
         }

@@ -24,20 +24,27 @@ struct Found {
     record: Option<u32>,
 }
 
-/// Forwards a burst: `ways` are those of packets of clients and of real servers.
+/// Forwards a burst: `ways` are those of packets of clients and of real servers. With `STATE` it
+/// keeps what no load balancer with timeouts can do without; the limit itself does not.
 #[inline(never)]
-pub(crate) fn forward(table: &Table, ways: &[Way; 2], packets: &mut [Packet<'_>]) {
+pub(crate) fn forward<const STATE: bool>(
+    table: &mut Table,
+    ways: &[Way; 2],
+    packets: &mut [Packet<'_>],
+    now: u32,
+) {
     let mut found = [Found::default(); BURST];
     let sound = look_up(table, packets, &mut found);
     for found in &mut found[..sound] {
-        found.record = table.candidate(found.hash);
+        found.record = table.candidate::<STATE>(found.hash);
     }
     for (packet, found) in packets.iter_mut().zip(&found[..sound]) {
         let confirmed = found
             .record
             .filter(|record| table.confirms(*record, found.head));
         let record = confirmed.or_else(|| table.find(found.hash, found.head));
-        let sent = record.and_then(|record| rewrite(table, ways, packet, found.head, record));
+        let sent = record
+            .and_then(|record| rewrite::<STATE>(table, ways, packet, found.head, record, now));
         packet.verdict = sent.unwrap_or(Verdict::Drop(DropReason::NoSession));
     }
 }
@@ -77,14 +84,15 @@ fn look_up(table: &Table, packets: &[Packet<'_>], found: &mut [Found; BURST]) ->
 }
 
 #[inline]
-fn rewrite(
-    table: &Table,
+fn rewrite<const STATE: bool>(
+    table: &mut Table,
     ways: &[Way; 2],
     packet: &mut Packet<'_>,
     head: Head,
     record: u32,
+    now: u32,
 ) -> Option<Verdict> {
-    let entry = table.entries.get(record as usize >> 1)?;
+    let entry = table.entry(record)?;
     let (arrived, leaves, seq_shift, ack_shift, way) = if record & 1 == 0 {
         let back = entry.outbound_seq.wrapping_neg();
         (
@@ -129,6 +137,12 @@ fn rewrite(
         heads[42..46].copy_from_slice(&new_ack.to_be_bytes());
         let changes = moved + change32(seq, new_seq) + change32(ack, new_ack);
         mend(&mut heads[50..52], changes);
+        if STATE {
+            let total_len = u16::from_be_bytes([heads[16], heads[17]]);
+            let headers = 20 + u16::from(heads[46] >> 4) * 4;
+            let end = seq.wrapping_add(u32::from(total_len.saturating_sub(headers)));
+            entry.keep(now, record as usize & 1, end, ack);
+        }
     } else if heads[40..42] != [0, 0] {
         mend(&mut heads[40..42], moved);
         if heads[40..42] == [0, 0] {

@@ -42,22 +42,47 @@ pub(crate) struct Entry {
     pub(crate) inbound_seq: u32,
     /// Added to the real server's numbers.
     pub(crate) outbound_seq: u32,
+    /// When the last packet came.
+    last_seen: u32,
     protocol: u8,
-    /// What a real session keeps in its second line.
-    cold: [u8; 64],
+    cold: Cold,
+}
+
+/// What a real session keeps in its second line: how far either side has come.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Cold {
+    /// One past the highest number of each side.
+    ends: [u32; 2],
+    /// The last acknowledgement of each side.
+    acks: [u32; 2],
 }
 
 const _: () = assert!(size_of::<Entry>() == 128, "as large as a session of Weir");
 
 impl Entry {
-    pub(crate) const fn new(inbound: End, outbound: End, shift: u32, protocol: u8) -> Self {
+    /// Keeps the least that expiry and the judgement of a FIN or RST need.
+    #[inline]
+    pub(crate) fn keep(&mut self, now: u32, direction: usize, end: u32, ack: u32) {
+        self.last_seen = now;
+        let Cold { ends, acks } = &mut self.cold;
+        if let (Some(highest), Some(last)) = (ends.get_mut(direction), acks.get_mut(direction)) {
+            if end.wrapping_sub(*highest).cast_signed() > 0 {
+                *highest = end;
+            }
+            *last = ack;
+        }
+    }
+
+    pub(crate) fn new(inbound: End, outbound: End, shift: u32, protocol: u8) -> Self {
         Self {
             inbound,
             outbound,
             inbound_seq: shift,
             outbound_seq: 0,
             protocol,
-            cold: [0; 64],
+            last_seen: 0,
+            cold: Cold::default(),
         }
     }
 }
@@ -89,7 +114,7 @@ impl Bucket {
 /// An index of cache-line buckets and an array of sessions.
 pub(crate) struct Table {
     buckets: Vec<Bucket>,
-    pub(crate) entries: Vec<Entry>,
+    entries: Vec<Entry>,
     key: Sip,
 }
 
@@ -135,12 +160,22 @@ impl Table {
 
     /// Finds the record that a hash most probably belongs to, and asks for its session.
     #[inline]
-    pub(crate) fn candidate(&self, hash: u64) -> Option<u32> {
+    pub(crate) fn candidate<const STATE: bool>(&self, hash: u64) -> Option<u32> {
         let bucket = self.buckets.get(self.home(hash))?;
         let slot = bucket.matches(tag(hash)).trailing_zeros() as usize;
         let record = *bucket.records.get(slot)?;
-        weir_simd::prefetch_index(&self.entries, record as usize >> 1);
+        let entry = self.entries.get(record as usize >> 1)?;
+        weir_simd::prefetch_read(entry);
+        if STATE {
+            weir_simd::prefetch_read(&entry.cold);
+        }
         Some(record)
+    }
+
+    /// Returns the session of a record.
+    #[inline]
+    pub(crate) fn entry(&mut self, record: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(record as usize >> 1)
     }
 
     /// Says whether a record is that of a packet.
