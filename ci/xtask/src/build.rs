@@ -42,6 +42,14 @@ pub(crate) fn memory_bench() -> Result<PathBuf> {
     executable(&mut cargo("build --release --package weir-bench"))
 }
 
+/// Builds a program of `ci/qemu` that is a guest's only one, and so static; returns where it is.
+pub(crate) fn guest(name: &str) -> Result<PathBuf> {
+    println!("Building {name}, static.");
+    let mut command = cargo("build --package weir-qemu --target x86_64-unknown-linux-gnu --bin");
+    let flags = "-C target-feature=+crt-static -C strip=symbols";
+    executable(command.arg(name).env("RUSTFLAGS", flags))
+}
+
 /// Makes `dist/weir`: one static binary, and proves that it is static.
 pub(crate) fn dist() -> Result<()> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);

@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod explore;
 mod gate;
+mod qemu;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -37,6 +38,8 @@ enum Verb {
     Dist,
     /// Compares Weir with the kernel's NAT in one run.
     Bench(bench::Bench),
+    /// Tests in a virtual machine what the lab's devices cannot show.
+    Qemu(qemu::Qemu),
     /// Opens the lab to look around in.
     Lab(explore::Explore),
     /// Installs the programs that the lab needs.
@@ -120,6 +123,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Flood(flood) => flood.run(),
         Verb::Dist => build::dist().map(|()| ExitCode::SUCCESS),
         Verb::Bench(bench) => bench.run(),
+        Verb::Qemu(qemu) => qemu.run(),
         Verb::Lab(explore) => explore.run(),
         Verb::Tools => tools(),
         Verb::Scenarios(scenarios) => scenarios.run(),
