@@ -195,7 +195,7 @@ impl Neighbours {
         Resolved::Ask
     }
 
-    /// Returns a next hop's Ethernet address where it is known and need not be asked about again,
+    /// Returns a next hop's Ethernet address where it is known and nothing needs to be done for it,
     /// and notes that it is in use.
     #[inline]
     pub(crate) fn trusted(
@@ -215,8 +215,13 @@ impl Neighbours {
             }
         }
         let entry = self.entries.get_mut(place)?;
-        let fresh = now_ms.wrapping_sub(entry.since_ms) <= TRUST_MS;
-        if entry.state != State::Reachable || !fresh {
+        let trusted = match entry.state {
+            State::Reachable => now_ms.wrapping_sub(entry.since_ms) <= TRUST_MS,
+            // It was asked already.
+            State::Probing => true,
+            State::Incomplete | State::Free => false,
+        };
+        if !trusted {
             return None;
         }
         entry.used_ms = now_ms;
