@@ -168,6 +168,17 @@ impl Test {
             Ok(program) => tally.add(self.scenarios(program)?),
             Err(error) => tally.fail("weir", &error),
         }
+        if self.long && self.scenario.is_empty() {
+            println!("-- guest");
+            match qemu::Qemu::rss().run() {
+                Ok(code) if code == ExitCode::SUCCESS => tally.add(gate::Tally {
+                    passed: 1,
+                    failed: 0,
+                }),
+                Ok(_) => tally.fail("qemu rss", &anyhow::anyhow!("it says so above")),
+                Err(error) => tally.fail("qemu rss", &error),
+            }
+        }
         println!("{} passed, {} failed", tally.passed, tally.failed);
         Ok(ExitCode::from(u8::from(tally.failed > 0)))
     }

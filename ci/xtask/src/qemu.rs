@@ -26,6 +26,13 @@ enum What {
 }
 
 impl Qemu {
+    /// What `test --long` does.
+    pub(crate) const fn rss() -> Self {
+        Self {
+            what: What::Rss { init: None },
+        }
+    }
+
     pub(crate) fn run(self) -> Result<ExitCode> {
         let What::Rss { init } = self.what;
         let init = match init {
