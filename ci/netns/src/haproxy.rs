@@ -37,8 +37,8 @@ impl<'lab> Haproxy<'lab> {
         lab.lb
             .sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
         lab.lb.sysctl("net/core/somaxconn", "8192")?;
-        let mut command = lab.lb.command("haproxy");
-        command.arg("-db").arg("-f").arg(&file);
+        let mut command = lab.lb.command("setsid");
+        command.arg("haproxy").arg("-db").arg("-f").arg(&file);
         let started = lab.start("haproxy", &mut command).and_then(|mut process| {
             process.wait_listening(Transport::Tcp, 80)?;
             Ok(process)

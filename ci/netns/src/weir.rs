@@ -37,7 +37,10 @@ impl<'lab> WeirProcess<'lab> {
     pub fn start(lab: &'lab Lab, program: &Path, conf: &WeirConf) -> Result<Self> {
         let file = lab.dir().join("weir.conf");
         fs::write(&file, conf.to_string()).context("cannot write weir.conf")?;
-        let mut command = lab.lb.command(program);
+        // A session of its own, as systemd gives it: its workers' priority counts only against their
+        // own session's processes where the kernel groups them (sched_autogroup).
+        let mut command = lab.lb.command("setsid");
+        command.arg(program);
         // What the daemon remembers about the machine belongs to this lab, not to the host.
         command
             .arg("run")

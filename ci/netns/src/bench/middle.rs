@@ -179,8 +179,9 @@ fn bare(bench: &Bench, lab: &Lab, driver: &str, job: Job) -> Result<Process> {
         Job::Forward | Job::Serve => ("forward", vec![WAN, LAN]),
     };
     let ready = format!("{}: ", links.last().copied().unwrap_or_default());
-    let mut command = lab.lb.command(bench.examples.join(name));
-    command.args(links);
+    // In a session of its own, as Weir is.
+    let mut command = lab.lb.command("setsid");
+    command.arg(bench.examples.join(name)).args(links);
     let owned = format!("{VIP},{}", real_address(0));
     let cpu = bench.cores.weir.to_string();
     command.args(["--owned", &owned, "--driver", driver, "--cpu", &cpu]);
