@@ -10,7 +10,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, Flags, Question, What};
 
-use crate::{configuration, daemon, explain, show};
+use crate::daemon::machine;
+use crate::{bench, configuration, daemon, explain, show};
 
 /// Done.
 const DONE: u8 = 0;
@@ -53,6 +54,9 @@ enum Verb {
     Show(ShowArguments),
     /// Says each decision that the running daemon would take for a packet, without taking it.
     Explain(ExplainArguments),
+    /// Measures what this machine can do, in memory, on cores that no worker runs on, and keeps it
+    /// for `weir show flood`.
+    Bench(BenchArguments),
     /// Explains a section or a key of the configuration file, e.g. `service.idle`.
     Help {
         /// A section, a key, or one of the commands.
@@ -94,6 +98,22 @@ struct ExplainArguments {
     #[arg(long)]
     json: bool,
     /// The control socket of the daemon.
+    #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArguments {
+    /// How long to measure, in all.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    seconds: f64,
+    /// The cores to measure on, e.g. `2-3`; workers that run there lose that time.
+    #[arg(long, value_name = "CORES")]
+    cores: Option<String>,
+    /// Writes JSON, as programs may rely on it.
+    #[arg(long)]
+    json: bool,
+    /// The control socket of the daemon whose workers' cores are left alone.
     #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
     socket: Option<PathBuf>,
 }
@@ -159,6 +179,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check { file, format } => check(&file, format),
         Verb::Show(arguments) => show(arguments),
         Verb::Explain(arguments) => explain(arguments),
+        Verb::Bench(arguments) => bench(arguments),
         Verb::Help { name } => help(name.as_deref().unwrap_or_default()),
     })
 }
@@ -225,6 +246,47 @@ fn explain(arguments: ExplainArguments) -> u8 {
         json: arguments.json,
         socket: arguments.socket,
     }))
+}
+
+fn bench(arguments: BenchArguments) -> u8 {
+    let cores = match arguments.cores.as_deref().map(cores).transpose() {
+        Ok(cores) => cores,
+        Err(sentence) => {
+            failed(sentence);
+            return BAD_INPUT;
+        }
+    };
+    asked(bench::bench(&bench::Order {
+        cores,
+        seconds: arguments.seconds,
+        json: arguments.json,
+        socket: arguments.socket,
+    }))
+}
+
+/// Reads which cores to measure on: those of this machine that this process may use.
+fn cores(text: &str) -> Result<Vec<u16>, String> {
+    let Some(mut cores) = machine::cpu_list(text).filter(|cores| !cores.is_empty()) else {
+        return Err(format!("`{text}` names no cores; e.g. --cores 2-3,6"));
+    };
+    cores.sort_unstable();
+    cores.dedup();
+    let allowed = machine::allowed_cpus().map_err(|error| format!("{error:#}"))?;
+    match cores.iter().find(|core| !allowed.contains(core)) {
+        Some(foreign) => Err(format!(
+            "--cores names core {foreign}, but this process may use {} only",
+            machine::list(&allowed)
+        )),
+        None => Ok(cores),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.5..=600.0).contains(&seconds) {
+        return Ok(seconds);
+    }
+    Err("it must be from 0.5 to 600".to_owned())
 }
 
 /// Tells what came of asking the daemon.

@@ -103,6 +103,8 @@ pub(crate) struct Control {
     floods_turned: bool,
     events: Events,
     crashes: CrashRing,
+    /// Where `weir bench` keeps what it found out.
+    capacity: PathBuf,
     stop: Option<Instant>,
     stop_now: bool,
     forecast: Forecast,
@@ -157,6 +159,7 @@ impl Control {
             floods_turned: false,
             events: Events::default(),
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
+            capacity: crate::capacity::path(),
             stop: None,
             stop_now: false,
             forecast: Forecast {
@@ -230,6 +233,7 @@ impl Control {
         self.rates
             .sample(now, &self.fleet.pictures(), &self.fleet.traffic());
         self.look_at_floods();
+        self.floods.look_at_capacity(now, &self.capacity);
         if now >= self.forecast.next && self.forecast.missing == 0 {
             self.begin_forecast(now);
         }

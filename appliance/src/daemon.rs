@@ -36,7 +36,7 @@ use crate::publish::{Boards, Published};
 use crate::secret;
 use crate::worker::{Worker, WorkerParts};
 
-mod machine;
+pub(crate) mod machine;
 mod memory;
 mod spread;
 

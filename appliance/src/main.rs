@@ -1,6 +1,8 @@
 //! The weir binary: daemon, workers, control and command line.
 
+mod bench;
 mod board;
+mod capacity;
 mod cli;
 mod clock;
 mod command;

@@ -52,6 +52,69 @@ fn a_good_file_is_accepted_with_status_0_and_nothing_on_stderr() {
 }
 
 #[test]
+fn a_bench_prints_its_figures_and_keeps_them_where_the_service_manager_says() {
+    let state = std::env::temp_dir().join(format!("weir-{}-state", std::process::id()));
+    let bench = |words: &[&str], state: &std::path::Path| {
+        Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["bench", "--cores", "0", "--seconds", "0.5"])
+            .args(words)
+            .env_remove("WEIR_SOCKET")
+            .env("STATE_DIRECTORY", state)
+            .output()
+            .unwrap()
+    };
+    let output = bench(&["--json"], &state);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let kept = fs::read_to_string(state.join("capacity.json")).unwrap();
+    fs::remove_dir_all(&state).unwrap();
+    assert_eq!(kept, text(&output.stdout));
+    for key in [
+        "cookies_per_s",
+        "packets_per_s",
+        "sessions_per_s",
+        "measured",
+    ] {
+        assert!(kept.contains(&format!("\"{key}\":")), "{kept}");
+    }
+
+    let output = bench(&[], std::path::Path::new("/proc/weir"));
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(
+        told.starts_with("weir: the figures cannot be kept in /proc/weir/capacity.json: "),
+        "{told}"
+    );
+    let table = text(&output.stdout);
+    assert!(table.contains("SYNs answered with cookies"), "{table}");
+    assert!(!table.contains("kept in"), "{table}");
+}
+
+#[test]
+fn a_bench_on_cores_that_there_are_not_is_refused_with_status_2() {
+    for (cores, cause) in [
+        (
+            "65000",
+            "--cores names core 65000, but this process may use",
+        ),
+        ("all", "`all` names no cores; e.g. --cores 2-3,6"),
+        ("", "`` names no cores"),
+        ("3-1", "`3-1` names no cores"),
+    ] {
+        let output = weir(&["bench", "--cores", cores]);
+        assert_eq!(output.status.code(), Some(2), "{cores}");
+        assert!(output.stdout.is_empty());
+        let told = text(&output.stderr);
+        assert!(told.contains(cause), "{told}");
+    }
+    assert_eq!(weir(&["bench", "--seconds", "0"]).status.code(), Some(2));
+    let help = text(&weir(&["help", "bench"]).stdout);
+    assert!(
+        help.contains("--cores") && help.contains("in memory"),
+        "{help}"
+    );
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place_and_status_2_by_check_and_by_run() {
     let path = file(
         "bad.conf",

@@ -1,15 +1,17 @@
 //! Floods as control sees them: the sum of all workers, rates, and which service has one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use synproxy_engine::{Fingerprint, false_accept};
-use weir_control::{FingerprintRow, FloodRow, SourceRow};
+use weir_control::{CapacityRow, FingerprintRow, FloodRow, SourceRow};
 use weir_model::{
     Event, FloodCounters, LATENCY_BOUNDS_US, Protocol, Service, ServiceId, Snapshot, SynproxyMode,
     Time,
 };
 
+use crate::capacity::{self, Capacity};
 use crate::control::floods::alarm::{Alarm, Turn};
 use crate::publish::flood::{Flood, ServiceFlood};
 
@@ -20,11 +22,15 @@ const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// How long the share and the latency of handshakes look back, and how often they look.
 const HANDSHAKE_WINDOW: Duration = Duration::from_secs(10);
 const HANDSHAKE_EVERY: Duration = Duration::from_secs(1);
+/// How often control looks whether the machine was measured anew.
+const CAPACITY_EVERY: Duration = Duration::from_secs(2);
 
 /// The floods of all services.
 #[derive(Debug, Default)]
 pub(crate) struct Floods {
     services: BTreeMap<ServiceId, Watched>,
+    /// When the file was read last, and what stands there or why nothing does.
+    capacity: Option<(Instant, Result<Capacity, String>)>,
 }
 
 /// What is remembered of a service.
@@ -100,6 +106,40 @@ impl Floods {
         }
     }
 
+    /// Reads now and then what the machine can do, from where `weir bench` keeps it.
+    pub(crate) fn look_at_capacity(&mut self, now: Instant, path: &Path) {
+        let last = self.capacity.as_ref().map(|(at, _)| *at);
+        if last.is_none_or(|at| now.saturating_duration_since(at) >= CAPACITY_EVERY) {
+            self.capacity = Some((now, capacity::read(path)));
+        }
+    }
+
+    /// How much of what the machine can do all services use.
+    fn capacity(&self, workers: usize, busy_percent: u32) -> CapacityRow {
+        let row = CapacityRow {
+            workers: workers as u32,
+            busy_percent,
+            ..CapacityRow::default()
+        };
+        match self.capacity.as_ref().map(|(_, read)| read) {
+            None => row,
+            Some(Err(note)) => CapacityRow {
+                note: Some(note.clone()),
+                ..row
+            },
+            Some(Ok(capacity)) => {
+                let all = capacity.cookies_per_s.saturating_mul(workers as u64);
+                let used: u64 = self.services.values().map(Watched::syn_per_s).sum();
+                CapacityRow {
+                    syn_per_s: Some(all),
+                    measured: Some(capacity.measured.clone()),
+                    used_percent: Some(percent(used, all)),
+                    ..row
+                }
+            }
+        }
+    }
+
     /// Says whether a service's SYNs are answered with cookies.
     pub(crate) fn is_active(&self, service: ServiceId) -> bool {
         let watched = self.services.get(&service);
@@ -113,13 +153,19 @@ impl Floods {
         snapshot: &Snapshot,
         only: Option<ServiceId>,
         workers: &[Flood],
+        busy_percent: u32,
     ) -> Vec<FloodRow> {
         let quiet = Watched::default();
+        let capacity = self.capacity(workers.len(), busy_percent);
         tcp_services(snapshot)
             .filter(|service| only.is_none_or(|id| id == service.id))
             .map(|service| {
                 let watched = self.services.get(&service.id).unwrap_or(&quiet);
-                watched.row(now, service, &sum(workers, service.id))
+                let row = watched.row(now, service, &sum(workers, service.id));
+                FloodRow {
+                    capacity: capacity.clone(),
+                    ..row
+                }
             })
             .collect()
     }
@@ -258,6 +304,7 @@ impl Watched {
             false_accept: false_accept().to_string(),
             top_sources: sources.collect(),
             top_fingerprints: fingerprints.collect(),
+            ..FloodRow::default()
         }
     }
 }
@@ -340,6 +387,11 @@ fn sum(workers: &[Flood], id: ServiceId) -> ServiceFlood {
     sum
 }
 
+/// In percent, to a thousandth.
+fn percent(part: u64, whole: u64) -> f64 {
+    f64::from(narrow(part.saturating_mul(100_000) / whole.max(1))) / 1000.0
+}
+
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
@@ -419,7 +471,7 @@ real = 10.80.0.11:53
 
         fn row(&self) -> FloodRow {
             let read = self.read();
-            let mut rows = self.floods.rows(self.now, &self.snapshot, None, &read);
+            let mut rows = self.floods.rows(self.now, &self.snapshot, None, &read, 37);
             assert_eq!(rows.len(), 1, "UDP has no SYNs");
             rows.remove(0)
         }
@@ -497,6 +549,42 @@ real = 10.80.0.11:53
         let row = played.row();
         assert_eq!((row.active, row.since, row.active_s), (false, None, None));
         assert_eq!(row.peak_syn_per_s, Some(5_000), "that of the last flood");
+    }
+
+    #[test]
+    fn what_is_in_use_is_a_share_of_what_all_workers_can_do() {
+        let mut played = Played::new();
+        assert_eq!(played.row().capacity.note, None, "nobody has looked yet");
+        let path = std::env::temp_dir().join(format!("weir-{}-used.json", std::process::id()));
+        played.floods.look_at_capacity(played.now, &path);
+        let row = played.row().capacity;
+        let note = row.note.as_deref();
+        assert_eq!(note, Some("not measured: run `weir bench`"));
+        assert_eq!((row.workers, row.busy_percent), (2, 37));
+        let measured = Capacity {
+            measured: "2026-11-22T20:00:00Z".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cpu: capacity::cpu(),
+            cookies_per_s: 10_000,
+            ..Capacity::default()
+        };
+        capacity::write(&path, &measured).unwrap();
+        played.look_after(0);
+        played.write(0, &flood(4_000, true));
+        played.write(1, &flood(1_000, true));
+        played.look_after(1_000);
+        played.floods.look_at_capacity(played.now, &path);
+        assert!(played.row().capacity.note.is_some(), "not yet again");
+        played
+            .floods
+            .look_at_capacity(played.now + CAPACITY_EVERY, &path);
+        std::fs::remove_file(&path).unwrap();
+        let row = played.row().capacity;
+        assert_eq!(
+            (row.syn_per_s, row.used_percent),
+            (Some(20_000), Some(25.0))
+        );
+        assert_eq!(row.measured.as_deref(), Some("2026-11-22T20:00:00Z"));
     }
 
     #[test]

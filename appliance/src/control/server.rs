@@ -232,7 +232,10 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         }
         What::Flood => {
             let (now, published) = (Instant::now(), scene.fleet.floods());
-            let rows = scene.floods.rows(now, scene.snapshot, service, &published);
+            let busy = (0..published.len()).map(|worker| scene.rates.busy_percent(worker));
+            let busiest = busy.max().unwrap_or_default();
+            let floods = scene.floods;
+            let rows = floods.rows(now, scene.snapshot, service, &published, busiest);
             send_rows(connection, *what, filter, &rows);
         }
         What::Health => {

@@ -192,8 +192,8 @@ fn near(cpu: u16) -> Option<Vec<u16>> {
     cpu_list(fs::read_to_string(node.path().join("cpulist")).ok()?.trim())
 }
 
-/// Reads `0-3,8`.
-fn cpu_list(text: &str) -> Option<Vec<u16>> {
+/// Reads `0-3,8`; none where it is no list of cores.
+pub(crate) fn cpu_list(text: &str) -> Option<Vec<u16>> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -219,7 +219,8 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
     missing
 }
 
-fn list(cpus: &[u16]) -> String {
+/// Writes cores with commas between them.
+pub(crate) fn list(cpus: &[u16]) -> String {
     cpus.iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()

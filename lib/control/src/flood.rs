@@ -60,6 +60,28 @@ pub struct FloodRow {
     pub top_sources: Vec<SourceRow>,
     /// The TCP options that most SYNs have, most first; estimated from samples.
     pub top_fingerprints: Vec<FingerprintRow>,
+    /// How much of what the machine can do is in use, by all services.
+    pub capacity: CapacityRow,
+}
+
+/// How much of what the machine can do is in use; the same in each row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CapacityRow {
+    /// The SYNs that all workers can answer with cookies per second, in memory, as `weir bench` found
+    /// out; none where it did not.
+    pub syn_per_s: Option<u64>,
+    /// When it did, as RFC 3339 in UTC.
+    pub measured: Option<String>,
+    /// The SYNs of all services in the last second in percent of it.
+    pub used_percent: Option<f64>,
+    /// Why there is no figure.
+    pub note: Option<String>,
+    /// How many workers there are.
+    pub workers: u32,
+    /// Share of the last second that the busiest worker worked, in percent: that counts all that
+    /// its packets cost.
+    pub busy_percent: u32,
 }
 
 /// A prefix that many SYNs come from.
@@ -82,7 +104,8 @@ pub struct FingerprintRow {
     pub syn_per_s: u64,
 }
 
-/// Returns the table of floods, the heaviest prefixes and options of each service below it.
+/// Returns the table of floods, the heaviest prefixes and options of each service below it, and what
+/// the machine can do at the end.
 #[must_use]
 pub fn floods(rows: &[FloodRow]) -> String {
     if rows.is_empty() {
@@ -118,6 +141,36 @@ pub fn floods(rows: &[FloodRow]) -> String {
             below(&mut text, "with", &like.fingerprint, like.syn_per_s);
         }
     }
+    if let Some(row) = rows.first() {
+        text += &capacity(&row.capacity);
+    }
+    text
+}
+
+fn capacity(row: &CapacityRow) -> String {
+    let mut text = "capacity: ".to_owned();
+    if let (Some(syn_per_s), Some(used), Some(measured)) =
+        (row.syn_per_s, row.used_percent, &row.measured)
+    {
+        let day = measured.split('T').next().unwrap_or_default();
+        let used = if used < 10.0 {
+            format!("{used:.1}")
+        } else {
+            format!("{used:.0}")
+        };
+        let _ = write!(
+            text,
+            "{used}% of {} SYN/s in use (in memory, {day})",
+            count(syn_per_s)
+        );
+    } else {
+        text += row.note.as_deref().unwrap_or("unknown");
+    }
+    let _ = writeln!(
+        text,
+        "\nworkers: {}, the busiest is {}% busy",
+        row.workers, row.busy_percent
+    );
     text
 }
 
@@ -176,6 +229,14 @@ mod tests {
                 fingerprint: "win 64240 mss 1460 sack ts ws 7 ttl<=64 df".to_owned(),
                 syn_per_s: 1_200_000,
             }],
+            capacity: CapacityRow {
+                syn_per_s: Some(12_100_000),
+                measured: Some("2026-11-22T16:00:00Z".to_owned()),
+                used_percent: Some(1.02),
+                note: None,
+                workers: 2,
+                busy_percent: 37,
+            },
             ..FloodRow::default()
         }
     }
@@ -204,6 +265,10 @@ mod tests {
         for key in ["since", "success_percent", "p99_us", "peak_syn_per_s"] {
             assert_eq!(quiet.get(key), Some(&serde_json::Value::Null), "{key}");
         }
+        for key in ["syn_per_s", "measured", "used_percent", "note"] {
+            let null = Some(&serde_json::Value::Null);
+            assert_eq!(quiet["capacity"].get(key), null, "{key}");
+        }
     }
 
     #[test]
@@ -221,9 +286,24 @@ web-tls  adaptive  12m30s  123456  1.0M    200    3      0  99%  1.5ms
   from 203.0.113.0/24                                             61000 SYN/s
   with win 64240 mss 1460 sack ts ws 7 ttl<=64 df                  1.2M SYN/s
 mail     off            -       0     0      0    0      0    -      -
+capacity: 1.0% of 12.1M SYN/s in use (in memory, 2026-11-22)
+workers: 2, the busiest is 37% busy
 "
         );
         assert_eq!(floods(&[]), "no TCP services\n");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said_instead_of_a_figure() {
+        let row = CapacityRow {
+            note: Some("not measured: run `weir bench`".to_owned()),
+            workers: 1,
+            ..CapacityRow::default()
+        };
+        assert_eq!(
+            capacity(&row),
+            "capacity: not measured: run `weir bench`\nworkers: 1, the busiest is 0% busy\n"
+        );
     }
 
     #[test]

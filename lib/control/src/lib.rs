@@ -20,11 +20,11 @@ mod table;
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
 pub use codec::{LineError, LineReader, REPLY_LIMIT, REQUEST_LIMIT};
 pub use explain::{ExplainRow, Flags, Question, QuestionError, ServiceAddress, explained};
-pub use flood::{FingerprintRow, FloodRow, SourceRow, floods};
+pub use flood::{CapacityRow, FingerprintRow, FloodRow, SourceRow, floods};
 pub use health::{HealthRow, LearnedRow, health};
 pub use message::{Code, Filter, Greeting, Rejection, Reply, Request, SCHEMA, What, permits};
 pub use rows::{
     LedgerReply, PoolRealRow, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow,
     SynproxyRow, WorkerLedger, WorkerRow,
 };
-pub use table::{Table, ledger, pools, ports, services, sessions, workers};
+pub use table::{Table, count, ledger, pools, ports, services, sessions, workers};

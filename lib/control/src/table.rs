@@ -374,7 +374,8 @@ fn link(port: &PortRow) -> String {
 
 /// Whole numbers up to six digits, then three digits with a unit: what fits a column and can be
 /// compared by eye.
-pub(crate) fn count(value: u64) -> String {
+#[must_use]
+pub fn count(value: u64) -> String {
     scaled(value, 1000, &["", "k", "M", "G", "T", "P", "E"])
 }
 

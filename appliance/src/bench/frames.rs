@@ -1,0 +1,71 @@
+//! The frames that clients and a real server send.
+
+use std::net::Ipv4Addr;
+
+use weir_wire::{EthAddr, SeqNumber, TcpFlags, fill_checksums};
+
+pub(super) const WAN_MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 1]);
+pub(super) const LAN_MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 2]);
+pub(super) const ROUTER_MAC: EthAddr = EthAddr([2, 0, 0, 0, 1, 1]);
+pub(super) const REAL_MAC: EthAddr = EthAddr([2, 0, 0, 0, 1, 2]);
+
+/// What Linux offers in a SYN: MSS, SACK, timestamps, window scale.
+pub(super) const OFFER: &[u8] = &[
+    2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
+];
+/// Its timestamps afterwards.
+const STAMPS: &[u8] = &[1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9];
+
+const ETH: usize = 14;
+const IP: usize = 20;
+const TCP: usize = 20;
+
+/// A TCP segment of one of the two sides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) src: (Ipv4Addr, u16),
+    pub(super) dst: (Ipv4Addr, u16),
+    pub(super) seq: SeqNumber,
+    pub(super) ack: SeqNumber,
+    pub(super) flags: TcpFlags,
+    pub(super) payload: &'static [u8],
+    pub(super) to: (EthAddr, EthAddr),
+}
+
+impl Segment {
+    /// Writes the frame at the beginning of `buffer` and returns its length.
+    pub(super) fn write(&self, buffer: &mut [u8]) -> Option<usize> {
+        let options = if self.flags.contains(TcpFlags::SYN) {
+            OFFER
+        } else {
+            STAMPS
+        };
+        let len = ETH + IP + TCP + options.len() + self.payload.len();
+        let frame = buffer.get_mut(..len)?;
+        let (eth_src, eth_dst) = self.to;
+        let words = (TCP + options.len()) as u8 / 4;
+        let [total_high, total_low] = ((len - ETH) as u16).to_be_bytes();
+        let ip = [0x45, 0, total_high, total_low, 0, 0, 0x40, 0, 64, 6, 0, 0];
+        let parts: [&[u8]; 13] = [
+            &eth_dst.0,
+            &eth_src.0,
+            &[8, 0],
+            &ip,
+            &self.src.0.octets(),
+            &self.dst.0.octets(),
+            &self.src.1.to_be_bytes(),
+            &self.dst.1.to_be_bytes(),
+            &self.seq.0.to_be_bytes(),
+            &self.ack.0.to_be_bytes(),
+            &[words << 4, self.flags.0, 0xff, 0xff, 0, 0, 0, 0],
+            options,
+            self.payload,
+        ];
+        let bytes = parts.into_iter().flatten();
+        for (to, from) in frame.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        fill_checksums(frame)?;
+        Some(len)
+    }
+}
