@@ -28,7 +28,10 @@ const COMMANDS_A_TURN: usize = 16;
 const ORIGINATED_A_TURN: usize = 256;
 /// Notices to control in a turn at most.
 const NOTICES_A_TURN: usize = 64;
-/// Traffic is published this often, and before the worker sleeps.
+/// A worker that always has something to do publishes its books this often; otherwise they are
+/// published when there is nothing to do.
+const BOOKS_EVERY_US: u64 = 1_000;
+/// The traffic of all services is published within this time.
 const TRAFFIC_EVERY_US: u64 = 10_000;
 /// The floods of all services are published within this time, those of one at once when its
 /// trigger turns.
@@ -66,7 +69,12 @@ pub(crate) struct Worker {
     idle: Idle,
     published: Arc<Published>,
     boards: Arc<Boards>,
+    books_at: Time,
+    /// Whether something was done since the books were published.
+    old_books: bool,
     traffic_at: Time,
+    /// Whether something was done since the traffic was published.
+    old_traffic: bool,
     flood_at: Time,
     /// The page of the board that is written next.
     flood_page: usize,
@@ -97,7 +105,10 @@ impl Worker {
             idle,
             published: parts.published,
             boards: parts.boards,
+            books_at: Time::default(),
+            old_books: false,
             traffic_at: Time::default(),
+            old_traffic: false,
             flood_at: Time::default(),
             flood_page: 0,
             flood_old_pages: 0,
@@ -105,7 +116,7 @@ impl Worker {
             vitals: Vitals::default(),
             last: (Time::default(), false),
         };
-        worker.publish(Now::default(), true);
+        worker.publish(Now::default());
         worker
     }
 
@@ -139,14 +150,18 @@ impl Worker {
         self.last = (now.time, worked);
         if worked {
             self.flood_old_pages = self.boards.flood.pages();
+            self.old_books = true;
+            self.old_traffic = true;
             self.idle.worked();
-            self.publish(now, false);
+            if now.time >= self.books_at {
+                self.publish(now);
+            }
         } else if self.idle.is_sleepy(now.time) {
-            self.publish(now, true);
+            self.publish(now);
             self.sleep(now);
-        } else if now.time >= self.traffic_at {
+        } else if self.old_books || now.time >= self.traffic_at {
             // Timers change the books of a worker that never sleeps, too.
-            self.publish(now, false);
+            self.publish(now);
         }
         worked
     }
@@ -285,29 +300,33 @@ impl Worker {
         self.vitals.turns += 1;
     }
 
-    fn publish(&mut self, now: Now, before_sleep: bool) {
+    fn publish(&mut self, now: Now) {
         let micros = now.time.as_micros();
+        self.books_at = Time::from_micros(micros + BOOKS_EVERY_US);
+        self.old_books = false;
         if now.time >= self.port_stats_at {
             self.port_stats_at = Time::from_micros(micros + PORT_STATS_EVERY_US);
             self.frames.refresh_port_stats();
         }
-        if before_sleep || now.time >= self.traffic_at {
+        let pages = self.boards.flood.pages();
+        let sessions = u64::from(self.director.session_count());
+        if sessions != self.vitals.sessions {
+            // By timers, too, which are no work.
+            self.old_traffic = true;
+            self.flood_old_pages = pages;
+        }
+        self.vitals.sessions = sessions;
+        if now.time >= self.traffic_at {
             self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
+            self.old_traffic = false;
             self.boards.traffic.write(&self.director);
         }
-        let pages = self.boards.flood.pages();
         if now.time >= self.flood_at && pages > 0 {
             self.flood_at = Time::from_micros(micros + FLOOD_EVERY_US / pages as u64);
             self.flood_page = (self.flood_page + 1) % pages;
             self.flood_old_pages = self.flood_old_pages.saturating_sub(1);
             self.publish_flood(self.flood_page);
         }
-        let sessions = u64::from(self.director.session_count());
-        if sessions != self.vitals.sessions {
-            // By timers, too, which are no work.
-            self.flood_old_pages = self.boards.flood.pages();
-        }
-        self.vitals.sessions = sessions;
         self.vitals.capacity = u64::from(self.director.session_capacity());
         self.vitals.sleeps = self.idle.sleeps();
         let ports = self.frames.port_stats();
@@ -326,10 +345,15 @@ impl Worker {
 
     fn sleep(&mut self, now: Now) {
         let mut at_most = self.director.idle_for(now);
-        if self.flood_old_pages > 0 {
-            let due = self.flood_at.as_micros();
-            let due = due.saturating_sub(now.time.as_micros());
+        let mut wake_at = |due: Time| {
+            let due = due.as_micros().saturating_sub(now.time.as_micros());
             at_most = at_most.min(Duration::from_micros(due));
+        };
+        if self.old_traffic {
+            wake_at(self.traffic_at);
+        }
+        if self.flood_old_pages > 0 {
+            wake_at(self.flood_at);
         }
         let (frames, commands) = (&self.frames, &self.control.commands);
         let is_work = || frames.is_handed_in() || !commands.is_empty();

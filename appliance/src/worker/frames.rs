@@ -141,27 +141,31 @@ impl Frames {
         source: Source,
         crashed: &mut dyn FnMut(PortId, &[u8]),
     ) -> usize {
-        let mut packets: ArrayVec<Packet<'_>, MOST_FRAMES> = self
-            .burst
-            .frames_mut()
-            .iter_mut()
-            .zip(&self.origins)
+        // Both lists are filled where they stand: moving them would cost more than a short burst.
+        let mut outcomes = ArrayVec::<(Verdict, Range<usize>), MOST_FRAMES>::new();
+        {
+            let mut packets = ArrayVec::<Packet<'_>, MOST_FRAMES>::new();
+            let frames = self.burst.frames_mut().iter_mut();
             // A frame's range always lies in its chunk, so none is left out.
-            .filter_map(|(frame, port)| packet(frame, *port, source))
-            .collect();
-        while failure::in_packet(|| director.process(now, &mut packets)).is_err() {
-            let Some(at) = director.recover(now, &mut packets) else {
-                failure::die("the director failed outside of a packet");
-            };
-            if let (Some(packet), Some(port)) = (packets.get(at), self.origins.get(at)) {
-                crashed(*port, packet.frame.bytes());
+            packets.extend(
+                frames
+                    .zip(&self.origins)
+                    .filter_map(|(frame, port)| packet(frame, *port, source)),
+            );
+            while failure::in_packet(|| director.process(now, &mut packets)).is_err() {
+                let Some(at) = director.recover(now, &mut packets) else {
+                    failure::die("the director failed outside of a packet");
+                };
+                if let (Some(packet), Some(port)) = (packets.get(at), self.origins.get(at)) {
+                    crashed(*port, packet.frame.bytes());
+                }
             }
+            outcomes.extend(
+                packets
+                    .iter()
+                    .map(|packet| (packet.verdict, packet.frame.range())),
+            );
         }
-        let outcomes: ArrayVec<(Verdict, Range<usize>), MOST_FRAMES> = packets
-            .iter()
-            .map(|packet| (packet.verdict, packet.frame.range()))
-            .collect();
-        drop(packets);
         // What the director originated for these packets goes ahead of them: an ACK that carries
         // the client's address must arrive before the segment that had no room for it.
         self.originate(director, MOST_FRAMES);
@@ -173,10 +177,10 @@ impl Frames {
         };
         let count = self.burst.len();
         for ((mut frame, (verdict, range)), origin) in
-            self.burst.drain().zip(outcomes).zip(&self.origins)
+            self.burst.drain().zip(&outcomes).zip(&self.origins)
         {
-            frame.set_range(range);
-            exits.carry_out(director, frame, verdict, *origin);
+            frame.set_range(range.clone());
+            exits.carry_out(director, frame, *verdict, *origin);
         }
         self.hand_off.ring_bells();
         count

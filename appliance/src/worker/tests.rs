@@ -421,7 +421,8 @@ fn frames_go_to_the_real_server_and_back_and_nothing_is_lost() {
         "with a request and an answer of ARP"
     );
     assert_eq!(benches[0].ask_sessions().len(), 100);
-    benches[0].worker.publish(Clock::start().now(), true);
+    benches[0].worker.traffic_at = Time::default();
+    benches[0].worker.publish(Clock::start().now());
     let traffic = benches[0].worker.boards.traffic.read();
     assert_eq!(
         (
@@ -515,6 +516,38 @@ fn what_a_full_transmit_ring_refuses_is_counted_and_freed() {
     assert_eq!(settle(&mut benches, 0).len(), 3);
     let ledger = benches[0].published.read().ledger;
     assert_eq!(ledger.dropped(DropReason::TxRingFull), 7);
+}
+
+#[test]
+fn the_books_of_a_worker_that_never_has_a_break_are_published_all_the_same() {
+    let mut bench = benches(1).remove(0);
+    let deadline = bench.worker.clock.now().time.after(Duration::from_secs(5));
+    let mut turns = 0;
+    while bench.published.read().ledger.rx < 2 {
+        assert!(bench.worker.clock.now().time < deadline);
+        bench.receive(WAN, from_client(5000, b"one more"));
+        assert!(bench.worker.turn(), "there was something to do");
+        turns += 1;
+    }
+    let picture = bench.published.read();
+    assert!(picture.ledger.balanced() && picture.ledger.rx <= turns);
+}
+
+#[test]
+fn traffic_is_published_when_the_last_packet_is_a_while_ago() {
+    let mut benches = benches(1);
+    benches[0].receive(WAN, from_client(5000, b"warm up"));
+    settle(&mut benches, 0);
+    benches[0].receive(WAN, from_client(5000, b"data"));
+    let worker = &mut benches[0].worker;
+    worker.turn();
+    assert!(worker.old_traffic);
+    let deadline = worker.clock.now().time.after(Duration::from_secs(5));
+    while worker.old_traffic {
+        assert!(worker.clock.now().time < deadline);
+        worker.turn();
+    }
+    assert_eq!(worker.boards.traffic.read().services[0].packets_in, 2);
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn a_question_is_answered_by_the_owner_and_changes_nothing() {
         .collect();
     assert_eq!(fates.iter().filter(|here| **here).count(), 1, "{fates:?}");
     for bench in &mut benches {
-        bench.worker.publish(Clock::start().now(), true);
+        bench.worker.publish(Clock::start().now());
         let picture = bench.published.read();
         assert_eq!((picture.vitals.sessions, picture.ledger.held), (0, 0));
     }
