@@ -214,8 +214,8 @@ impl LocalPorts {
     }
 
     /// Takes a port for a new session: of the LIP whose turn it is, or of the next that has one.
-    pub fn take(&mut self, set: LipSetId, now_ms: u32) -> Result<Taken, Exhausted> {
-        let set = self.sets.get_mut(set.0 as usize).ok_or(Exhausted)?;
+    pub fn take(&mut self, set_id: LipSetId, now_ms: u32) -> Result<Taken, Exhausted> {
+        let set = self.sets.get_mut(set_id.0 as usize).ok_or(Exhausted)?;
         if set.usage.used >= set.usage.total {
             return Err(Exhausted);
         }
@@ -233,16 +233,37 @@ impl LocalPorts {
                 continue;
             };
             set.usage.used += 1;
-            return Ok(Taken {
+            let taken = Taken {
                 lip: space.lip,
                 space: id,
                 port: picked.port,
                 rest: picked.rest,
                 early: picked.early,
                 fell_back: tried > 0,
-            });
+            };
+            self.look_ahead(set_id);
+            return Ok(taken);
         }
         Err(Exhausted)
+    }
+
+    /// Asks for what the next ports will be taken from: of the LIP whose turn it is, which was
+    /// asked for itself before, and of the one behind it.
+    #[inline]
+    fn look_ahead(&self, set: LipSetId) {
+        let Some(set) = self.sets.get(set.0 as usize) else {
+            return;
+        };
+        let space_of = |turn: u32| set.spaces.get(turn as usize);
+        if let Some(Some(space)) = space_of(set.turn).and_then(|id| self.spaces.get(id.0 as usize))
+        {
+            space.prefetch(&self.ring);
+        }
+        if let Some(id) = space_of(set.turn + 1)
+            && let Some(space) = self.spaces.get(id.0 as usize)
+        {
+            weir_simd::prefetch_read(space);
+        }
     }
 
     /// Releases a port once its connection is closed; `rest.freed_at` must not be before that of an

@@ -183,15 +183,18 @@ impl SessionTable {
     /// Inserts a session under both of its keys, or under none. Its place in the timer wheel is
     /// cleared: [`TimerWheel::arm`] it next.
     pub fn insert(&mut self, session: Session) -> Result<SessionId, InsertError> {
-        let hash = self.hash(&session.key(Direction::Inbound));
-        self.insert_hashed(&session, hash)
+        let inbound = self.hash(&session.key(Direction::Inbound));
+        let outbound = self.hash(&session.key(Direction::Outbound));
+        self.prefetch(outbound);
+        self.insert_hashed(&session, [inbound, outbound])
     }
 
-    /// Inserts a session as [`insert`](Self::insert) does, whose inbound key was hashed before.
+    /// Inserts a session as [`insert`](Self::insert) does, whose keys were hashed before, the
+    /// inbound one first; best with both buckets [asked for](Self::prefetch).
     pub fn insert_hashed(
         &mut self,
         session: &Session,
-        inbound_hash: FlowHash,
+        [inbound_hash, outbound_hash]: [FlowHash; 2],
     ) -> Result<SessionId, InsertError> {
         if session.protocol == FREE {
             return Err(InsertError::NoProtocol);
@@ -203,8 +206,6 @@ impl SessionTable {
 
         let inbound = session.key(Direction::Inbound);
         let outbound = session.key(Direction::Outbound);
-        let outbound_hash = self.hash(&outbound);
-        self.prefetch(outbound_hash);
         if inbound == outbound
             || self.find(inbound_hash, &inbound).is_some()
             || self.find(outbound_hash, &outbound).is_some()

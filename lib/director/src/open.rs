@@ -3,8 +3,8 @@
 use core::net::Ipv4Addr;
 
 use nat_engine::{
-    Candidate, Direction, FlowKey, InsertError, PortUse, Rest, Session, SessionFlags, SessionId,
-    State, Taken, Timer, scheduler,
+    Candidate, Direction, FlowHash, FlowKey, InsertError, PortUse, Rest, Session, SessionFlags,
+    SessionId, State, Taken, Timer, scheduler,
 };
 use weir_model::{Counter, DropReason, Event, Now, ServiceId, Snapshot, Verdict};
 use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
@@ -101,6 +101,16 @@ impl Director {
         let Some(lip) = self.plan.lip(taken.lip) else {
             return Err(Verdict::Drop(DropReason::LipExhausted));
         };
+        let out = FlowKey {
+            src: real.address,
+            dst: lip,
+            src_port: real.port,
+            dst_port: taken.port,
+            protocol: key.protocol,
+        };
+        let hashes = [self.hash_of(key), self.table.hash(&out)];
+        // It is there once the session is made.
+        self.table.prefetch(hashes[1]);
         let mtu = self.plan.port(packet.port).map(|port| port.facts.mtu);
         let opening = Opening {
             service,
@@ -112,7 +122,7 @@ impl Director {
         };
         let session = self.new_session(now, key, &opening);
         let session_end = session.isn;
-        let Some(id) = self.insert(now, &session) else {
+        let Some(id) = self.insert(now, &session, hashes) else {
             // Nothing was sent from the port: what was remembered of it still holds.
             let before = Rest {
                 end_seq: session_end,
@@ -301,14 +311,9 @@ impl Director {
 
     /// Puts a session into the table. A session that is over but whose port was taken again makes
     /// room for it; in a full table another one does.
-    fn insert(&mut self, now: Now, session: &Session) -> Option<SessionId> {
-        let key = session.key(Direction::Inbound);
-        let hash = match self.walking {
-            Some((walking, hash)) if walking == key => hash,
-            Some(_) | None => self.table.hash(&key),
-        };
+    fn insert(&mut self, now: Now, session: &Session, hashes: [FlowHash; 2]) -> Option<SessionId> {
         for _ in 0..2 {
-            match self.table.insert_hashed(session, hash) {
+            match self.table.insert_hashed(session, hashes) {
                 Ok(id) => return Some(id),
                 Err(InsertError::NoProtocol) => return None,
                 Err(InsertError::TableFull) => {
@@ -323,7 +328,15 @@ impl Director {
                 }
             }
         }
-        self.table.insert_hashed(session, hash).ok()
+        self.table.insert_hashed(session, hashes).ok()
+    }
+
+    /// Hashes a key, which mostly is that of the packet that is being walked.
+    fn hash_of(&self, key: &FlowKey) -> FlowHash {
+        match self.walking {
+            Some((walking, hash)) if walking == *key => hash,
+            Some(_) | None => self.table.hash(key),
+        }
     }
 
     /// Removes the session that is over whose port a new session took; says whether there was one.

@@ -71,6 +71,12 @@ impl Bits {
         self.next(start).or_else(|| self.next(0))
     }
 
+    /// Asks for the word of a number.
+    #[inline]
+    pub(super) fn prefetch(&self, number: u32) {
+        weir_simd::prefetch_index(&self.words, number as usize / 64);
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.words.capacity() * size_of::<u64>()
     }

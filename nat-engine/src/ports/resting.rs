@@ -117,6 +117,12 @@ impl Resting {
         true
     }
 
+    /// Asks for a queue's oldest port.
+    #[inline]
+    pub(super) fn prefetch(&self, queue: Queue) {
+        weir_simd::prefetch_index(&self.records, queue.head as usize);
+    }
+
     /// Returns a queue's oldest port.
     pub(super) fn peek(&self, queue: Queue) -> Option<(u16, Rest)> {
         let record = self.records.get(queue.head as usize)?;

@@ -92,6 +92,16 @@ impl Space {
         })
     }
 
+    /// Asks for what [`take`](Self::take) reads next.
+    #[inline]
+    pub(super) fn prefetch(&self, ring: &Resting) {
+        ring.prefetch(self.resting);
+        if let Some(ports) = &self.ports {
+            ports.free.prefetch(self.cursor);
+            weir_simd::prefetch_index(&ports.used, self.cursor as usize / 64);
+        }
+    }
+
     /// Gives a port up and says whether it has to rest; none when it was not in use.
     pub(super) fn give_up(&mut self, port: u16) -> Option<bool> {
         let Some(index) = self.share.index(port) else {
