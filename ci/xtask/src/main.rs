@@ -36,7 +36,7 @@ enum Verb {
     Flood(Flood),
     /// Makes the one static binary dist/weir.
     Dist,
-    /// Compares Weir with the kernel's NAT in one run.
+    /// Measures Weir beside limits in memory, and beside the kernel in the lab.
     Bench(bench::Bench),
     /// Tests in a virtual machine what the lab's devices cannot show.
     Qemu(qemu::Qemu),
