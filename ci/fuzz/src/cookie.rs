@@ -288,7 +288,7 @@ impl<'a> Nodes<'a> {
         let to = usize::from(v4.l4) + usize::from(syn.header_len);
         let options = bytes.get(from..to).context("options of a parsed frame")?;
         let summary = OptionSummary::new(options, &KindSet::TOA);
-        let client = client_options(&summary);
+        let client = client_options((&summary).into());
         let _ = Fingerprint::new(v4, syn, &summary, options).to_string();
         let handshake = Handshake {
             client: v4.src.into(),
@@ -304,7 +304,14 @@ impl<'a> Nodes<'a> {
         let range = HEADROOM..HEADROOM + bytes.len();
         let mut frame = FrameBuf::new(&mut chunk, range).context("a frame in its chunk")?;
         let made = syn_ack(
-            &mut frame, parsed.l3, v4, syn, &summary, tsval, cookie, &offered,
+            &mut frame,
+            parsed.l3,
+            v4,
+            syn,
+            (&summary).into(),
+            tsval,
+            cookie,
+            &offered,
         );
         let after = frame.bytes().to_vec();
         ensure!(
@@ -390,7 +397,14 @@ impl<'a> Nodes<'a> {
         let mut frame = FrameBuf::new(&mut chunk, 0..bytes.len()).context("a frame")?;
         let addresses = (client, vip);
         let made = syn_ack_v6(
-            &mut frame, 14, addresses, &syn, &summary, tsval, cookie, &offered,
+            &mut frame,
+            14,
+            addresses,
+            &syn,
+            (&summary).into(),
+            tsval,
+            cookie,
+            &offered,
         );
         let after = frame.bytes().to_vec();
         if made.is_none() {

@@ -54,14 +54,15 @@ pub fn prefetch_pair<T>(values: &[T], index: usize) {
 
 /// Returns which of eight values are `wanted`, as bits, the first the lowest.
 #[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "the compiler does not know what its own target has"
+)]
 #[inline]
 #[must_use]
 pub fn equal_bits(values: &[u16; 8], wanted: u16) -> u32 {
     // SAFETY: every machine of this architecture has SSE2.
-    #[expect(unsafe_code, reason = "the compiler does not know it of its own target")]
-    unsafe {
-        equal_bits_sse2(values, wanted)
-    }
+    unsafe { equal_bits_sse2(values, wanted) }
 }
 
 /// Returns which of eight values are `wanted`, as bits, the first the lowest.
@@ -70,7 +71,8 @@ pub fn equal_bits(values: &[u16; 8], wanted: u16) -> u32 {
 #[must_use]
 pub fn equal_bits(values: &[u16; 8], wanted: u16) -> u32 {
     let bits = values.iter().enumerate();
-    bits.map(|(at, &value)| u32::from(value == wanted) << at).sum()
+    bits.map(|(at, &value)| u32::from(value == wanted) << at)
+        .sum()
 }
 
 #[cfg(target_arch = "x86_64")]
