@@ -57,6 +57,10 @@ pub(crate) struct WorkerParts {
 }
 
 /// One worker.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of another thing whether it is due"
+)]
 pub(crate) struct Worker {
     clock: Clock,
     director: Director,

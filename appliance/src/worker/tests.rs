@@ -182,12 +182,12 @@ fn benches_of(text: &str, workers: u8) -> Vec<Bench> {
             director.panic_on(POISON);
             let (control, end) = channels();
             let published = Arc::new(Published::new(2));
-            let mut pool = FramePool::with_umem(4096, FramePool::CHUNK_LEN).unwrap();
-            pool.add_large().unwrap();
+            let mut frames = FramePool::with_umem(4096, FramePool::CHUNK_LEN).unwrap();
+            frames.add_large().unwrap();
             let worker = Worker::new(WorkerParts {
                 clock: clock.clone(),
                 director,
-                pool,
+                pool: frames,
                 ports: ports.into(),
                 hand_off,
                 control: end,
