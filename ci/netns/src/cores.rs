@@ -78,6 +78,19 @@ pub struct Cost {
     pub core_ns: u64,
 }
 
+impl Cost {
+    /// Returns the share of the core's busy time that others had.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "nanoseconds of seconds are far below 2^52"
+    )]
+    pub fn foreign(self) -> f64 {
+        let others = self.core_ns.saturating_sub(self.threads_ns);
+        others as f64 / self.core_ns.max(1) as f64
+    }
+}
+
 /// A measurement that has begun.
 #[derive(Clone, Debug)]
 pub struct Watching {

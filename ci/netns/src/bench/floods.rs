@@ -19,6 +19,9 @@ const GRAIN: u32 = 64;
 const DEBT: u32 = 128;
 /// Paced bursts one after the other: whose turn it is on the core may settle differently each time.
 const BURSTS: usize = 3;
+/// The share of the core's busy time, in percent, that may go to others; some goes to going to sleep
+/// and waking up.
+const FOREIGN: f64 = 15.0;
 /// Two to the power of this many flows are translated.
 const FLOWS: u8 = 16;
 /// The rates at which the peak is looked for, in thousands per second; 0: all there is.
@@ -30,6 +33,7 @@ struct Figures {
     middle: Middle,
     cost: Series,
     lost: Series,
+    foreign: Series,
     peak: Series,
     peak_at: Series,
     overload: Series,
@@ -43,6 +47,7 @@ impl Figures {
             middle,
             cost: none(),
             lost: none(),
+            foreign: none(),
             peak: none(),
             peak_at: none(),
             overload: none(),
@@ -126,6 +131,10 @@ fn round(bench: &Bench, lab: &Lab, job: Job, figures: &mut Figures, climbs: bool
     figures
         .lost
         .push(steady.iter().map(lost).collect::<Series>().median());
+    let foreign = |report: &FloodReport| 100.0 * report.cost.foreign();
+    figures
+        .foreign
+        .push(steady.iter().map(foreign).collect::<Series>().median());
     let best = ladder
         .iter()
         .max_by(|one, other| one.handled().total_cmp(&other.handled()));
@@ -203,11 +212,17 @@ fn print(bench: &mut Bench, all: &[Figures], job: Job, (bare, kernel): (f64, f64
     for figures in all {
         let name = figures.middle.name(job);
         let lost = figures.lost.median();
-        let note = if lost > 0.1 {
-            format!("{lost:.1} % lost at this pace")
-        } else {
-            String::new()
-        };
+        let mut notes = Vec::new();
+        if lost > 0.1 {
+            notes.push(format!("{lost:.1} % lost at this pace"));
+        }
+        let foreign = figures.foreign.median();
+        if foreign > FOREIGN {
+            notes.push(format!(
+                "others had the core for {foreign:.0} % of its busy time"
+            ));
+        }
+        let note = notes.join(", ");
         let table = &mut bench.table;
         table.add(
             &format!("{what}: {name}"),
