@@ -142,7 +142,7 @@ pub(crate) fn memory_json(memory: &Memory) -> Value {
 pub(crate) fn churn(churn: &Churn, sessions: u32) -> String {
     let us = |time: std::time::Duration| time.as_secs_f64() * 1e6;
     format!(
-        "churn: table of {} at 90 %, {} sessions replaced in {} turns of 64 packets; thread CPU time of a turn: median {:.1} us, p99.99 {:.1} us, worst {:.1} us, worst that took as long when it was done again {:.1} us (bound {:.0}); {} turns with a context switch do not count",
+        "churn: table of {} at 90 %, {} sessions replaced in {} turns of 64 packets; thread CPU time of a turn: median {:.1} us, p99.99 {:.1} us, worst {:.1} us, worst that took as long when it was done again {:.1} us{} (bound {:.0}); {} turns with a context switch do not count",
         short(sessions),
         churn.sessions,
         churn.turns,
@@ -150,6 +150,10 @@ pub(crate) fn churn(churn: &Churn, sessions: u32) -> String {
         us(churn.most_of_10k),
         us(churn.worst),
         us(churn.worst_again),
+        churn
+            .worst_turn
+            .map(|turn| format!(" in turn {turn}"))
+            .unwrap_or_default(),
         us(churn::BOUND),
         churn.switched,
     )
