@@ -32,7 +32,7 @@ const OUTBOX: usize = 1024;
 /// Things that the control thread can be told in one turn.
 const NOTICES: usize = 256;
 /// Sessions that expire, or are looked at for it, in one turn.
-const EXPIRIES: u32 = 128;
+const EXPIRIES: u32 = 64;
 /// Announcements in one turn.
 const ANNOUNCEMENTS: usize = 16;
 /// ICMP errors, answers to pings, and refusals that nobody proved worthy of one, per second.
