@@ -114,7 +114,12 @@ impl Rig {
         };
         let snapshot = Arc::new(snapshot("bench", &conf()?)?);
         // As the daemon does.
-        let prepare = |memory| huge_pages::prefer(&memory);
+        let prepare = |memory| {
+            huge_pages::prefer(&memory);
+            // As the daemon's memory thread does: a page is made once, and not by a packet. Where the
+            // kernel cannot, the first packet of each page pays for it.
+            let _ = huge_pages::populate(&memory);
+        };
         let director = Director::prepared(facts, snapshot, now, &prepare)
             .map_err(|_| anyhow!("no memory for {sessions} sessions"))?;
         let mut rig = Self {
