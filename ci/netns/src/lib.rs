@@ -31,6 +31,7 @@ pub mod plain;
 pub mod process;
 pub mod scenario;
 pub mod server;
+pub mod took;
 pub mod weir;
 pub mod weir_conf;
 

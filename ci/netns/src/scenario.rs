@@ -21,8 +21,11 @@ pub mod speed;
 pub mod storm;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+
+use crate::took;
 
 /// A named part of the lab tests.
 #[derive(Clone, Copy, Debug)]
@@ -143,8 +146,18 @@ pub struct Run {
     pub weir: PathBuf,
     /// Whether to take the full figures instead of the short ones.
     pub long: bool,
-    passed: u32,
-    failed: u32,
+    outcome: Outcome,
+}
+
+/// How a run of scenarios went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many checks passed.
+    pub passed: u64,
+    /// How many failed.
+    pub failed: u64,
+    /// How long each scenario took.
+    pub times: Vec<(String, Duration)>,
 }
 
 impl Run {
@@ -154,16 +167,13 @@ impl Run {
         Self {
             weir,
             long,
-            passed: 0,
-            failed: 0,
+            outcome: Outcome::default(),
         }
     }
 
     /// Runs the scenarios whose names contain one of `names`; all without names.
-    ///
-    /// Returns how many checks passed and how many failed.
     #[must_use]
-    pub fn scenarios(mut self, names: &[String]) -> (u32, u32) {
+    pub fn scenarios(mut self, names: &[String]) -> Outcome {
         let chosen = |scenario: &&Scenario| {
             names.is_empty()
                 || names
@@ -172,11 +182,15 @@ impl Run {
         };
         for scenario in ALL.iter().filter(chosen) {
             println!("  -- {}: {}", scenario.name, scenario.shows);
+            let begin = Instant::now();
             if let Err(error) = (scenario.run)(&mut self) {
                 self.note(scenario.name, Err(error));
             }
+            let (name, time) = (format!("lab {}", scenario.name), begin.elapsed());
+            println!("{}", took::line(&name, time));
+            self.outcome.times.push((name, time));
         }
-        (self.passed, self.failed)
+        self.outcome
     }
 
     /// Does one check and prints one line for it.
@@ -194,11 +208,11 @@ impl Run {
     fn note(&mut self, name: &str, result: Result<String>) {
         match result {
             Ok(figure) => {
-                self.passed += 1;
+                self.outcome.passed += 1;
                 println!("ok    {name}: {figure}");
             }
             Err(error) => {
-                self.failed += 1;
+                self.outcome.failed += 1;
                 println!(
                     "FAIL  {name}: {}",
                     format!("{error:#}").replace('\n', "\n        ")
@@ -219,7 +233,7 @@ mod tests {
         let mut run = Run::new(PathBuf::new(), false);
         run.check("one", || bail!("no"));
         run.check("two", || Ok(String::new()));
-        assert_eq!((run.passed, run.failed), (1, 1));
+        assert_eq!((run.outcome.passed, run.outcome.failed), (1, 1));
     }
 
     #[test]

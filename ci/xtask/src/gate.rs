@@ -2,16 +2,30 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, bail};
+use weir_lab::scenario::Outcome;
+use weir_lab::took;
 
 use crate::build::{cargo, memory_bench, root};
 
-/// How much passed and failed so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much passed and failed so far, and what took how long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    pub(crate) times: Vec<(String, Duration)>,
+}
+
+impl From<Outcome> for Tally {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            passed: outcome.passed,
+            failed: outcome.failed,
+            times: outcome.times,
+        }
+    }
 }
 
 impl Tally {
@@ -19,6 +33,28 @@ impl Tally {
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.times.extend(other.times);
+    }
+
+    /// Does a part of the work, and keeps and prints how long it took.
+    pub(crate) fn time<T>(&mut self, name: &str, part: impl FnOnce(&mut Self) -> T) -> T {
+        let begin = Instant::now();
+        let result = part(self);
+        let time = begin.elapsed();
+        println!("{}", took::line(name, time));
+        self.times.push((name.to_owned(), time));
+        result
+    }
+
+    /// Prints what took how long, and what passed and failed.
+    pub(crate) fn print(&self) {
+        println!("-- times");
+        for (name, time) in &self.times {
+            println!("{}", took::line(name, *time));
+        }
+        let all = self.times.iter().map(|(_, time)| *time).sum();
+        println!("{}", took::line("all", all));
+        println!("{} passed, {} failed", self.passed, self.failed);
     }
 
     /// Counts one failure and says why.
@@ -29,29 +65,29 @@ impl Tally {
 
     fn step(&mut self, name: &str, command: &mut Command) {
         println!("-- {name}");
-        match command.status() {
+        self.time(name, |tally| match command.status() {
             Ok(status) if status.success() => {
-                self.passed += 1;
+                tally.passed += 1;
                 println!("ok    {name}");
             }
-            Ok(status) => self.fail(name, &anyhow::anyhow!("ended with {status}")),
-            Err(error) => self.fail(name, &error.into()),
-        }
+            Ok(status) => tally.fail(name, &anyhow::anyhow!("ended with {status}")),
+            Err(error) => tally.fail(name, &error.into()),
+        });
     }
 
     fn tests(&mut self, name: &str, command: &mut Command) {
         println!("-- {name}");
-        match suite(command) {
-            Ok(tally) => {
-                self.add(tally);
-                let verdict = if tally.failed == 0 { "ok   " } else { "FAIL " };
+        self.time(name, |tally| match suite(command) {
+            Ok(one) => {
+                let verdict = if one.failed == 0 { "ok   " } else { "FAIL " };
                 println!(
                     "{verdict} {name}: {} passed, {} failed",
-                    tally.passed, tally.failed
+                    one.passed, one.failed
                 );
+                tally.add(one);
             }
-            Err(error) => self.fail(name, &error),
-        }
+            Err(error) => tally.fail(name, &error),
+        });
     }
 }
 
@@ -103,7 +139,7 @@ pub(crate) fn run(tally: &mut Tally) {
     }
 }
 
-/// Runs a program that prints `ok` and `FAIL` lines, passes them on and counts them.
+/// Runs a program that prints `ok`, `FAIL` and `time` lines, passes them on and counts them.
 pub(crate) fn listen(command: &mut Command) -> Result<Tally> {
     let mut child = command
         .stdout(Stdio::piped())
@@ -115,6 +151,7 @@ pub(crate) fn listen(command: &mut Command) -> Result<Tally> {
             let line = line.context("cannot read the lab's lines")?;
             tally.passed += u64::from(line.starts_with("ok "));
             tally.failed += u64::from(line.starts_with("FAIL "));
+            tally.times.extend(took::read(&line));
             println!("{line}");
         }
     }
@@ -188,6 +225,7 @@ fn summary(line: &str) -> Option<Tally> {
     Some(Tally {
         passed: count(" passed").unwrap_or_default(),
         failed: count(" failed").unwrap_or_default() + count(" timed out").unwrap_or_default(),
+        times: Vec::new(),
     })
 }
 
@@ -202,7 +240,8 @@ mod tests {
             summary(libtest),
             Some(Tally {
                 passed: 41,
-                failed: 2
+                failed: 2,
+                times: Vec::new()
             })
         );
         let nextest =
@@ -211,7 +250,8 @@ mod tests {
             summary(nextest),
             Some(Tally {
                 passed: 120,
-                failed: 3
+                failed: 3,
+                times: Vec::new()
             })
         );
         let clean = "     Summary [   2.013s] 123 tests run: 123 passed, 0 skipped";
@@ -219,7 +259,8 @@ mod tests {
             summary(clean),
             Some(Tally {
                 passed: 123,
-                failed: 0
+                failed: 0,
+                times: Vec::new()
             })
         );
         assert_eq!(summary("running 3 tests"), None);
@@ -228,12 +269,15 @@ mod tests {
     #[test]
     fn lines_of_the_lab_are_counted() {
         let mut command = Command::new("printf");
-        command.arg("ok    one: 1\\nFAIL  two: 2\\n  -- three\\nok    four: ok\\n");
+        command.arg(
+            "ok    one: 1\\nFAIL  two: 2\\n  -- three\\ntime  2.5 s  three\\nok    four: ok\\n",
+        );
         assert_eq!(
             listen(&mut command).unwrap(),
             Tally {
                 passed: 2,
-                failed: 1
+                failed: 1,
+                times: vec![("three".to_owned(), Duration::from_millis(2_500))]
             }
         );
     }

@@ -164,22 +164,19 @@ impl Test {
         if self.scenario.is_empty() {
             gate::run(&mut tally);
         }
-        match self.weir.get() {
+        match tally.time("weir, release", |_| self.weir.get()) {
             Ok(program) => tally.add(self.scenarios(program)?),
             Err(error) => tally.fail("weir", &error),
         }
         if self.long && self.scenario.is_empty() {
             println!("-- guest");
-            match qemu::Qemu::rss().run() {
-                Ok(code) if code == ExitCode::SUCCESS => tally.add(gate::Tally {
-                    passed: 1,
-                    failed: 0,
-                }),
+            tally.time("guest", |tally| match qemu::Qemu::rss().run() {
+                Ok(code) if code == ExitCode::SUCCESS => tally.passed += 1,
                 Ok(_) => tally.fail("qemu rss", &anyhow::anyhow!("it says so above")),
                 Err(error) => tally.fail("qemu rss", &error),
-            }
+            });
         }
-        println!("{} passed, {} failed", tally.passed, tally.failed);
+        tally.print();
         Ok(ExitCode::from(u8::from(tally.failed > 0)))
     }
 
@@ -207,14 +204,11 @@ impl Scenarios {
 
 fn in_the_lab(program: PathBuf, long: bool, names: &[String]) -> Result<gate::Tally> {
     let _janitor = prepare()?;
-    let (passed, failed) = Run::new(program, long).scenarios(names);
-    if passed + failed == 0 {
+    let outcome = Run::new(program, long).scenarios(names);
+    if outcome.times.is_empty() {
         bail!("no scenario is named like {names:?}");
     }
-    Ok(gate::Tally {
-        passed: passed.into(),
-        failed: failed.into(),
-    })
+    Ok(outcome.into())
 }
 
 /// Readies the machine for a lab: tools, left-overs, and one who cleans up after Ctrl-C.
