@@ -7,7 +7,7 @@ use weir_model::{BadAck, DropReason, Now, Verdict};
 use weir_wire::{L4, V4};
 
 use crate::asked::{Asked, AskedCookie};
-use crate::synproxy::{Syn, counter_of};
+use crate::synproxy::Syn;
 use crate::{Director, Packet};
 
 impl Director {
@@ -58,9 +58,7 @@ impl Director {
                 if plan.bad_ack != BadAck::Drop || !known {
                     return None;
                 }
-                let flood = self.synproxy.floods.get_mut(service)?;
-                flood.checked(checked);
-                self.counters.count(counter_of(checked));
+                self.count_checked(service, checked);
                 Some(Verdict::Drop(reason))
             }
         }

@@ -22,7 +22,7 @@ mod flood;
 mod release;
 mod waiting;
 
-pub(crate) use self::cookie::{Syn, agreed, counter_of, handshake};
+pub(crate) use self::cookie::{Syn, agreed, handshake};
 pub(crate) use self::flood::Flood;
 pub use self::flood::Top;
 

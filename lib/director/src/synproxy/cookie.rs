@@ -193,16 +193,22 @@ impl Director {
         let plan = self.plan.service(service);
         let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let secrets = plan.and_then(|plan| self.synproxy.secrets.get(plan.secrets));
-        let flood = self.synproxy.floods.get_mut(service);
-        let (Some(secrets), Some(flood)) = (secrets, flood) else {
+        let Some(secrets) = secrets else {
             return Checked::Bad;
         };
         let cookie = Cookie((tcp.ack - 1).0);
         let (client, vip) = (found.key.src, found.key.dst);
         let checked = secrets.check(&handshake(client, vip, tcp, tcp.seq - 1), cookie);
-        flood.checked(checked);
-        self.counters.count(counter_of(checked));
+        self.count_checked(service, checked);
         checked
+    }
+
+    /// Counts a cookie that was judged, for its service and for all.
+    pub(crate) fn count_checked(&mut self, service: ServiceId, checked: Checked) {
+        if let Some(flood) = self.synproxy.floods.get_mut(service) {
+            flood.checked(checked);
+            self.counters.count(counter_of(checked));
+        }
     }
 
     /// Counts a SYN that no cookie answered.
@@ -225,7 +231,7 @@ pub(crate) struct Syn<'a> {
 }
 
 /// Returns what counts a cookie that was judged so.
-pub(crate) const fn counter_of(checked: Checked) -> Counter {
+const fn counter_of(checked: Checked) -> Counter {
     match checked {
         Checked::Valid(_) => Counter::CookieValid,
         Checked::Stale => Counter::CookieStale,

@@ -106,7 +106,7 @@ impl Flood {
     }
 
     /// Counts a cookie that was judged.
-    pub(crate) fn checked(&mut self, checked: Checked) {
+    pub(super) fn checked(&mut self, checked: Checked) {
         let count = match checked {
             Checked::Valid(_) => &mut self.counters.cookie_valid,
             Checked::Stale => &mut self.counters.cookie_stale,
