@@ -1,15 +1,15 @@
 //! The steady segment: what nearly every segment of a session is once both ends are at work.
 //!
-//! It only acknowledges, with data or without; its session is established and waits for nothing;
-//! its options are none, or the timestamps in their usual place. So it moves no state, and what it
-//! needs of [`track`](crate::track) and [`translate_tcp`](crate::translate_tcp) can be done without
-//! a question. The tests hold it against both.
+//! It acknowledges, with data or without, with a FIN or without; its session is open and waits for
+//! nothing; its options are none, or the timestamps in their usual place. So what it needs of
+//! [`track`](crate::track) and [`translate_tcp`](crate::translate_tcp) can be done without a
+//! question. The tests hold it against both.
 
-use weir_wire::{Delta, Header as _, OptionKind, Tcp, TcpFlags, TcpHeader, V4};
+use weir_wire::{Delta, Header as _, OptionKind, Tcp, TcpHeader, V4};
 
 use crate::rewrite::{note_tsval, shift_window};
 use crate::tcp::{advance_client, advance_real};
-use crate::{Direction, Session, SessionFlags, State};
+use crate::{Direction, Session};
 
 /// Words of the IPv4 and TCP headers of a plain frame.
 const HEADERS: usize = 10;
@@ -45,25 +45,8 @@ impl SteadyOptions {
     }
 }
 
-impl Session {
-    /// Says whether a segment with such options is steady.
-    #[inline]
-    #[must_use]
-    pub fn is_steady(&self, direction: Direction, tcp: &Tcp) -> bool {
-        let judged = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
-        let odd = match direction {
-            Direction::Inbound => SessionFlags::EXPIRED.with(SessionFlags::TOA_WANTED),
-            Direction::Outbound => SessionFlags::EXPIRED,
-        };
-        self.state == State::Established
-            && tcp.flags.0 & judged.0 == TcpFlags::ACK.0
-            && !self.flags.has_any(odd)
-            && self.waiting == Self::NOT_WAITING
-    }
-}
-
-/// Tracks and translates a steady segment in a plain frame, in place; or a
-/// [regular](Session::is_regular) one, which may move the session's state.
+/// Tracks and translates a [regular](Session::is_regular) segment in a plain frame, in place; it
+/// may move the session's state.
 ///
 /// Nothing changes, and the answer is `None`, when the frame is shorter than its headers say.
 #[inline]
@@ -160,13 +143,13 @@ mod tests {
 
     use proptest::prelude::*;
     use weir_wire::{
-        FrameBuf, Ipv4Repr, KindSet, OptionSummary, Parsed, SeqDelta, SeqNumber, TcpRepr,
+        FrameBuf, Ipv4Repr, KindSet, OptionSummary, Parsed, SeqDelta, SeqNumber, TcpFlags, TcpRepr,
         Timestamps, verify_frame,
     };
 
     use super::*;
     use crate::fixture::session;
-    use crate::{OptionPolicy, Step, track, translate_tcp};
+    use crate::{OptionPolicy, SessionFlags, State, Step, track, translate_tcp};
 
     /// A steady segment of one end.
     fn frame(
@@ -285,7 +268,7 @@ mod tests {
             let v4 = *Parsed::parse(&arrived).unwrap().v4().unwrap();
             let tcp = *v4.tcp().unwrap();
             prop_assume!(before.is_regular(&tcp));
-            let steady = before.is_steady(direction, &tcp);
+            let steady = before.state == State::Established && !fin;
 
             let (mut expected, mut other) = (arrived.clone(), before);
             let options = OptionSummary::new(v4.tcp_options(&arrived).unwrap(), &KindSet::TOA);
@@ -308,25 +291,29 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_a_state_or_wants_more_is_not_steady() {
+    fn what_begins_or_resets_a_connection_or_belongs_to_none_is_not_regular() {
         let mut s = session();
         s.state = State::Established;
         s.flags = SessionFlags::default();
         let tcp = |flags| crate::fixture::segment(flags, 0, 0, 0);
         let ack = tcp(TcpFlags::ACK);
-        assert!(s.is_steady(Direction::Inbound, &ack));
-        for odd in [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST] {
-            assert!(!s.is_steady(Direction::Inbound, &tcp(TcpFlags::ACK | odd)));
+        assert!(s.is_regular(&ack) && s.is_regular(&tcp(TcpFlags::ACK | TcpFlags::FIN)));
+        for odd in [TcpFlags::SYN, TcpFlags::RST] {
+            assert!(!s.is_regular(&tcp(TcpFlags::ACK | odd)));
         }
-        assert!(!s.is_steady(Direction::Inbound, &tcp(TcpFlags::PSH)));
-        s.flags.set(SessionFlags::TOA_WANTED);
-        assert!(!s.is_steady(Direction::Inbound, &ack));
-        assert!(s.is_steady(Direction::Outbound, &ack));
+        assert!(!s.is_regular(&tcp(TcpFlags::PSH)));
         s.waiting = 3;
-        assert!(!s.is_steady(Direction::Outbound, &ack));
+        assert!(!s.is_regular(&ack));
         s.waiting = Session::NOT_WAITING;
-        s.state = State::FinWait;
-        assert!(!s.is_steady(Direction::Outbound, &ack));
+        s.flags.set(SessionFlags::EXPIRED);
+        assert!(!s.is_regular(&ack));
+        s.flags.clear(SessionFlags::EXPIRED);
+        for state in State::ALL {
+            s.state = *state;
+            let over = state.is_closed() || *state == State::SynSent;
+            let datagrams = matches!(state, State::OneWay | State::Flowing);
+            assert_eq!(s.is_regular(&ack), !over && !datagrams, "{state:?}");
+        }
     }
 
     #[test]

@@ -195,7 +195,7 @@ fn rewrite(
     let tcp = v4.tcp()?;
     let options = SteadyOptions::of(packet.frame.bytes(), tcp)?;
     let session = table.get_mut(id)?;
-    if !session.is_steady(direction, tcp) {
+    if !session.is_regular(tcp) {
         return None;
     }
     pass_steady(packet.frame.bytes_mut(), tcp, options, session, direction)

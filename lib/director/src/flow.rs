@@ -50,10 +50,7 @@ impl Director {
         };
         self.complete_checksum(packet, found.l3, &found.v4);
         match &found.v4.l4_kind {
-            L4::Tcp(tcp) => match self.regular(now, packet, found, tcp, id, direction) {
-                Some(verdict) => verdict,
-                None => self.tcp(now, packet, found, tcp, id, direction),
-            },
+            L4::Tcp(tcp) => self.tcp(now, packet, found, tcp, id, direction),
             L4::Udp { .. } => self.udp(now, packet, found, id, direction),
             L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => {
                 Verdict::Drop(DropReason::UnknownProtocol)

@@ -38,7 +38,6 @@ mod outbox;
 mod packet;
 mod plan;
 mod rate;
-mod regular;
 mod report;
 mod route;
 mod steady;

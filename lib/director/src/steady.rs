@@ -3,9 +3,11 @@
 //! Each question of the long way is asked, in an order that leaves nothing changed when the answer
 //! sends the packet there.
 
-use nat_engine::{Direction, SessionId, SteadyOptions, pass_steady};
-use weir_model::{DropReason, Now, Verdict};
-use weir_wire::{EthHeader, Header, L4, V4};
+use nat_engine::{
+    Direction, SessionFlags, SessionId, State, SteadyOptions, ToaOutcome, insert_toa, pass_steady,
+};
+use weir_model::{Counter, DropReason, Now, PortId, Verdict};
+use weir_wire::{EthHeader, Header, L4, OptionSummary, V4};
 
 use crate::director::millis;
 use crate::flow::STORM_PAUSE_MS;
@@ -21,13 +23,16 @@ impl Director {
         id: SessionId,
         direction: Direction,
     ) -> Option<Verdict> {
+        if packet.maybe_partial {
+            self.complete_plain(packet);
+        }
         let v4 = V4::plain_again(packet.frame.bytes())?;
         let L4::Tcp(tcp) = &v4.l4_kind else {
             return None;
         };
         let options = SteadyOptions::of(packet.frame.bytes(), tcp)?;
         let session = self.table.get_mut(id)?;
-        if !session.is_steady(direction, tcp) {
+        if !session.is_regular(tcp) {
             return None;
         }
         let service = self.plan.service(session.service)?;
@@ -46,22 +51,18 @@ impl Director {
         let now_ms = millis(now);
         let mac = self.neighbours.trusted(now_ms, hop.port, hop.neighbour)?;
         // From here on there is no way back.
-        let source = port.mac();
         let storm = session.is_storm(direction, tcp, service.ack_storm);
         if storm && now_ms.wrapping_sub(session.last_seen) < STORM_PAUSE_MS {
             return Some(Verdict::Drop(DropReason::AckStorm));
         }
         session.last_seen = now_ms;
-        if packet.maybe_partial {
-            self.complete_checksum(packet, V4::PLAIN_L3, &v4);
-        }
         let malformed = Some(Verdict::Drop(DropReason::Malformed));
         // Ethernet padding of a short frame is not worth carrying on.
         let total = V4::PLAIN_L3 as usize + v4.total_len as usize;
         if packet.frame.len() > total && packet.frame.set_len(total).is_none() {
             return malformed;
         }
-        let session = self.table.get_mut(id)?;
+        let before = session.state;
         let bytes = packet.frame.bytes_mut();
         if pass_steady(bytes, tcp, options, session, direction).is_none() {
             return malformed;
@@ -70,8 +71,77 @@ impl Director {
         let Some(eth) = EthHeader::at_mut(bytes, 0) else {
             return malformed;
         };
-        eth.src = source.0;
+        eth.src = port.mac().0;
         eth.dst = mac.0;
+        let tells = direction == Direction::Inbound && session.flags.has(SessionFlags::TOA_WANTED);
+        if tells || session.state != before {
+            let arrived = &V4 { ..v4 };
+            self.finish(
+                now,
+                packet,
+                arrived,
+                (id, direction),
+                before,
+                options,
+                hop.port,
+            );
+        }
         Some(Verdict::Forward(hop.port))
+    }
+
+    /// Does what is left to be done for a segment that is regular, but not steady: it gets the
+    /// client's address where that is wanted, and the session may have moved.
+    #[expect(clippy::too_many_arguments, reason = "all that its way has found out")]
+    #[inline(never)]
+    fn finish(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        v4: &V4,
+        (id, direction): (SessionId, Direction),
+        before: State,
+        options: SteadyOptions,
+        leaves: PortId,
+    ) {
+        let Some(session) = self.table.get(id) else {
+            return;
+        };
+        let after = session.state;
+        if direction == Direction::Inbound
+            && session.flags.has(SessionFlags::TOA_WANTED)
+            && let Some(kind) = self
+                .plan
+                .service(session.service)
+                .and_then(|it| it.toa_kind)
+        {
+            // Each packet of a super-frame gets the option, and only their longest must fit.
+            let mtu = self.plan.port(leaves).map_or(0, |port| port.facts.mtu);
+            let room = mtu.saturating_add(packet.surplus(v4));
+            match insert_toa(&mut packet.frame, V4::PLAIN_L3, v4, session, kind, room) {
+                ToaOutcome::Inserted => self.counters.count(Counter::ToaInserted),
+                ToaOutcome::NotWanted => {}
+                ToaOutcome::NoRoom => {
+                    let summary = summary_of(options);
+                    self.send_toa_ahead(now, packet, v4, id, kind, &summary);
+                }
+            }
+        }
+        if before != after {
+            self.moved(now, id, before, after);
+        }
+    }
+}
+
+/// Says of options what the pass over them would find.
+fn summary_of(options: SteadyOptions) -> OptionSummary {
+    let timestamps = match options {
+        SteadyOptions::None => None,
+        // Behind two NOPs.
+        SteadyOptions::Timestamps => Some(2),
+    };
+    OptionSummary {
+        timestamps,
+        well_formed: true,
+        ..OptionSummary::default()
     }
 }

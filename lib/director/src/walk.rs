@@ -223,6 +223,15 @@ impl Director {
         }
     }
 
+    /// Does so for a plain packet, which is not parsed here in vain where that cannot be.
+    #[inline(never)]
+    pub(crate) fn complete_plain(&mut self, packet: &mut Packet<'_>) {
+        if let Some(v4) = V4::plain_again(packet.frame.bytes()) {
+            self.complete_checksum(packet, V4::PLAIN_L3, &v4);
+        }
+        packet.maybe_partial = false;
+    }
+
     /// Finds the way to a destination for a packet as it arrived, or what becomes of it instead.
     pub(crate) fn way(
         &mut self,
