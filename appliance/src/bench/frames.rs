@@ -2,19 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use weir_rig::{SYN_OPTIONS, TIMESTAMPS};
 use weir_wire::{EthAddr, SeqNumber, TcpFlags, fill_checksums};
-
-pub(super) const WAN_MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 1]);
-pub(super) const LAN_MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 2]);
-pub(super) const ROUTER_MAC: EthAddr = EthAddr([2, 0, 0, 0, 1, 1]);
-pub(super) const REAL_MAC: EthAddr = EthAddr([2, 0, 0, 0, 1, 2]);
-
-/// What Linux offers in a SYN: MSS, SACK, timestamps, window scale.
-pub(super) const OFFER: &[u8] = &[
-    2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
-];
-/// Its timestamps afterwards.
-const STAMPS: &[u8] = &[1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9];
 
 const ETH: usize = 14;
 const IP: usize = 20;
@@ -35,10 +24,10 @@ pub(super) struct Segment {
 impl Segment {
     /// Writes the frame at the beginning of `buffer` and returns its length.
     pub(super) fn write(&self, buffer: &mut [u8]) -> Option<usize> {
-        let options = if self.flags.contains(TcpFlags::SYN) {
-            OFFER
+        let options: &[u8] = if self.flags.contains(TcpFlags::SYN) {
+            &SYN_OPTIONS
         } else {
-            STAMPS
+            &TIMESTAMPS
         };
         let len = ETH + IP + TCP + options.len() + self.payload.len();
         let frame = buffer.get_mut(..len)?;

@@ -1,55 +1,25 @@
-//! One worker's director, the clients and the real server around it, and the time they are told.
+//! One worker's director, the connections of its clients, and the time they are told.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use nat_engine::Rng;
-use weir_director::{Director, Packet, PortFacts, WorkerFacts};
-use weir_model::{Now, PortId, Time, Verdict, WorkerId};
+use weir_director::{Director, Packet};
+use weir_model::{Now, Verdict, WorkerId};
+use weir_rig::{
+    LAN, LAN_MAC, PLAIN, Place, ROUTER_MAC, SHIELDED, VIP, WAN, WAN_MAC, client, real, real_mac,
+};
 use weir_wire::{FrameBuf, Parsed, SeqNumber, TcpFlags};
 
-use crate::bench::frames::{LAN_MAC, REAL_MAC, ROUTER_MAC, Segment, WAN_MAC};
+use crate::bench::frames::Segment;
 use crate::daemon::random;
 
-pub(super) const WAN: PortId = PortId(0);
-pub(super) const LAN: PortId = PortId(1);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-const REAL: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 11);
-const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-/// The service that passes SYNs on, and the one that answers each with a cookie.
-const PLAIN: u16 = 80;
-const SHIELDED: u16 = 443;
 const CHUNK: usize = 2048;
 const HEAD: usize = 256;
 /// Packets that are walked together.
 pub(super) const BURST: usize = 64;
 
-const CONF: &str = "
-[port wan]
-device = eth0
-address = 203.0.113.2/24
-gateway = 203.0.113.1
-[port lan]
-device = eth1
-address = 10.0.0.2/16
-[lip-pool blue]
-port = lan
-address = 10.0.8.0/25
-[service web]
-listen = 203.0.113.10:80/tcp
-lip-pool = blue
-real = 10.0.1.11:80
-[service shop]
-listen = 203.0.113.10:443/tcp
-lip-pool = blue
-synproxy = front
-real = 10.0.1.11:443
-[synproxy front]
-mode = always
-options = given
-";
 const REQUEST: &[u8] = b"GET /index.html HTTP/1.1";
 const REPLY: &[u8] = b"HTTP/1.1 204 No Content";
 
@@ -98,6 +68,7 @@ impl Step {
 }
 
 pub(super) struct Rig {
+    place: Place,
     director: Director,
     now: Now,
     rng: Rng,
@@ -109,32 +80,19 @@ pub(super) struct Rig {
 impl Rig {
     /// Makes a worker with room for so many sessions, as the daemon does.
     pub(super) fn new(sessions: u32) -> Result<Self> {
-        let port = |id, mac| PortFacts {
-            id,
-            mac,
-            mtu: 1500,
-            delivers: false,
-        };
-        let facts = WorkerFacts {
+        let place = Place {
             id: WorkerId(0),
             workers: 1,
             sessions,
+            reals: 1,
             flow_secret: random()?,
             seed: random()?,
-            ports: vec![port(WAN, WAN_MAC), port(LAN, LAN_MAC)],
         };
-        let now = Now {
-            time: Time::from_millis(1),
-            wall_ms: 1_700_000_000_000,
-        };
-        let loaded = weir_conf::parse_str("bench", CONF, None);
-        let loaded = loaded.map_err(|report| anyhow!("{report}"))?;
         let prepare = |memory| netmap_io::huge_pages::prefer(&memory);
-        let director = Director::prepared(facts, Arc::new(loaded.snapshot), now, &prepare)
-            .map_err(|_| anyhow!("there is no memory for {sessions} sessions"))?;
         Ok(Self {
-            director,
-            now,
+            place,
+            director: place.director(&prepare)?,
+            now: Place::START,
             rng: Rng::new(random()?),
             memory: vec![0; CHUNK * BURST],
             out: vec![0; CHUNK],
@@ -147,10 +105,6 @@ impl Rig {
         let nobody = (Ipv4Addr::UNSPECIFIED, 0);
         let first = self.next_client;
         self.next_client = first.wrapping_add(BURST as u32);
-        let client = |number: u32| {
-            let address = 0x0b00_0000 + number / 50_000;
-            (Ipv4Addr::from(address), 10_000 + (number % 50_000) as u16)
-        };
         (first..first + BURST as u32)
             .map(|number| Connection {
                 client: client(number),
@@ -221,9 +175,7 @@ impl Rig {
     pub(super) fn pass(&mut self, time: Duration) -> Duration {
         self.now.time = self.now.time.after(time);
         // They are not what is measured, and nobody answers requests for them.
-        for (port, address, mac) in [(WAN, ROUTER, ROUTER_MAC), (LAN, REAL, REAL_MAC)] {
-            self.director.learn_neighbour(self.now, port, address, mac);
-        }
+        self.place.introduce(&mut self.director, self.now);
         let start = Instant::now();
         self.director.tick(self.now);
         while self.director.next_originated(&mut self.out).is_some() {}
@@ -299,12 +251,12 @@ fn segment(step: Step, one: &Connection) -> Segment {
         };
     }
     Segment {
-        src: (REAL, PLAIN),
+        src: (real(0), PLAIN),
         dst: one.lip,
         seq: SeqNumber(500) + sent,
         ack: one.client_isn + seen,
         flags,
         payload,
-        to: (REAL_MAC, LAN_MAC),
+        to: (real_mac(0), LAN_MAC),
     }
 }

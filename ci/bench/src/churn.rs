@@ -8,13 +8,14 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
 use weir_model::{DropReason, Verdict};
+use weir_rig::{LAN, PLAIN, WAN};
 use weir_testkit::Random;
 
 use crate::arena::{Arena, BURST};
 use crate::connection::{Connection, Side, passer_by};
 use crate::flows::{Flows, Transport};
 use crate::frames::{Kind, Templates, read};
-use crate::rig::{LAN, PLAIN, Rig, WAN};
+use crate::rig::Rig;
 
 /// Sessions that begin in a burst, and as many that end.
 const NEW: usize = 8;

@@ -3,13 +3,12 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
+use weir_rig::{LAN, VIP, WAN, real};
 
 use crate::arena::Arena;
 use crate::frames::{Kind, Sender, Templates, Variant, make};
-use crate::rig::{LAN, REALS, VIP, WAN, real};
+use crate::rig::REALS;
 
-/// Clients behind one address.
-const PER_ADDRESS: u32 = 50_000;
 const CLIENT_ISN: u32 = 100;
 const REAL_ISN: u32 = 500;
 
@@ -123,12 +122,6 @@ impl Connection {
             },
         }
     }
-}
-
-/// Returns the address and port of a client that stays.
-pub(crate) fn client(number: u32) -> (Ipv4Addr, u16) {
-    let address = Ipv4Addr::from(0x0b00_0000 + number / PER_ADDRESS);
-    (address, 10_000 + (number % PER_ADDRESS) as u16)
 }
 
 /// Returns the address and port of a client that comes and goes: neighbours in number are none in

@@ -2,13 +2,14 @@
 
 use anyhow::{Context as _, Result, ensure};
 use weir_model::Verdict;
+use weir_rig::{DATAGRAMS, LAN, PLAIN, WAN, client};
 use weir_testkit::Random;
 use weir_wire::Protocol;
 
 use crate::arena::{Arena, BURST};
-use crate::connection::{Connection, Side, client};
+use crate::connection::{Connection, Side};
 use crate::frames::{Kind, Templates, read};
-use crate::rig::{DATAGRAMS, LAN, PLAIN, Rig, WAN};
+use crate::rig::Rig;
 
 /// What connections are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

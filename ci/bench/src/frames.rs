@@ -3,22 +3,17 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
+use weir_rig::{LAN_MAC, ROUTER_MAC, SYN_OPTIONS, TIMESTAMPS, VIP, WAN_MAC, real_mac};
 use weir_testkit::{PacketSpec, TcpSpec, Transport, UdpSpec};
 use weir_wire::{
     EthAddr, Header, Ipv4Header, Protocol, TcpFlags, TcpHeader, UdpHeader, fill_checksums,
 };
 
-use crate::rig::{LAN_MAC, REALS, ROUTER_MAC, VIP, WAN_MAC, real_mac};
+use crate::rig::REALS;
 
 const L3: usize = 14;
 const L4: usize = 34;
 
-/// What Linux offers in a SYN: MSS, SACK, timestamps, window scale.
-const SYN_OPTIONS: [u8; 20] = [
-    2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7,
-];
-/// Timestamps, as Linux sends them in every other segment.
-const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 9];
 /// Bytes of data in a segment or datagram.
 pub(crate) const DATA: usize = 32;
 

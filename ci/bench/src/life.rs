@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_model::{Counter, Verdict};
+use weir_rig::{LAN, PLAIN, SHIELDED};
 use weir_wire::{Header, TcpFlags, TcpHeader};
 
 use crate::arena::{Arena, BURST};
 use crate::connection::{Connection, Side, passer_by};
 use crate::frames::{Kind, Templates, Variant, read};
-use crate::rig::{LAN, PLAIN, Rig, SHIELDED};
+use crate::rig::Rig;
 
 /// Sessions that begin together, and go on together.
 type Cohort = Vec<Connection>;

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::{SysconfVar, sysconf};
 use weir_model::Verdict;
+use weir_rig::LAN;
 
 use crate::arena::{Arena, BURST};
 use crate::connection::Side;
 use crate::flows::{Flows, Transport};
 use crate::frames::{Kind, Templates};
-use crate::rig::{LAN, Rig};
+use crate::rig::Rig;
 
 /// Bytes that a session may take, all in.
 pub(crate) const BOUND: f64 = 160.0;

@@ -1,77 +1,19 @@
-//! A director with its surroundings: two ports, clients behind a router, real servers on a wire.
+//! One worker's director in its surroundings, and what it does in a turn.
 
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use nat_engine::{FlowHasher, FlowKey};
 use netmap_io::huge_pages;
-use weir_director::{Director, Packet, PortFacts, WorkerFacts};
-use weir_model::{Now, PortId, Time, WorkerId};
-use weir_testkit::{Random, snapshot};
-use weir_wire::EthAddr;
+use weir_director::{Director, Packet};
+use weir_model::{Now, PortId, WorkerId};
+use weir_rig::{Place, VIP};
+use weir_testkit::Random;
 
-pub(crate) const WAN: PortId = PortId(0);
-pub(crate) const LAN: PortId = PortId(1);
-pub(crate) const WAN_MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 1]);
-pub(crate) const LAN_MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 2]);
-pub(crate) const ROUTER_MAC: EthAddr = EthAddr([2, 0, 0, 0, 1, 1]);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-/// The address of all services.
-pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-/// The port of the service that passes SYNs on.
-pub(crate) const PLAIN: u16 = 80;
-/// The port of the service that answers every SYN by a cookie.
-pub(crate) const SHIELDED: u16 = 443;
-/// The port of the service of UDP.
-pub(crate) const DATAGRAMS: u16 = 53;
 /// Real servers of each service.
 pub(crate) const REALS: u8 = 8;
-
-const CONF: &str = "
-[port wan]
-device = eth0
-address = 203.0.113.2/24
-gateway = 203.0.113.1
-[port lan]
-device = eth1
-address = 10.0.0.2/16
-[lip-pool blue]
-port = lan
-address = 10.0.8.0/26
-[service web]
-listen = 203.0.113.10:80/tcp
-lip-pool = blue
-scheduler = rr
-REALS 80
-[service shop]
-listen = 203.0.113.10:443/tcp
-lip-pool = blue
-scheduler = rr
-synproxy = front
-REALS 443
-[service names]
-listen = 203.0.113.10:53/udp
-lip-pool = blue
-scheduler = rr
-REALS 53
-[synproxy front]
-mode = always
-options = given
-";
-
-/// Returns the address of a real server.
-pub(crate) const fn real(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 1, 11 + number)
-}
-
-/// Returns the Ethernet address of a real server.
-pub(crate) const fn real_mac(number: u8) -> EthAddr {
-    EthAddr([2, 0, 0, 0, 2, number])
-}
 
 /// One worker's director and the time that it is told.
 pub(crate) struct Rig {
@@ -81,8 +23,7 @@ pub(crate) struct Rig {
     pub(crate) counts: bool,
     /// Allocations while they were.
     pub(crate) allocations: u64,
-    id: u8,
-    workers: u8,
+    place: Place,
     hasher: FlowHasher,
     /// When the neighbours were last known.
     met_ms: u64,
@@ -93,26 +34,14 @@ impl Rig {
     /// Makes worker `id` of `workers`, with room for so many sessions.
     pub(crate) fn new(sessions: u32, id: u8, workers: u8) -> Result<Self> {
         let mut random = Random::new(1);
-        let port = |id, mac| PortFacts {
-            id,
-            mac,
-            mtu: 1500,
-            delivers: false,
-        };
-        let flow_secret = random.key();
-        let facts = WorkerFacts {
+        let place = Place {
             id: WorkerId(id),
             workers,
             sessions,
-            flow_secret,
+            reals: REALS,
+            flow_secret: random.key(),
             seed: random.key(),
-            ports: vec![port(WAN, WAN_MAC), port(LAN, LAN_MAC)],
         };
-        let now = Now {
-            time: Time::from_millis(1),
-            wall_ms: 1_700_000_000_000,
-        };
-        let snapshot = Arc::new(snapshot("bench", &conf()?)?);
         // As the daemon does.
         let prepare = |memory| {
             huge_pages::prefer(&memory);
@@ -120,16 +49,13 @@ impl Rig {
             // kernel cannot, the first packet of each page pays for it.
             let _ = huge_pages::populate(&memory);
         };
-        let director = Director::prepared(facts, snapshot, now, &prepare)
-            .map_err(|_| anyhow!("no memory for {sessions} sessions"))?;
         let mut rig = Self {
-            director,
-            now,
+            director: place.director(&prepare)?,
+            now: Place::START,
             counts: false,
             allocations: 0,
-            id,
-            workers,
-            hasher: FlowHasher::new(flow_secret),
+            place,
+            hasher: FlowHasher::new(place.flow_secret),
             met_ms: 0,
             out: vec![0; 2048],
         };
@@ -150,7 +76,8 @@ impl Rig {
             dst_port: port,
             protocol,
         };
-        self.workers == 1 || self.hasher.hash(&key).owner(self.workers) == self.id
+        let Place { id, workers, .. } = self.place;
+        workers == 1 || self.hasher.hash(&key).owner(workers) == id.0
     }
 
     /// Walks a burst and returns how long that took.
@@ -221,12 +148,7 @@ impl Rig {
 
     fn know_neighbours(&mut self) {
         self.met_ms = self.now.time.as_millis();
-        self.director
-            .learn_neighbour(self.now, WAN, ROUTER, ROUTER_MAC);
-        for number in 0..REALS {
-            let (address, mac) = (real(number), real_mac(number));
-            self.director.learn_neighbour(self.now, LAN, address, mac);
-        }
+        self.place.introduce(&mut self.director, self.now);
     }
 }
 
@@ -241,18 +163,4 @@ fn collected(work: &mut dyn FnMut()) {
     work();
     // So that this is no function like any other, and none is put in its place.
     black_box(());
-}
-
-fn conf() -> Result<String> {
-    let mut conf = String::new();
-    for line in CONF.lines() {
-        let Some(port) = line.strip_prefix("REALS ") else {
-            writeln!(conf, "{line}")?;
-            continue;
-        };
-        for number in 0..REALS {
-            writeln!(conf, "real = {}:{port}", real(number))?;
-        }
-    }
-    Ok(conf)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use weir_model::{DropReason, Verdict};
+use weir_rig::{LAN, LAN_MAC, PLAIN, ROUTER_MAC, SHIELDED, VIP, WAN, WAN_MAC, real, real_mac};
 use weir_testkit::Random;
 use weir_wire::{Protocol, verify_frame};
 
@@ -13,9 +14,7 @@ use crate::connection::Side;
 use crate::flows::{Flows, Transport};
 use crate::frames::{Kind, Sender, Templates, Variant, make, read};
 use crate::limit::{self, End, Entry, Sip, Table, Way};
-use crate::rig::{
-    LAN, LAN_MAC, PLAIN, ROUTER_MAC, Rig, SHIELDED, VIP, WAN, WAN_MAC, real, real_mac,
-};
+use crate::rig::Rig;
 use crate::stages::{Depth, Parts};
 
 /// What is sent.

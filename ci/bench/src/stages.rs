@@ -11,6 +11,7 @@ use nat_engine::{
 };
 use netmap_io::huge_pages;
 use weir_director::Packet;
+use weir_rig::{VIP, real};
 use weir_simd::{LANES, Lanes};
 use weir_testkit::Random;
 use weir_wire::{Protocol, SeqDelta, V4, verify_frame};
@@ -19,7 +20,6 @@ use crate::arena::{Arena, BURST, Packets};
 use crate::connection::{Connection, Side};
 use crate::flows::Flows;
 use crate::frames::Templates;
-use crate::rig::{VIP, real};
 
 const GROUPS: usize = BURST / LANES;
 

@@ -84,7 +84,7 @@ pub(crate) const fn fold(sum: u64) -> u16 {
 mod tests {
     use super::*;
     use crate::frames::{Kind, Sender, Templates, Variant, make};
-    use crate::rig::VIP;
+    use weir_rig::VIP;
 
     #[test]
     fn no_header_is_read_that_is_damaged_anywhere() {
