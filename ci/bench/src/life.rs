@@ -14,6 +14,8 @@ use crate::rig::Rig;
 
 /// Sessions that begin together, and go on together.
 type Cohort = Vec<Connection>;
+/// Who sends what.
+type Packet = (Side, Kind);
 /// Cohorts that are under way at a time: between two packets of a session come those of the others.
 const COHORTS: usize = 64;
 /// How long the default configuration remembers a closed session.
@@ -30,28 +32,26 @@ pub(crate) enum Service {
     Shielded,
 }
 
-const PLAIN_LIFE: [(Side, Kind); 9] = [
-    (Side::Client, Kind::Syn),
-    (Side::Real, Kind::SynAck),
-    (Side::Client, Kind::Ack),
-    (Side::Client, Kind::Data),
-    (Side::Real, Kind::Data),
-    (Side::Client, Kind::Fin),
-    (Side::Real, Kind::Ack),
-    (Side::Real, Kind::Fin),
-    (Side::Client, Kind::Ack),
-];
-const SHIELDED_LIFE: [(Side, Kind); 9] = [
-    (Side::Client, Kind::Syn),
-    (Side::Client, Kind::Ack),
-    (Side::Real, Kind::SynAck),
-    (Side::Client, Kind::Data),
-    (Side::Real, Kind::Data),
-    (Side::Client, Kind::Fin),
-    (Side::Real, Kind::Ack),
-    (Side::Real, Kind::Fin),
-    (Side::Client, Kind::Ack),
-];
+const SYN: Packet = (Side::Client, Kind::Syn);
+const SYN_ACK: Packet = (Side::Real, Kind::SynAck);
+const ACK: Packet = (Side::Client, Kind::Ack);
+const PLAIN_LIFE: [Packet; 9] = life([SYN, SYN_ACK, ACK]);
+const SHIELDED_LIFE: [Packet; 9] = life([SYN, ACK, SYN_ACK]);
+
+/// Returns a life that begins with such a handshake.
+const fn life([first, second, third]: [Packet; 3]) -> [Packet; 9] {
+    [
+        first,
+        second,
+        third,
+        (Side::Client, Kind::Data),
+        (Side::Real, Kind::Data),
+        (Side::Client, Kind::Fin),
+        (Side::Real, Kind::Ack),
+        (Side::Real, Kind::Fin),
+        ACK,
+    ]
+}
 
 impl Service {
     pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Shielded];
@@ -63,7 +63,7 @@ impl Service {
         }
     }
 
-    const fn steps(self) -> &'static [(Side, Kind)] {
+    const fn steps(self) -> &'static [Packet] {
         match self {
             Self::Plain => &PLAIN_LIFE,
             Self::Shielded => &SHIELDED_LIFE,
