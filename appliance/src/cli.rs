@@ -11,7 +11,7 @@ use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, Flags, Question, What};
 
 use crate::daemon::machine;
-use crate::{bench, configuration, daemon, explain, show};
+use crate::{apply, bench, configuration, daemon, explain, show};
 
 /// Done.
 const DONE: u8 = 0;
@@ -50,6 +50,8 @@ enum Verb {
         #[arg(long, value_enum, default_value_t = ReportFormat::Long)]
         format: ReportFormat,
     },
+    /// Has the daemon run on its file as it is now; nothing changes where the file has a mistake.
+    Apply(ApplyArguments),
     /// Shows what the running daemon knows.
     Show(ShowArguments),
     /// Says each decision that the running daemon would take for a packet, without taking it.
@@ -81,6 +83,16 @@ struct ShowArguments {
     /// Only sessions of this client.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// The control socket of the daemon.
+    #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ApplyArguments {
+    /// Writes JSON, as programs may rely on it.
+    #[arg(long)]
+    json: bool,
     /// The control socket of the daemon.
     #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
     socket: Option<PathBuf>,
@@ -146,6 +158,8 @@ enum Shown {
     Config,
     /// Real servers: whether they answer, and the TCP options learned of them.
     Health,
+    /// What happened since the daemon's start, the last 10,000 events.
+    Events,
 }
 
 impl Shown {
@@ -160,6 +174,7 @@ impl Shown {
             Self::Flood => What::Flood,
             Self::Config => What::Config,
             Self::Health => What::Health,
+            Self::Events => What::Events,
         }
     }
 }
@@ -177,6 +192,10 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(match arguments.verb {
         Verb::Run { config } => run(&config),
         Verb::Check { file, format } => check(&file, format),
+        Verb::Apply(arguments) => asked(apply::apply(&apply::Order {
+            json: arguments.json,
+            socket: arguments.socket,
+        })),
         Verb::Show(arguments) => show(arguments),
         Verb::Explain(arguments) => explain(arguments),
         Verb::Bench(arguments) => bench(arguments),
@@ -297,7 +316,7 @@ fn asked(result: anyhow::Result<()>) -> u8 {
     let bad_input = matches!(
         error.downcast_ref(),
         Some(ClientError::Refused {
-            code: Code::UnknownName | Code::BadArgument,
+            code: Code::UnknownName | Code::BadArgument | Code::Mistakes,
             ..
         })
     );

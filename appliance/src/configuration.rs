@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_conf::{Loaded, ProcessEnv, Purpose, Report, Style};
+use weir_conf::{Loaded, ProcessEnv, Report};
 use weir_model::{Generation, Snapshot};
 
 use crate::control::Configuration;
-use crate::{log, secret};
+use crate::secret;
 
 /// Reads the file and the secret files that it names, and returns what should be changed besides.
 ///
@@ -38,15 +38,12 @@ pub(crate) fn start(file: &Path) -> Result<Configuration, Report> {
     load(file, None).map(|(loaded, _)| configuration(loaded, None))
 }
 
-/// Reads the file again; prints every mistake, in which case there is no new configuration.
-pub(crate) fn reload(file: &Path, running: &Snapshot) -> Option<Configuration> {
-    match load(file, Some(running)) {
-        Ok((loaded, _)) => Some(configuration(loaded, Some(running))),
-        Err(report) => {
-            log::report(&report.render(Style::long(Purpose::Apply)));
-            None
-        }
-    }
+/// Reads the file again.
+///
+/// # Errors
+/// Returns every mistake.
+pub(crate) fn reload(file: &Path, running: &Snapshot) -> Result<Configuration, Report> {
+    load(file, Some(running)).map(|(loaded, _)| configuration(loaded, Some(running)))
 }
 
 fn configuration(mut loaded: Loaded, previous: Option<&Snapshot>) -> Configuration {

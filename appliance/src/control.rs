@@ -1,5 +1,6 @@
 //! The control thread: sockets, signals, ARP, reloads and the clean stop.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
@@ -12,8 +13,9 @@ use mio::unix::SourceFd;
 use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
+use weir_control::{Reply, Request};
 use weir_director::{Notice, PoolUse};
-use weir_model::{Event, MasterKey, PortId, Snapshot};
+use weir_model::{Event, EventClass, MasterKey, PortId, Severity, Snapshot};
 use weir_wire::EthAddr;
 
 use crate::clock::Clock;
@@ -23,19 +25,20 @@ use crate::control::events::Events;
 use crate::control::floods::Floods;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
-use crate::control::server::{Scene, Server};
+use crate::control::server::{ClientId, Order, Scene, Server};
 use crate::control::sockets::Listener;
+use crate::event::EventRecord;
 use crate::fleet::Fleet;
 use crate::health::{Book, Prober};
-use crate::log;
-use crate::secret;
 
 mod answer;
+mod apply;
 mod connection;
 pub(crate) mod crash;
 mod events;
 mod explain;
 mod floods;
+pub(crate) mod operator;
 pub(crate) mod ports;
 mod rates;
 mod reload;
@@ -90,9 +93,9 @@ pub(crate) struct Control {
     running: Configuration,
     fallback_key: MasterKey,
     /// What the workers are taking over right now.
-    applying: Option<Configuration>,
-    /// SIGHUP came while they were.
-    reload_again: bool,
+    applying: Option<apply::Applying>,
+    /// What came while they were.
+    apply_next: VecDeque<apply::Asker>,
     file: PathBuf,
     rates: Rates,
     prober: Prober,
@@ -150,7 +153,7 @@ impl Control {
             running: parts.running,
             fallback_key: parts.fallback_key,
             applying: None,
-            reload_again: false,
+            apply_next: VecDeque::new(),
             file: parts.file,
             rates: Rates::default(),
             prober: parts.prober,
@@ -204,12 +207,16 @@ impl Control {
                             &self.rates,
                             &self.floods,
                             &self.book,
+                            &self.events,
                         );
                         let registry = self.poll.registry();
                         self.server
                             .event(event, self.first_socket, registry, &scene);
                     }
                 }
+            }
+            while let Some(order) = self.server.next_order() {
+                self.carry_out(order);
             }
             self.listen_to_workers();
             self.listen_to_health();
@@ -244,6 +251,7 @@ impl Control {
             &self.rates,
             &self.floods,
             &self.book,
+            &self.events,
         );
         self.server.serve_all(&scene);
     }
@@ -258,9 +266,7 @@ impl Control {
             .floods
             .look(now, SystemTime::now(), snapshot, &published);
         for (worker, event) in turned {
-            if let Some(line) = self.events.take(now, worker, &event, snapshot) {
-                log::say(line);
-            }
+            self.events.happened(now, worker, &event, snapshot);
         }
         let fleet = &self.fleet;
         self.floods.hint(|place, service, active| {
@@ -280,6 +286,7 @@ impl Control {
             &self.rates,
             &self.floods,
             &self.book,
+            &self.events,
         );
         self.forecast.missing = server::ask_for_pool_use(&scene, OWN_TICKET);
         self.forecast.uses.clear();
@@ -288,7 +295,7 @@ impl Control {
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
-                Ok(Signal::SIGHUP) => self.reload(),
+                Ok(Signal::SIGHUP) => self.apply(apply::Asker::Signal),
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.begin_stop(),
                 // No other signal is asked for.
                 Ok(_) | Err(_) => {}
@@ -299,18 +306,23 @@ impl Control {
     fn begin_stop(&mut self) {
         if self.stop.is_some() {
             self.stop_now = true;
+            let sentence = format!("stopping at once, with {} sessions", self.sessions());
+            self.events
+                .system(Instant::now(), Severity::Notice, "stopping", sentence);
             return;
         }
         let patience = self.running.snapshot.node.stop_after;
         self.stop = Some(Instant::now() + patience);
         self.fleet.drain();
         if self.sessions() > 0 {
-            log::say(format!(
+            let sentence = format!(
                 "stopping when {} sessions have ended, in {} at most; a second signal stops \
                  at once",
                 self.sessions(),
                 humantime::format_duration(patience)
-            ));
+            );
+            self.events
+                .system(Instant::now(), Severity::Notice, "stopping", sentence);
         }
     }
 
@@ -329,70 +341,27 @@ impl Control {
             .sum()
     }
 
-    /// Reads the file again and begins to apply it; the running configuration stays as it is when
-    /// anything in the way of that is found.
-    fn reload(&mut self) {
-        if self.stop.is_some() {
-            return;
-        }
-        if self.applying.is_some() {
-            self.reload_again = true;
-            return;
-        }
-        if let Err(error) = self.try_reload() {
-            log::say(format!("{error:#}"));
+    /// Carries out a change that a client asks for.
+    fn carry_out(&mut self, order: Order) {
+        match order.request {
+            Request::Apply {} => self.apply(apply::Asker::Client(order.client, order.operator)),
+            // These change nothing; the server has answered them itself.
+            Request::Show { .. } | Request::Explain(_) => {}
         }
     }
 
-    fn try_reload(&mut self) -> Result<()> {
-        let old = self.running.snapshot.clone();
-        let Some(mut new) = crate::configuration::reload(&self.file, &old) else {
-            // The report has been printed.
-            return Ok(());
-        };
-        if let Some(sentence) = reload::needs_restart(&old, &new.snapshot) {
-            anyhow::bail!("{sentence}; the running configuration is unchanged");
-        }
-        let filled = secret::fill(Arc::make_mut(&mut new.snapshot), &self.fallback_key);
-        for line in filled.context("the running configuration is unchanged")? {
-            log::say(line);
-        }
-        for port in new.snapshot.ports.iter() {
-            ports::ensure_addresses(port)?;
-        }
-        let before = old.owned_addresses();
-        let meanwhile = reload::owned_meanwhile(&before, &new.snapshot.owned_addresses());
-        if let Err(error) = set_owned(&mut self.devices, &meanwhile) {
-            // What was owned before must be owned again; a second failure is the same one.
-            let _ = set_owned(&mut self.devices, &before);
-            return Err(error.context("the running configuration is unchanged"));
-        }
-        self.fleet.apply(&new.snapshot);
-        self.applying = Some(new);
-        Ok(())
-    }
-
-    /// Every worker has the new snapshot: what only the old one owned goes back to the kernel.
-    fn finish_reload(&mut self) {
-        let Some(new) = self.applying.take() else {
-            return;
-        };
-        let snapshot = new.snapshot.clone();
-        if let Err(error) = set_owned(&mut self.devices, &snapshot.owned_addresses()) {
-            log::say(format!(
-                "an address that was given up is still taken from the kernel: {error:#}"
-            ));
-        }
-        log::say(format!(
-            "configuration {} applied: {}",
-            snapshot.generation,
-            reload::summary(&self.running.snapshot, &snapshot)
-        ));
-        self.running = new;
-        self.watch_health();
-        if std::mem::take(&mut self.reload_again) {
-            self.reload();
-        }
+    /// Answers a change that a client asked for.
+    fn finish(&mut self, client: ClientId, replies: &[Reply]) {
+        let scene = scene(
+            &self.running,
+            &self.fleet,
+            &self.devices,
+            &self.rates,
+            &self.floods,
+            &self.book,
+            &self.events,
+        );
+        self.server.finish(client, replies, &scene);
     }
 
     fn listen_to_workers(&mut self) {
@@ -420,7 +389,7 @@ impl Control {
                 drop((retired, boards));
                 self.floods.restarted(place);
                 if self.fleet.applied(place) {
-                    self.finish_reload();
+                    self.finish_apply();
                 }
             }
             Answer::PoolUse {
@@ -441,6 +410,7 @@ impl Control {
                     &self.rates,
                     &self.floods,
                     &self.book,
+                    &self.events,
                 );
                 self.server.answered(place, answer, &scene);
             }
@@ -458,10 +428,8 @@ impl Control {
         let snapshot = &self.running.snapshot;
         let now = Instant::now();
         while let Some(finding) = self.prober.next_finding() {
-            for (kind, sentence) in self.book.take(finding, snapshot) {
-                if let Some(line) = self.events.say(now, kind, &sentence) {
-                    log::say(line);
-                }
+            for event in self.book.take(finding, snapshot) {
+                self.events.say(now, event);
             }
         }
         let fleet = &self.fleet;
@@ -486,33 +454,32 @@ impl Control {
             }
             News::Notice(Notice::Event(event)) => {
                 let snapshot = &self.running.snapshot;
-                if let Some(line) = self.events.take(now, place, &event, snapshot) {
-                    log::say(line);
-                }
+                self.events.happened(now, place, &event, snapshot);
             }
             News::Crashed { port, frame } => {
                 if let Err(error) = self.crashes.push(frame) {
                     let sentence = format!("a frame of port {port} cannot be kept: {error}");
-                    if let Some(line) = self.events.say(now, "crash-ring", &sentence) {
-                        log::say(line);
-                    }
+                    self.events
+                        .system(now, Severity::Error, "crash-ring", sentence);
                 }
             }
             News::PortFailed { port, error } => {
                 let device = self.devices.iter().find(|device| device.id == port);
                 let name = device.map_or("?", |device| device.name.as_str());
-                let sentence = match error {
-                    Some(error) => {
-                        let cause = error.to_string();
-                        // The number says nothing that the words do not.
-                        let cause = cause.split(" (os error").next().unwrap_or_default();
-                        format!("port {name} cannot transmit on worker {place}: {cause}")
-                    }
-                    None => format!("port {name} transmits again on worker {place}"),
+                let (severity, sentence) = if let Some(error) = error {
+                    let cause = error.to_string();
+                    // The number says nothing that the words do not.
+                    let cause = cause.split(" (os error").next().unwrap_or_default();
+                    let sentence =
+                        format!("port {name} cannot transmit on worker {place}: {cause}");
+                    (Severity::Error, sentence)
+                } else {
+                    let sentence = format!("port {name} transmits again on worker {place}");
+                    (Severity::Notice, sentence)
                 };
-                if let Some(line) = self.events.say(now, "port", &sentence) {
-                    log::say(line);
-                }
+                let record = EventRecord::new(EventClass::System, severity, "port", sentence);
+                let record = record.field("port", name).field("worker", place);
+                self.events.say(now, record);
             }
         }
     }
@@ -557,6 +524,7 @@ fn scene<'a>(
     rates: &'a Rates,
     floods: &'a Floods,
     health: &'a Book,
+    events: &'a Events,
 ) -> Scene<'a> {
     Scene {
         snapshot: &running.snapshot,
@@ -566,5 +534,6 @@ fn scene<'a>(
         rates,
         floods,
         health,
+        events,
     }
 }

@@ -1,5 +1,6 @@
 //! The weir binary: daemon, workers, control and command line.
 
+mod apply;
 mod bench;
 mod board;
 mod capacity;
@@ -10,6 +11,7 @@ mod configuration;
 mod control;
 mod daemon;
 mod doorbell;
+mod event;
 mod explain;
 mod failure;
 mod fleet;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
-    Client, ClientError, DEFAULT_SOCKETS, Filter, FloodRow, HealthRow, LedgerReply, PoolRow,
-    PortRow, Request, ServiceRow, SessionRow, What, WorkerRow,
+    Client, ClientError, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, HealthRow, LedgerReply,
+    PoolRow, PortRow, Request, ServiceRow, SessionRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -96,7 +96,8 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             | What::Workers
             | What::Flood
             | What::Config
-            | What::Health => Value::Array(rows),
+            | What::Health
+            | What::Events => Value::Array(rows),
         };
         return Ok(writeln!(out, "{value}")?);
     }
@@ -108,6 +109,7 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         What::Workers => weir_control::workers(&read::<WorkerRow>(rows)?),
         What::Flood => weir_control::floods(&read::<FloodRow>(rows)?),
         What::Health => weir_control::health(&read::<HealthRow>(rows)?),
+        What::Events => weir_control::events(&read::<EventRow>(rows)?),
         What::Ledger => {
             let ledgers: Vec<LedgerReply> = read(rows)?;
             weir_control::ledger(ledgers.first().context("the daemon sent no ledger")?)

@@ -10,6 +10,8 @@ use weir_control::{
 use weir_director::{ExplainQuery, PoolUse};
 use weir_model::{Role, ServiceId};
 
+use crate::control::operator::Operator;
+
 /// No more rows are made for a client that has not read so many bytes yet.
 const HIGH_WATER: usize = 256 * 1024;
 
@@ -26,6 +28,8 @@ pub(crate) enum Job {
     },
     /// What would become of a packet.
     Explain(ExplainQuery),
+    /// A change, which control carries out; none once control has taken it.
+    Change(Option<Request>),
 }
 
 /// How far a `show sessions` has come.
@@ -46,7 +50,7 @@ pub(crate) struct SessionsJob {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: UnixStream,
-    pub(crate) role: Role,
+    pub(crate) operator: Operator,
     pub(crate) job: Option<Job>,
     reader: LineReader,
     out: VecDeque<u8>,
@@ -57,9 +61,10 @@ pub(crate) struct Connection {
 impl Connection {
     /// Greets a client.
     pub(crate) fn new(stream: UnixStream, role: Role, node: &str) -> Self {
+        let operator = Operator::of(&stream, role);
         let mut connection = Self {
             stream,
-            role,
+            operator,
             job: None,
             reader: LineReader::new(REQUEST_LIMIT),
             out: VecDeque::new(),
@@ -108,7 +113,7 @@ impl Connection {
         while self.is_free() {
             match self.reader.next_line()? {
                 Ok(line) => match Request::parse(&line) {
-                    Ok(request) => match request.permitted(self.role) {
+                    Ok(request) => match request.permitted(self.operator.role) {
                         Ok(()) => return Some(request),
                         Err(rejection) => self.send(&Reply::refused(&rejection)),
                     },

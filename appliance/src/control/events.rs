@@ -1,20 +1,41 @@
-//! Events as sentences for the log, with a budget for each kind so that a flood of them does not
-//! become a flood of lines.
+//! The one way for events: numbered, with a budget for each kind so that a flood of them does not
+//! become a flood of lines, said on stderr and kept for `weir show events`.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
 
-use weir_model::{Event, ServiceId, Snapshot};
-use weir_wire::EthAddr;
+use weir_control::EventRow;
+use weir_model::{Event, EventClass, Severity, Snapshot};
 
-/// Sentences of one kind in a window; the rest is counted and told with the next window.
+use crate::event::EventRecord;
+use crate::log;
+
+mod describe;
+
+/// Events of one kind in a window; the rest is counted and told with the next window.
 const BUDGET: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
+/// Events that are kept.
+const KEPT: usize = 10_000;
 
-/// What may still be said of each kind of event.
+/// Events, the last of them, and what may still be said of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     budgets: BTreeMap<&'static str, Budget>,
+    /// The number of the last event.
+    sequence: u64,
+    kept: VecDeque<Numbered>,
+}
+
+/// An event that was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbered {
+    /// Counts the events of this start; a gap says that something was lost on the way.
+    pub(crate) sequence: u64,
+    pub(crate) at: SystemTime,
+    pub(crate) record: EventRecord,
+    /// Events of its kind that were not said before it.
+    pub(crate) suppressed: u64,
 }
 
 #[derive(Debug)]
@@ -25,31 +46,63 @@ struct Budget {
 }
 
 impl Events {
-    /// Takes an event, and returns the sentence to say where its kind's budget allows one.
-    pub(crate) fn take(
+    /// Takes what happened on a worker.
+    pub(crate) fn happened(
         &mut self,
         now: Instant,
         worker: usize,
         event: &Event,
         snapshot: &Snapshot,
-    ) -> Option<String> {
-        let (kind, sentence) = describe(worker, event, snapshot);
-        self.say(now, kind, &sentence)
+    ) {
+        self.say(now, describe::describe(worker, event, snapshot));
     }
 
-    /// Takes a sentence of a kind, and returns it where the kind's budget allows one.
-    pub(crate) fn say(
+    /// Takes an event without facts about ports, workers and pools.
+    pub(crate) fn system(
         &mut self,
         now: Instant,
-        kind: &'static str,
-        sentence: &str,
-    ) -> Option<String> {
+        severity: Severity,
+        code: &'static str,
+        text: impl Into<String>,
+    ) {
+        self.say(
+            now,
+            EventRecord::new(EventClass::System, severity, code, text),
+        );
+    }
+
+    /// Takes an event, and says and keeps it where the budget of its kind allows.
+    pub(crate) fn say(&mut self, now: Instant, record: EventRecord) {
+        let Some(suppressed) = self.admit(now, record.code) else {
+            return;
+        };
+        self.sequence += 1;
+        let event = Numbered {
+            sequence: self.sequence,
+            at: SystemTime::now(),
+            record,
+            suppressed,
+        };
+        log::say(event.line());
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(event);
+    }
+
+    /// Returns the events that are kept, the oldest first.
+    pub(crate) fn rows(&self) -> Vec<EventRow> {
+        self.kept.iter().map(Numbered::row).collect()
+    }
+
+    /// Says whether the budget of a kind allows one more, and how many it refused before.
+    fn admit(&mut self, now: Instant, code: &'static str) -> Option<u64> {
         let fresh = Budget {
             since: now,
             said: 0,
             suppressed: 0,
         };
-        let budget = self.budgets.entry(kind).or_insert(fresh);
+        let budget = self.budgets.entry(code).or_insert(fresh);
         let mut before = 0;
         if now - budget.since >= WINDOW {
             before = budget.suppressed;
@@ -64,93 +117,95 @@ impl Events {
             return None;
         }
         budget.said += 1;
-        Some(match before {
-            0 => format!("{kind}: {sentence}"),
-            before => format!("{kind}: {sentence} (suppressed={before})"),
-        })
+        Some(before)
     }
 }
 
-fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> (&'static str, String) {
-    match event {
-        Event::PoolNearlyExhausted {
-            pool, used, total, ..
-        } => {
-            let pool = snapshot
-                .pools
-                .get(pool.index())
-                .map_or("?", |pool| pool.name.as_str());
-            let sentence = format!(
-                "pool {pool} has {used} of {total} ports towards one real server in use on \
-                 worker {worker}; give it more addresses"
-            );
-            ("pool-nearly-exhausted", sentence)
-        }
-        Event::Refused {
-            service, reason, ..
-        } => {
-            let service = service_name(snapshot, *service);
-            let sentence = format!("service {service} refused a session: {}", reason.label());
-            ("session-refused", sentence)
-        }
-        Event::AddressConflict { address, mac, .. } => {
-            let sentence = format!("{} also claims {address}, which is ours", EthAddr(*mac));
-            ("address-conflict", sentence)
-        }
-        Event::FloodBegan {
-            service,
-            unanswered,
-            half_open,
-            ..
-        } => {
-            let service = service_name(snapshot, *service);
-            let sentence = format!(
-                "service {service} answers SYNs with cookies: worker {worker} saw {unanswered} \
-                 unanswered SYN/s and {half_open} sessions half open"
-            );
-            ("flood-began", sentence)
-        }
-        Event::FloodEnded {
-            service,
-            peak,
-            lasted_ms,
-            ..
-        } => {
-            let service = service_name(snapshot, *service);
-            let seconds = lasted_ms.saturating_add(500) / 1000;
-            let sentence = format!(
-                "service {service} no longer answers SYNs with cookies: the flood lasted \
-                 {seconds} s and had {peak} SYN/s at most"
-            );
-            ("flood-ended", sentence)
-        }
-        Event::Internal { .. } => {
-            let sentence = format!("worker {worker} failed in a packet and dropped it");
-            ("internal", sentence)
+impl Numbered {
+    fn line(&self) -> String {
+        let EventRecord { code, text, .. } = &self.record;
+        match self.suppressed {
+            0 => format!("{code}: {text}"),
+            before => format!("{code}: {text} (suppressed={before})"),
         }
     }
-}
 
-fn service_name(snapshot: &Snapshot, id: ServiceId) -> &str {
-    let service = snapshot.services.get(id.index());
-    service.map_or("?", |service| service.name.as_str())
+    fn row(&self) -> EventRow {
+        let record = &self.record;
+        EventRow {
+            sequence: self.sequence,
+            at: humantime::format_rfc3339_millis(self.at).to_string(),
+            code: record.code.to_owned(),
+            class: record.class.name().to_owned(),
+            severity: record.severity.name().to_owned(),
+            text: record.text.clone(),
+            fields: record
+                .fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            suppressed: self.suppressed,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn say(events: &mut Events, now: Instant, code: &'static str) {
+        events.system(now, Severity::Notice, code, "it happened");
+    }
+
     #[test]
     fn a_flood_of_one_kind_is_summed_up_and_the_other_kinds_are_heard() {
         let mut events = Events::default();
         let start = Instant::now();
-        let said = (0..100)
-            .filter_map(|n| events.say(start, "a", &n.to_string()))
-            .count();
-        assert_eq!(said, BUDGET as usize);
-        assert!(events.say(start, "b", "other").is_some());
-        let later = events.say(start + WINDOW, "a", "again").unwrap();
-        assert_eq!(later, format!("a: again (suppressed={})", 100 - BUDGET));
-        assert_eq!(events.say(start + WINDOW, "a", "x").unwrap(), "a: x");
+        for _ in 0..100 {
+            say(&mut events, start, "a");
+        }
+        say(&mut events, start, "b");
+        say(&mut events, start + WINDOW, "a");
+        say(&mut events, start + WINDOW, "a");
+        let rows = events.rows();
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.sequence, row.code.as_str(), row.suppressed))
+            .collect();
+        let many = 100 - u64::from(BUDGET);
+        assert_eq!(
+            told.split_at(BUDGET as usize).1,
+            [(6, "b", 0), (7, "a", many), (8, "a", 0)]
+        );
+        let lines: Vec<_> = events.kept.iter().map(Numbered::line).collect();
+        assert_eq!(lines[6], format!("a: it happened (suppressed={many})"));
+        assert_eq!(lines[7], "a: it happened");
+    }
+
+    #[test]
+    fn the_oldest_events_make_room_and_their_numbers_are_not_used_again() {
+        let mut events = Events::default();
+        let start = Instant::now();
+        for n in 0..=KEPT {
+            let window = u32::try_from(n).unwrap();
+            say(&mut events, start + WINDOW * window, "a");
+        }
+        let rows = events.rows();
+        assert_eq!(rows.len(), KEPT);
+        assert_eq!((rows[0].sequence, rows[KEPT - 1].sequence), (2, 10_001));
+    }
+
+    #[test]
+    fn facts_are_kept_beside_the_sentence() {
+        let mut events = Events::default();
+        let record = EventRecord::new(EventClass::Operator, Severity::Notice, "applied", "done")
+            .field("generation", 7);
+        events.say(Instant::now(), record);
+        let row = events.rows().remove(0);
+        assert_eq!(
+            (row.class.as_str(), row.severity.as_str()),
+            ("operator", "notice")
+        );
+        assert_eq!(row.fields["generation"], "7");
     }
 }

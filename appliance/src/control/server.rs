@@ -14,8 +14,10 @@ use weir_model::Snapshot;
 use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
 use crate::control::connection::{Connection, Job, SessionsJob};
+use crate::control::events::Events;
 use crate::control::explain;
 use crate::control::floods::Floods;
+use crate::control::operator::Operator;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::sockets::Listener;
@@ -41,7 +43,20 @@ pub(crate) struct Scene<'a> {
     pub(crate) rates: &'a Rates,
     pub(crate) floods: &'a Floods,
     pub(crate) health: &'a Book,
+    pub(crate) events: &'a Events,
 }
+
+/// A change that a client asks for. The client waits until it is finished.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) client: ClientId,
+    pub(crate) operator: Operator,
+    pub(crate) request: Request,
+}
+
+/// A client, as long as it is connected; never given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientId(usize);
 
 /// Serves the control sockets.
 #[derive(Debug)]
@@ -128,6 +143,33 @@ impl Server {
         self.serve(client, scene);
     }
 
+    /// Returns the next change that a client asks for, to be finished by [`Self::finish`].
+    pub(crate) fn next_order(&mut self) -> Option<Order> {
+        self.clients.iter_mut().find_map(|(client, connection)| {
+            let Some(Job::Change(request)) = &mut connection.job else {
+                return None;
+            };
+            Some(Order {
+                request: request.take()?,
+                client: ClientId(*client),
+                operator: connection.operator.clone(),
+            })
+        })
+    }
+
+    /// Answers a change and lets its client go on; it may have gone meanwhile.
+    pub(crate) fn finish(&mut self, client: ClientId, replies: &[Reply], scene: &Scene<'_>) {
+        let ClientId(client) = client;
+        let Some(connection) = self.clients.get_mut(&client) else {
+            return;
+        };
+        connection.job = None;
+        for reply in replies {
+            connection.send(reply);
+        }
+        self.serve(client, scene);
+    }
+
     fn accept(&mut self, place: usize, registry: &Registry, scene: &Scene<'_>) {
         let Some(listener) = self.listeners.get(place) else {
             return;
@@ -193,6 +235,10 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
     let (what, filter) = match request {
         Request::Show { what, filter } => (what, filter),
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
+        Request::Apply {} => {
+            connection.job = Some(Job::Change(Some(request.clone())));
+            return;
+        }
     };
     let service = match answer::service_of(scene.snapshot, filter) {
         Ok(service) => service,
@@ -242,6 +288,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             let rows = scene.health.rows(scene.snapshot, service);
             send_rows(connection, *what, filter, &rows);
         }
+        What::Events => send_rows(connection, *what, filter, &scene.events.rows()),
         What::Config => {
             let lines: Vec<&str> = scene.effective.lines().collect();
             send_rows(connection, *what, filter, &lines);

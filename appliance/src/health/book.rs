@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use weir_control::{HealthRow, LearnedRow};
-use weir_model::{Health, Offer, Protocol, RealId, Service, ServiceId, Snapshot, SynproxyMode};
+use weir_model::{
+    EventClass, Health, Offer, Protocol, RealId, Service, ServiceId, Severity, Snapshot,
+    SynproxyMode,
+};
 
 use super::offer::{Seen, drift, offer};
 use super::outbox::Outbox;
 use super::{Finding, Target, TargetId};
 use crate::command::Command;
+use crate::event::EventRecord;
 
 /// Names of services in one sentence; there may be hundreds that share a real server.
 const NAMES: usize = 5;
-
-/// An event: its kind and its sentence.
-pub(crate) type Sentence = (&'static str, String);
 
 /// What control knows of health.
 #[derive(Debug)]
@@ -125,12 +126,12 @@ impl Book {
     }
 
     /// Takes what the prober found, and returns what is to be said about it.
-    pub(crate) fn take(&mut self, finding: Finding, snapshot: &Snapshot) -> Vec<Sentence> {
+    pub(crate) fn take(&mut self, finding: Finding, snapshot: &Snapshot) -> Vec<EventRecord> {
         let Some(watched) = self.targets.get_mut(&finding.id) else {
             // It was on its way when a reload removed its target.
             return Vec::new();
         };
-        let mut sentences = Vec::new();
+        let mut events = Vec::new();
         let before = std::mem::replace(&mut watched.finding, finding);
         let now = &watched.finding;
         watched.was_tried |= now.is_able;
@@ -142,28 +143,24 @@ impl Book {
                     turn(&mut self.outboxes, &mut self.told_down, *real, now.is_up);
                 }
             }
-            sentences.push(turned(&of(), now, &before));
+            events.push(turned(&of(), now, &before).field("real", at));
         }
         if !now.is_able && before.is_able {
             let error = now.last_error.as_deref().unwrap_or_default();
-            sentences.push((
-                "check-impossible",
-                format!("{} is not checked: {error}", of()),
-            ));
+            let text = format!("{} is not checked: {error}", of());
+            events.push(event(Severity::Error, "check-impossible", text).field("real", at));
         }
         if let Some(learned) = now.learned
             && let Some(old) = self.learned.insert(at, learned)
             && old != learned
         {
             let changes = drift(old, learned).join(", ");
-            sentences.push((
-                "options-drift",
-                format!("{} changed its options: {changes}", of()),
-            ));
+            let text = format!("{} changed its options: {changes}", of());
+            events.push(event(Severity::Warning, "options-drift", text).field("real", at));
         }
         let users = watched.users.iter();
         self.stale.extend(users.map(|(service, _)| *service));
-        sentences
+        events
     }
 
     /// Tells the workers what they do not know yet: `send` takes a command to the worker at a
@@ -338,14 +335,20 @@ fn turn(outboxes: &mut [Outbox], told_down: &mut BTreeSet<RealId>, real: RealId,
     }
 }
 
-fn turned(of: &str, now: &Finding, before: &Finding) -> Sentence {
+fn event(severity: Severity, code: &'static str, text: String) -> EventRecord {
+    EventRecord::new(EventClass::Health, severity, code, text)
+}
+
+fn turned(of: &str, now: &Finding, before: &Finding) -> EventRecord {
     if now.is_up {
         let seconds = now.since_ms.saturating_sub(before.since_ms) / 1000;
         let down = humantime::format_duration(Duration::from_secs(seconds));
-        return ("real-up", format!("{of} is up again after {down}"));
+        let text = format!("{of} is up again after {down}");
+        return event(Severity::Notice, "real-up", text);
     }
     let error = now.last_error.as_deref().unwrap_or("no answer");
-    ("real-down", format!("{of} is down: {error}"))
+    let text = format!("{of} is down: {error}");
+    event(Severity::Warning, "real-down", text)
 }
 
 fn is_proxied(service: &Service) -> bool {

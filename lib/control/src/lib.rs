@@ -8,8 +8,10 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod client;
 mod codec;
+mod events;
 mod explain;
 mod flood;
 mod health;
@@ -17,8 +19,10 @@ mod message;
 mod rows;
 mod table;
 
+pub use apply::AppliedRow;
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
 pub use codec::{LineError, LineReader, REPLY_LIMIT, REQUEST_LIMIT};
+pub use events::{EventRow, events};
 pub use explain::{ExplainRow, Flags, Question, QuestionError, ServiceAddress, explained};
 pub use flood::{CapacityRow, FingerprintRow, FloodRow, SourceRow, floods};
 pub use health::{HealthRow, LearnedRow, health};

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
-use crate::{ExplainRow, Question};
+use crate::{AppliedRow, ExplainRow, Question};
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
 /// when something is added.
@@ -53,12 +53,16 @@ codes! {
     Health = "1008", "A row of `show health`.";
     Flood = "1009", "A row of `show flood`.";
     Explained = "1010", "A decision of `explain`.";
+    Event = "1011", "A row of `show events`.";
+    Applied = "1012", "What an `apply` did.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
     Busy = "8004", "Too many requests are under way.";
     Stopping = "8005", "The daemon is stopping.";
     Failed = "8006", "The request failed inside the daemon.";
+    Mistakes = "8007", "The configuration has mistakes; the text shows them.";
+    NeedsRestart = "8008", "The configuration changes what only a restart can change.";
     NotJson = "9001", "The line is not a JSON object.";
     UnknownRequest = "9002", "The object names no request.";
     BadArgument = "9003", "The request has an argument that is missing, unknown or wrong.";
@@ -122,6 +126,8 @@ pub enum What {
     Config,
     /// The real servers' health and what was learned of them.
     Health,
+    /// The last events.
+    Events,
 }
 
 impl What {
@@ -138,6 +144,7 @@ impl What {
             Self::Flood => Code::Flood,
             Self::Config => Code::Config,
             Self::Health => Code::Health,
+            Self::Events => Code::Event,
         }
     }
 }
@@ -172,6 +179,8 @@ pub enum Request {
     /// Says what would become of a packet:
     /// `{"do":"explain","client":"192.0.2.1:40000","service":"203.0.113.10:443/tcp","flags":"S"}`.
     Explain(Question),
+    /// Reads the daemon's own file again and runs on it: `{"do":"apply"}`.
+    Apply {},
 }
 
 /// Why a request is refused: the code and a sentence.
@@ -193,7 +202,7 @@ impl Filter {
 
 impl Request {
     /// The names that a request can have.
-    pub const NAMES: &'static [&'static str] = &["show", "explain"];
+    pub const NAMES: &'static [&'static str] = &["show", "explain", "apply"];
 
     /// Reads a request from a line.
     ///
@@ -245,6 +254,7 @@ impl Request {
     pub const fn needs(&self) -> Role {
         match self {
             Self::Show { .. } | Self::Explain(_) => Role::Viewer,
+            Self::Apply {} => Role::Operator,
         }
     }
 
@@ -304,6 +314,12 @@ impl Reply {
     #[must_use]
     pub fn explained(row: &ExplainRow) -> Self {
         Self::coded(Code::Explained, row)
+    }
+
+    /// Makes the line that says what an `apply` did.
+    #[must_use]
+    pub fn applied(row: &AppliedRow) -> Self {
+        Self::coded(Code::Applied, row)
     }
 
     fn coded(code: Code, row: &impl Serialize) -> Self {

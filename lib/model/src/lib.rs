@@ -29,8 +29,8 @@ pub use ids::{
 };
 pub use ledger::Ledger;
 pub use policy::{
-    BadAck, ClientAddress, ClientWindow, Forward, HealthKind, Poll, Protocol, Role, SchedulerKind,
-    SynproxyMode, Timeouts, TimestampMode,
+    BadAck, ClientAddress, ClientWindow, EventClass, Forward, HealthKind, Poll, Protocol, Role,
+    SchedulerKind, Severity, SynproxyMode, Timeouts, TimestampMode,
 };
 pub use snapshot::{
     AddressRange, Control, ControlSocket, Driver, Endpoint, Lip, LipPool, Listen, Node, Port,

@@ -144,6 +144,49 @@ named!(
     }
 );
 
+named!(
+    /// What an event is about; what `[syslog] events` chooses from.
+    EventClass {
+        /// Floods, denials, refusals.
+        Security = "security",
+        /// Real servers up and down.
+        Health = "health",
+        /// What operators did.
+        Operator = "operator",
+        /// The session log.
+        Session = "session",
+        /// Ports, workers, pools.
+        System = "system",
+    }
+);
+
+named!(
+    /// How much an event matters (RFC 5424 section 6.2.1).
+    Severity {
+        /// Something does not work.
+        Error = "error",
+        /// Something will not work soon, or works worse.
+        Warning = "warning",
+        /// Normal, and worth knowing.
+        Notice = "notice",
+        /// Normal.
+        Info = "info",
+    }
+);
+
+impl Severity {
+    /// Returns the number of RFC 5424, table 2.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Error => 3,
+            Self::Warning => 4,
+            Self::Notice => 5,
+            Self::Info => 6,
+        }
+    }
+}
+
 /// How long a session may be silent in each state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use nat_engine::State;
 use weir_control::{
-    Client, ClientError, ExplainRow, Flags, FloodRow, PoolRow, Question, ServiceRow, SessionRow,
-    WorkerRow,
+    AppliedRow, Client, ClientError, ExplainRow, Flags, FloodRow, PoolRow, Question, ServiceRow,
+    SessionRow, WorkerRow,
 };
 use weir_director::{Explained, Fate, Sender};
 use weir_model::{
@@ -48,6 +48,7 @@ struct Played {
     fleet: Fleet,
     ends: Vec<WorkerEnd>,
     sessions: u32,
+    role: Role,
     most_queued: usize,
 }
 
@@ -84,6 +85,7 @@ impl Played {
             fleet: Fleet::new(handles),
             ends,
             sessions,
+            role: Role::Viewer,
             most_queued: 0,
         }
     }
@@ -96,7 +98,7 @@ impl Played {
         let mut poll = Poll::new().unwrap();
         let socket = ControlSocket {
             path: self.path.to_string_lossy().into_owned(),
-            role: Role::Viewer,
+            role: self.role,
             group: None,
         };
         let listener = Listener::open(&socket).unwrap();
@@ -118,9 +120,18 @@ impl Played {
                 rates: &rates,
                 floods: &floods,
                 health: &health,
+                events: &crate::control::events::Events::default(),
             };
             for event in &events {
                 server.event(event, FIRST, poll.registry(), &scene);
+            }
+            while let Some(order) = server.next_order() {
+                let applied = AppliedRow {
+                    generation: 2,
+                    summary: format!("{:?} by {}", order.request, order.operator.role.name()),
+                };
+                let replies = [Reply::applied(&applied), Reply::done(1)];
+                server.finish(order.client, &replies, &scene);
             }
             for (place, end) in self.ends.iter().enumerate() {
                 while let Ok(command) = end.commands.try_recv() {
@@ -284,6 +295,25 @@ fn what_needs_no_worker_and_what_needs_all_are_answered_on_one_connection() {
         let config: Vec<String> = client.show(What::Config, Filter::default()).unwrap();
         assert_eq!(config, ["[node]", "name = lb1"]);
     });
+}
+
+#[test]
+fn a_change_waits_for_control_and_a_viewer_cannot_ask_for_one() {
+    let ask = |path: PathBuf| {
+        let mut client = Client::connect(&path)?;
+        let mut rows = client.request(&Request::Apply {})?;
+        let row = rows.next_row()?;
+        assert_eq!(rows.next_row()?, None);
+        Ok::<_, ClientError>(row)
+    };
+    let mut played = Played::new("change", 1);
+    played.role = Role::Operator;
+    let row = played.serve(ask).unwrap().unwrap();
+    let applied: AppliedRow = serde_json::from_value(row).unwrap();
+    assert_eq!(applied.summary, "Apply by operator");
+    played.role = Role::Viewer;
+    let refused = played.serve(ask).unwrap_err().to_string();
+    assert!(refused.contains("the request needs operator"), "{refused}");
 }
 
 #[test]
