@@ -210,11 +210,19 @@ impl Report {
         self.diagnostics.iter().map(|d| d.message.as_str())
     }
 
-    /// Returns line and column of each mistake in file order; none for one without a place.
+    /// Returns line and column of each mistake in the order of the files; none for one without a place.
     pub fn places(&self) -> impl Iterator<Item = Option<(usize, usize)>> {
         self.diagnostics.iter().map(|d| {
             let place = d.labels.first()?.place;
             Some((place.line, place.column))
+        })
+    }
+
+    /// Returns the name of the source in which each mistake is, in the same order.
+    pub fn source_names(&self) -> impl Iterator<Item = Option<&str>> {
+        self.diagnostics.iter().map(|d| {
+            let place = d.labels.first()?.place;
+            Some(self.sources.name(place.source))
         })
     }
 

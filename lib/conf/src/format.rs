@@ -19,13 +19,22 @@ use crate::suggest::nearest;
 /// Where a table keeps its heading; no key can have this name.
 pub(crate) const HEADING: &str = "[]";
 
-/// The format, with what one reading needs: the name that origins carry, the number of the source,
-/// and where mistakes go, since all of them are wanted and not only the first.
+/// The format, with what reading one text needs: the name that origins carry, the number of the
+/// source, and what it shares with the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Ini {
     pub(crate) name: String,
     pub(crate) source: usize,
-    pub(crate) sink: Arc<Mutex<Sink>>,
+    pub(crate) reading: Arc<Mutex<Reading>>,
+}
+
+/// What all texts of a configuration share.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Where mistakes go, since all of them are wanted and not only the first.
+    pub(crate) sink: Sink,
+    /// Where each object was first defined.
+    headings: BTreeMap<(&'static str, String), Place>,
 }
 
 impl config::Format for Ini {
@@ -34,12 +43,13 @@ impl config::Format for Ini {
         _uri: Option<&String>,
         text: &str,
     ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
-        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-        let sections = lex(self.source, text, &mut sink);
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Reading { sink, headings } = &mut *reading;
+        let sections = lex(self.source, text, sink);
         Ok(Builder {
             name: &self.name,
-            sink: &mut sink,
-            headings: BTreeMap::new(),
+            sink,
+            headings,
         }
         .build(&sections))
     }
@@ -54,8 +64,7 @@ impl FileStoredFormat for Ini {
 struct Builder<'a> {
     name: &'a str,
     sink: &'a mut Sink,
-    /// Where each object was first defined.
-    headings: BTreeMap<(&'static str, String), Place>,
+    headings: &'a mut BTreeMap<(&'static str, String), Place>,
 }
 
 impl Builder<'_> {
@@ -117,10 +126,18 @@ impl Builder<'_> {
         let name = section.name.as_ref().map_or("", |name| &name.text);
         let key = (spec.word, name.to_owned());
         if let Some(first) = self.headings.get(&key) {
+            let place = section.header.place;
+            let note = match (first.source == place.source, spec.naming) {
+                (true, _) => "again here",
+                (false, Naming::Single) => "again here; it can be in one file only",
+                (false, Naming::Named | Naming::Prefix) => {
+                    "again here; a further file adds objects and changes none"
+                }
+            };
             self.sink.between(
                 format!("{} is defined twice", spec.heading(name)),
-                section.header.place,
-                "again here",
+                place,
+                note,
                 Some(*first),
                 "first defined here",
             );
@@ -254,24 +271,24 @@ mod tests {
     use super::*;
     use config::{Config, File, FileSourceString};
 
-    fn read(text: &str) -> (Config, Arc<Mutex<Sink>>) {
-        let sink = Arc::default();
+    fn read(text: &str) -> (Config, Arc<Mutex<Reading>>) {
+        let reading = Arc::default();
         let format = Ini {
             name: "weir.conf".to_owned(),
             source: 0,
-            sink: Arc::clone(&sink),
+            reading: Arc::clone(&reading),
         };
         let file: File<FileSourceString, Ini> = File::from_str(text, format);
         let config = Config::builder().add_source(file).build().unwrap();
-        (config, sink)
+        (config, reading)
     }
 
     #[test]
     fn values_keep_their_places_through_the_config_crate() {
-        let (config, sink) = read(
+        let (config, reading) = read(
             "[node]\nname = lb1\n[service a.b]\nlisten = 192.0.2.1:80/tcp\nlisten = 192.0.2.2:80/tcp\n",
         );
-        assert!(sink.lock().unwrap().is_empty());
+        assert!(reading.lock().unwrap().sink.is_empty());
         let node = config.get_table("node").unwrap();
         let name = node["name"].clone().into_array().unwrap();
         assert_eq!(name[0].origin(), Some("weir.conf:2:8"));

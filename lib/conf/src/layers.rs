@@ -122,6 +122,11 @@ impl Layer {
                 );
                 continue;
             };
+            if let Availability::Later(capability) = key.availability {
+                let message = format!("{variable} is not available in this build");
+                sink.at(place, message, format!("it belongs to {capability}"));
+                continue;
+            }
             if value.trim().is_empty() {
                 let message = format!("the environment variable {variable} is empty");
                 sink.at(place, message, "unset it for what the file says");

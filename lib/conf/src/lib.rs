@@ -1,9 +1,9 @@
 //! The configuration file: lexer with spans, schema table, diagnostics.
 //!
-//! There is one way from text to a [`Snapshot`]: the file becomes a tree of the `config` crate by
-//! our own format, the schema's defaults lie below it and the environment's scalars of `[node]`
-//! above; the merged tree is read by the schema, and what was read is checked as a whole. Every
-//! mistake on the way goes into one [`Report`], with its place.
+//! There is one way from texts to a [`Snapshot`]: the file and those of `conf.d` beside it become
+//! trees of the `config` crate by our own format; the schema's defaults lie below them and the
+//! environment's scalars of `[node]` above; the merged tree is read by the schema, and what was
+//! read is checked as a whole. Every mistake on the way goes into one [`Report`], with its place.
 
 #![forbid(unsafe_code)]
 
@@ -14,36 +14,34 @@ mod files;
 mod format;
 mod layers;
 mod lexer;
+mod read;
 mod schema;
 mod source;
 mod suggest;
 mod tree;
 mod units;
 
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use config::Source as _;
+use config::{ConfigError, Map, Source as _, Value};
 use weir_model::Snapshot;
 
 pub use diagnostic::{Format, Purpose, Report, Style};
 pub use effective::{Effective, EffectiveSection, EffectiveValue};
 pub use files::NamedFiles;
 pub use layers::{Env, NoEnv, ProcessEnv};
+pub use read::{SourceText, read, read_from};
 pub use schema::{help, keys};
 
 use diagnostic::Sink;
-use format::Ini;
+use format::{Ini, Reading};
 use layers::Layer;
 use source::{Place, Sources};
 
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/weir/weir.conf";
-
-/// The largest file that is read.
-const LARGEST: u64 = 16 << 20;
 
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
@@ -56,31 +54,14 @@ pub struct Loaded {
     pub files: NamedFiles,
 }
 
-/// Reads a file.
+/// Reads a file and those of `conf.d` beside it.
 ///
 /// Ids are those of `previous` where an object has the same name, and never given out again.
 ///
 /// # Errors
 /// Returns every mistake.
 pub fn load(path: &Path, env: &dyn Env, previous: Option<&Snapshot>) -> Result<Loaded, Report> {
-    let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        let words = error.to_string();
-        let words = words.split(" (os error").next().unwrap_or_default();
-        return Err(Report::nowhere(format!(
-            "cannot read {name}: {}",
-            words.to_lowercase()
-        )));
-    }
-    if bytes.len() as u64 > LARGEST {
-        let most = LARGEST >> 20;
-        return Err(Report::nowhere(format!(
-            "{name} is larger than {most} MiB; is it the right file?"
-        )));
-    }
-    parse(&name, &bytes, env, previous)
+    compose(&read(path)?, env, previous)
 }
 
 /// Reads a text as if it were a file of the given name, without an environment.
@@ -101,23 +82,31 @@ pub fn parse(
     env: &dyn Env,
     previous: Option<&Snapshot>,
 ) -> Result<Loaded, Report> {
-    let mut sources = Sources::default();
-    let text = String::from_utf8_lossy(bytes);
-    let source = sources.add(name, &text);
-    let sink = Arc::new(Mutex::new(Sink::default()));
-    let format = Ini {
-        name: sources.name(source).to_owned(),
-        source,
-        sink: Arc::clone(&sink),
-    };
-    let file = config::File::from_str(&text, format).collect();
-    let mut sink = std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
-    not_text(bytes, source, &mut sink);
+    compose(&[SourceText::new(name, bytes)], env, previous)
+}
 
-    let merged = file.and_then(|file| {
+/// Puts a configuration together of texts that each add objects, as [`read`] returns them, and of
+/// the environment.
+///
+/// # Errors
+/// Returns every mistake.
+pub fn compose(
+    texts: &[SourceText],
+    env: &dyn Env,
+    previous: Option<&Snapshot>,
+) -> Result<Loaded, Report> {
+    let mut names = BTreeSet::new();
+    if let Some(text) = texts.iter().find(|text| !names.insert(&text.name)) {
+        // Places could not be told apart.
+        let message = format!("the file {} is given twice", text.name);
+        return Err(Report::nowhere(message));
+    }
+    let mut sources = Sources::default();
+    let (files, mut sink) = files(texts, &mut sources);
+    let merged = files.and_then(|files| {
         config::Config::builder()
-            .add_source(Layer::defaults(&file))
-            .add_source(Layer(file))
+            .add_source(Layer::defaults(&files))
+            .add_source(Layer(files))
             .add_source(Layer::environment(env, &mut sources, &mut sink))
             .build()
     });
@@ -145,8 +134,32 @@ pub fn parse(
     }
 }
 
-/// Writes the effective file: values as given, defaults as comments. Reading it again gives the
-/// same configuration.
+/// Merges the trees of all texts; no object is in two of them.
+fn files(
+    texts: &[SourceText],
+    sources: &mut Sources,
+) -> (Result<Map<String, Value>, ConfigError>, Sink) {
+    let reading = Arc::new(Mutex::new(Reading::default()));
+    let mut builder = config::Config::builder();
+    for SourceText { name, bytes } in texts {
+        let text = String::from_utf8_lossy(bytes);
+        let source = sources.add(name, &text);
+        let format = Ini {
+            name: sources.name(source).to_owned(),
+            source,
+            reading: Arc::clone(&reading),
+        };
+        builder = builder.add_source(config::File::from_str(&text, format));
+        let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        not_text(bytes, source, &mut reading.sink);
+    }
+    let files = builder.build().and_then(|config| config.collect());
+    let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
+    (files, std::mem::take(&mut reading.sink))
+}
+
+/// Writes the effective file: the values of all layers in one text, defaults as comments. Reading it
+/// again gives the same configuration, so it is also what is kept of one.
 #[must_use]
 pub fn print_effective(loaded: &Loaded) -> String {
     loaded.effective.to_string()
