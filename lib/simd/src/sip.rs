@@ -5,6 +5,9 @@
 //! that is what a flow key or a handshake comes to, the last word with the length in its highest
 //! byte.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 /// Messages that are hashed side by side.
 pub const LANES: usize = 8;
 
@@ -97,7 +100,7 @@ fn hash<const C: usize, const D: usize>(
             // SAFETY: only `Width::detect` makes this value, where the machine has AVX2.
             #[expect(unsafe_code, reason = "the caller vouches for the machine")]
             unsafe {
-                hash_avx2::<C, D>(keys, words)
+                avx2::hash::<C, D>(keys, words)
             }
         }
         #[cfg(target_arch = "x86_64")]
@@ -109,12 +112,6 @@ fn hash<const C: usize, const D: usize>(
             }
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn hash_avx2<const C: usize, const D: usize>(keys: &[Lanes; 2], words: &[Lanes; 3]) -> Lanes {
-    hash_lanes::<C, D, LANES>(keys, words)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -230,6 +227,19 @@ mod tests {
 
     use super::*;
 
+    impl Width {
+        /// Every one that this machine has.
+        fn all() -> Vec<Self> {
+            #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "none other"))]
+            let mut widths = vec![Self::PLAIN, Self::detect()];
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                widths.push(Self(Registers::Avx2));
+            }
+            widths
+        }
+    }
+
     /// Messages of 23 bytes: two words and seven bytes, which are the last word below its length.
     fn message(words: &[Lanes; 3], lane: usize) -> Vec<u8> {
         let [first, second, last] = words.map(|word| word[lane]);
@@ -247,7 +257,7 @@ mod tests {
             for last in &mut words[2] {
                 *last = *last & u64::MAX >> 8 | 23 << 56;
             }
-            let widths = [Width::PLAIN, Width::detect()];
+            let widths = Width::all();
             for lane in 0..LANES {
                 let bytes = message(&words, lane);
                 let sip = SipKey(keys[0][lane], keys[1][lane]);
@@ -259,7 +269,7 @@ mod tests {
                     sip13_one(sip, words.map(|word| word[lane])),
                     once.finish()
                 );
-                for width in widths {
+                for &width in &widths {
                     prop_assert_eq!(sip13(width, sip, &words)[lane], once.finish());
                     prop_assert_eq!(sip24(width, &keys, &words)[lane], twice.finish());
                 }
