@@ -42,6 +42,17 @@ pub(crate) fn memory_bench() -> Result<PathBuf> {
     executable(&mut cargo("build --release --package weir-bench"))
 }
 
+/// Builds `weir` and the bench of the director in memory in one go, which links both at a time, and
+/// returns where they are.
+pub(crate) fn release_and_memory_bench() -> Result<(PathBuf, PathBuf)> {
+    println!("Building weir and weir-bench (release; the first time takes minutes).");
+    let programs =
+        "build --release --package weir --package weir-bench --bin weir --bin weir-bench";
+    let weir = executable(&mut cargo(programs))?;
+    let folder = weir.parent().context("weir is in no folder")?;
+    Ok((folder.join("weir"), folder.join("weir-bench")))
+}
+
 /// Builds a program of `ci/qemu` that is a guest's only one, and so static; returns where it is.
 pub(crate) fn guest(name: &str) -> Result<PathBuf> {
     println!("Building {name}, static.");

@@ -1,6 +1,7 @@
 //! The steps before the lab: format, lints, tests, documentation.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use weir_lab::scenario::Outcome;
 use weir_lab::took;
 
-use crate::build::{cargo, memory_bench, root};
+use crate::build::{cargo, root};
 
 /// How much passed and failed so far, and what took how long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,39 +105,42 @@ pub(crate) fn run(tally: &mut Tally) {
             &mut cargo("deny --log-level error check bans licenses sources"),
         );
     }
-    if answers("nextest --version") {
-        let words = "nextest run --cargo-quiet --workspace --no-fail-fast --status-level fail --final-status-level fail";
-        tally.tests("tests", &mut cargo(words));
-        tally.tests(
-            "documentation tests",
-            &mut cargo("test --quiet --workspace --doc"),
-        );
+    let what = "--workspace --lib --bins --tests";
+    let (build, run) = if answers("nextest --version") {
+        let told = "--status-level fail --final-status-level fail";
+        (
+            format!("nextest run --cargo-quiet {what} --no-run"),
+            format!("nextest run --cargo-quiet {what} --no-fail-fast {told}"),
+        )
     } else {
-        tally.tests(
-            "tests",
-            &mut cargo("test --quiet --workspace --no-fail-fast"),
-        );
-    }
+        (
+            format!("test --quiet {what} --no-run"),
+            format!("test --quiet {what} --no-fail-fast"),
+        )
+    };
+    tally.step("test build", &mut cargo(&build));
+    tally.tests("tests", &mut cargo(&run));
+    tally.tests(
+        "documentation tests",
+        &mut cargo("test --quiet --workspace --doc"),
+    );
     // Every number there is, which debug assertions would make a matter of an hour.
     tally.tests(
         "all acknowledgement numbers",
-        cargo("test --quiet --release --package synproxy-engine --test exhaustive")
-            .env("CARGO_PROFILE_RELEASE_LTO", "off"),
+        &mut cargo("test --quiet --release --package synproxy-engine --test exhaustive"),
     );
     tally.step(
         "documentation",
         cargo("doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     );
-    match memory_bench() {
-        Ok(bench) => {
-            let mut bench =
-                |name, words: &[&str]| tally.step(name, Command::new(&bench).args(words));
-            bench("instructions, allocations and bytes", &["gate"]);
-            bench("10 million sessions", &["memory"]);
-            bench("churn", &["churn", "--seconds", "60"]);
-        }
-        Err(error) => tally.fail("weir-bench", &error),
-    }
+}
+
+/// Runs what the bench in memory holds Weir against, one line with its verdict for each.
+pub(crate) fn run_bench(tally: &mut Tally, bench: &Path) {
+    let mut bench = |name, words: &[&str]| tally.step(name, Command::new(bench).args(words));
+    bench("instructions, allocations and bytes", &["gate"]);
+    bench("10 million sessions", &["memory"]);
+    bench("churn", &["churn", "--seconds", "60"]);
 }
 
 /// Runs a program that prints `ok`, `FAIL` and `time` lines, passes them on and counts them.

@@ -164,9 +164,14 @@ impl Test {
         if self.scenario.is_empty() {
             gate::run(&mut tally);
         }
-        match tally.time("weir, release", |_| self.weir.get()) {
-            Ok(program) => tally.add(self.scenarios(program)?),
-            Err(error) => tally.fail("weir", &error),
+        match tally.time("release build", |_| self.programs()) {
+            Ok((program, bench)) => {
+                if let Some(bench) = bench {
+                    gate::run_bench(&mut tally, &bench);
+                }
+                tally.add(self.scenarios(program)?);
+            }
+            Err(error) => tally.fail("release build", &error),
         }
         if self.long && self.scenario.is_empty() {
             println!("-- guest");
@@ -178,6 +183,18 @@ impl Test {
         }
         tally.print();
         Ok(ExitCode::from(u8::from(tally.failed > 0)))
+    }
+
+    /// Returns the `weir` to test and, where all steps are wanted, the bench in memory.
+    fn programs(&self) -> Result<(PathBuf, Option<PathBuf>)> {
+        if !self.scenario.is_empty() {
+            return Ok((self.weir.get()?, None));
+        }
+        if self.weir.program.is_some() {
+            return Ok((self.weir.get()?, Some(build::memory_bench()?)));
+        }
+        let (weir, bench) = build::release_and_memory_bench()?;
+        Ok((weir, Some(bench)))
     }
 
     fn scenarios(&self, program: PathBuf) -> Result<gate::Tally> {
