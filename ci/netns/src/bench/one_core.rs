@@ -46,6 +46,13 @@ impl Lab {
         for (namespace, device) in ends {
             threaded(namespace, device)?;
         }
+        if receive == Receive::Threads {
+            // A veth bypasses the NAPI of a receiver without a program where its sender has TSO: the
+            // kernel's way back would be walked on the core of the real servers, at no cost.
+            for (namespace, device) in [(&self.client, CLIENT_LINK), (&self.switch, SWITCH_LINK)] {
+                namespace.run(&format!("ethtool -K {device} tso off"))?;
+            }
+        }
         let queues = usize::from(self.topology().queues);
         place(CLIENT_LINK, cores.others, queues)?;
         place(SWITCH_LINK, cores.others, queues)?;
