@@ -81,6 +81,7 @@ impl Lab {
             cores: Vec::new(),
             grain: GRAIN,
             debt: DEBT,
+            by_socket: false,
             behind: None,
             watch: None,
         })

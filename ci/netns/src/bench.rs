@@ -9,6 +9,7 @@ mod scaling;
 mod start_up;
 mod syscalls;
 pub mod table;
+mod wire;
 
 use std::path::PathBuf;
 

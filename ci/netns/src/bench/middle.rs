@@ -6,7 +6,7 @@ use super::Bench;
 use super::one_core::{Receive, pollers};
 use crate::cores::{Cores, Watch};
 use crate::haproxy::Haproxy;
-use crate::lab::{LAN, Lab, VIP, WAN, lip, real_address};
+use crate::lab::{LAN, Lab, VIP, WAN, client_address, lip, real_address};
 use crate::plain::PlainRouter;
 use crate::process::Process;
 use crate::server::{ECHO_PORT, IPERF_PORT};
@@ -182,7 +182,7 @@ fn bare(bench: &Bench, lab: &Lab, driver: &str, job: Job) -> Result<Process> {
     // In a session of its own, as Weir is.
     let mut command = lab.lb.command("setsid");
     command.arg(bench.examples.join(name)).args(links);
-    let owned = format!("{VIP},{}", real_address(0));
+    let owned = format!("{VIP},{},{}", real_address(0), client_address(0));
     let cpu = bench.cores.weir.to_string();
     command.args(["--owned", &owned, "--driver", driver, "--cpu", &cpu]);
     command

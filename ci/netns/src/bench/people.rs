@@ -8,6 +8,7 @@ use super::Bench;
 use super::middle::{FLOOD_PORT, Job, Middle};
 use super::one_core::{Receive, SWITCH_LINK};
 use super::table::{Series, Target};
+use super::wire::Wire;
 use crate::client::load::Way;
 use crate::command::{run, words};
 use crate::inside::Task;
@@ -25,10 +26,8 @@ const PRIORITY: &str = "10";
 /// Where clients find the service.
 fn target(middle: Middle, port: u16) -> SocketAddrV4 {
     match middle {
-        Middle::Plain => SocketAddrV4::new(PlainRouter::TARGET, port),
-        Middle::Weir(_) | Middle::Bare(_) | Middle::Kernel | Middle::Haproxy => {
-            SocketAddrV4::new(VIP, port)
-        }
+        Middle::Plain | Middle::Bare(_) => SocketAddrV4::new(PlainRouter::TARGET, port),
+        Middle::Weir(_) | Middle::Kernel | Middle::Haproxy => SocketAddrV4::new(VIP, port),
     }
 }
 
@@ -163,6 +162,7 @@ pub(super) fn latency(bench: &mut Bench) -> Result<()> {
         Middle::Plain,
         Middle::Weir("af-xdp"),
         Middle::Kernel,
+        Middle::Bare("af-xdp"),
         Middle::Weir("af-packet"),
     ]
     .into_iter()
@@ -189,6 +189,11 @@ pub(super) fn latency(bench: &mut Bench) -> Result<()> {
 
 fn ping(bench: &Bench, lab: &Lab, middle: Middle) -> Result<PingReport> {
     let running = middle.start(bench, lab, Job::Serve)?;
+    let _wire = if let (Middle::Bare(_), Some(real)) = (middle, lab.reals.first()) {
+        Some(Wire::between_the_ends(lab, real)?)
+    } else {
+        None
+    };
     let _kept = bench.cores.keep_clear_of_weir()?;
     // Whatever the two ends do is done at once: what is timed is the middle.
     for poller in super::one_core::pollers_of_the_ends() {
@@ -203,7 +208,8 @@ fn ping(bench: &Bench, lab: &Lab, middle: Middle) -> Result<PingReport> {
     let flood = Flood {
         target: target(middle, FLOOD_PORT),
         flows: Some(10),
-        // Calls to the generator cannot be interrupted: short ones leave the datagrams their turns.
+        // A program on live frames holds the core of both ends for 30 to 100 us in each call.
+        by_socket: true,
         grain: 4,
         debt: 16,
         behind: Some(Behind {
@@ -261,6 +267,7 @@ fn print_times(bench: &mut Bench, all: &[Times]) {
             continue;
         };
         let nft = of(Middle::Kernel).map(|nft| nft.minus(direct));
+        let bare = of(Middle::Bare("af-xdp")).map(|bare| bare.minus(direct));
         for driver in crate::scenario::DRIVERS {
             let Some(weir) = of(Middle::Weir(driver)) else {
                 continue;
@@ -270,9 +277,11 @@ fn print_times(bench: &mut Bench, all: &[Times]) {
             let target = allowed
                 .filter(|_| name == "p99" && driver == "af-xdp")
                 .map(Target::AtMost);
-            let note = nft.as_ref().map_or(String::new(), |nft| {
-                format!("nft DNAT+SNAT adds {:.1}", nft.median())
+            let others = [("nft DNAT+SNAT", &nft), ("the bare forwarder", &bare)];
+            let others = others.into_iter().filter_map(|(who, adds)| {
+                Some(format!("{who} adds {:.1}", adds.as_ref()?.median()))
             });
+            let note = others.collect::<Vec<_>>().join(", ");
             let title = format!("latency {name}: weir {driver} adds");
             bench.table.add(&title, "us", &added, target, &note);
         }

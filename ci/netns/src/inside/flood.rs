@@ -5,6 +5,7 @@
 
 mod frame;
 mod program;
+mod socket;
 
 use std::net::SocketAddrV4;
 use std::os::fd::AsFd as _;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::cores::{Cost, Watch, move_to};
 use frame::Template;
 use program::{Flows, Sink, Source, What};
+use socket::Socket;
 
 /// The first octet of the flood's network, a /4.
 const NETWORK: u8 = 0x10;
@@ -75,6 +77,9 @@ pub struct Flood {
     /// Frames that a paced burst sends at once, at most, and that it makes up for when it was held
     /// up.
     pub debt: u32,
+    /// Whether an ordinary socket sends it, which takes more time for each frame, but none in one go
+    /// that others on the core would notice. Datagrams of flows only.
+    pub by_socket: bool,
     /// Where what is forwarded is counted and dropped, if anywhere.
     pub behind: Option<Behind>,
     /// What the load balancer consists of, to tell what it costs.
@@ -245,6 +250,11 @@ impl Flood {
         for vector in &self.vectors {
             let mut group = Vec::new();
             for template in Template::of(*vector, macs, self.target) {
+                if self.by_socket {
+                    let flows = self.flows.map_or(0, |log2| 1 << log2);
+                    group.push(Sender::Socket(Socket::open(template, self.target, flows)?));
+                    continue;
+                }
                 let idle = ethtool::facts(&idle_link(number))
                     .map_err(|errno| anyhow::anyhow!("{}: {}", idle_link(number), errno.desc()))?;
                 let seed = seed.wrapping_add(u64::from(number) << 56);
@@ -252,12 +262,12 @@ impl Flood {
                     group: number,
                     log2: flows,
                 });
-                group.push(Source::load(
+                group.push(Sender::Program(Source::load(
                     template,
                     facts.ifindex,
                     (seed, flows),
                     Some(idle.ifindex),
-                )?);
+                )?));
                 number += 1;
             }
             sources.push(group);
@@ -274,7 +284,7 @@ impl Flood {
     }
 
     /// Sends one burst, the vectors in turn and the templates of each in turn; returns its length.
-    fn send(&self, sources: &[Vec<Source>], burst: Burst) -> Result<f64> {
+    fn send(&self, sources: &[Vec<Sender>], burst: Burst) -> Result<f64> {
         let length = Duration::from_millis(burst.ms);
         let started = Instant::now();
         let mut sent = 0;
@@ -335,17 +345,41 @@ impl Behind {
     }
 }
 
+/// What sends frames.
+#[derive(Debug)]
+enum Sender {
+    Program(Source),
+    Socket(Socket),
+}
+
+impl Sender {
+    fn send(&self, count: u32) -> Result<()> {
+        match self {
+            Self::Program(source) => Ok(source.send(count)?),
+            Self::Socket(socket) => socket.send(count),
+        }
+    }
+
+    /// Counts the frames sent, from anywhere.
+    fn count(&self) -> u64 {
+        match self {
+            Self::Program(source) => source.count(),
+            Self::Socket(socket) => socket.count(),
+        }
+    }
+}
+
 /// The programs of a flood.
 #[derive(Debug)]
 struct Generator {
-    sources: Vec<Vec<Source>>,
+    sources: Vec<Vec<Sender>>,
     sink: Sink,
     behind: Option<Sink>,
 }
 
 impl Generator {
     fn count(&self) -> u64 {
-        let counts = self.sources.iter().flatten().map(Source::count);
+        let counts = self.sources.iter().flatten().map(Sender::count);
         counts.fold(0, u64::wrapping_add)
     }
 
