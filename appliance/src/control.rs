@@ -82,6 +82,22 @@ pub(crate) struct ControlParts {
     pub(crate) run_dir: PathBuf,
 }
 
+/// Lends what is asked about to the sockets. Not a method: `server` is changed at the same time.
+macro_rules! scene {
+    ($control:ident) => {
+        Scene {
+            snapshot: &$control.running.snapshot,
+            effective: &$control.running.effective,
+            fleet: &$control.fleet,
+            devices: &$control.devices,
+            rates: &$control.rates,
+            floods: &$control.floods,
+            health: &$control.book,
+            events: &$control.events,
+        }
+    };
+}
+
 /// The control thread.
 pub(crate) struct Control {
     poll: Poll,
@@ -200,15 +216,7 @@ impl Control {
                     SIGNALS => self.take_signals(),
                     Token(token) if token < self.first_socket => self.hear(token - FIRST_TAP),
                     Token(_) => {
-                        let scene = scene(
-                            &self.running,
-                            &self.fleet,
-                            &self.devices,
-                            &self.rates,
-                            &self.floods,
-                            &self.book,
-                            &self.events,
-                        );
+                        let scene = scene!(self);
                         let registry = self.poll.registry();
                         self.server
                             .event(event, self.first_socket, registry, &scene);
@@ -244,15 +252,7 @@ impl Control {
         if now >= self.forecast.next && self.forecast.missing == 0 {
             self.begin_forecast(now);
         }
-        let scene = scene(
-            &self.running,
-            &self.fleet,
-            &self.devices,
-            &self.rates,
-            &self.floods,
-            &self.book,
-            &self.events,
-        );
+        let scene = scene!(self);
         self.server.serve_all(&scene);
     }
 
@@ -279,15 +279,7 @@ impl Control {
 
     fn begin_forecast(&mut self, now: Instant) {
         self.forecast.next = now + FORECAST_EVERY;
-        let scene = scene(
-            &self.running,
-            &self.fleet,
-            &self.devices,
-            &self.rates,
-            &self.floods,
-            &self.book,
-            &self.events,
-        );
+        let scene = scene!(self);
         self.forecast.missing = server::ask_for_pool_use(&scene, OWN_TICKET);
         self.forecast.uses.clear();
     }
@@ -352,15 +344,7 @@ impl Control {
 
     /// Answers a change that a client asked for.
     fn finish(&mut self, client: ClientId, replies: &[Reply]) {
-        let scene = scene(
-            &self.running,
-            &self.fleet,
-            &self.devices,
-            &self.rates,
-            &self.floods,
-            &self.book,
-            &self.events,
-        );
+        let scene = scene!(self);
         self.server.finish(client, replies, &scene);
     }
 
@@ -403,15 +387,7 @@ impl Control {
                 }
             }
             Answer::PoolUse { .. } | Answer::Sessions { .. } | Answer::Explained { .. } => {
-                let scene = scene(
-                    &self.running,
-                    &self.fleet,
-                    &self.devices,
-                    &self.rates,
-                    &self.floods,
-                    &self.book,
-                    &self.events,
-                );
+                let scene = scene!(self);
                 self.server.answered(place, answer, &scene);
             }
         }
@@ -515,25 +491,4 @@ pub(crate) fn set_owned(devices: &mut [OpenDevice], addresses: &[IpAddr]) -> Res
         set.with_context(|| format!("[port {}]: the addresses cannot be taken", device.name))?;
     }
     Ok(())
-}
-
-fn scene<'a>(
-    running: &'a Configuration,
-    fleet: &'a Fleet,
-    devices: &'a [OpenDevice],
-    rates: &'a Rates,
-    floods: &'a Floods,
-    health: &'a Book,
-    events: &'a Events,
-) -> Scene<'a> {
-    Scene {
-        snapshot: &running.snapshot,
-        effective: &running.effective,
-        fleet,
-        devices,
-        rates,
-        floods,
-        health,
-        events,
-    }
 }
