@@ -401,6 +401,7 @@ mod tests {
     use std::sync::Arc;
 
     use weir_model::HeavyHitter;
+    use weir_testkit::snapshot;
 
     use super::*;
     use crate::publish::Boards;
@@ -438,7 +439,7 @@ real = 10.80.0.11:53
 
     impl Played {
         fn new() -> Self {
-            let snapshot = read(&format!("{CONF}{DNS}"));
+            let snapshot = snapshot("test.conf", &format!("{CONF}{DNS}")).unwrap();
             Self {
                 floods: Floods::default(),
                 boards: (0..2).map(|_| Boards::new(&snapshot)).collect(),
@@ -475,14 +476,6 @@ real = 10.80.0.11:53
             assert_eq!(rows.len(), 1, "UDP has no SYNs");
             rows.remove(0)
         }
-    }
-
-    fn read(text: &str) -> Snapshot {
-        let loaded = weir_conf::parse_str("test.conf", text, None);
-        loaded
-            .map_err(|report| panic!("{report}"))
-            .unwrap()
-            .snapshot
     }
 
     fn flood(syn_in: u64, triggered: bool) -> ServiceFlood {
@@ -654,7 +647,7 @@ real = 10.80.0.11:53
         played.write(0, &flood(2_000, true));
         assert_eq!(played.look_after(100).len(), 1);
         let off = CONF.replace("synproxy = adaptive\n", "");
-        let off = read(&format!("{off}{DNS}"));
+        let off = snapshot("test.conf", &format!("{off}{DNS}")).unwrap();
         played.snapshot = off;
         let turned = played.look_after(100);
         assert!(

@@ -102,6 +102,8 @@ fn difference<'a, T: PartialEq>(
 
 #[cfg(test)]
 mod tests {
+    use weir_testkit::{snapshot, snapshot_after};
+
     use super::*;
 
     const CONF: &str = "
@@ -120,19 +122,11 @@ lip-pool = blue
 real = 10.80.0.11:80
 ";
 
-    fn read(text: &str, previous: Option<&Snapshot>) -> Snapshot {
-        let loaded = weir_conf::parse_str("test.conf", text, previous);
-        loaded
-            .map_err(|report| panic!("{report}"))
-            .unwrap()
-            .snapshot
-    }
-
     /// What becomes of a file in which one thing stands for another.
     fn edited(from: &str, to: &str) -> (Snapshot, Snapshot) {
         assert!(CONF.contains(from));
-        let old = read(CONF, None);
-        let new = read(&CONF.replace(from, to), Some(&old));
+        let old = snapshot("test.conf", CONF).unwrap();
+        let new = snapshot_after("test.conf", &CONF.replace(from, to), &old).unwrap();
         (old, new)
     }
 

@@ -234,9 +234,7 @@ real = 10.80.0.11:80
 
     #[test]
     fn floods_are_read_as_they_were_written_for_tcp_services_only() {
-        let loaded = weir_conf::parse_str("test.conf", CONF, None);
-        let snapshot = loaded.map_err(|report| panic!("{report}")).unwrap();
-        let snapshot = snapshot.snapshot;
+        let snapshot = weir_testkit::snapshot("test.conf", CONF).unwrap();
         let id = |name: &str| {
             snapshot
                 .services
@@ -274,10 +272,10 @@ real = 10.80.0.11:80
             );
         }
         let first = CONF.split("[service").next().unwrap();
-        let loaded = weir_conf::parse_str("test.conf", &format!("{first}{services}"), None);
-        let loaded = loaded.map_err(|report| panic!("{report}")).unwrap();
-        let ids: Vec<_> = loaded.snapshot.services.iter().map(|s| s.id).collect();
-        let board = FloodBoard::new(&loaded.snapshot);
+        let text = format!("{first}{services}");
+        let snapshot = weir_testkit::snapshot("test.conf", &text).unwrap();
+        let ids: Vec<_> = snapshot.services.iter().map(|s| s.id).collect();
+        let board = FloodBoard::new(&snapshot);
         assert_eq!(board.pages(), 3);
         let mut written = Vec::new();
         for page in 0..board.pages() {

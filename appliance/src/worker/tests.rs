@@ -22,7 +22,7 @@ use crate::handoff;
 mod bulk;
 mod flood;
 
-const CONF: &str = "
+const PORTS: &str = "
 [port wan]
 device = wan
 address = 10.80.0.1/24
@@ -32,6 +32,8 @@ address = 10.81.0.1/24
 [lip-pool blue]
 port = lan
 address = 10.81.0.200
+";
+const CONF: &str = "
 [service echo]
 listen = 10.80.0.100:7/udp
 lip-pool = blue
@@ -126,14 +128,10 @@ struct Bench {
     published: Arc<Published>,
 }
 
-fn snapshot(text: &str) -> Arc<Snapshot> {
-    let loaded = weir_conf::parse_str("test.conf", text, None);
-    Arc::new(
-        loaded
-            .map_err(|report| panic!("{report}"))
-            .unwrap()
-            .snapshot,
-    )
+/// Reads services behind the ports and LIPs that all these tests have.
+fn snapshot(services: &str) -> Arc<Snapshot> {
+    let text = format!("{PORTS}{services}");
+    Arc::new(weir_testkit::snapshot("test.conf", &text).unwrap())
 }
 
 fn mac(place: usize) -> [u8; 6] {
@@ -556,13 +554,7 @@ fn a_new_snapshot_is_taken_and_the_old_one_comes_back_with_its_boards() {
     let more =
         "[service dns]\nlisten = 10.80.0.100:53/udp\nlip-pool = blue\nreal = 10.81.0.11:53\n";
     let old = benches[0].worker.boards.clone();
-    let loaded = weir_conf::parse_str("test.conf", &format!("{CONF}{more}"), None);
-    let new = Arc::new(
-        loaded
-            .map_err(|report| panic!("{report}"))
-            .unwrap()
-            .snapshot,
-    );
+    let new = snapshot(&format!("{CONF}{more}"));
     let boards = Boards::new(&new);
     benches[0]
         .control

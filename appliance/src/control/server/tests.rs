@@ -55,13 +55,7 @@ struct Played {
 impl Played {
     fn new(name: &str, sessions: u32) -> Self {
         let path = std::env::temp_dir().join(format!("weir-{}-{name}.sock", std::process::id()));
-        let loaded = weir_conf::parse_str("test.conf", CONF, None);
-        let snapshot = Arc::new(
-            loaded
-                .map_err(|report| panic!("{report}"))
-                .unwrap()
-                .snapshot,
-        );
+        let snapshot = Arc::new(weir_testkit::snapshot("test.conf", CONF).unwrap());
         let mut ends = Vec::new();
         let handles = (0..2)
             .map(|id| {

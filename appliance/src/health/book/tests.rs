@@ -1,3 +1,5 @@
+use weir_testkit::{snapshot, snapshot_after};
+
 use super::*;
 
 const CONF: &str = "
@@ -42,14 +44,6 @@ const FULL: Offer = Offer {
     sack: true,
     timestamps: true,
 };
-
-fn read(text: &str, previous: Option<&Snapshot>) -> Snapshot {
-    let loaded = weir_conf::parse_str("test.conf", text, previous);
-    loaded
-        .map_err(|report| panic!("{report}"))
-        .unwrap()
-        .snapshot
-}
 
 fn target<'a>(targets: &'a [Target], at: &str) -> &'a Target {
     let at: SocketAddr = at.parse().unwrap();
@@ -110,7 +104,7 @@ fn service<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Service {
 }
 
 fn start() -> (Book, Snapshot, Vec<Target>) {
-    let (mut book, snapshot) = (Book::new(2), read(CONF, None));
+    let (mut book, snapshot) = (Book::new(2), snapshot("test.conf", CONF).unwrap());
     let targets = book.adopt(&snapshot, 1000);
     (book, snapshot, targets)
 }
@@ -292,7 +286,7 @@ fn a_reload_keeps_what_is_known_and_tells_the_workers_again() {
         "real = 10.80.0.12:80",
         "real = 10.80.0.12:80\nreal = 10.80.0.14:80",
     );
-    let after = read(&more, Some(&snapshot));
+    let after = snapshot_after("test.conf", &more, &snapshot).unwrap();
     let again = book.adopt(&after, 9000);
     assert_eq!(again.len(), 4);
     assert_eq!(target(&again, "10.80.0.11:80").id, first.id);
@@ -321,10 +315,8 @@ fn another_check_begins_with_what_the_old_one_found_and_none_brings_everybody_up
     let second = target(&targets, "10.80.0.12:80");
     book.take(finding(second, false, Some(FULL)), &snapshot);
     told(&mut book, &snapshot);
-    let slower = read(
-        &CONF.replace("interval = 1s", "interval = 3s"),
-        Some(&snapshot),
-    );
+    let slower = CONF.replace("interval = 1s", "interval = 3s");
+    let slower = snapshot_after("test.conf", &slower, &snapshot).unwrap();
     let again = book.adopt(&slower, 9000);
     let now = target(&again, "10.80.0.12:80");
     assert!(now.id != second.id && !now.is_up);
@@ -338,7 +330,8 @@ fn another_check_begins_with_what_the_old_one_found_and_none_brings_everybody_up
     assert_eq!(book.take(finding(second, true, None), &slower), []);
     let real = service(&slower, "web").reals[1].id;
     assert_eq!(told(&mut book, &slower).0, [(real, false)]);
-    let none = read(&CONF.replace("health = fast\n", ""), Some(&slower));
+    let none = CONF.replace("health = fast\n", "");
+    let none = snapshot_after("test.conf", &none, &slower).unwrap();
     let again = book.adopt(&none, 9500);
     assert!(target(&again, "10.80.0.12:80").is_up);
     assert_eq!(told(&mut book, &none).0, [(real, true)]);

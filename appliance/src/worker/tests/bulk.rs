@@ -6,15 +6,6 @@ use weir_wire::{SeqNumber, TcpFlags, fill_checksums};
 use super::*;
 
 const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[port lan]
-device = lan
-address = 10.81.0.1/24
-[lip-pool blue]
-port = lan
-address = 10.81.0.200
 [service web]
 listen = 10.80.0.100:80/tcp
 lip-pool = blue

@@ -8,15 +8,6 @@ use weir_wire::{SeqNumber, TcpFlags};
 use super::*;
 
 const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[port lan]
-device = lan
-address = 10.81.0.1/24
-[lip-pool blue]
-port = lan
-address = 10.81.0.200
 [synproxy front]
 mode = adaptive
 enter = 150/s
