@@ -44,6 +44,9 @@ fn conf(service: &str) -> String {
     )
 }
 
+/// An address and a port.
+type End = (Ipv4Addr, u16);
+
 /// A connection, with both of its ends played by the test.
 struct Connection {
     world: World,
@@ -99,17 +102,8 @@ impl Connection {
         options: &[u8],
         payload: usize,
     ) -> (PortId, Vec<u8>) {
-        let tcp = TcpSpec {
-            src_port: 40_000,
-            dst_port: 80,
-            seq,
-            ack,
-            flags,
-            window: 60_000,
-            options: options.to_vec(),
-            payload: pattern(payload),
-        };
-        self.frame(CLIENT, VIP, tcp)
+        let ends = ((CLIENT, 40_000), (VIP, 80));
+        self.frame(ends, segment(flags, seq, ack, options, payload))
     }
 
     fn real(
@@ -120,20 +114,15 @@ impl Connection {
         options: &[u8],
         payload: usize,
     ) -> (PortId, Vec<u8>) {
-        let tcp = TcpSpec {
-            src_port: 8080,
-            dst_port: self.lip_port,
-            seq,
-            ack,
-            flags,
-            window: 60_000,
-            options: options.to_vec(),
-            payload: pattern(payload),
-        };
-        self.frame(REAL, self.lip, tcp)
+        let ends = ((REAL, 8080), (self.lip, self.lip_port));
+        self.frame(ends, segment(flags, seq, ack, options, payload))
     }
 
-    fn frame(&self, src: Ipv4Addr, dst: Ipv4Addr, tcp: TcpSpec) -> (PortId, Vec<u8>) {
+    fn frame(
+        &self,
+        ((src, src_port), (dst, dst_port)): (End, End),
+        tcp: TcpSpec,
+    ) -> (PortId, Vec<u8>) {
         let (port, eth_src) = self.world.around().reach(src).unwrap();
         let spec = PacketSpec {
             eth_src,
@@ -141,7 +130,11 @@ impl Connection {
             src,
             dst,
             ident: 0xfffe,
-            transport: Transport::Tcp(tcp),
+            transport: Transport::Tcp(TcpSpec {
+                src_port,
+                dst_port,
+                ..tcp
+            }),
             ..PacketSpec::default()
         };
         (port, spec.build())
@@ -202,6 +195,24 @@ impl Connection {
         std::iter::from_fn(|| self.world.take_emitted())
             .map(|sent| sent.frame)
             .collect()
+    }
+}
+
+fn segment(
+    flags: TcpFlags,
+    seq: SeqNumber,
+    ack: SeqNumber,
+    options: &[u8],
+    payload: usize,
+) -> TcpSpec {
+    TcpSpec {
+        seq,
+        ack,
+        flags,
+        window: 60_000,
+        options: options.to_vec(),
+        payload: pattern(payload),
+        ..TcpSpec::default()
     }
 }
 
