@@ -1,15 +1,12 @@
-//! What it costs two workers to hand frames over, and to publish counters side by side.
+//! What it costs two workers to hand frames over, to be woken for one, and to publish counters.
 //!
 //! `hand_off [--json]`: two threads on two cores, medians of interleaved rounds. The rings and the
 //! boards are the daemon's own modules.
 
-#[expect(dead_code, reason = "the daemon's modules, of which this uses a part")]
 #[path = "../src/board.rs"]
 mod board;
-#[expect(dead_code, reason = "the daemon's modules, of which this uses a part")]
 #[path = "../src/doorbell.rs"]
 mod doorbell;
-#[expect(dead_code, reason = "the daemon's modules, of which this uses a part")]
 #[path = "../src/handoff.rs"]
 mod handoff;
 
@@ -17,10 +14,10 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use netmap_io::{Frame, FramePool};
+use netmap_io::{Frame, FramePool, WaitSet};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use weir_model::{PortId, WorkerId};
@@ -55,12 +52,14 @@ fn main() -> Result<()> {
         row("64 B, to another core", across(cores, 64)?);
         row("1514 B, one thread (no transfer)", alone(1514)?);
         row("1514 B, to another core", across(cores, 1514)?);
+        row("64 B, to a worker that sleeps", asleep(cores)?);
         row("look into 1 empty ring", look(2)?);
         row("look into 15 empty rings", look(16)?);
         row("look into 63 empty rings", look(64)?);
         row("publish a board, alone", publish(cores, false, 0));
         row("publish a board, beside another", publish(cores, true, 0));
         row("the same, boards far apart", publish(cores, true, 4096));
+        row("read a board that is published", read(cores));
     }
     let json = std::env::args().any(|word| word == "--json");
     for row in &mut rows {
@@ -194,6 +193,89 @@ fn across(cores: (usize, usize), len: usize) -> Result<f64> {
     took
 }
 
+/// Two workers hand one frame to each other, and sleep in between: half of there and back, which is
+/// a copy, a bell, and the kernel's way to another core.
+fn asleep(cores: (usize, usize)) -> Result<f64> {
+    const TURNS: u32 = 2_000;
+    let bells = bells(2)?;
+    let mut ends = handoff::connect(&bells);
+    let (Some(theirs), Some(ours), [our_bell, their_bell]) =
+        (ends.pop(), ends.pop(), bells.as_slice())
+    else {
+        anyhow::bail!("no worker");
+    };
+    let mut here = Sleeper::new(ours, our_bell, WorkerId(1))?;
+    let mut there = Sleeper::new(theirs, their_bell, WorkerId(0))?;
+    let (took, answered) = both(
+        cores,
+        || -> Result<f64> {
+            let first = frame(&mut here.pool, 64)?;
+            let begin = Instant::now();
+            let mut next = first;
+            for _ in 0..TURNS {
+                here.hand_over(next)?;
+                next = here.sleep()?;
+            }
+            let took = nanos_each(begin, 2 * TURNS);
+            here.pool.free(next);
+            Ok(took)
+        },
+        || -> Result<()> {
+            for _ in 0..TURNS {
+                let frame = there.sleep()?;
+                there.hand_over(frame)?;
+            }
+            Ok(())
+        },
+    );
+    answered?;
+    took
+}
+
+/// A worker that does nothing but hand back what it is handed.
+struct Sleeper {
+    end: HandOff,
+    bell: Arc<Doorbell>,
+    set: WaitSet,
+    pool: FramePool,
+    peer: WorkerId,
+}
+
+impl Sleeper {
+    fn new(end: HandOff, bell: &Arc<Doorbell>, peer: WorkerId) -> Result<Self> {
+        Ok(Self {
+            end,
+            bell: bell.clone(),
+            set: WaitSet::new([bell.raw_fd()]),
+            pool: pool()?,
+            peer,
+        })
+    }
+
+    fn hand_over(&mut self, frame: Frame) -> Result<()> {
+        let pushed = self.end.push(self.peer, PortId(0), &frame);
+        ensure!(pushed, "the ring is full");
+        self.end.ring_bells();
+        self.pool.free(frame);
+        Ok(())
+    }
+
+    /// Sleeps until a frame is there, in the daemon's order of steps.
+    fn sleep(&mut self) -> Result<Frame> {
+        loop {
+            self.bell.before_sleep();
+            let waiting = self.end.is_waiting();
+            let rung = !waiting && self.set.wait(Duration::from_secs(1))?;
+            self.bell.after_sleep(rung);
+            if let Some((_, frame)) = self.end.pop(0, &mut self.pool) {
+                return Ok(frame);
+            }
+            // Of a frame that is waiting the last bytes may still be on their way.
+            ensure!(waiting || rung, "nobody handed anything over");
+        }
+    }
+}
+
 /// What a turn of a worker costs that finds nothing in the rings of all the others.
 fn look(workers: usize) -> Result<f64> {
     const TURNS: u32 = 20_000;
@@ -238,6 +320,35 @@ fn publish(cores: (usize, usize), beside: bool, apart: usize) -> f64 {
             while beside && !stop.load(Ordering::Relaxed) {
                 write(theirs, black_box(turn));
                 turn += 1;
+            }
+        },
+    );
+    took
+}
+
+/// Reads a board, as control does, while a worker publishes it again and again.
+fn read(cores: (usize, usize)) -> f64 {
+    const TURNS: u32 = 20_000;
+    let board = Board::new(WORDS);
+    let stop = AtomicBool::new(false);
+    let (took, ()) = both(
+        cores,
+        || {
+            let begin = Instant::now();
+            for _ in 0..TURNS {
+                black_box(board.read());
+            }
+            let took = nanos_each(begin, TURNS);
+            stop.store(true, Ordering::Relaxed);
+            took
+        },
+        || {
+            let mut turn = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                board.write((0..WORDS as u64).map(|word| word ^ turn));
+                turn += 1;
+                // A worker, too, does something else between two writes.
+                (0..100).for_each(|_| std::hint::spin_loop());
             }
         },
     );
