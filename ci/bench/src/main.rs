@@ -13,6 +13,7 @@
 mod arena;
 mod churn;
 mod connection;
+mod cookie;
 mod flows;
 mod frames;
 mod gate;
@@ -46,6 +47,8 @@ struct Cli {
 enum Verb {
     /// Replaces sessions in a full table without end and tells the longest turn.
     Churn(Churn),
+    /// Measures the parts of a cookie, each alone.
+    Cookie,
     /// Opens sessions and tells how much memory each takes.
     Memory(Memory),
     /// Counts instructions and allocations per packet and bytes per session, and compares them with
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
     let done = match &cli.verb {
         None => cli.table.run(),
         Some(Verb::Churn(churn)) => churn.run(),
+        Some(Verb::Cookie) => cookie::run().map(|()| ExitCode::SUCCESS),
         Some(Verb::Memory(memory)) => memory.run(),
         Some(Verb::Gate(Gate { bless })) => gate::run(*bless),
         Some(Verb::Count { name }) => gate::count(name),
