@@ -21,7 +21,7 @@ use self::share::Share;
 use self::space::Space;
 use self::steering::{Classes, Steered};
 pub use self::steering::{Protocols, Steering, Unsteerable};
-use crate::{FlowKey, OutOfMemory, Prepare, Rng};
+use crate::{FlowHash, FlowKey, OutOfMemory, Prepare, Rng};
 
 /// Names the ports of one LIP towards one endpoint; valid while one of them is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +57,16 @@ pub struct Taken {
     pub early: bool,
     /// The LIP whose turn it was had no port.
     pub fell_back: bool,
+    /// The hash of its replies' key, where it was [foreseen](LocalPorts::foresee).
+    pub hash: Option<FlowHash>,
+}
+
+/// The port that a LIP set will probably give next.
+#[derive(Clone, Copy, Debug)]
+struct Foreseen {
+    lip: LipId,
+    port: u16,
+    hash: FlowHash,
 }
 
 /// Says that every port of a pool towards an endpoint is in use by this worker.
@@ -83,7 +93,8 @@ pub struct PortUse {
 /// [`Steering`] is known, the ports with which replies come in on its own queue.
 ///
 /// Memory: 24 bytes per record of the ring; per LIP and endpoint some 250 bytes, and two bits per
-/// port of this worker once the first was taken (16 KiB for 64,512 ports).
+/// port of this worker once the first was taken (16 KiB for 64,512 ports), which are written as they
+/// are reached.
 #[derive(Debug)]
 pub struct LocalPorts {
     worker: u8,
@@ -113,6 +124,7 @@ struct LipSet {
     reuse_after_ms: u32,
     turn: u32,
     usage: PortUse,
+    foreseen: Option<Foreseen>,
 }
 
 impl LocalPorts {
@@ -233,6 +245,8 @@ impl LocalPorts {
                 continue;
             };
             set.usage.used += 1;
+            let foreseen = set.foreseen.take();
+            let foreseen = foreseen.filter(|it| (it.lip, it.port) == (space.lip, picked.port));
             let taken = Taken {
                 lip: space.lip,
                 space: id,
@@ -240,35 +254,51 @@ impl LocalPorts {
                 rest: picked.rest,
                 early: picked.early,
                 fell_back: tried > 0,
+                hash: foreseen.map(|it| it.hash),
             };
-            self.look_ahead(set_id);
             return Ok(taken);
         }
         Err(Exhausted)
     }
 
-    /// Asks for what the next ports will be taken from: of the LIP whose turn it is, which was
-    /// asked for itself before, and of the one behind it.
+    /// Looks ahead after a [`take`](Self::take): says which port this set will give next, if nothing
+    /// comes between, keeps the hash that `hash` has of the key of its replies, and asks for what
+    /// the ports behind it will be taken from.
     #[inline]
-    fn look_ahead(&self, set: LipSetId) {
-        let Some(set) = self.sets.get(set.0 as usize) else {
+    pub fn foresee(
+        &mut self,
+        set: LipSetId,
+        now_ms: u32,
+        hash: impl FnOnce(LipId, u16) -> Option<FlowHash>,
+    ) {
+        let Some(set) = self.sets.get_mut(set.0 as usize) else {
             return;
         };
-        let space_of = |turn: u32| set.spaces.get(turn as usize);
-        if let Some(Some(space)) = space_of(set.turn).and_then(|id| self.spaces.get(id.0 as usize))
-        {
+        let lips = set.spaces.len() as u32;
+        let space_of = |ahead: u32| {
+            let turn = set.turn + ahead;
+            let turn = if turn < lips { turn } else { turn - lips };
+            set.spaces.get(turn as usize).map(|id| id.0 as usize)
+        };
+        // Each was asked for itself before, and then for what it reads.
+        if let Some(space) = space_of(2).and_then(|id| self.spaces.get(id)) {
+            weir_simd::prefetch_read(space);
+        }
+        if let Some(Some(space)) = space_of(1).and_then(|id| self.spaces.get(id)) {
             space.prefetch(&self.ring);
         }
-        if let Some(id) = space_of(set.turn + 1)
-            && let Some(space) = self.spaces.get(id.0 as usize)
+        if let Some(Some(space)) = space_of(0).and_then(|id| self.spaces.get_mut(id))
+            && let Some(port) = space.foresee(&self.ring, now_ms, set.reuse_after_ms)
         {
-            weir_simd::prefetch_read(space);
+            let lip = space.lip;
+            set.foreseen = hash(lip, port).map(|hash| Foreseen { lip, port, hash });
         }
     }
 
     /// Releases a port once its connection is closed; `rest.freed_at` must not be before that of an
     /// earlier release. A port that is not in use is refused and counted: says false.
     pub fn release(&mut self, id: SpaceId, port: u16, rest: Rest) -> bool {
+        self.look_behind();
         let Some(space) = self.spaces.get_mut(id.0 as usize).and_then(Option::as_mut) else {
             self.refused += 1;
             return false;
@@ -295,6 +325,22 @@ impl LocalPorts {
             space.rest(&mut self.ring, id, port, rest);
         }
         true
+    }
+
+    /// Asks for what the next releases will free.
+    #[inline]
+    fn look_behind(&self) {
+        let space_of = |id: SpaceId| self.spaces.get(id.0 as usize);
+        if let Some((id, _)) = self.ring.overwrites_after(8)
+            && let Some(space) = space_of(id)
+        {
+            weir_simd::prefetch_read(space);
+        }
+        if let Some((id, port)) = self.ring.overwrites_after(4)
+            && let Some(Some(space)) = space_of(id)
+        {
+            space.prefetch_port(port);
+        }
     }
 
     /// Returns the use of a pool's ports towards an endpoint, in O(1).
@@ -373,6 +419,7 @@ impl LocalPorts {
             reuse_after_ms: u32::try_from(pool.reuse_after.as_millis()).unwrap_or(u32::MAX),
             turn,
             usage: PortUse::default(),
+            foreseen: None,
         };
         for lip in &pool.lips {
             if lip.address.is_ipv4() != endpoint.address.is_ipv4() {

@@ -108,9 +108,14 @@ impl Director {
             dst_port: taken.port,
             protocol: key.protocol,
         };
-        let hashes = [self.hash_of(key), self.table.hash(&out)];
-        // It is there once the session is made.
-        self.table.prefetch(hashes[1]);
+        let out_hash = taken.hash.unwrap_or_else(|| {
+            let hash = self.table.hash(&out);
+            // It is there once the session is made.
+            self.table.prefetch(hash);
+            hash
+        });
+        self.foresee(now, &real, key.protocol);
+        let hashes = [self.hash_of(key), out_hash];
         let mtu = self.plan.port(packet.port).map(|port| port.facts.mtu);
         let opening = Opening {
             service,
@@ -141,6 +146,24 @@ impl Director {
         }
         self.count(Counter::SessionOpened);
         Ok((id, hop))
+    }
+
+    /// Hashes what replies to the next session of a real server will probably look like, and asks
+    /// for where it will be found: it is there when that session is opened.
+    #[inline]
+    fn foresee(&mut self, now: Now, real: &RealPlan, protocol: u8) {
+        let (table, plan) = (&self.table, &self.plan);
+        self.ports.foresee(real.set, millis(now), |lip, port| {
+            let hash = table.hash(&FlowKey {
+                src: real.address,
+                dst: plan.lip(lip)?,
+                src_port: real.port,
+                dst_port: port,
+                protocol,
+            });
+            table.prefetch(hash);
+            Some(hash)
+        });
     }
 
     /// Says whether a service has as many sessions as it may have on this worker.

@@ -84,6 +84,13 @@ impl Resting {
         (space != DEAD).then_some(space)
     }
 
+    /// Returns the port that will be overwritten so many pushes after the next, as it stands now.
+    #[inline]
+    pub(super) fn overwrites_after(&self, pushes: u32) -> Option<(SpaceId, u16)> {
+        let record = self.records.get((self.at + pushes) as usize)?;
+        (record.space != DEAD).then_some((record.space, record.port))
+    }
+
     /// Appends a port to its space's queue; says false when the ring has no records at all.
     pub(super) fn push(
         &mut self,

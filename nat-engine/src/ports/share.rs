@@ -1,6 +1,6 @@
 //! A worker's share of the ports of a range, whichever way it is chosen.
 
-use super::bits::Bits;
+use super::bits::low;
 use super::class::PortClass;
 use super::steering::Steered;
 
@@ -32,11 +32,11 @@ impl Share {
         }
     }
 
-    /// Makes a set of all indexes that have a port; none when there is no memory.
-    pub(super) fn all(&self) -> Option<Bits> {
+    /// Says which of the 64 indexes of a word have a port.
+    pub(super) fn word(&self, word: u32) -> u64 {
         match self {
-            Self::EveryNth(class) => Bits::full(class.count()),
-            Self::Steered(steered) => steered.all(),
+            Self::EveryNth(class) => low(class.count().saturating_sub(word * 64)),
+            Self::Steered(steered) => steered.word(word),
         }
     }
 

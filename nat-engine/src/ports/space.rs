@@ -27,14 +27,17 @@ pub(super) struct Space {
     /// Where the search for a free port goes on, as an index of the share.
     cursor: u32,
     resting: Queue,
-    ports: Option<Ports>,
+    /// Which are free and which in use; made when the first is taken.
+    ports: Option<Bits>,
 }
 
-/// What a space only needs once a port was taken.
-#[derive(Debug)]
-struct Ports {
-    free: Bits,
-    used: Vec<u64>,
+/// Where the next port comes from.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// The free one at an index.
+    Free(u32),
+    /// The one that rests longest.
+    Oldest,
 }
 
 impl Space {
@@ -59,37 +62,62 @@ impl Space {
         now_ms: u32,
         reuse_after_ms: u32,
     ) -> Option<Picked> {
-        if self.used >= self.share.count() {
-            return None;
-        }
         if self.ports.is_none() {
-            self.ports = Some(Ports::new(&self.share)?);
+            self.ports = Some(Bits::new(self.share.bound(), self.cursor)?);
         }
+        let next = self.next(ring, now_ms, reuse_after_ms)?;
+        let share = &self.share;
         let ports = self.ports.as_mut()?;
-
-        let age = |rest: Rest| now_ms.wrapping_sub(rest.freed_at);
-        let oldest = ring.peek(self.resting).map(|(_, rest)| age(rest));
-        let rested = oldest.is_some_and(|age| age >= reuse_after_ms.max(FULL_REST_MS));
-        let free = if rested {
-            None
-        } else {
-            ports.free.next_cyclic(self.cursor)
+        let (index, rest) = match next {
+            Next::Free(index) => {
+                ports.remove(index, |word| share.word(word));
+                self.cursor = index + 1;
+                (index, None)
+            }
+            Next::Oldest => {
+                let (port, rest) = ring.pop(&mut self.resting)?;
+                (share.index(port)?, Some(rest))
+            }
         };
-        let (index, rest) = if let Some(index) = free {
-            ports.free.remove(index);
-            self.cursor = index + 1;
-            (index, None)
-        } else {
-            let (port, rest) = ring.pop(&mut self.resting)?;
-            (self.share.index(port)?, Some(rest))
-        };
-        ports.mark_used(index, true);
+        ports.mark_used(index, true, |word| share.word(word));
         self.used += 1;
+        let age = |rest: Rest| now_ms.wrapping_sub(rest.freed_at);
         Some(Picked {
-            port: self.share.port(index)?,
+            port: share.port(index)?,
             rest,
             early: rest.is_some_and(|rest| age(rest) < reuse_after_ms),
         })
+    }
+
+    /// Returns the port that [`take`](Self::take) takes next, if nothing comes between; none before
+    /// the first was taken.
+    pub(super) fn foresee(
+        &mut self,
+        ring: &Resting,
+        now_ms: u32,
+        reuse_after_ms: u32,
+    ) -> Option<u16> {
+        match self.next(ring, now_ms, reuse_after_ms)? {
+            Next::Free(index) => self.share.port(index),
+            Next::Oldest => ring.peek(self.resting).map(|(port, _)| port),
+        }
+    }
+
+    fn next(&mut self, ring: &Resting, now_ms: u32, reuse_after_ms: u32) -> Option<Next> {
+        if self.used >= self.share.count() {
+            return None;
+        }
+        let share = &self.share;
+        let ports = self.ports.as_mut()?;
+        let oldest = ring.peek(self.resting);
+        let age = oldest.map(|(_, rest)| now_ms.wrapping_sub(rest.freed_at));
+        let rested = age.is_some_and(|age| age >= reuse_after_ms.max(FULL_REST_MS));
+        if rested {
+            return Some(Next::Oldest);
+        }
+        let free = ports.next_cyclic(self.cursor, |word| share.word(word));
+        free.map(Next::Free)
+            .or_else(|| oldest.map(|_| Next::Oldest))
     }
 
     /// Asks for what [`take`](Self::take) reads next.
@@ -97,8 +125,15 @@ impl Space {
     pub(super) fn prefetch(&self, ring: &Resting) {
         ring.prefetch(self.resting);
         if let Some(ports) = &self.ports {
-            ports.free.prefetch(self.cursor);
-            weir_simd::prefetch_index(&ports.used, self.cursor as usize / 64);
+            ports.prefetch(self.cursor);
+        }
+    }
+
+    /// Asks for what giving a port up or freeing it writes.
+    #[inline]
+    pub(super) fn prefetch_port(&self, port: u16) {
+        if let (Some(index), Some(ports)) = (self.share.index(port), &self.ports) {
+            ports.prefetch(index);
         }
     }
 
@@ -113,7 +148,8 @@ impl Space {
         if !ports.is_used(index) {
             return None;
         }
-        ports.mark_used(index, false);
+        let share = &self.share;
+        ports.mark_used(index, false, |word| share.word(word));
         self.used -= 1;
         Some(true)
     }
@@ -155,12 +191,13 @@ impl Space {
 
         self.used = 0;
         let share = &self.share;
-        let mut ports = Ports::new(share);
+        let word = |word| share.word(word);
+        let mut ports = Bits::new(share.bound(), 0);
         for port in in_use {
             match (share.index(port), ports.as_mut()) {
                 (Some(index), Some(ports)) => {
-                    ports.mark_used(index, true);
-                    ports.free.remove(index);
+                    ports.mark_used(index, true, word);
+                    ports.remove(index, word);
                     self.used += 1;
                 }
                 (Some(_) | None, _) => self.outside.push(port),
@@ -171,7 +208,7 @@ impl Space {
                 return false;
             };
             if let Some(ports) = ports.as_mut() {
-                ports.free.remove(index);
+                ports.remove(index, word);
             }
             true
         });
@@ -184,44 +221,13 @@ impl Space {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.outside.capacity() * size_of::<u16>() + self.ports.as_ref().map_or(0, Ports::bytes)
+        self.outside.capacity() * size_of::<u16>() + self.ports.as_ref().map_or(0, Bits::bytes)
     }
 
     fn free(&mut self, port: u16) {
-        if let (Some(index), Some(ports)) = (self.share.index(port), self.ports.as_mut()) {
-            ports.free.insert(index);
+        let share = &self.share;
+        if let (Some(index), Some(ports)) = (share.index(port), self.ports.as_mut()) {
+            ports.insert(index, |word| share.word(word));
         }
-    }
-}
-
-impl Ports {
-    fn new(share: &Share) -> Option<Self> {
-        let words = share.bound().div_ceil(64) as usize;
-        let mut used = Vec::new();
-        used.try_reserve_exact(words).ok()?;
-        used.resize(words, 0);
-        let free = share.all()?;
-        Some(Self { free, used })
-    }
-
-    fn is_used(&self, index: u32) -> bool {
-        self.used
-            .get(index as usize / 64)
-            .is_some_and(|word| word >> (index % 64) & 1 == 1)
-    }
-
-    fn mark_used(&mut self, index: u32, used: bool) {
-        if let Some(word) = self.used.get_mut(index as usize / 64) {
-            let bit = index % 64;
-            *word = *word & !(1 << bit) | u64::from(used) << bit;
-        }
-    }
-
-    fn numbers_used(&self) -> impl Iterator<Item = u32> {
-        (0..self.used.len() as u32 * 64).filter(|&index| self.is_used(index))
-    }
-
-    fn bytes(&self) -> usize {
-        self.used.capacity() * size_of::<u64>() + self.free.bytes()
     }
 }

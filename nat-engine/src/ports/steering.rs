@@ -10,7 +10,7 @@ use core::net::Ipv4Addr;
 use weir_model::Protocol;
 use weir_wire::Toeplitz;
 
-use super::bits::Bits;
+use super::bits::{Bits, low};
 use crate::FlowKey;
 
 /// The largest table; no NIC is known to have more than half of it.
@@ -308,7 +308,7 @@ impl Steered {
             base,
             count: 0,
         };
-        steered.count = steered.parts().map(|(_, count)| count).sum();
+        steered.count = (0..).map_while(|nth| steered.ports_at(nth)).sum();
         steered
     }
 
@@ -322,13 +322,25 @@ impl Steered {
         self.classes.places.len() as u32 * self.classes.stride
     }
 
-    /// Makes a set of all indexes that have a port; none when there is no memory.
-    pub(super) fn all(&self) -> Option<Bits> {
-        let mut all = Bits::empty(self.bound())?;
-        for (index, count) in self.parts() {
-            all.insert_range(index, count);
+    /// Says which of the 64 indexes of a word have a port.
+    pub(super) fn word(&self, word: u32) -> u64 {
+        let stride = self.classes.stride;
+        let mut bits = 0;
+        let mut at = 0;
+        while at < 64 {
+            let index = word * 64 + at;
+            let (Some(place), Some(nth)) = (index.checked_div(stride), index.checked_rem(stride))
+            else {
+                break;
+            };
+            let Some(count) = self.ports_at(place) else {
+                break;
+            };
+            let here = (stride - nth).min(64 - at);
+            bits |= low(count.saturating_sub(nth).min(here)) << at;
+            at += here;
         }
-        Some(all)
+        bits
     }
 
     /// Returns the index of a port; none when it is another worker's or out of the range.
@@ -358,15 +370,11 @@ impl Steered {
         classes.steering.by_class.get(at).copied()
     }
 
-    /// Shows each place's first index and how many ports it has.
-    fn parts(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..).zip(&self.classes.places).map(|(nth, place)| {
-            let part = self.classes.parts.get(usize::from(place ^ self.base));
-            (
-                nth * self.classes.stride,
-                part.map_or(0, |(_, count)| *count),
-            )
-        })
+    /// Returns how many ports a place has, of those that are the worker's.
+    fn ports_at(&self, nth: u32) -> Option<u32> {
+        let place = self.classes.places.get(nth as usize)?;
+        let part = self.classes.parts.get(usize::from(place ^ self.base));
+        Some(part.map_or(0, |(_, count)| *count))
     }
 }
 
