@@ -10,6 +10,8 @@ use crate::neighbours::ASKED;
 /// How long a session that Weir reset is remembered, so that a challenge ACK of either end is
 /// answered with the RST that it asks for (RFC 5961 section 3).
 const EXPIRED_MS: u32 = 10_000;
+/// Sessions that are about to be ended at a time.
+const UNDER_WAY: usize = 4;
 
 impl Director {
     /// Follows a session into another state: counters, the local port, the timer.
@@ -64,9 +66,10 @@ impl Director {
     /// Ends sessions whose time has run out, at most `budget` of them.
     pub(crate) fn expire(&mut self, now: Now, mut budget: u32) {
         let now_ms = millis(now);
-        // The one that is ended while what the next one needs is on its way.
-        let mut leaving: Option<Leaving> = None;
-        loop {
+        // Those that are ended while what the next ones need is on its way.
+        let mut leaving: [Option<Leaving>; UNDER_WAY] = [None; UNDER_WAY];
+        let mut in_vain = 0;
+        for at in (0..UNDER_WAY).cycle() {
             let (plan, waitings) = (&self.plan, &self.synproxy.waitings);
             let due = self
                 .wheel
@@ -75,11 +78,14 @@ impl Director {
                     due.unwrap_or_else(|| session.last_seen.wrapping_add(timeout_ms(plan, session)))
                 });
             let next = due.and_then(|id| self.table.leaving(id));
-            let none_left = next.is_none();
-            if let Some(leaving) = core::mem::replace(&mut leaving, next) {
+            in_vain = if next.is_some() { 0 } else { in_vain + 1 };
+            let Some(place) = leaving.get_mut(at) else {
+                return;
+            };
+            if let Some(leaving) = core::mem::replace(place, next) {
                 self.expire_one(now, leaving);
             }
-            if none_left {
+            if in_vain == UNDER_WAY {
                 return;
             }
         }
