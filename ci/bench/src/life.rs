@@ -10,6 +10,7 @@ use weir_wire::{Header, TcpFlags, TcpHeader};
 use crate::arena::{Arena, BURST};
 use crate::connection::{Connection, Side, passer_by};
 use crate::frames::{Kind, Templates, Variant, read};
+use crate::measure::{Effort, Figure, clock_cost, per_packet};
 use crate::rig::Rig;
 
 /// Sessions that begin together, and go on together.
@@ -192,6 +193,43 @@ impl Lives {
     /// Returns how many turns a session's life takes, for a cohort.
     pub(crate) const fn steps(&self) -> usize {
         self.service.steps().len()
+    }
+
+    /// Measures each packet of a life apart, per session, and behind them all what is no packet's:
+    /// timers, and what the director originates.
+    pub(crate) fn stages(&mut self, effort: Effort) -> Result<Vec<(String, Figure)>> {
+        let clock = clock_cost();
+        let steps = self.service.steps();
+        let mut figures = vec![Vec::new(); steps.len() + 1];
+        self.rig.splits = true;
+        for _ in 0..effort.rounds {
+            let mut sums = vec![(Duration::ZERO, 0); steps.len()];
+            let mut timers = Duration::ZERO;
+            for _ in 0..effort.bursts * steps.len() {
+                let cohort = self.cohorts.get(self.turn).context("no cohort")?;
+                let step = cohort.1 % steps.len();
+                let took = self.step()?;
+                let sum = sums.get_mut(step).context("no step")?;
+                sum.0 += self.rig.walked.saturating_sub(clock);
+                sum.1 += 1;
+                // The clock was read inside, too.
+                timers += took.saturating_sub(self.rig.walked + clock);
+            }
+            let timers = per_packet(timers, effort.bursts * BURST);
+            let each = sums
+                .iter()
+                .map(|(sum, turns)| per_packet(*sum, turns * BURST));
+            for (figure, ns) in figures.iter_mut().zip(each.chain([timers])) {
+                figure.push(ns);
+            }
+        }
+        self.rig.splits = false;
+        let names = steps
+            .iter()
+            .map(|(side, kind)| format!("{side:?} {kind:?}"));
+        let names = names.chain(["timers".to_owned()]);
+        let figures = figures.into_iter().map(Figure::new);
+        Ok(names.zip(figures).collect())
     }
 
     /// Fails unless every session was opened and closed as it should.

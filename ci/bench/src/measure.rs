@@ -83,7 +83,7 @@ pub(crate) fn per_packet(time: Duration, packets: usize) -> f64 {
 }
 
 /// Returns what reading the clock twice takes: it is no part of a walk.
-fn clock_cost() -> Duration {
+pub(crate) fn clock_cost() -> Duration {
     let mut costs: Vec<Duration> = (0..1001)
         .map(|_| {
             let start = Instant::now();

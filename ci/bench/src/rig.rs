@@ -23,6 +23,10 @@ pub(crate) struct Rig {
     pub(crate) counts: bool,
     /// Allocations while they were.
     pub(crate) allocations: u64,
+    /// Whether a turn's packets are timed apart from what else it does.
+    pub(crate) splits: bool,
+    /// How long the last turn's packets took, where they were.
+    pub(crate) walked: Duration,
     place: Place,
     hasher: FlowHasher,
     /// When the neighbours were last known.
@@ -54,6 +58,8 @@ impl Rig {
             now: Place::START,
             counts: false,
             allocations: 0,
+            splits: false,
+            walked: Duration::ZERO,
             place,
             hasher: FlowHasher::new(place.flow_secret),
             met_ms: 0,
@@ -128,7 +134,11 @@ impl Rig {
         time: Duration,
         said: &mut dyn FnMut(PortId, &[u8]),
     ) {
+        let start = self.splits.then(Instant::now);
         self.director.process(self.now, packets);
+        if let Some(start) = start {
+            self.walked = start.elapsed();
+        }
         let before = self.now.time.as_millis();
         self.now.time = self.now.time.after(time);
         self.now.wall_ms += self.now.time.as_millis() - before;

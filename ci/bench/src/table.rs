@@ -20,6 +20,7 @@ use crate::{memory, scaling};
 const TWO_WORKERS: &str = "two-workers";
 const MEMORY: &str = "memory";
 const STAGES: &str = "stages";
+const LIFE_STAGES: &str = "stages-of-life";
 /// Sessions of which the stages are measured at most: they are in memory three times.
 const STAGES_MOST: u32 = 1_000_000;
 /// Sessions of each of two workers.
@@ -163,10 +164,19 @@ impl Table {
     fn lives(&self, effort: Effort, sessions: u32) -> Result<Vec<Value>> {
         let mut values = Vec::new();
         for service in Service::ALL {
-            if !self.wants(service.name()) {
+            if !self.wants(service.name()) && !self.wants(LIFE_STAGES) {
                 continue;
             }
             let mut lives = Lives::new(sessions, service)?;
+            if self.wants(LIFE_STAGES) {
+                for (name, figure) in lives.stages(effort)? {
+                    let name = format!("{} {name}", service.name());
+                    values.push(report::stage(&name, sessions, &figure, None));
+                }
+                if !self.wants(service.name()) {
+                    continue;
+                }
+            }
             let figures = race(effort, &[()], |()| lives.step())?;
             lives.verify()?;
             let figure = figures.first().context("one runner")?;
