@@ -65,6 +65,19 @@ impl FlowKey {
             ports | self.protocol as u64,
         ]
     }
+
+    /// Returns the key whose [words](Self::words) these are.
+    #[inline]
+    #[must_use]
+    pub const fn from_words([addresses, ports]: [u64; 2]) -> Self {
+        Self {
+            src: Ipv4Addr::from_bits((addresses >> 32) as u32),
+            dst: Ipv4Addr::from_bits(addresses as u32),
+            src_port: (ports >> 32) as u16,
+            dst_port: (ports >> 16) as u16,
+            protocol: ports as u8,
+        }
+    }
 }
 
 /// The keyed hash of a [`FlowKey`].
@@ -138,6 +151,18 @@ mod tests {
         for workers in 1..=64 {
             assert!(a.owner(workers) < workers);
         }
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_words() {
+        let key = FlowKey {
+            src: Ipv4Addr::new(192, 0, 2, 1),
+            dst: Ipv4Addr::new(203, 0, 113, 255),
+            src_port: 0xfedc,
+            dst_port: 0x8001,
+            protocol: 17,
+        };
+        assert_eq!(FlowKey::from_words(key.words()), key);
     }
 
     #[test]

@@ -157,6 +157,7 @@ pub fn translate_tcp(
 /// Translates a UDP datagram in place; a checksum of 0 stays 0 (RFC 768).
 ///
 /// Nothing changes, and the answer is `None`, when the frame is shorter than `v4` says.
+#[inline]
 pub fn translate_udp(
     frame: &mut FrameBuf<'_>,
     l3: u16,
@@ -193,6 +194,7 @@ pub fn translate_fragment(
 
 /// Rewrites the addresses, takes one from the time to live, mends the header checksum, and returns
 /// what the addresses change in the checksum of the transport header.
+#[inline]
 pub(crate) fn rewrite_ip(bytes: &mut [u8], l3: u16, src: Ipv4Addr, dst: Ipv4Addr) -> Option<Delta> {
     let ip = Ipv4Header::at_mut(bytes, l3 as usize)?;
     let addresses = Delta::new()

@@ -138,27 +138,35 @@ impl SessionTable {
     }
 
     /// Finds the session that a packet belongs to as [`find`](Self::find) does, which was probed
-    /// for before. What became of the table since does not matter.
+    /// for before; the key is given as its [words](FlowKey::words). What became of the table since
+    /// does not matter.
     #[inline]
     #[must_use]
     pub fn find_probed(
         &self,
         Probe(index): Probe,
         hash: FlowHash,
-        key: &FlowKey,
+        words: [u64; 2],
     ) -> Option<(SessionId, Direction)> {
         match index {
             // Whatever session has this key now is the one that the index knows under it.
             Index::Names(record) => {
                 let session = self.sessions.get(record.id().0 as usize);
-                if session.is_some_and(|session| session.key(record.direction()) == *key) {
+                if session.is_some_and(|session| session.key(record.direction()).words() == words) {
                     return Some((record.id(), record.direction()));
                 }
             }
             Index::LacksAt(inserted) if inserted == self.inserted => return None,
             Index::LacksAt(_) | Index::Unclear => {}
         }
-        self.find(hash, key)
+        self.find_again(hash, words)
+    }
+
+    /// Finds what a probe did not: one packet in a hundred.
+    #[cold]
+    #[inline(never)]
+    fn find_again(&self, hash: FlowHash, words: [u64; 2]) -> Option<(SessionId, Direction)> {
+        self.find(hash, &FlowKey::from_words(words))
     }
 
     /// Finds the session that a packet belongs to and the packet's direction in it.

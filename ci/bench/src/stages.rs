@@ -160,7 +160,7 @@ fn walk(table: &mut SessionTable, packets: &mut Packets<'_>, depth: Depth) -> us
     let mut done = 0;
     for (at, packet) in packets.iter_mut().enumerate() {
         let Some(key) = keys[at] else { continue };
-        let found = table.find_probed(probes[at], FlowHash(hashes[at]), &key);
+        let found = table.find_probed(probes[at], FlowHash(hashes[at]), key.words());
         let Some((id, direction)) = black_box(found) else {
             continue;
         };

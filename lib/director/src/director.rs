@@ -27,6 +27,9 @@ use crate::synproxy::Synproxy;
 use crate::traffic::Traffic;
 use crate::{Notice, Packet, Source, SpreadFacts, WorkerFacts};
 
+/// How far ahead of its walk a frame's headers are asked for: chunks lie so that few of a burst
+/// stay in the first cache.
+const AHEAD: usize = 3;
 /// Frames that Weir can originate in one turn.
 const OUTBOX: usize = 1024;
 /// Things that the control thread can be told in one turn.
@@ -75,8 +78,8 @@ pub struct Director {
     burst: Option<Box<Burst>>,
     /// How many hashes this machine computes at a time.
     pub(crate) width: Width,
-    /// The flow of the packet that is being walked.
-    pub(crate) walking: Option<(FlowKey, FlowHash)>,
+    /// The words of the key of the packet that is being walked, and their hash.
+    pub(crate) walking: Option<([u64; 2], FlowHash)>,
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
     cursor: usize,
     notices: VecDeque<Notice>,
@@ -187,12 +190,25 @@ impl Director {
             let packets = packets.get_mut(first..).unwrap_or_default();
             let count = packets.len().min(LOOKUPS);
             let packets = packets.get_mut(..count).unwrap_or_default();
+            burst.clear();
             for (at, packet) in packets.iter().enumerate() {
-                burst.put(at, self.look_up(packet));
+                if let Some(next) = packets.get(at + AHEAD) {
+                    next.prefetch();
+                }
+                let (lookup, words) = self.look_up(packet);
+                burst.put(at, lookup, words);
             }
             burst.prefetch(&self.table, count);
-            self.ask_for_strangers(packets, &mut burst);
-            for (at, packet) in packets.iter_mut().enumerate() {
+            if burst.has_strangers() {
+                self.ask_for_strangers(packets, &mut burst);
+            }
+            for at in 0..count {
+                if let Some(next) = packets.get(at + AHEAD) {
+                    next.prefetch();
+                }
+                let Some(packet) = packets.get_mut(at) else {
+                    break;
+                };
                 match packet.source {
                     Source::Wire => self.ledger.rx += 1,
                     Source::HandedIn => self.ledger.handed_in += 1,
@@ -210,14 +226,14 @@ impl Director {
     #[inline]
     fn walk(&mut self, now: Now, packet: &mut Packet<'_>, burst: &Burst, at: usize) -> Verdict {
         self.walking = None;
-        match burst.get(at) {
-            Some((Lookup::Plain { key, .. }, hash, _)) => {
-                self.walking = Some((*key, hash));
-                self.walk_plain(now, packet, burst, at)
-            }
-            Some((&Lookup::Drop(reason), ..)) => Verdict::Drop(reason),
-            Some((Lookup::Host, ..)) => self.host(packet),
-            Some((Lookup::Other, ..)) | None => self.walk_other(now, packet),
+        let Some(seen) = burst.get(at) else {
+            return self.walk_other(now, packet);
+        };
+        match seen.lookup {
+            Lookup::Plain(to) => self.walk_plain(now, packet, burst, &seen, to),
+            Lookup::Drop(reason) => Verdict::Drop(reason),
+            Lookup::Host => self.host(packet),
+            Lookup::Other => self.walk_other(now, packet),
         }
     }
 
@@ -236,8 +252,8 @@ impl Director {
             worker,
         }));
         // What was found out before the failure: the frame itself may be half rewritten.
-        if let Some((key, hash)) = self.walking
-            && let Some((id, _)) = self.table.find(hash, &key)
+        if let Some((words, hash)) = self.walking
+            && let Some((id, _)) = self.table.find(hash, &FlowKey::from_words(words))
         {
             self.reset(now, id);
         }

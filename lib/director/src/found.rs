@@ -34,15 +34,22 @@ pub(crate) enum Lookup {
     Host,
     /// To be dropped.
     Drop(DropReason),
-    /// A plain frame of TCP or UDP to an address of ours.
-    Plain {
-        /// Its key.
-        key: FlowKey,
-        /// What the address is for.
-        to: Owned,
-    },
+    /// A plain frame of TCP or UDP to an address of ours, which is for this.
+    Plain(Owned),
     /// Anything else: it is looked at when its turn comes.
     Other,
+}
+
+/// All that the first passes found out about a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Its place in the burst.
+    pub(crate) at: usize,
+    pub(crate) lookup: Lookup,
+    /// The words of its key, where it is a plain packet.
+    pub(crate) words: [u64; 2],
+    pub(crate) hash: FlowHash,
+    pub(crate) probe: Probe,
 }
 
 /// What the passes find out about a burst.
@@ -52,9 +59,13 @@ pub(crate) struct Burst {
     words: [[Lanes; 2]; GROUPS],
     hashes: [Lanes; GROUPS],
     probes: [Probe; LOOKUPS],
+    /// Those that go to a VIP and belong to no session, as bits.
+    strangers: u64,
     asked: [Asked; LOOKUPS],
     pub(crate) questions: Questions,
 }
+
+const _: () = assert!(LOOKUPS <= u64::BITS as usize, "a bit for each packet");
 
 impl Burst {
     /// Makes an empty one.
@@ -64,23 +75,31 @@ impl Burst {
             words: [[[0; LANES]; 2]; GROUPS],
             hashes: [[0; LANES]; GROUPS],
             probes: [Probe::default(); LOOKUPS],
+            strangers: 0,
             asked: [Asked::default(); LOOKUPS],
             questions: Questions::NONE,
         })
     }
 
-    /// Keeps what was found of the packet at `at`.
+    /// Forgets the burst before.
     #[inline]
-    pub(crate) fn put(&mut self, at: usize, lookup: Lookup) {
+    pub(crate) fn clear(&mut self) {
+        self.strangers = 0;
+    }
+
+    /// Keeps what was found of the packet at `at`, and its key's [words](FlowKey::words) where it
+    /// is a plain one.
+    #[inline]
+    pub(crate) fn put(&mut self, at: usize, lookup: Lookup, [address, port]: [u64; 2]) {
         if let Some(place) = self.lookups.get_mut(at) {
             *place = lookup;
         }
-        if let Lookup::Plain { key, .. } = lookup
-            && let Some([addresses, ports]) = self.words.get_mut(at / LANES)
-            && let (Some(address), Some(port)) =
+        if let Some([addresses, ports]) = self.words.get_mut(at / LANES)
+            && let (Some(addresses), Some(ports)) =
                 (addresses.get_mut(at % LANES), ports.get_mut(at % LANES))
         {
-            [*address, *port] = key.words();
+            *addresses = address;
+            *ports = port;
         }
     }
 
@@ -97,32 +116,35 @@ impl Burst {
             }
         }
         let hashes = self.hashes.as_flattened();
-        for ((lookup, &hash), probe) in self
+        for (at, ((lookup, &hash), probe)) in self
             .lookups
             .iter()
             .zip(hashes)
             .zip(&mut self.probes)
             .take(count)
+            .enumerate()
         {
-            if let Lookup::Plain { .. } = lookup {
+            if let Lookup::Plain(to) = lookup {
                 *probe = table.probe(FlowHash(hash));
+                let stranger = *to == Owned::Vip && probe.is_absent();
+                self.strangers |= u64::from(stranger) << at;
             }
         }
+    }
+
+    /// Says whether any packet goes to a VIP and belongs to no session.
+    #[inline]
+    pub(crate) const fn has_strangers(&self) -> bool {
+        self.strangers != 0
     }
 
     /// Returns the key of the packet at `at`, if it goes to a VIP and belongs to no session.
     #[inline]
     pub(crate) fn stranger(&self, at: usize) -> Option<FlowKey> {
-        match (self.lookups.get(at)?, self.probes.get(at)?) {
-            (
-                Lookup::Plain {
-                    key,
-                    to: Owned::Vip,
-                },
-                probe,
-            ) if probe.is_absent() => Some(*key),
-            _ => None,
+        if !self.is_stranger(at) {
+            return None;
         }
+        Some(FlowKey::from_words(self.words(at)?))
     }
 
     /// Keeps what was worked out about a stranger.
@@ -136,7 +158,7 @@ impl Burst {
     /// Returns what was worked out about the packet at `at`, if it was a stranger.
     #[inline]
     pub(crate) fn asked(&self, at: usize) -> Asked {
-        let asked = self.asked.get(at).filter(|_| self.stranger(at).is_some());
+        let asked = self.asked.get(at).filter(|_| self.is_stranger(at));
         asked.map_or_else(Asked::default, |asked| Asked {
             service: asked.service,
             cookie: asked.cookie.answered(&self.questions),
@@ -145,12 +167,24 @@ impl Burst {
 
     /// Returns what was found of the packet at `at`.
     #[inline]
-    pub(crate) fn get(&self, at: usize) -> Option<(&Lookup, FlowHash, Probe)> {
-        let hash = self.hashes.as_flattened().get(at)?;
-        Some((
-            self.lookups.get(at)?,
-            FlowHash(*hash),
-            *self.probes.get(at)?,
-        ))
+    pub(crate) fn get(&self, at: usize) -> Option<Seen> {
+        Some(Seen {
+            at,
+            lookup: *self.lookups.get(at)?,
+            words: self.words(at)?,
+            hash: FlowHash(*self.hashes.as_flattened().get(at)?),
+            probe: *self.probes.get(at)?,
+        })
+    }
+
+    #[inline]
+    const fn is_stranger(&self, at: usize) -> bool {
+        at < LOOKUPS && self.strangers >> at & 1 != 0
+    }
+
+    #[inline]
+    fn words(&self, at: usize) -> Option<[u64; 2]> {
+        let [addresses, ports] = self.words.get(at / LANES)?;
+        Some([*addresses.get(at % LANES)?, *ports.get(at % LANES)?])
     }
 }

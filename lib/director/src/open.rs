@@ -357,7 +357,7 @@ impl Director {
     /// Hashes a key, which mostly is that of the packet that is being walked.
     fn hash_of(&self, key: &FlowKey) -> FlowHash {
         match self.walking {
-            Some((walking, hash)) if walking == *key => hash,
+            Some((words, hash)) if words == key.words() => hash,
             Some(_) | None => self.table.hash(key),
         }
     }

@@ -58,6 +58,15 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Asks for the headers, so that the walk need not wait for them.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        const TIMESTAMPS: usize = 60;
+        let bytes = self.frame.bytes();
+        weir_simd::prefetch_index(bytes, 0);
+        weir_simd::prefetch_index(bytes, TIMESTAMPS);
+    }
+
     /// Says by how much a super-frame is longer than the longest packet that it stands for.
     #[inline]
     pub(crate) fn surplus(&self, v4: &V4) -> u16 {

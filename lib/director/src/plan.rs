@@ -168,6 +168,12 @@ impl Plan {
         self.owned.get(u64::from(u32::from(address)))
     }
 
+    /// Says whether Weir owns an address, where mostly it does not.
+    #[inline]
+    pub(crate) fn owns(&self, address: Ipv4Addr) -> bool {
+        self.owned.has(u64::from(u32::from(address)))
+    }
+
     /// Returns the service that listens at a VIP's port.
     #[inline]
     pub(crate) fn listening(&self, vip: Ipv4Addr, port: u16, protocol: u8) -> Option<ServiceId> {
@@ -189,6 +195,7 @@ impl Plan {
         self.ports.iter().flatten().any(|port| port.mac() == mac)
     }
 
+    #[inline]
     pub(crate) fn lip(&self, id: LipId) -> Option<Ipv4Addr> {
         *self.lips.get(id.index())?
     }

@@ -2,84 +2,101 @@
 
 use core::net::Ipv4Addr;
 
-use nat_engine::{FlowHash, FlowKey};
-use weir_model::{DropReason, Now, Verdict, WorkerId};
+use nat_engine::{Direction, FlowHash, FlowKey, SessionId};
+use weir_model::{DropReason, Now, ServiceId, Verdict, WorkerId};
 use weir_wire::{
-    EthHeader, Header, IcmpCode, IcmpKind, Ipv4Header, Kind, L4, ParseError, Parsed, V4,
+    EthHeader, Header, IcmpCode, IcmpKind, Ipv4Header, Kind, L4, ParseError, Parsed, Protocol, V4,
     complete_partial,
 };
 
 use crate::director::millis;
-use crate::found::{Burst, Found, Lookup};
+use crate::found::{Burst, Found, Lookup, Seen};
 use crate::neighbours::Resolved;
 use crate::plan::Owned;
 use crate::route::Hop;
 use crate::{Director, Packet, Source};
 
 impl Director {
-    /// Classifies a packet, as far as that takes nothing but the packet and the plan.
+    /// Classifies a packet, as far as that takes nothing but the packet and the plan, and returns
+    /// the words of its key where it is a plain one.
     #[inline]
-    pub(crate) fn look_up(&self, packet: &Packet<'_>) -> Lookup {
+    pub(crate) fn look_up(&self, packet: &Packet<'_>) -> (Lookup, [u64; 2]) {
         let Some(v4) = V4::plain(packet.frame.bytes()) else {
-            return Lookup::Other;
+            return (Lookup::Other, [0; 2]);
         };
         let Some(to) = self.plan.owned(v4.dst) else {
-            return Lookup::Host;
+            return (Lookup::Host, [0; 2]);
         };
         if let Some(reason) = self.unwanted(packet, v4.src, to) {
-            return Lookup::Drop(reason);
+            return (Lookup::Drop(reason), [0; 2]);
         }
         match key_of(&v4) {
-            Some(key) => Lookup::Plain { key, to },
-            None => Lookup::Other,
+            Some(key) => (Lookup::Plain(to), key.words()),
+            None => (Lookup::Other, [0; 2]),
         }
     }
 
-    /// Decides what becomes of the plain packet at a place of a burst.
+    /// Decides what becomes of a plain packet.
     #[inline]
     pub(crate) fn walk_plain(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
         burst: &Burst,
-        at: usize,
+        seen: &Seen,
+        to: Owned,
     ) -> Verdict {
-        let Some((&Lookup::Plain { key, to }, hash, probe)) = burst.get(at) else {
-            return Verdict::Drop(DropReason::Malformed);
-        };
+        let &Seen {
+            words, hash, probe, ..
+        } = seen;
+        self.walking = Some((words, hash));
         #[cfg(any(test, feature = "panic-hook"))]
         self.panic_if_marked(packet);
-        let session = self.table.find_probed(probe, hash, &key);
-        if let Some((id, direction)) = session
-            && let Some(verdict) = self.steady(now, packet, id, direction)
-        {
-            return verdict;
+        let session = self.table.find_probed(probe, hash, words);
+        if let Some((id, direction)) = session {
+            let shortly = if words[1] as u8 == Protocol::TCP {
+                self.steady(now, packet, id, direction)
+            } else {
+                self.flowing(now, packet, id, direction)
+            };
+            return match shortly {
+                Some(verdict) => verdict,
+                None => self.walk_long(now, packet, seen, to, session, None),
+            };
         }
         // Who has the session owns the flow; only a miss is worth the question.
-        let other_owner = match session {
-            Some(_) => None,
-            None => self.other_owner(packet, &key, hash, to),
-        };
-        let asked = burst.asked(at);
-        if other_owner.is_none()
-            && session.is_none()
-            && let Some(verdict) = self.stranger(now, packet, &asked)
-        {
-            return verdict;
+        let key = FlowKey::from_words(words);
+        if let Some(owner) = self.other_owner(packet, &key, hash, to) {
+            return self.hand_off_plain(packet, owner);
         }
+        let asked = burst.asked(seen.at);
+        match self.stranger(now, packet, &asked) {
+            Some(verdict) => verdict,
+            None => self.walk_long(now, packet, seen, to, None, asked.service),
+        }
+    }
+
+    /// Decides what becomes of a plain packet for which no short way is.
+    #[inline(never)]
+    fn walk_long(
+        &mut self,
+        now: Now,
+        packet: &mut Packet<'_>,
+        seen: &Seen,
+        to: Owned,
+        session: Option<(SessionId, Direction)>,
+        service: Option<ServiceId>,
+    ) -> Verdict {
         let Some(v4) = V4::plain_again(packet.frame.bytes()) else {
             return Verdict::Drop(DropReason::Malformed);
         };
         let found = Found {
             l3: V4::PLAIN_L3,
             v4,
-            key,
+            key: FlowKey::from_words(seen.words),
             to,
-            service: asked.service,
+            service,
         };
-        if let Some(owner) = other_owner {
-            return self.hand_off(packet, &found, owner);
-        }
         self.flow(now, packet, &found, session)
     }
 
@@ -128,7 +145,7 @@ impl Director {
             return Verdict::Drop(DropReason::UnknownProtocol);
         };
         let hash = self.table.hash(&key);
-        self.walking = Some((key, hash));
+        self.walking = Some((key.words(), hash));
         let service = None;
         let found = Found {
             l3,
@@ -152,6 +169,13 @@ impl Director {
         Verdict::HandOff(owner)
     }
 
+    fn hand_off_plain(&mut self, packet: &mut Packet<'_>, owner: WorkerId) -> Verdict {
+        if packet.maybe_partial {
+            self.complete_plain(packet);
+        }
+        Verdict::HandOff(owner)
+    }
+
     /// Says why a packet to one of our addresses is not wanted, if it is not.
     #[inline]
     fn unwanted(&self, packet: &Packet<'_>, src: Ipv4Addr, to: Owned) -> Option<DropReason> {
@@ -164,7 +188,7 @@ impl Director {
         let to_group = !eth.is_some_and(|eth| eth.src_addr().is_unicast());
         // Real servers answer where the pool is; elsewhere somebody speaks in their name.
         let elsewhere = matches!(to, Owned::Lip { port, .. } if port != packet.port);
-        let martian = to_group || elsewhere || is_martian(src) || self.plan.owned(src).is_some();
+        let martian = to_group || elsewhere || is_martian(src) || self.plan.owns(src);
         martian.then_some(DropReason::Martian)
     }
 
