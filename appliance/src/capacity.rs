@@ -35,15 +35,7 @@ pub(crate) struct Capacity {
 
 /// Returns where it is kept: in the directory that a service manager says, or `/var/lib/weir`.
 pub(crate) fn path() -> PathBuf {
-    let listed = std::env::var("STATE_DIRECTORY").ok();
-    let first = listed
-        .as_deref()
-        .and_then(|listed| listed.split(':').next());
-    let directory = match first {
-        Some(directory) if !directory.is_empty() => directory,
-        Some(_) | None => "/var/lib/weir",
-    };
-    Path::new(directory).join("capacity.json")
+    crate::state::directory().join("capacity.json")
 }
 
 /// Returns the name of this machine's processor; an empty one where the kernel does not tell.

@@ -11,6 +11,7 @@ use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, Flags, Question, What};
 
 use crate::daemon::machine;
+use crate::state::State;
 use crate::{apply, bench, configuration, daemon, explain, show};
 
 /// Done.
@@ -40,6 +41,9 @@ enum Verb {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = weir_conf::DEFAULT_PATH)]
         config: PathBuf,
+        /// Runs on the configuration that ran last where the file has mistakes.
+        #[arg(long)]
+        last_good: bool,
     },
     /// Reports every mistake of a configuration file.
     Check {
@@ -50,8 +54,38 @@ enum Verb {
         #[arg(long, value_enum, default_value_t = ReportFormat::Long)]
         format: ReportFormat,
     },
-    /// Has the daemon run on its file as it is now; nothing changes where the file has a mistake.
-    Apply(ApplyArguments),
+    /// Says what a file would change, object by object, and what that does to live sessions.
+    Diff {
+        /// The configuration file; `-` is the standard input; none means the daemon's own.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Has the daemon run on a file; nothing changes where the file has a mistake.
+    Apply {
+        /// The configuration file; `-` is the standard input; none means the daemon's own.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Brings the configuration of before back after this time, unless `weir confirm` comes.
+        #[arg(long, value_name = "TIME", value_parser = period)]
+        confirm: Option<Duration>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Makes a configuration stay that was applied with `--confirm`.
+    Confirm {
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Runs on the configuration before this one; drops one that waits to be confirmed.
+    Rollback {
+        /// The number of another one, as `weir show generations` lists them.
+        #[arg(value_name = "GENERATION")]
+        generation: Option<u64>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
     /// Shows what the running daemon knows.
     Show(ShowArguments),
     /// Says each decision that the running daemon would take for a packet, without taking it.
@@ -88,8 +122,9 @@ struct ShowArguments {
     socket: Option<PathBuf>,
 }
 
+/// How the daemon is asked.
 #[derive(Debug, clap::Args)]
-struct ApplyArguments {
+struct DaemonArguments {
     /// Writes JSON, as programs may rely on it.
     #[arg(long)]
     json: bool,
@@ -160,6 +195,8 @@ enum Shown {
     Health,
     /// What happened since the daemon's start, the last 10,000 events.
     Events,
+    /// The configurations that were applied and are kept, for `weir rollback`.
+    Generations,
 }
 
 impl Shown {
@@ -175,6 +212,7 @@ impl Shown {
             Self::Config => What::Config,
             Self::Health => What::Health,
             Self::Events => What::Events,
+            Self::Generations => What::Generations,
         }
     }
 }
@@ -190,12 +228,18 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     ExitCode::from(match arguments.verb {
-        Verb::Run { config } => run(&config),
+        Verb::Run { config, last_good } => run(&config, last_good),
         Verb::Check { file, format } => check(&file, format),
-        Verb::Apply(arguments) => asked(apply::apply(&apply::Order {
-            json: arguments.json,
-            socket: arguments.socket,
-        })),
+        Verb::Diff { file, daemon } => changed(apply::diff(&daemon.into(), file.as_deref())),
+        Verb::Apply {
+            file,
+            confirm,
+            daemon,
+        } => changed(apply::apply(&daemon.into(), file.as_deref(), confirm)),
+        Verb::Confirm { daemon } => changed(apply::confirm(&daemon.into())),
+        Verb::Rollback { generation, daemon } => {
+            changed(apply::rollback(&daemon.into(), generation))
+        }
         Verb::Show(arguments) => show(arguments),
         Verb::Explain(arguments) => explain(arguments),
         Verb::Bench(arguments) => bench(arguments),
@@ -203,15 +247,25 @@ pub(crate) fn main() -> ExitCode {
     })
 }
 
-fn run(file: &std::path::Path) -> u8 {
-    let configuration = match configuration::start(file) {
-        Ok(configuration) => configuration,
+fn run(file: &std::path::Path, last_good: bool) -> u8 {
+    let state = State::of(file);
+    let start = match configuration::start(file, &state) {
+        Ok(start) => start,
         Err(report) => {
             eprint!("{}", report.render(Style::long(Purpose::Start)));
-            return BAD_INPUT;
+            if !last_good {
+                return BAD_INPUT;
+            }
+            match configuration::last_good(&state) {
+                Ok(start) => start,
+                Err(sentence) => {
+                    failed(format!("--last-good: {sentence}"));
+                    return BAD_INPUT;
+                }
+            }
         }
     };
-    match daemon::run(file, configuration) {
+    match daemon::run(file, state, start) {
         Ok(()) => DONE,
         Err(error) => failed(format!("{error:#}")),
     }
@@ -222,7 +276,8 @@ fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
         ReportFormat::Long => Style::long(Purpose::Check),
         ReportFormat::Short => Style::short(),
     };
-    match configuration::load(file, None) {
+    let composed = weir_conf::read(file).and_then(|texts| configuration::compose(&texts, None));
+    match composed {
         Ok((loaded, warnings)) => {
             for warning in warnings {
                 eprintln!("{warning}");
@@ -308,6 +363,36 @@ fn seconds(text: &str) -> Result<f64, String> {
     Err("it must be from 0.5 to 600".to_owned())
 }
 
+impl From<DaemonArguments> for apply::Order {
+    fn from(arguments: DaemonArguments) -> Self {
+        Self {
+            json: arguments.json,
+            socket: arguments.socket,
+        }
+    }
+}
+
+/// Tells what came of a change.
+fn changed(result: Result<(), apply::Failure>) -> u8 {
+    let error = match result {
+        Ok(()) => return DONE,
+        Err(apply::Failure::Mistakes(report)) => {
+            eprint!("{report}");
+            return BAD_INPUT;
+        }
+        Err(apply::Failure::Other(error)) => error,
+    };
+    if let Some(ClientError::Refused {
+        code: Code::Mistakes,
+        text,
+    }) = error.downcast_ref()
+    {
+        eprint!("{text}");
+        return BAD_INPUT;
+    }
+    asked(Err(error))
+}
+
 /// Tells what came of asking the daemon.
 fn asked(result: anyhow::Result<()>) -> u8 {
     let Err(error) = result else {
@@ -316,7 +401,7 @@ fn asked(result: anyhow::Result<()>) -> u8 {
     let bad_input = matches!(
         error.downcast_ref(),
         Some(ClientError::Refused {
-            code: Code::UnknownName | Code::BadArgument | Code::Mistakes,
+            code: Code::UnknownName | Code::BadArgument,
             ..
         })
     );

@@ -1,23 +1,52 @@
-//! The one way from the file to a snapshot, for `check`, start and reload alike.
+//! The one way from texts to a snapshot, for `check`, start and apply alike.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_conf::{Loaded, ProcessEnv, Report};
+use weir_conf::{Effective, Loaded, ProcessEnv, Report, SourceText};
 use weir_model::{Generation, Snapshot};
 
-use crate::control::Configuration;
 use crate::secret;
+use crate::state::{self, State};
 
-/// Reads the file and the secret files that it names, and returns what should be changed besides.
+/// A configuration and what says it in full.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What holds, value by value.
+    pub(crate) values: Effective,
+    /// The same as a text that reads back as this configuration.
+    pub(crate) effective: String,
+}
+
+/// What a daemon starts on.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) configuration: Configuration,
+    pub(crate) origin: Origin,
+    /// What people should know of how it was found.
+    pub(crate) sentences: Vec<String>,
+}
+
+/// Where the configuration of a start came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From the daemon's own files, whose print this is.
+    Files(String),
+    /// It ran before and is kept as that.
+    Kept,
+}
+
+/// Puts texts together, reads the secret files that they name, and returns what should be changed
+/// besides.
 ///
 /// # Errors
 /// Returns every mistake.
-pub(crate) fn load(
-    file: &Path,
+pub(crate) fn compose(
+    texts: &[SourceText],
     running: Option<&Snapshot>,
 ) -> Result<(Loaded, Vec<String>), Report> {
-    let loaded = weir_conf::load(file, &ProcessEnv, running)?;
+    let loaded = weir_conf::compose(texts, &ProcessEnv, running)?;
     let findings = secret::check(&loaded.snapshot);
     let mistakes: Vec<_> = findings
         .mistakes
@@ -30,28 +59,77 @@ pub(crate) fn load(
     }
 }
 
-/// Reads the file for the start.
+/// Reads the daemon's own files for the start; where they are what they were when the configuration
+/// that ran last was applied, that one is started again.
 ///
 /// # Errors
 /// Returns every mistake.
-pub(crate) fn start(file: &Path) -> Result<Configuration, Report> {
-    load(file, None).map(|(loaded, _)| configuration(loaded, None))
+pub(crate) fn start(file: &Path, state: &State) -> Result<Start, Report> {
+    let texts = weir_conf::read(file)?;
+    let print = state::print_of(&texts);
+    let mut sentences = Vec::new();
+    match state.running() {
+        Ok(Some(kept)) if kept.files == print => {
+            let text = SourceText::new(format!("configuration {}", kept.generation), kept.text);
+            match compose(&[text], None) {
+                Ok((loaded, _)) => {
+                    return Ok(Start {
+                        configuration: configuration(loaded, kept.generation),
+                        origin: Origin::Kept,
+                        sentences,
+                    });
+                }
+                Err(_) => sentences.push(format!(
+                    "configuration {}, which ran last, has mistakes now; {} holds",
+                    kept.generation,
+                    file.display()
+                )),
+            }
+        }
+        Ok(Some(kept)) => sentences.push(format!(
+            "{} was changed since configuration {} was applied; the file holds",
+            file.display(),
+            kept.generation
+        )),
+        Ok(None) => {}
+        Err(error) => sentences.push(format!("{error}; {} holds", file.display())),
+    }
+    let (loaded, _) = compose(&texts, None)?;
+    Ok(Start {
+        configuration: configuration(loaded, next_generation(state)),
+        origin: Origin::Files(print),
+        sentences,
+    })
 }
 
-/// Reads the file again.
+/// Returns what ran last, whatever the files say now.
 ///
 /// # Errors
-/// Returns every mistake.
-pub(crate) fn reload(file: &Path, running: &Snapshot) -> Result<Configuration, Report> {
-    load(file, Some(running)).map(|(loaded, _)| configuration(loaded, Some(running)))
+/// Says why there is none.
+pub(crate) fn last_good(state: &State) -> Result<Start, String> {
+    let kept = state.running()?;
+    let kept = kept.ok_or("no configuration has run here before")?;
+    let name = format!("configuration {}", kept.generation);
+    let text = SourceText::new(name.clone(), kept.text);
+    let (loaded, _) = compose(&[text], None).map_err(|_| format!("{name} has mistakes now"))?;
+    Ok(Start {
+        configuration: configuration(loaded, kept.generation),
+        origin: Origin::Kept,
+        sentences: vec![format!("{name} of {} runs, which ran last", kept.at)],
+    })
 }
 
-fn configuration(mut loaded: Loaded, previous: Option<&Snapshot>) -> Configuration {
+/// Numbers a configuration.
+pub(crate) fn configuration(mut loaded: Loaded, generation: u64) -> Configuration {
     let effective = weir_conf::print_effective(&loaded);
-    loaded.snapshot.generation =
-        previous.map_or(Generation(1), |old| Generation(old.generation.0 + 1));
+    loaded.snapshot.generation = Generation(generation);
     Configuration {
         snapshot: Arc::new(loaded.snapshot),
+        values: loaded.effective,
         effective,
     }
+}
+
+fn next_generation(state: &State) -> u64 {
+    state.generations().last().map_or(1, |last| last + 1)
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -15,33 +14,41 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use weir_control::{Reply, Request};
 use weir_director::{Notice, PoolUse};
-use weir_model::{Event, EventClass, MasterKey, PortId, Severity, Snapshot};
+use weir_model::{Event, EventClass, MasterKey, PortId, Severity};
 use weir_wire::EthAddr;
 
 use crate::clock::Clock;
 use crate::command::{Answer, Command, News, Ticket};
+use crate::configuration::{Origin, Start};
+use crate::control::apply::{Asker, Wanted, Wish};
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
 use crate::control::floods::Floods;
+use crate::control::kept::Kept;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
-use crate::control::server::{ClientId, Order, Scene, Server};
+use crate::control::scene::Scene;
+use crate::control::server::{ClientId, Order, Server};
 use crate::control::sockets::Listener;
 use crate::event::EventRecord;
 use crate::fleet::Fleet;
 use crate::health::{Book, Prober};
+use crate::state::{self, Applied, State};
 
 mod answer;
 mod apply;
 mod connection;
 pub(crate) mod crash;
+mod diff;
 mod events;
 mod explain;
 mod floods;
+pub(crate) mod kept;
 pub(crate) mod operator;
 pub(crate) mod ports;
 mod rates;
 mod reload;
+pub(crate) mod scene;
 mod server;
 pub(crate) mod sockets;
 
@@ -59,13 +66,6 @@ const FORECAST_EVERY: Duration = Duration::from_secs(1);
 /// How soon control looks again for room in a worker's channel that had none left.
 const CATCH_UP: Duration = Duration::from_millis(2);
 
-/// A configuration and the text that says it in full.
-#[derive(Clone, Debug)]
-pub(crate) struct Configuration {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) effective: String,
-}
-
 /// What the control thread starts with.
 pub(crate) struct ControlParts {
     pub(crate) poll: Poll,
@@ -75,52 +75,30 @@ pub(crate) struct ControlParts {
     pub(crate) clock: Clock,
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) listeners: Vec<Listener>,
-    pub(crate) running: Configuration,
+    pub(crate) start: Start,
+    pub(crate) state: State,
     /// The master key of services without a secret file.
     pub(crate) fallback_key: MasterKey,
     pub(crate) file: PathBuf,
     pub(crate) run_dir: PathBuf,
 }
 
-/// Lends what is asked about to the sockets. Not a method: `server` is changed at the same time.
-macro_rules! scene {
-    ($control:ident) => {
-        Scene {
-            snapshot: &$control.running.snapshot,
-            effective: &$control.running.effective,
-            fleet: &$control.fleet,
-            devices: &$control.devices,
-            rates: &$control.rates,
-            floods: &$control.floods,
-            health: &$control.book,
-            events: &$control.events,
-        }
-    };
-}
-
 /// The control thread.
 pub(crate) struct Control {
     poll: Poll,
     signals: SignalFd,
-    fleet: Fleet,
-    devices: Vec<OpenDevice>,
+    scene: Scene,
     server: Server,
     first_socket: usize,
-    running: Configuration,
     fallback_key: MasterKey,
     /// What the workers are taking over right now.
     applying: Option<apply::Applying>,
     /// What came while they were.
-    apply_next: VecDeque<apply::Asker>,
-    file: PathBuf,
-    rates: Rates,
+    apply_next: VecDeque<Wish>,
     prober: Prober,
-    book: Book,
     clock: Clock,
-    floods: Floods,
     /// A worker said something about a flood.
     floods_turned: bool,
-    events: Events,
     crashes: CrashRing,
     /// Where `weir bench` keeps what it found out.
     capacity: PathBuf,
@@ -159,24 +137,26 @@ impl Control {
         let server = Server::new(parts.listeners, registry, first_socket)
             .context("cannot wait for clients")?;
         let mut control = Self {
-            book: Book::new(parts.fleet.workers().len()),
+            scene: Scene {
+                health: Book::new(parts.fleet.workers().len()),
+                running: parts.start.configuration,
+                kept: Kept::new(parts.file, parts.state),
+                fleet: parts.fleet,
+                devices: parts.devices,
+                rates: Rates::default(),
+                floods: Floods::default(),
+                events: Events::default(),
+            },
             poll: parts.poll,
             signals: parts.signals,
-            fleet: parts.fleet,
-            devices: parts.devices,
             server,
             first_socket,
-            running: parts.running,
             fallback_key: parts.fallback_key,
             applying: None,
             apply_next: VecDeque::new(),
-            file: parts.file,
-            rates: Rates::default(),
             prober: parts.prober,
             clock: parts.clock,
-            floods: Floods::default(),
             floods_turned: false,
-            events: Events::default(),
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             capacity: crate::capacity::path(),
             stop: None,
@@ -187,6 +167,7 @@ impl Control {
                 uses: Vec::new(),
             },
         };
+        control.begin(&parts.start.origin, parts.start.sentences);
         control.watch_health();
         Ok(control)
     }
@@ -201,7 +182,7 @@ impl Control {
         let mut next_tick = Instant::now();
         while !self.is_over() {
             let mut wait = next_tick.saturating_duration_since(Instant::now());
-            if self.book.is_behind() {
+            if self.scene.health.is_behind() {
                 wait = wait.min(CATCH_UP);
             }
             match self.poll.poll(&mut happened, Some(wait)) {
@@ -216,10 +197,9 @@ impl Control {
                     SIGNALS => self.take_signals(),
                     Token(token) if token < self.first_socket => self.hear(token - FIRST_TAP),
                     Token(_) => {
-                        let scene = scene!(self);
                         let registry = self.poll.registry();
                         self.server
-                            .event(event, self.first_socket, registry, &scene);
+                            .event(event, self.first_socket, registry, &self.scene);
                     }
                 }
             }
@@ -236,40 +216,44 @@ impl Control {
                 self.tick();
             }
         }
-        self.fleet.stop();
+        self.scene.fleet.stop();
         Ok(())
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        for place in 0..self.devices.len() {
+        for place in 0..self.scene.devices.len() {
             self.hear(place);
         }
-        self.rates
-            .sample(now, &self.fleet.pictures(), &self.fleet.traffic());
+        self.scene.rates.sample(
+            now,
+            &self.scene.fleet.pictures(),
+            &self.scene.fleet.traffic(),
+        );
         self.look_at_floods();
-        self.floods.look_at_capacity(now, &self.capacity);
+        self.look_at_unconfirmed();
+        self.scene.floods.look_at_capacity(now, &self.capacity);
         if now >= self.forecast.next && self.forecast.missing == 0 {
             self.begin_forecast(now);
         }
-        let scene = scene!(self);
-        self.server.serve_all(&scene);
+        self.server.serve_all(&self.scene);
     }
 
     /// Adds up what the workers publish of floods, says which began and ended, and tells each worker
     /// of what the others see.
     fn look_at_floods(&mut self) {
         self.floods_turned = false;
-        let (now, snapshot) = (Instant::now(), &self.running.snapshot);
-        let published = self.fleet.floods();
+        let (now, snapshot) = (Instant::now(), &self.scene.running.snapshot);
+        let published = self.scene.fleet.floods();
         let turned = self
+            .scene
             .floods
             .look(now, SystemTime::now(), snapshot, &published);
         for (worker, event) in turned {
-            self.events.happened(now, worker, &event, snapshot);
+            self.scene.events.happened(now, worker, &event, snapshot);
         }
-        let fleet = &self.fleet;
-        self.floods.hint(|place, service, active| {
+        let fleet = &self.scene.fleet;
+        self.scene.floods.hint(|place, service, active| {
             let command = Command::FloodHint { service, active };
             fleet
                 .worker(place)
@@ -279,15 +263,14 @@ impl Control {
 
     fn begin_forecast(&mut self, now: Instant) {
         self.forecast.next = now + FORECAST_EVERY;
-        let scene = scene!(self);
-        self.forecast.missing = server::ask_for_pool_use(&scene, OWN_TICKET);
+        self.forecast.missing = server::ask_for_pool_use(&self.scene, OWN_TICKET);
         self.forecast.uses.clear();
     }
 
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
-                Ok(Signal::SIGHUP) => self.apply(apply::Asker::Signal),
+                Ok(Signal::SIGHUP) => self.apply_own_files(),
                 Ok(Signal::SIGTERM | Signal::SIGINT) => self.begin_stop(),
                 // No other signal is asked for.
                 Ok(_) | Err(_) => {}
@@ -299,13 +282,14 @@ impl Control {
         if self.stop.is_some() {
             self.stop_now = true;
             let sentence = format!("stopping at once, with {} sessions", self.sessions());
-            self.events
+            self.scene
+                .events
                 .system(Instant::now(), Severity::Notice, "stopping", sentence);
             return;
         }
-        let patience = self.running.snapshot.node.stop_after;
+        let patience = self.scene.running.snapshot.node.stop_after;
         self.stop = Some(Instant::now() + patience);
-        self.fleet.drain();
+        self.scene.fleet.drain();
         if self.sessions() > 0 {
             let sentence = format!(
                 "stopping when {} sessions have ended, in {} at most; a second signal stops \
@@ -313,7 +297,8 @@ impl Control {
                 self.sessions(),
                 humantime::format_duration(patience)
             );
-            self.events
+            self.scene
+                .events
                 .system(Instant::now(), Severity::Notice, "stopping", sentence);
         }
     }
@@ -326,30 +311,71 @@ impl Control {
     }
 
     fn sessions(&self) -> u64 {
-        self.fleet
+        self.scene
+            .fleet
             .pictures()
             .iter()
             .map(|picture| picture.vitals.sessions)
             .sum()
     }
 
+    /// Tells how the configuration of the start was found, and keeps it where it is a new one.
+    fn begin(&mut self, origin: &Origin, sentences: Vec<String>) {
+        let now = Instant::now();
+        for sentence in sentences {
+            let events = &mut self.scene.events;
+            events.system(now, Severity::Warning, "configuration-found", sentence);
+        }
+        if let Origin::Files(print) = origin {
+            let running = &self.scene.running;
+            let applied = Applied {
+                generation: running.snapshot.generation.0,
+                at: state::moment(SystemTime::now()),
+                by: "the start of the daemon".to_owned(),
+                summary: "its files as they were".to_owned(),
+                files: print.clone(),
+                text: running.effective.clone(),
+            };
+            self.keep(&applied);
+        }
+    }
+
+    fn apply_own_files(&mut self) {
+        if self.stop.is_none() {
+            self.apply(Wish {
+                asker: Asker::Signal,
+                wanted: Wanted::Texts(Vec::new()),
+                confirm: None,
+            });
+        }
+    }
+
     /// Carries out a change that a client asks for.
     fn carry_out(&mut self, order: Order) {
         match order.request {
-            Request::Apply {} => self.apply(apply::Asker::Client(order.client, order.operator)),
+            Request::Apply { texts, confirm_ms } => self.apply(Wish {
+                asker: Asker::Client(order.client, order.operator),
+                wanted: Wanted::Texts(texts),
+                confirm: confirm_ms.map(Duration::from_millis),
+            }),
+            Request::Confirm {} => self.confirm(order.client, order.operator),
+            Request::Rollback { generation } => self.apply(Wish {
+                asker: Asker::Client(order.client, order.operator),
+                wanted: Wanted::Earlier(generation),
+                confirm: None,
+            }),
             // These change nothing; the server has answered them itself.
-            Request::Show { .. } | Request::Explain(_) => {}
+            Request::Show { .. } | Request::Explain(_) | Request::Diff { .. } => {}
         }
     }
 
     /// Answers a change that a client asked for.
     fn finish(&mut self, client: ClientId, replies: &[Reply]) {
-        let scene = scene!(self);
-        self.server.finish(client, replies, &scene);
+        self.server.finish(client, replies, &self.scene);
     }
 
     fn listen_to_workers(&mut self) {
-        for place in 0..self.fleet.workers().len() {
+        for place in 0..self.scene.fleet.workers().len() {
             while let Some(answer) = self.next_answer(place) {
                 self.take_answer(place, answer);
             }
@@ -360,19 +386,25 @@ impl Control {
     }
 
     fn next_answer(&self, place: usize) -> Option<Answer> {
-        self.fleet.worker(place)?.control.answers.try_recv().ok()
+        self.scene
+            .fleet
+            .worker(place)?
+            .control
+            .answers
+            .try_recv()
+            .ok()
     }
 
     fn next_news(&self, place: usize) -> Option<News> {
-        self.fleet.worker(place)?.control.news.try_recv().ok()
+        self.scene.fleet.worker(place)?.control.news.try_recv().ok()
     }
 
     fn take_answer(&mut self, place: usize, answer: Answer) {
         match answer {
             Answer::Applied { retired, boards } => {
                 drop((retired, boards));
-                self.floods.restarted(place);
-                if self.fleet.applied(place) {
+                self.scene.floods.restarted(place);
+                if self.scene.fleet.applied(place) {
                     self.finish_apply();
                 }
             }
@@ -383,12 +415,13 @@ impl Control {
                 self.forecast.uses.extend(rows);
                 self.forecast.missing = self.forecast.missing.saturating_sub(1);
                 if self.forecast.missing == 0 {
-                    self.rates.sample_pools(Instant::now(), &self.forecast.uses);
+                    self.scene
+                        .rates
+                        .sample_pools(Instant::now(), &self.forecast.uses);
                 }
             }
             Answer::PoolUse { .. } | Answer::Sessions { .. } | Answer::Explained { .. } => {
-                let scene = scene!(self);
-                self.server.answered(place, answer, &scene);
+                self.server.answered(place, answer, &self.scene);
             }
         }
     }
@@ -396,20 +429,23 @@ impl Control {
     /// Has the real servers of the running configuration probed, and the workers told of them.
     fn watch_health(&mut self) {
         let wall_ms = self.clock.now().wall_ms;
-        let targets = self.book.adopt(&self.running.snapshot, wall_ms);
+        let targets = self
+            .scene
+            .health
+            .adopt(&self.scene.running.snapshot, wall_ms);
         self.prober.aim(targets);
     }
 
     fn listen_to_health(&mut self) {
-        let snapshot = &self.running.snapshot;
+        let snapshot = &self.scene.running.snapshot;
         let now = Instant::now();
         while let Some(finding) = self.prober.next_finding() {
-            for event in self.book.take(finding, snapshot) {
-                self.events.say(now, event);
+            for event in self.scene.health.take(finding, snapshot) {
+                self.scene.events.say(now, event);
             }
         }
-        let fleet = &self.fleet;
-        self.book.tell(snapshot, |place, command| {
+        let fleet = &self.scene.fleet;
+        self.scene.health.tell(snapshot, |place, command| {
             let worker = fleet.worker(place);
             worker.is_none_or(|worker| worker.send_if_idle(command))
         });
@@ -425,22 +461,23 @@ impl Control {
             News::Notice(Notice::Event(
                 event @ (Event::FloodBegan { .. } | Event::FloodEnded { .. }),
             )) => {
-                self.floods.heard(place, &event);
+                self.scene.floods.heard(place, &event);
                 self.floods_turned = true;
             }
             News::Notice(Notice::Event(event)) => {
-                let snapshot = &self.running.snapshot;
-                self.events.happened(now, place, &event, snapshot);
+                let snapshot = &self.scene.running.snapshot;
+                self.scene.events.happened(now, place, &event, snapshot);
             }
             News::Crashed { port, frame } => {
                 if let Err(error) = self.crashes.push(frame) {
                     let sentence = format!("a frame of port {port} cannot be kept: {error}");
-                    self.events
+                    self.scene
+                        .events
                         .system(now, Severity::Error, "crash-ring", sentence);
                 }
             }
             News::PortFailed { port, error } => {
-                let device = self.devices.iter().find(|device| device.id == port);
+                let device = self.scene.devices.iter().find(|device| device.id == port);
                 let name = device.map_or("?", |device| device.name.as_str());
                 let (severity, sentence) = if let Some(error) = error {
                     let cause = error.to_string();
@@ -455,14 +492,14 @@ impl Control {
                 };
                 let record = EventRecord::new(EventClass::System, severity, "port", sentence);
                 let record = record.field("port", name).field("worker", place);
-                self.events.say(now, record);
+                self.scene.events.say(now, record);
             }
         }
     }
 
     /// What one worker learnt of a neighbour, the others may be waiting for.
     fn tell_neighbour(&self, from: usize, port: PortId, address: Ipv4Addr, mac: EthAddr) {
-        let workers = self.fleet.workers().iter();
+        let workers = self.scene.fleet.workers().iter();
         for worker in workers.filter(|worker| worker.id.index() != from) {
             worker.send_if_idle(Command::Neighbour { port, address, mac });
         }
@@ -470,8 +507,8 @@ impl Control {
 
     /// Every worker hears what the kernel hears.
     fn hear(&mut self, place: usize) {
-        let fleet = &self.fleet;
-        if let Some(device) = self.devices.get_mut(place) {
+        let fleet = &self.scene.fleet;
+        if let Some(device) = self.scene.devices.get_mut(place) {
             device.hear(|port, arp| {
                 for worker in fleet.workers() {
                     worker.send_if_idle(Command::Arp { port, arp });

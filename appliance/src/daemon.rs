@@ -22,9 +22,10 @@ use weir_wire::EthAddr;
 
 use crate::clock::Clock;
 use crate::command;
+use crate::configuration::Start;
 use crate::control::ports::OpenDevice;
 use crate::control::sockets::Listener;
-use crate::control::{self, Configuration, Control, ControlParts};
+use crate::control::{self, Control, ControlParts};
 use crate::daemon::memory::Memory;
 use crate::doorbell::Doorbell;
 use crate::failure;
@@ -34,6 +35,7 @@ use crate::health::{self, Prober};
 use crate::log;
 use crate::publish::{Boards, Published};
 use crate::secret;
+use crate::state::State;
 use crate::worker::{Worker, WorkerParts};
 
 pub(crate) mod machine;
@@ -48,7 +50,7 @@ const SPARE_CHUNKS: u32 = 4096;
 ///
 /// # Errors
 /// Says what is missing or refused, and what to try.
-pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
+pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     // Before any thread is there, so that no other thread takes them.
     let signals = take_signals()?;
     machine::check_capabilities()?;
@@ -64,11 +66,11 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
     }
 
     let fallback_key = MasterKey(random()?);
-    let snapshot = Arc::make_mut(&mut configuration.snapshot);
+    let snapshot = Arc::make_mut(&mut start.configuration.snapshot);
     for line in secret::fill(snapshot, &fallback_key)? {
         log::say(line);
     }
-    let snapshot = configuration.snapshot.clone();
+    let snapshot = start.configuration.snapshot.clone();
     let plan = Plan::new(&snapshot)?;
     // Workers move to their own cores when they start.
     machine::pin(&plan.control).context("[control] cpus")?;
@@ -100,7 +102,8 @@ pub(crate) fn run(file: &Path, mut configuration: Configuration) -> Result<()> {
         clock,
         devices,
         listeners,
-        running: configuration,
+        start,
+        state,
         fallback_key,
         file: file.to_owned(),
         run_dir,

@@ -22,6 +22,7 @@ mod log;
 mod publish;
 mod secret;
 mod show;
+mod state;
 mod worker;
 
 fn main() -> std::process::ExitCode {

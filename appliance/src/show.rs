@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
-    Client, ClientError, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, HealthRow, LedgerReply,
-    PoolRow, PortRow, Request, ServiceRow, SessionRow, What, WorkerRow,
+    Client, ClientError, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, GenerationRow, HealthRow,
+    LedgerReply, PoolRow, PortRow, Request, ServiceRow, SessionRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -97,7 +97,8 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             | What::Flood
             | What::Config
             | What::Health
-            | What::Events => Value::Array(rows),
+            | What::Events
+            | What::Generations => Value::Array(rows),
         };
         return Ok(writeln!(out, "{value}")?);
     }
@@ -109,6 +110,7 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         What::Workers => weir_control::workers(&read::<WorkerRow>(rows)?),
         What::Flood => weir_control::floods(&read::<FloodRow>(rows)?),
         What::Health => weir_control::health(&read::<HealthRow>(rows)?),
+        What::Generations => weir_control::generations(&read::<GenerationRow>(rows)?),
         What::Events => weir_control::events(&read::<EventRow>(rows)?),
         What::Ledger => {
             let ledgers: Vec<LedgerReply> = read(rows)?;

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 
 use mio::net::UnixStream;
 use weir_control::{
-    Code, Greeting, LineError, LineReader, REQUEST_LIMIT, Rejection, Reply, Request,
+    Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT, Rejection, Reply,
+    Request,
 };
 use weir_director::{ExplainQuery, PoolUse};
 use weir_model::{Role, ServiceId};
@@ -66,7 +67,10 @@ impl Connection {
             stream,
             operator,
             job: None,
-            reader: LineReader::new(REQUEST_LIMIT),
+            reader: LineReader::new(match role {
+                Role::Viewer => REQUEST_LIMIT,
+                Role::Operator => OPERATOR_REQUEST_LIMIT,
+            }),
             out: VecDeque::new(),
             closing: false,
         };

@@ -9,7 +9,7 @@ use weir_wire::TcpFlags;
 
 use crate::command::{Command, Ticket};
 use crate::control::connection::{Connection, Job};
-use crate::control::server::Scene;
+use crate::control::scene::Scene;
 
 /// Decisions besides those about real servers, at most.
 const DECISIONS: usize = 32;
@@ -19,7 +19,7 @@ pub(crate) fn begin(
     connection: &mut Connection,
     ticket: Ticket,
     question: &Question,
-    scene: &Scene<'_>,
+    scene: &Scene,
 ) {
     let (Some(client), Some(vip)) = (v4(question.client), v4(question.service.address)) else {
         let text = "this build balances IPv4 only; ask with IPv4 addresses";
@@ -40,7 +40,7 @@ pub(crate) fn take(
     ticket: Ticket,
     worker: usize,
     decisions: &[Explained],
-    scene: &Scene<'_>,
+    scene: &Scene,
 ) {
     let Some(Job::Explain(query)) = connection.job else {
         return;
@@ -52,7 +52,7 @@ pub(crate) fn take(
         return ask(connection, ticket, query, owner.index(), scene);
     }
     for decision in decisions {
-        connection.send(&Reply::explained(&row(decision, scene.snapshot)));
+        connection.send(&Reply::explained(&row(decision, &scene.running.snapshot)));
     }
     connection.send(&Reply::done(decisions.len() as u64));
 }
@@ -62,9 +62,9 @@ fn ask(
     ticket: Ticket,
     query: ExplainQuery,
     worker: usize,
-    scene: &Scene<'_>,
+    scene: &Scene,
 ) {
-    let services = scene.snapshot.services.iter();
+    let services = scene.running.snapshot.services.iter();
     let reals = services.map(|service| service.reals.len()).max();
     let command = Command::Explain {
         ticket,

@@ -2,27 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
-use weir_control::{Code, Filter, Reply, Request, What};
+use weir_control::{Code, ConfigText, Filter, Reply, Request, What};
 use weir_director::{PoolUse, SessionView};
-use weir_model::Snapshot;
 
 use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
 use crate::control::connection::{Connection, Job, SessionsJob};
-use crate::control::events::Events;
+use crate::control::diff;
 use crate::control::explain;
-use crate::control::floods::Floods;
 use crate::control::operator::Operator;
-use crate::control::ports::OpenDevice;
-use crate::control::rates::Rates;
+use crate::control::scene::Scene;
 use crate::control::sockets::Listener;
-use crate::fleet::Fleet;
-use crate::health::Book;
 
 #[cfg(test)]
 mod tests;
@@ -33,18 +27,6 @@ const MOST_CLIENTS: usize = 64;
 const CHUNK: usize = 2048;
 /// Requests of one client before the others get their turn.
 const REQUESTS_A_TURN: usize = 64;
-
-/// What control knows when it answers.
-pub(crate) struct Scene<'a> {
-    pub(crate) snapshot: &'a Arc<Snapshot>,
-    pub(crate) effective: &'a str,
-    pub(crate) fleet: &'a Fleet,
-    pub(crate) devices: &'a [OpenDevice],
-    pub(crate) rates: &'a Rates,
-    pub(crate) floods: &'a Floods,
-    pub(crate) health: &'a Book,
-    pub(crate) events: &'a Events,
-}
 
 /// A change that a client asks for. The client waits until it is finished.
 #[derive(Debug)]
@@ -97,7 +79,7 @@ impl Server {
         event: &MioEvent,
         first: usize,
         registry: &Registry,
-        scene: &Scene<'_>,
+        scene: &Scene,
     ) {
         let Token(token) = event.token();
         match token
@@ -110,7 +92,7 @@ impl Server {
     }
 
     /// Looks after every client, for those that an edge was missed of.
-    pub(crate) fn serve_all(&mut self, scene: &Scene<'_>) {
+    pub(crate) fn serve_all(&mut self, scene: &Scene) {
         let all: Vec<usize> = self.clients.keys().copied().collect();
         for client in all {
             self.serve(client, scene);
@@ -118,7 +100,7 @@ impl Server {
     }
 
     /// Passes on the answer of a worker.
-    pub(crate) fn answered(&mut self, worker: usize, answer: Answer, scene: &Scene<'_>) {
+    pub(crate) fn answered(&mut self, worker: usize, answer: Answer, scene: &Scene) {
         let ticket = match &answer {
             Answer::Sessions { ticket, .. }
             | Answer::PoolUse { ticket, .. }
@@ -158,7 +140,7 @@ impl Server {
     }
 
     /// Answers a change and lets its client go on; it may have gone meanwhile.
-    pub(crate) fn finish(&mut self, client: ClientId, replies: &[Reply], scene: &Scene<'_>) {
+    pub(crate) fn finish(&mut self, client: ClientId, replies: &[Reply], scene: &Scene) {
         let ClientId(client) = client;
         let Some(connection) = self.clients.get_mut(&client) else {
             return;
@@ -170,7 +152,7 @@ impl Server {
         self.serve(client, scene);
     }
 
-    fn accept(&mut self, place: usize, registry: &Registry, scene: &Scene<'_>) {
+    fn accept(&mut self, place: usize, registry: &Registry, scene: &Scene) {
         let Some(listener) = self.listeners.get(place) else {
             return;
         };
@@ -193,19 +175,19 @@ impl Server {
                 let text = format!("{MOST_CLIENTS} clients are connected already; try again later");
                 Connection::refused(stream, Code::Busy, &text)
             } else {
-                Connection::new(stream, listener.role, &scene.snapshot.node.name)
+                Connection::new(stream, listener.role, &scene.running.snapshot.node.name)
             };
             self.clients.insert(token, connection);
             serve(&mut self.clients, token, scene);
         }
     }
 
-    fn serve(&mut self, client: usize, scene: &Scene<'_>) {
+    fn serve(&mut self, client: usize, scene: &Scene) {
         serve(&mut self.clients, client, scene);
     }
 }
 
-fn serve(clients: &mut BTreeMap<usize, Connection>, client: usize, scene: &Scene<'_>) {
+fn serve(clients: &mut BTreeMap<usize, Connection>, client: usize, scene: &Scene) {
     let Some(connection) = clients.get_mut(&client) else {
         return;
     };
@@ -215,7 +197,7 @@ fn serve(clients: &mut BTreeMap<usize, Connection>, client: usize, scene: &Scene
     }
 }
 
-fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) -> io::Result<()> {
+fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Result<()> {
     for _ in 0..REQUESTS_A_TURN {
         let got_some = connection.read()?;
         while let Some(request) = connection.next_request() {
@@ -231,24 +213,32 @@ fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) -> io:
 }
 
 /// Answers a request, or begins to where workers must be asked.
-fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene<'_>) {
+fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene) {
     let (what, filter) = match request {
         Request::Show { what, filter } => (what, filter),
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
-        Request::Apply {} => {
+        Request::Diff { texts } => return answer_diff(connection, texts, scene),
+        Request::Apply { .. } | Request::Confirm {} | Request::Rollback { .. } => {
             connection.job = Some(Job::Change(Some(request.clone())));
             return;
         }
     };
-    let service = match answer::service_of(scene.snapshot, filter) {
+    let service = match answer::service_of(&scene.running.snapshot, filter) {
         Ok(service) => service,
         Err(rejection) => return connection.send(&Reply::refused(&rejection)),
     };
     match what {
         What::Services => {
             let traffic = scene.fleet.traffic();
-            let (rates, floods, health) = (scene.rates, scene.floods, scene.health);
-            let rows = answer::services(scene.snapshot, service, &traffic, rates, floods, health);
+            let (rates, floods, health) = (&scene.rates, &scene.floods, &scene.health);
+            let rows = answer::services(
+                &scene.running.snapshot,
+                service,
+                &traffic,
+                rates,
+                floods,
+                health,
+            );
             send_rows(connection, *what, filter, &rows);
         }
         What::Ports => {
@@ -256,7 +246,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             let devices = scene.devices.iter().enumerate();
             let rows: Vec<_> = devices
                 .filter_map(|(place, device)| {
-                    let port = scene.snapshot.ports.get(device.id.index())?;
+                    let port = scene.running.snapshot.ports.get(device.id.index())?;
                     Some(answer::port(port, &device.view(), place, &pictures))
                 })
                 .collect();
@@ -264,8 +254,8 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         }
         What::Workers => {
             let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
-            let poll = scene.snapshot.workers.poll;
-            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), scene.rates);
+            let poll = scene.running.snapshot.workers.poll;
+            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates);
             send_rows(connection, *what, filter, &rows);
         }
         What::Ledger => {
@@ -280,17 +270,21 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             let (now, published) = (Instant::now(), scene.fleet.floods());
             let busy = (0..published.len()).map(|worker| scene.rates.busy_percent(worker));
             let busiest = busy.max().unwrap_or_default();
-            let floods = scene.floods;
-            let rows = floods.rows(now, scene.snapshot, service, &published, busiest);
+            let floods = &scene.floods;
+            let rows = floods.rows(now, &scene.running.snapshot, service, &published, busiest);
             send_rows(connection, *what, filter, &rows);
         }
         What::Health => {
-            let rows = scene.health.rows(scene.snapshot, service);
+            let rows = scene.health.rows(&scene.running.snapshot, service);
             send_rows(connection, *what, filter, &rows);
         }
         What::Events => send_rows(connection, *what, filter, &scene.events.rows()),
+        What::Generations => {
+            let running = scene.running.snapshot.generation.0;
+            send_rows(connection, *what, filter, &scene.kept.rows(running));
+        }
         What::Config => {
-            let lines: Vec<&str> = scene.effective.lines().collect();
+            let lines: Vec<&str> = scene.running.effective.lines().collect();
             send_rows(connection, *what, filter, &lines);
         }
         What::Sessions => {
@@ -315,9 +309,21 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
     }
 }
 
+fn answer_diff(connection: &mut Connection, texts: &[ConfigText], scene: &Scene) {
+    match diff::rows(scene, texts) {
+        Ok(rows) => {
+            for row in &rows {
+                connection.send(&Reply::change(row));
+            }
+            connection.send(&Reply::done(rows.len() as u64));
+        }
+        Err(rejection) => connection.send(&Reply::refused(&rejection)),
+    }
+}
+
 /// Asks every worker for the use of its LIPs, and returns how many will answer.
-pub(crate) fn ask_for_pool_use(scene: &Scene<'_>, ticket: Ticket) -> usize {
-    let capacity = scene.snapshot.pools.bound() * scene.snapshot.endpoints.bound();
+pub(crate) fn ask_for_pool_use(scene: &Scene, ticket: Ticket) -> usize {
+    let capacity = scene.running.snapshot.pools.bound() * scene.running.snapshot.endpoints.bound();
     let workers = scene.fleet.workers().iter();
     workers
         .filter(|worker| {
@@ -328,7 +334,7 @@ pub(crate) fn ask_for_pool_use(scene: &Scene<'_>, ticket: Ticket) -> usize {
 }
 
 /// Asks the next worker for sessions, unless the client has still enough to read.
-fn ask_for_more(connection: &mut Connection, ticket: Ticket, scene: &Scene<'_>) {
+fn ask_for_more(connection: &mut Connection, ticket: Ticket, scene: &Scene) {
     if !connection.has_room() {
         return;
     }
@@ -356,7 +362,7 @@ fn take_sessions(
     worker: usize,
     views: &[SessionView],
     next: Option<u32>,
-    scene: &Scene<'_>,
+    scene: &Scene,
 ) {
     let Some(Job::Sessions(job)) = &mut connection.job else {
         return;
@@ -372,7 +378,7 @@ fn take_sessions(
         job.left = left;
         job.sent += 1;
         let id = scene.fleet.worker(worker).map(|w| w.id).unwrap_or_default();
-        let row = answer::session(scene.snapshot, id, view);
+        let row = answer::session(&scene.running.snapshot, id, view);
         replies.push(Reply::row(What::Sessions, &row));
     }
     (job.worker, job.cursor) = next.map_or((job.worker + 1, 0), |next| (job.worker, next));
@@ -381,7 +387,7 @@ fn take_sessions(
     }
 }
 
-fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene: &Scene<'_>) {
+fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene: &Scene) {
     let Some(Job::Pools { missing, uses }) = &mut connection.job else {
         return;
     };
@@ -390,7 +396,7 @@ fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene: &Scene<'_
     if *missing > 0 {
         return;
     }
-    let rows = answer::pools(scene.snapshot, uses, scene.rates, Instant::now());
+    let rows = answer::pools(&scene.running.snapshot, uses, &scene.rates, Instant::now());
     connection.job = None;
     send_rows(connection, What::Pools, &Filter::default(), &rows);
 }

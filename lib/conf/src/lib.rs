@@ -9,6 +9,7 @@
 
 mod compile;
 mod diagnostic;
+mod difference;
 mod effective;
 mod files;
 mod format;
@@ -29,6 +30,7 @@ use config::{ConfigError, Map, Source as _, Value};
 use weir_model::Snapshot;
 
 pub use diagnostic::{Format, Purpose, Report, Style};
+pub use difference::{Change, ObjectDifference, ValueDifference, difference};
 pub use effective::{Effective, EffectiveSection, EffectiveValue};
 pub use files::NamedFiles;
 pub use layers::{Env, NoEnv, ProcessEnv};

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-/// The longest line that the daemon accepts.
+/// The longest line that the daemon accepts of a viewer.
 pub const REQUEST_LIMIT: usize = 64 * 1024;
+
+/// The longest line that the daemon accepts of an operator, who may send a configuration: 16 MiB,
+/// and what JSON adds to them.
+pub const OPERATOR_REQUEST_LIMIT: usize = 24 * 1024 * 1024;
 
 /// The longest line that a client accepts.
 pub const REPLY_LIMIT: usize = 1024 * 1024;

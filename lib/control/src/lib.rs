@@ -19,9 +19,11 @@ mod message;
 mod rows;
 mod table;
 
-pub use apply::AppliedRow;
+pub use apply::{
+    AppliedRow, ChangeRow, ConfigText, GenerationRow, ValueChange, changes, generations,
+};
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
-pub use codec::{LineError, LineReader, REPLY_LIMIT, REQUEST_LIMIT};
+pub use codec::{LineError, LineReader, OPERATOR_REQUEST_LIMIT, REPLY_LIMIT, REQUEST_LIMIT};
 pub use events::{EventRow, events};
 pub use explain::{ExplainRow, Flags, Question, QuestionError, ServiceAddress, explained};
 pub use flood::{CapacityRow, FingerprintRow, FloodRow, SourceRow, floods};

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
-use crate::{AppliedRow, ExplainRow, Question};
+use crate::{AppliedRow, ChangeRow, ConfigText, ExplainRow, Question};
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
 /// when something is added.
@@ -54,7 +54,9 @@ codes! {
     Flood = "1009", "A row of `show flood`.";
     Explained = "1010", "A decision of `explain`.";
     Event = "1011", "A row of `show events`.";
-    Applied = "1012", "What an `apply` did.";
+    Applied = "1012", "What an `apply`, a `confirm` or a `rollback` did.";
+    Change = "1013", "An object that a `diff` found changed.";
+    Generation = "1014", "A row of `show generations`.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -63,6 +65,8 @@ codes! {
     Failed = "8006", "The request failed inside the daemon.";
     Mistakes = "8007", "The configuration has mistakes; the text shows them.";
     NeedsRestart = "8008", "The configuration changes what only a restart can change.";
+    Unconfirmed = "8009", "A configuration waits to be confirmed or rolled back.";
+    NothingToDo = "8010", "There is nothing that the request could act on.";
     NotJson = "9001", "The line is not a JSON object.";
     UnknownRequest = "9002", "The object names no request.";
     BadArgument = "9003", "The request has an argument that is missing, unknown or wrong.";
@@ -128,6 +132,8 @@ pub enum What {
     Health,
     /// The last events.
     Events,
+    /// The configurations that were applied and are kept.
+    Generations,
 }
 
 impl What {
@@ -145,6 +151,7 @@ impl What {
             Self::Config => Code::Config,
             Self::Health => Code::Health,
             Self::Events => Code::Event,
+            Self::Generations => Code::Generation,
         }
     }
 }
@@ -179,8 +186,31 @@ pub enum Request {
     /// Says what would become of a packet:
     /// `{"do":"explain","client":"192.0.2.1:40000","service":"203.0.113.10:443/tcp","flags":"S"}`.
     Explain(Question),
-    /// Reads the daemon's own file again and runs on it: `{"do":"apply"}`.
-    Apply {},
+    /// Runs on other files, or on the daemon's own as they are now:
+    /// `{"do":"apply","texts":[{"name":"new.conf","text":"[node]..."}],"confirm_ms":120000}`.
+    Apply {
+        /// The files; none means the daemon's own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        texts: Vec<ConfigText>,
+        /// After how many milliseconds the configuration of before comes back, unless somebody
+        /// confirms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm_ms: Option<u64>,
+    },
+    /// Says what an apply of files would change.
+    Diff {
+        /// The files; none means the daemon's own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        texts: Vec<ConfigText>,
+    },
+    /// Makes the configuration stay that waits for it.
+    Confirm {},
+    /// Runs on a configuration that was applied before.
+    Rollback {
+        /// Which; none means the one before, or drops the one that waits to be confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation: Option<u64>,
+    },
 }
 
 /// Why a request is refused: the code and a sentence.
@@ -202,7 +232,8 @@ impl Filter {
 
 impl Request {
     /// The names that a request can have.
-    pub const NAMES: &'static [&'static str] = &["show", "explain", "apply"];
+    pub const NAMES: &'static [&'static str] =
+        &["show", "explain", "apply", "diff", "confirm", "rollback"];
 
     /// Reads a request from a line.
     ///
@@ -253,8 +284,8 @@ impl Request {
     #[must_use]
     pub const fn needs(&self) -> Role {
         match self {
-            Self::Show { .. } | Self::Explain(_) => Role::Viewer,
-            Self::Apply {} => Role::Operator,
+            Self::Show { .. } | Self::Explain(_) | Self::Diff { .. } => Role::Viewer,
+            Self::Apply { .. } | Self::Confirm {} | Self::Rollback { .. } => Role::Operator,
         }
     }
 
@@ -314,6 +345,12 @@ impl Reply {
     #[must_use]
     pub fn explained(row: &ExplainRow) -> Self {
         Self::coded(Code::Explained, row)
+    }
+
+    /// Makes a line of what a `diff` found.
+    #[must_use]
+    pub fn change(row: &ChangeRow) -> Self {
+        Self::coded(Code::Change, row)
     }
 
     /// Makes the line that says what an `apply` did.

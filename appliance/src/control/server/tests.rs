@@ -1,6 +1,7 @@
 //! The server with real clients on a real socket, and a worker played by the test.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,10 +18,17 @@ use weir_model::{
 
 use super::*;
 use crate::command::{WorkerEnd, channels};
+use crate::configuration::configuration;
+use crate::control::events::Events as EventHub;
+use crate::control::floods::Floods;
+use crate::control::kept::Kept;
+use crate::control::rates::Rates;
 use crate::doorbell::Doorbell;
-use crate::fleet::WorkerHandle;
+use crate::fleet::{Fleet, WorkerHandle};
+use crate::health::Book;
 use crate::publish::flood::ServiceFlood;
 use crate::publish::{Boards, Published};
+use crate::state;
 
 const CONF: &str = "
 [port wan]
@@ -44,8 +52,7 @@ const FIRST: usize = 2;
 /// A daemon that is a control socket and two workers with so many sessions each.
 struct Played {
     path: PathBuf,
-    snapshot: Arc<Snapshot>,
-    fleet: Fleet,
+    scene: Scene,
     ends: Vec<WorkerEnd>,
     sessions: u32,
     role: Role,
@@ -55,7 +62,11 @@ struct Played {
 impl Played {
     fn new(name: &str, sessions: u32) -> Self {
         let path = std::env::temp_dir().join(format!("weir-{}-{name}.sock", std::process::id()));
-        let snapshot = Arc::new(weir_testkit::snapshot("test.conf", CONF).unwrap());
+        let loaded = weir_conf::parse_str("test.conf", CONF, None);
+        let loaded = loaded.map_err(|report| panic!("{report}")).unwrap();
+        let mut running = configuration(loaded, 1);
+        running.effective = "[node]\nname = lb1\n".to_owned();
+        let snapshot = running.snapshot.clone();
         let mut ends = Vec::new();
         let handles = (0..2)
             .map(|id| {
@@ -73,10 +84,21 @@ impl Played {
                 }
             })
             .collect();
+        let mut health = Book::new(2);
+        health.adopt(&snapshot, 0);
+        let file = PathBuf::from("/nowhere/weir.conf");
         Self {
             path,
-            snapshot,
-            fleet: Fleet::new(handles),
+            scene: Scene {
+                running,
+                kept: Kept::new(file.clone(), state::State::of(&file)),
+                fleet: Fleet::new(handles),
+                devices: Vec::new(),
+                rates: Rates::default(),
+                floods: Floods::default(),
+                health,
+                events: EventHub::default(),
+            },
             ends,
             sessions,
             role: Role::Viewer,
@@ -100,36 +122,25 @@ impl Played {
         let path = self.path.clone();
         let client = thread::spawn(move || client(path));
         let mut events = Events::with_capacity(16);
-        let (rates, floods) = (Rates::default(), Floods::default());
-        let mut health = Book::new(2);
-        health.adopt(&self.snapshot, 0);
+        let scene = &self.scene;
         while !client.is_finished() {
             poll.poll(&mut events, Some(Duration::from_millis(1)))
                 .unwrap();
-            let scene = Scene {
-                snapshot: &self.snapshot,
-                effective: "[node]\nname = lb1\n",
-                fleet: &self.fleet,
-                devices: &[],
-                rates: &rates,
-                floods: &floods,
-                health: &health,
-                events: &crate::control::events::Events::default(),
-            };
             for event in &events {
-                server.event(event, FIRST, poll.registry(), &scene);
+                server.event(event, FIRST, poll.registry(), scene);
             }
             while let Some(order) = server.next_order() {
                 let applied = AppliedRow {
                     generation: 2,
                     summary: format!("{:?} by {}", order.request, order.operator.role.name()),
+                    ..AppliedRow::default()
                 };
                 let replies = [Reply::applied(&applied), Reply::done(1)];
-                server.finish(order.client, &replies, &scene);
+                server.finish(order.client, &replies, scene);
             }
             for (place, end) in self.ends.iter().enumerate() {
                 while let Ok(command) = end.commands.try_recv() {
-                    server.answered(place, play(place, command, self.sessions), &scene);
+                    server.answered(place, play(place, command, self.sessions), scene);
                 }
             }
             let queued = server.clients.values().map(Connection::queued).max();
@@ -295,7 +306,7 @@ fn what_needs_no_worker_and_what_needs_all_are_answered_on_one_connection() {
 fn a_change_waits_for_control_and_a_viewer_cannot_ask_for_one() {
     let ask = |path: PathBuf| {
         let mut client = Client::connect(&path)?;
-        let mut rows = client.request(&Request::Apply {})?;
+        let mut rows = client.request(&Request::Confirm {})?;
         let row = rows.next_row()?;
         assert_eq!(rows.next_row()?, None);
         Ok::<_, ClientError>(row)
@@ -304,7 +315,7 @@ fn a_change_waits_for_control_and_a_viewer_cannot_ask_for_one() {
     played.role = Role::Operator;
     let row = played.serve(ask).unwrap().unwrap();
     let applied: AppliedRow = serde_json::from_value(row).unwrap();
-    assert_eq!(applied.summary, "Apply by operator");
+    assert_eq!(applied.summary, "Confirm by operator");
     played.role = Role::Viewer;
     let refused = played.serve(ask).unwrap_err().to_string();
     assert!(refused.contains("the request needs operator"), "{refused}");
@@ -363,7 +374,7 @@ fn floods_are_shown_for_tcp_services_with_what_workers_published() {
         },
         ..ServiceFlood::default()
     };
-    for worker in played.fleet.workers() {
+    for worker in played.scene.fleet.workers() {
         worker.boards.flood.write(0, |_| flood.clone());
     }
     let (rows, services, refused) = played.serve(|path| {

@@ -1,0 +1,121 @@
+//! `diff`: what a configuration would change, and what that does to live sessions.
+
+use weir_conf::{Change, Purpose, SourceText, Style};
+use weir_control::{ChangeRow, Code, ConfigText, Rejection, ValueChange};
+
+use super::kept::Kept;
+use super::scene::Scene;
+use crate::configuration;
+
+/// Returns the texts of files that a client sent, or of the daemon's own where it sent none.
+///
+/// # Errors
+/// Returns which of them cannot be read.
+pub(super) fn texts(kept: &Kept, sent: &[ConfigText]) -> Result<Vec<SourceText>, Rejection> {
+    if !sent.is_empty() {
+        let sent = sent.iter();
+        return Ok(sent
+            .map(|text| SourceText::new(text.name.as_str(), text.text.as_bytes()))
+            .collect());
+    }
+    kept.own_files().map_err(|report| Rejection {
+        code: Code::Mistakes,
+        text: report.render(Style::long(Purpose::Apply)),
+    })
+}
+
+/// Returns the text of a configuration that is kept.
+pub(super) fn kept_text(generation: u64, text: &str) -> SourceText {
+    SourceText::new(format!("configuration {generation}"), text.as_bytes())
+}
+
+/// Says what texts would change.
+///
+/// # Errors
+/// Returns every mistake in them.
+pub(super) fn rows(scene: &Scene, sent: &[ConfigText]) -> Result<Vec<ChangeRow>, Rejection> {
+    let texts = texts(&scene.kept, sent)?;
+    let running = &scene.running;
+    let composed = configuration::compose(&texts, Some(&running.snapshot));
+    let (loaded, _) = composed.map_err(|report| Rejection {
+        code: Code::Mistakes,
+        text: report.render(Style::long(Purpose::Check)),
+    })?;
+    let traffic = scene.fleet.traffic();
+    let objects = weir_conf::difference(&running.values, &loaded.effective).into_iter();
+    Ok(objects
+        .map(|object| {
+            let heading = object.heading.trim_matches(['[', ']']);
+            let (kind, name) = heading.split_once(' ').unwrap_or((heading, ""));
+            let mut services = running.snapshot.services.iter();
+            let service = services.find(|service| kind == "service" && service.name == name);
+            let values = object.values.iter();
+            ChangeRow {
+                change: word(object.change).to_owned(),
+                effect: match object.change {
+                    Change::Changed => String::new(),
+                    Change::Added | Change::Removed => of_object(kind, object.change).to_owned(),
+                },
+                sessions: service.map(|service| traffic.service(service.id).sessions),
+                values: values
+                    .map(|value| ValueChange {
+                        key: value.key.to_owned(),
+                        before: value.before.clone(),
+                        after: value.after.clone(),
+                        effect: match object.change {
+                            Change::Changed => of_value(kind, value.key, value.change()).to_owned(),
+                            Change::Added | Change::Removed => String::new(),
+                        },
+                    })
+                    .collect(),
+                object: object.heading,
+            }
+        })
+        .collect())
+}
+
+fn word(change: Change) -> &'static str {
+    match change {
+        Change::Added => "added",
+        Change::Removed => "removed",
+        Change::Changed => "changed",
+    }
+}
+
+/// Says what a new object, or one that is gone, does to live sessions.
+fn of_object(kind: &str, change: Change) -> &'static str {
+    match (kind, change) {
+        ("port" | "workers" | "control", _) => "needs a restart",
+        ("service", Change::Removed) => "its sessions are reset with their next packet",
+        ("lip-pool", Change::Removed) => "sessions that use its addresses are reset",
+        ("route", _) => "packets take another way at once; sessions go on",
+        _ => "",
+    }
+}
+
+/// Says what a value that changes does to live sessions.
+fn of_value(kind: &str, key: &str, change: Change) -> &'static str {
+    match (kind, key, change) {
+        ("port", "device" | "driver" | "queues", _) | ("workers" | "control", ..) => {
+            "needs a restart"
+        }
+        ("port", "gateway" | "address", _) | ("route", ..) => {
+            "packets take another way at once; sessions go on"
+        }
+        ("lip-pool", "address", Change::Removed) => "sessions that use it are reset",
+        ("lip-pool", ..) => "for new sessions; those that are open keep their ports",
+        ("service", "listen", Change::Removed) => {
+            "no new sessions there; those that are open go on"
+        }
+        ("service", "real", Change::Removed) => {
+            "it gets no new sessions; those that are open go on"
+        }
+        ("service", "real" | "scheduler" | "lip-pool" | "health", _) => {
+            "for new sessions; those that are open go on"
+        }
+        ("service", key, _) if key == "idle" || key.starts_with("timeout-") => {
+            "for all sessions, with their next packet"
+        }
+        _ => "sessions go on",
+    }
+}

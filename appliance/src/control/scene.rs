@@ -1,0 +1,22 @@
+//! What control knows: what answers are made of.
+
+use crate::configuration::Configuration;
+use crate::control::events::Events;
+use crate::control::floods::Floods;
+use crate::control::kept::Kept;
+use crate::control::ports::OpenDevice;
+use crate::control::rates::Rates;
+use crate::fleet::Fleet;
+use crate::health::Book;
+
+/// What control knows.
+pub(crate) struct Scene {
+    pub(crate) running: Configuration,
+    pub(crate) kept: Kept,
+    pub(crate) fleet: Fleet,
+    pub(crate) devices: Vec<OpenDevice>,
+    pub(crate) rates: Rates,
+    pub(crate) floods: Floods,
+    pub(crate) health: Book,
+    pub(crate) events: Events,
+}
