@@ -10,7 +10,7 @@ pub fn line(name: &str, time: Duration) -> String {
     format!("{MARK}{:7.1} s  {name}", time.as_secs_f64())
 }
 
-/// Reads a line of [`line`]; another one gives nothing.
+/// Reads a line of [`line()`]; another one gives nothing.
 #[must_use]
 pub fn read(line: &str) -> Option<(String, Duration)> {
     let (seconds, name) = line.strip_prefix(MARK)?.split_once(" s  ")?;

@@ -213,12 +213,12 @@ real = 10.80.0.12:80 weight=2
     fn a_value_of_a_list_that_changes_its_options_is_the_same_value() {
         assert_eq!(
             told("weight=2", "weight=5"),
-            ["Changed [service web] real: 10.80.0.12:80 weight=2 -> 10.80.0.12:80 weight=5"]
+            ["Changed [service web] real: 10.80.0.12:80  weight=2 -> 10.80.0.12:80  weight=5"]
         );
         assert_eq!(
             told("10.80.0.12:80", "10.80.0.13:80"),
-            ["Changed [service web] real: - -> 10.80.0.13:80 weight=2 \
-                 real: 10.80.0.12:80 weight=2 -> -"]
+            ["Changed [service web] real: - -> 10.80.0.13:80  weight=2 \
+                 real: 10.80.0.12:80  weight=2 -> -"]
         );
     }
 
@@ -228,9 +228,9 @@ real = 10.80.0.12:80 weight=2
             told("[service web]", "[service www]"),
             [
                 "Added [service www] listen: - -> 10.80.0.100:80/tcp lip-pool: - -> blue \
-                 real: - -> 10.80.0.11:80 real: - -> 10.80.0.12:80 weight=2",
+                 real: - -> 10.80.0.11:80 real: - -> 10.80.0.12:80  weight=2",
                 "Removed [service web] listen: 10.80.0.100:80/tcp -> - lip-pool: blue -> - \
-                 real: 10.80.0.11:80 -> - real: 10.80.0.12:80 weight=2 -> -",
+                 real: 10.80.0.11:80 -> - real: 10.80.0.12:80  weight=2 -> -",
             ]
         );
     }
