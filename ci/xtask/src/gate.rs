@@ -211,7 +211,9 @@ fn pass_on(pipe: impl std::io::Read) -> Tally {
 
 /// Reads the summary line of libtest or nextest.
 fn summary(line: &str) -> Option<Tally> {
-    let is_summary = line.contains("test result: ") || line.trim_start().starts_with("Summary [");
+    // That of a single test, which nextest quotes when it fails, is indented.
+    let is_summary =
+        line.starts_with("test result: ") || line.trim_start().starts_with("Summary [");
     if !is_summary {
         return None;
     }
@@ -258,6 +260,7 @@ mod tests {
                 times: Vec::new()
             })
         );
+        assert!(summary(&format!("          {libtest}")).is_none(), "quoted");
         let clean = "     Summary [   2.013s] 123 tests run: 123 passed, 0 skipped";
         assert_eq!(
             summary(clean),
