@@ -41,12 +41,14 @@ impl<'lab> WeirProcess<'lab> {
         // own session's processes where the kernel groups them (sched_autogroup).
         let mut command = lab.lb.command("setsid");
         command.arg(program);
-        // What the daemon remembers about the machine belongs to this lab, not to the host.
+        // What the daemon remembers about the machine, and of what it ran on, belongs to this lab,
+        // not to the host.
         command
             .arg("run")
             .arg("--config")
             .arg(&file)
-            .env("RUNTIME_DIRECTORY", lab.dir());
+            .env("RUNTIME_DIRECTORY", lab.dir())
+            .env("STATE_DIRECTORY", lab.dir());
         let process = lab.start("weir", &mut command)?;
         let socket = conf.socket.clone();
         let mut weir = Self {
