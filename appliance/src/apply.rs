@@ -92,24 +92,33 @@ pub(crate) fn rollback(order: &Order, generation: Option<u64>) -> Result<(), Fai
 fn change(order: &Order, request: &Request, done: &str) -> Result<()> {
     let rows = ask(order, request)?;
     let row = rows.into_iter().next();
-    let row = row.context("the daemon did not say what it did")?;
-    if order.json {
-        return show::unless_closed(io::stdout().write_all(format!("{row}\n").as_bytes()));
+    let json = row.context("the daemon did not say what it did")?;
+    let printed = format!("{json}\n");
+    let row: AppliedRow = serde_json::from_value(json).context("the answer cannot be read")?;
+    let text = if order.json {
+        printed
+    } else {
+        done_text(&row, done)
+    };
+    show::unless_closed(io::stdout().write_all(text.as_bytes()))?;
+    match row.warning {
+        Some(warning) => anyhow::bail!("{warning}"),
+        None => Ok(()),
     }
-    let row: AppliedRow = serde_json::from_value(row).context("the answer cannot be read")?;
+}
+
+/// Says what was done.
+fn done_text(row: &AppliedRow, done: &str) -> String {
+    let done = if row.unchanged { "runs on" } else { done };
     let mut text = format!("configuration {} {done}: {}\n", row.generation, row.summary);
     if let Some(seconds) = row.confirm_within_s {
         let wait = humantime::format_duration(Duration::from_secs(seconds));
         let _ = writeln!(
             text,
-            "`weir confirm` within {wait}, or the one before comes back"
+            "`weir confirm` within {wait}, or the configuration of before comes back"
         );
     }
-    show::unless_closed(io::stdout().write_all(text.as_bytes()))?;
-    if let Some(warning) = row.warning {
-        anyhow::bail!("{warning}");
-    }
-    Ok(())
+    text
 }
 
 fn ask(order: &Order, request: &Request) -> Result<Vec<Value>> {

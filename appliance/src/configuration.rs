@@ -69,10 +69,24 @@ pub(crate) fn start(file: &Path, state: &State) -> Result<Start, Report> {
     let print = state::print_of(&texts);
     let mut sentences = Vec::new();
     match state.running() {
-        Ok(Some(kept)) if kept.files == print => {
+        Ok(Some(kept)) if kept.files == print || state.tried().as_ref() == Some(&print) => {
             let text = SourceText::new(format!("configuration {}", kept.generation), kept.text);
             match compose(&[text], None) {
                 Ok((loaded, _)) => {
+                    if kept.files != print {
+                        sentences.push(format!(
+                            "{} was being tried and nobody confirmed it; configuration {} of \
+                             before runs",
+                            file.display(),
+                            kept.generation
+                        ));
+                    } else if !says_the_same(&texts, &loaded) {
+                        sentences.push(format!(
+                            "configuration {} runs, which was applied last; {} says something else",
+                            kept.generation,
+                            file.display()
+                        ));
+                    }
                     return Ok(Start {
                         configuration: configuration(loaded, kept.generation),
                         origin: Origin::Kept,
@@ -128,6 +142,11 @@ pub(crate) fn configuration(mut loaded: Loaded, generation: u64) -> Configuratio
         values: loaded.effective,
         effective,
     }
+}
+
+/// Says whether texts mean a configuration.
+fn says_the_same(texts: &[SourceText], loaded: &Loaded) -> bool {
+    compose(texts, None).is_ok_and(|(other, _)| other.effective == loaded.effective)
 }
 
 fn next_generation(state: &State) -> u64 {

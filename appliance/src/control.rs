@@ -102,6 +102,7 @@ pub(crate) struct Control {
     crashes: CrashRing,
     /// Where `weir bench` keeps what it found out.
     capacity: PathBuf,
+    next_tick: Instant,
     stop: Option<Instant>,
     stop_now: bool,
     forecast: Forecast,
@@ -159,6 +160,7 @@ impl Control {
             floods_turned: false,
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             capacity: crate::capacity::path(),
+            next_tick: Instant::now(),
             stop: None,
             stop_now: false,
             forecast: Forecast {
@@ -179,44 +181,49 @@ impl Control {
     /// When the event loop fails.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut happened = MioEvents::with_capacity(64);
-        let mut next_tick = Instant::now();
         while !self.is_over() {
-            let mut wait = next_tick.saturating_duration_since(Instant::now());
-            if self.scene.health.is_behind() {
-                wait = wait.min(CATCH_UP);
-            }
-            match self.poll.poll(&mut happened, Some(wait)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    return Err(error).context("the control thread cannot wait");
-                }
-                Ok(()) | Err(_) => {}
-            }
-            for event in &happened {
-                match event.token() {
-                    WAKER => {}
-                    SIGNALS => self.take_signals(),
-                    Token(token) if token < self.first_socket => self.hear(token - FIRST_TAP),
-                    Token(_) => {
-                        let registry = self.poll.registry();
-                        self.server
-                            .event(event, self.first_socket, registry, &self.scene);
-                    }
-                }
-            }
-            while let Some(order) = self.server.next_order() {
-                self.carry_out(order);
-            }
-            self.listen_to_workers();
-            self.listen_to_health();
-            if self.floods_turned {
-                self.look_at_floods();
-            }
-            if Instant::now() >= next_tick {
-                next_tick = Instant::now() + TICK;
-                self.tick();
-            }
+            self.turn(&mut happened)?;
         }
         self.scene.fleet.stop();
+        Ok(())
+    }
+
+    /// Waits until something happens or it is time to look at everything, and does what is due.
+    fn turn(&mut self, happened: &mut MioEvents) -> Result<()> {
+        let mut wait = self.next_tick.saturating_duration_since(Instant::now());
+        if self.scene.health.is_behind() {
+            wait = wait.min(CATCH_UP);
+        }
+        match self.poll.poll(happened, Some(wait)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(error).context("the control thread cannot wait");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        for event in &*happened {
+            match event.token() {
+                WAKER => {}
+                SIGNALS => self.take_signals(),
+                Token(token) if token < self.first_socket => self.hear(token - FIRST_TAP),
+                Token(_) => {
+                    let registry = self.poll.registry();
+                    self.server
+                        .event(event, self.first_socket, registry, &self.scene);
+                }
+            }
+        }
+        while let Some(order) = self.server.next_order() {
+            self.carry_out(order);
+        }
+        self.listen_to_workers();
+        self.listen_to_health();
+        if self.floods_turned {
+            self.look_at_floods();
+        }
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.tick();
+        }
         Ok(())
     }
 

@@ -5,23 +5,34 @@
 //! power cut at any moment leaves the old one or the new one.
 
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use weir_conf::SourceText;
 
+use self::disk::{Disk, RealDisk};
+
+mod disk;
+#[cfg(test)]
+mod power_cut;
+
 /// Configurations that are kept besides the one that runs.
 const KEPT: usize = 10;
 /// The name of the file that names the one that runs.
 const RUNNING: &str = "running";
+/// The name of the file with the print of the daemon's own files while nobody has confirmed them.
+const TRIED: &str = "tried";
 /// How the names of configurations end.
 const EXTENSION: &str = "conf";
 /// How each comment on top begins.
 const MARK: &str = "# weir: ";
+/// Lines with a mark on top of each configuration.
+const HEADING_LINES: usize = 5;
+/// The most that is read of them.
+const LONGEST_HEADING: u64 = 1 << 20;
 /// Whatever is larger is another file: a configuration is 16 MiB at most, with its defaults.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -67,7 +78,7 @@ impl State {
         Self::in_folder(directory().join("configurations").join(escaped(&file)))
     }
 
-    fn in_folder(folder: PathBuf) -> Self {
+    pub(crate) fn in_folder(folder: PathBuf) -> Self {
         Self { folder }
     }
 
@@ -104,6 +115,39 @@ impl State {
         applied.ok_or_else(|| format!("{} is damaged", path.display()))
     }
 
+    /// Reads what is kept of a configuration beside its text, which stays empty.
+    ///
+    /// # Errors
+    /// Says that it is not kept, or is damaged.
+    pub(crate) fn heading(&self, generation: u64) -> Result<Applied, String> {
+        let path = self.path(generation);
+        let read = File::open(&path).and_then(|file| {
+            let mut text = String::new();
+            let mut lines = BufReader::new(file.take(LONGEST_HEADING));
+            for _ in 0..HEADING_LINES {
+                lines.read_line(&mut text)?;
+            }
+            Ok(text)
+        });
+        let text = read.map_err(|error| cannot_read(&path, &error))?;
+        parse(&text).ok_or_else(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Returns the print of the files that were applied and that nobody has confirmed yet.
+    pub(crate) fn tried(&self) -> Option<String> {
+        read(&self.folder.join(TRIED)).ok()
+    }
+
+    /// Notes the print of the daemon's own files while what was applied waits to be confirmed: a
+    /// start on the same files is one on the configuration of before.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn try_out(&self, files: &str) -> Result<(), String> {
+        let written = self.try_out_on(&mut RealDisk, files);
+        written.map_err(|error| self.cannot_write(&error))
+    }
+
     /// Returns the numbers of the configurations that are kept, the oldest first.
     pub(crate) fn generations(&self) -> Vec<u64> {
         let Ok(entries) = fs::read_dir(&self.folder) else {
@@ -125,42 +169,44 @@ impl State {
     /// # Errors
     /// When it cannot be written; then the one that ran is still kept as that.
     pub(crate) fn keep(&self, applied: &Applied) -> Result<(), String> {
-        let kept = self.try_keep(applied);
-        kept.map_err(|error| {
-            let cause = cause(&error);
-            format!("cannot write into {}: {cause}", self.folder.display())
-        })
+        let kept = self.keep_on(&mut RealDisk, applied);
+        kept.map_err(|error| self.cannot_write(&error))
     }
 
-    fn try_keep(&self, applied: &Applied) -> io::Result<()> {
-        let mut maker = DirBuilder::new();
-        maker.recursive(true).mode(0o700).create(&self.folder)?;
-        self.replace(&self.path(applied.generation), &print(applied))?;
+    fn cannot_write(&self, error: &io::Error) -> String {
+        let cause = cause(error);
+        format!("cannot write into {}: {cause}", self.folder.display())
+    }
+
+    fn keep_on(&self, disk: &mut impl Disk, applied: &Applied) -> io::Result<()> {
+        disk.create_folder(&self.folder)?;
+        self.replace(disk, &self.path(applied.generation), &print(applied))?;
         let number = format!("{}\n", applied.generation);
-        self.replace(&self.folder.join(RUNNING), &number)?;
+        self.replace(disk, &self.folder.join(RUNNING), &number)?;
+        // From here on it is the one that runs; what is left over goes now or another time.
+        let _ = disk.remove(&self.folder.join(TRIED));
         let kept = self.generations();
         let old = kept.iter().filter(|one| **one != applied.generation);
-        let too_many = (kept.len() - 1).saturating_sub(KEPT);
+        let too_many = kept.len().saturating_sub(1 + KEPT);
         for generation in old.take(too_many) {
-            // It goes another time.
-            let _ = fs::remove_file(self.path(*generation));
+            let _ = disk.remove(&self.path(*generation));
         }
         Ok(())
     }
 
+    fn try_out_on(&self, disk: &mut impl Disk, files: &str) -> io::Result<()> {
+        disk.create_folder(&self.folder)?;
+        self.replace(disk, &self.folder.join(TRIED), files)
+    }
+
     /// Puts a text into the place of a file, as a whole or not at all.
-    fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
+    fn replace<D: Disk>(&self, disk: &mut D, path: &Path, text: &str) -> io::Result<()> {
         let new = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(&self.folder)?.sync_all()
+        let mut file = disk.create(&new)?;
+        disk.write(&mut file, text)?;
+        disk.sync(&file)?;
+        disk.rename(&new, path)?;
+        disk.sync_folder(&self.folder)
     }
 
     fn path(&self, generation: u64) -> PathBuf {
@@ -262,16 +308,16 @@ fn cause(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    struct Folder(PathBuf);
+    pub(super) struct Folder(pub(super) PathBuf);
 
     impl Folder {
-        fn new(name: &str) -> Self {
+        pub(super) fn new(name: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("weir-{}-{name}", std::process::id()));
             let _ = fs::remove_dir_all(&folder);
             Self(folder)
         }
 
-        fn state(&self) -> State {
+        pub(super) fn state(&self) -> State {
             State::in_folder(self.0.join("one"))
         }
     }
@@ -282,7 +328,7 @@ mod tests {
         }
     }
 
-    fn applied(generation: u64) -> Applied {
+    pub(super) fn applied(generation: u64) -> Applied {
         Applied {
             generation,
             at: "2026-01-02T03:04:05Z".to_owned(),
@@ -341,6 +387,29 @@ mod tests {
         fs::write(folder.0.join("one"), "a file").unwrap();
         let error = folder.state().keep(&applied(1)).unwrap_err();
         assert!(error.starts_with("cannot write into "), "{error}");
+    }
+
+    #[test]
+    fn what_is_tried_is_known_until_something_is_kept() {
+        let folder = Folder::new("tried");
+        let state = folder.state();
+        assert_eq!(state.tried(), None);
+        state.try_out("abc").unwrap();
+        assert_eq!(state.tried().as_deref(), Some("abc"));
+        state.keep(&applied(1)).unwrap();
+        assert_eq!(state.tried(), None);
+    }
+
+    #[test]
+    fn a_heading_is_read_without_the_text() {
+        let folder = Folder::new("heading");
+        let state = folder.state();
+        state.keep(&applied(3)).unwrap();
+        let mut expected = applied(3);
+        expected.text.clear();
+        assert_eq!(state.heading(3), Ok(expected));
+        fs::write(state.path(4), "# weir: generation 4\n").unwrap();
+        assert!(state.heading(4).unwrap_err().ends_with("is damaged"));
     }
 
     #[test]

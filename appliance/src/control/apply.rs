@@ -7,17 +7,19 @@ use weir_conf::{Purpose, Style};
 use weir_control::{AppliedRow, Code, ConfigText, Rejection, Reply};
 use weir_model::{EventClass, Severity, Snapshot};
 
-use super::kept::Unconfirmed;
+use super::kept::{Kept, Unconfirmed};
 use super::operator::Operator;
 use super::server::ClientId;
 use super::{Control, diff, ports, reload, set_owned};
 use crate::configuration::{self, Configuration};
 use crate::event::EventRecord;
-use crate::state::Applied;
+use crate::state::{self, Applied};
 use crate::{log, secret};
 
-/// The longest that a configuration may wait to be confirmed.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// How long a configuration may wait to be confirmed.
+const WAITS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// How soon it is tried again to bring a configuration back that could not come back.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A configuration that somebody wants.
 #[derive(Clone, Debug)]
@@ -51,8 +53,18 @@ pub(super) enum Wanted {
 /// A configuration on its way to the workers.
 #[derive(Debug)]
 pub(super) struct Applying {
-    configuration: Configuration,
+    found: Found,
     wish: Wish,
+}
+
+/// A configuration that was wanted, and where it was found.
+#[derive(Debug)]
+struct Found {
+    configuration: Configuration,
+    /// The print of the daemon's own files when it was read.
+    files: String,
+    /// Its number when it ran before.
+    earlier: Option<u64>,
 }
 
 impl Control {
@@ -60,16 +72,18 @@ impl Control {
     /// that is found.
     pub(super) fn apply(&mut self, wish: Wish) {
         if self.applying.is_some() {
-            self.apply_next.push_back(wish);
+            // The files are read when their turn comes: one more signal asks for nothing more.
+            let is_signal = |wish: &Wish| matches!(wish.asker, Asker::Signal);
+            if !is_signal(&wish) || !self.apply_next.iter().any(is_signal) {
+                self.apply_next.push_back(wish);
+            }
             return;
         }
         match self.begin_apply(&wish) {
-            Ok(configuration) => {
-                self.scene.fleet.apply(&configuration.snapshot);
-                self.applying = Some(Applying {
-                    configuration,
-                    wish,
-                });
+            Ok(found) if self.is_running(&found) => self.leave(&wish, found.files),
+            Ok(found) => {
+                self.scene.fleet.apply(&found.configuration.snapshot);
+                self.applying = Some(Applying { found, wish });
             }
             Err(rejection) => self.refuse(&wish.asker, &rejection),
         }
@@ -97,53 +111,62 @@ impl Control {
         let row = AppliedRow {
             generation,
             summary: unconfirmed.applied.summary,
-            confirm_within_s: None,
             warning,
+            ..AppliedRow::default()
         };
         self.answer(&asker, &row);
     }
 
     /// Gives up a configuration that nobody confirmed in time.
     pub(super) fn look_at_unconfirmed(&mut self) {
-        let unconfirmed = self.scene.kept.unconfirmed.as_ref();
-        let is_over = unconfirmed.is_some_and(|one| Instant::now() >= one.deadline);
-        if is_over && self.applying.is_none() {
-            self.apply(Wish {
-                asker: Asker::Silence,
-                wanted: Wanted::Earlier(None),
-                confirm: None,
-            });
+        // Where the daemon stops, the one before comes back with the next start.
+        if self.applying.is_some() || self.stop.is_some() {
+            return;
         }
+        let now = Instant::now();
+        let Some(unconfirmed) = &mut self.scene.kept.unconfirmed else {
+            return;
+        };
+        if now < unconfirmed.deadline {
+            return;
+        }
+        unconfirmed.deadline = now + TRY_AGAIN;
+        self.apply(Wish {
+            asker: Asker::Silence,
+            wanted: Wanted::Earlier(None),
+            confirm: None,
+        });
     }
 
     /// Gets everything ready for a new configuration but the workers.
-    fn begin_apply(&mut self, wish: &Wish) -> Result<Configuration, Rejection> {
+    fn begin_apply(&mut self, wish: &Wish) -> Result<Found, Rejection> {
         if self.stop.is_some() {
             return Err(rejection(
                 Code::Stopping,
                 "the daemon is stopping".to_owned(),
             ));
         }
-        if wish.confirm.is_some_and(|wait| wait > LONGEST_WAIT) {
-            let text = "a configuration may wait to be confirmed for a day at most".to_owned();
+        if wish.confirm.is_some_and(|wait| !WAITS.contains(&wait)) {
+            let text = "a configuration may wait to be confirmed for 1s to 1day".to_owned();
             return Err(rejection(Code::BadArgument, text));
         }
         let old = self.scene.running.snapshot.clone();
-        let mut new = self.read(wish, &old)?;
-        if let Some(sentence) = reload::needs_restart(&old, &new.snapshot) {
+        let mut found = self.read(wish, &old)?;
+        if let Some(sentence) = reload::needs_restart(&old, &found.configuration.snapshot) {
             let text = format!("{sentence}; the running configuration is unchanged");
             return Err(rejection(Code::NeedsRestart, text));
         }
-        self.prepare(&mut new).map_err(|error| {
+        self.prepare(&mut found.configuration).map_err(|error| {
             let text = format!("{error:#}; the running configuration is unchanged");
             rejection(Code::Failed, text)
         })?;
-        Ok(new)
+        Ok(found)
     }
 
     /// Reads the configuration that is wanted.
-    fn read(&self, wish: &Wish, old: &Snapshot) -> Result<Configuration, Rejection> {
+    fn read(&self, wish: &Wish, old: &Snapshot) -> Result<Found, Rejection> {
         let kept = &self.scene.kept;
+        let mut earlier = None;
         let texts = match (&wish.wanted, &kept.unconfirmed) {
             (Wanted::Texts(_), Some(waiting)) => {
                 let text = format!(
@@ -155,19 +178,61 @@ impl Control {
             (Wanted::Texts(texts), None) => diff::texts(kept, texts)?,
             (Wanted::Earlier(None), Some(waiting)) => {
                 let (generation, text) = &waiting.before;
+                earlier = Some(*generation);
                 vec![diff::kept_text(*generation, text)]
             }
             (Wanted::Earlier(wanted), _) => {
-                let earlier = kept.earlier(old.generation.0, *wanted);
-                let earlier = earlier.map_err(|text| rejection(Code::NothingToDo, text))?;
-                vec![diff::kept_text(earlier.generation, &earlier.text)]
+                let running = (old.generation.0, self.scene.running.effective.as_str());
+                let found = kept.earlier(running, *wanted);
+                let found = found.map_err(|text| rejection(Code::NothingToDo, text))?;
+                earlier = Some(found.generation);
+                vec![diff::kept_text(found.generation, &found.text)]
             }
+        };
+        let files = match &wish.wanted {
+            // Not what they are a moment later.
+            Wanted::Texts(sent) if sent.is_empty() => state::print_of(&texts),
+            Wanted::Texts(_) | Wanted::Earlier(_) => kept.own_print(),
         };
         let (loaded, _) = configuration::compose(&texts, Some(old)).map_err(|report| {
             let text = report.render(Style::long(Purpose::Apply));
             rejection(Code::Mistakes, text)
         })?;
-        Ok(configuration::configuration(loaded, old.generation.0 + 1))
+        Ok(Found {
+            configuration: configuration::configuration(loaded, old.generation.0 + 1),
+            files,
+            earlier,
+        })
+    }
+
+    /// Says whether a configuration is the one that runs, secrets and all.
+    fn is_running(&self, found: &Found) -> bool {
+        let (running, wanted) = (&self.scene.running, &found.configuration);
+        let mut same = Snapshot::clone(&wanted.snapshot);
+        same.generation = running.snapshot.generation;
+        self.scene.kept.unconfirmed.is_none()
+            && wanted.effective == running.effective
+            && same == *running.snapshot
+    }
+
+    /// Leaves the configuration that runs where nothing else is wanted.
+    fn leave(&mut self, wish: &Wish, files: String) {
+        let generation = self.scene.running.snapshot.generation.0;
+        let by = wish.asker.by();
+        let sentence = format!("configuration {generation} runs on{by}: nothing changed");
+        let record = operator_event(Severity::Notice, "unchanged", sentence, &wish.asker);
+        let record = record.field("generation", generation);
+        self.scene.events.say(Instant::now(), record);
+        let noted = self.scene.kept.same_as_files(files);
+        let warning = noted.err().map(|error| self.warn_not_kept(error));
+        let row = AppliedRow {
+            generation,
+            summary: "nothing changed".to_owned(),
+            unchanged: true,
+            warning,
+            ..AppliedRow::default()
+        };
+        self.answer(&wish.asker, &row);
     }
 
     /// Reads the secrets, and has the ports take the addresses of the old and the new
@@ -179,10 +244,13 @@ impl Control {
                 .events
                 .system(Instant::now(), Severity::Notice, "secret", line);
         }
+        let running = self.scene.running.snapshot.clone();
         for port in new.snapshot.ports.iter() {
-            ports::ensure_addresses(port)?;
+            let before = running.ports.get(port.id.index());
+            let before = before.map_or(&[][..], |before| &before.addresses);
+            ports::ensure_addresses(port, before)?;
         }
-        let before = self.scene.running.snapshot.owned_addresses();
+        let before = running.owned_addresses();
         let meanwhile = reload::owned_meanwhile(&before, &new.snapshot.owned_addresses());
         if let Err(error) = set_owned(&mut self.scene.devices, &meanwhile) {
             // What was owned before must be owned again; a second failure is the same one.
@@ -194,13 +262,10 @@ impl Control {
 
     /// Every worker has the new snapshot: what only the old one owned goes back to the kernel.
     pub(super) fn finish_apply(&mut self) {
-        let Some(Applying {
-            configuration: new,
-            wish,
-        }) = self.applying.take()
-        else {
+        let Some(Applying { found, wish }) = self.applying.take() else {
             return;
         };
+        let new = found.configuration;
         let (now, snapshot) = (Instant::now(), new.snapshot.clone());
         if let Err(error) = set_owned(&mut self.scene.devices, &snapshot.owned_addresses()) {
             let sentence =
@@ -210,68 +275,80 @@ impl Control {
                 .system(now, Severity::Warning, "address-kept", sentence);
         }
         let old = std::mem::replace(&mut self.scene.running, new);
+        let generation = snapshot.generation.0;
         let summary = reload::summary(&old.snapshot, &snapshot);
-        self.tell_applied(&wish, snapshot.generation.0, &summary);
+        self.tell_applied(&wish, found.earlier, generation, &summary);
         let by = wish.asker.name();
         let text = self.scene.running.effective.clone();
-        let kept = &mut self.scene.kept;
-        let applied = kept.applied(snapshot.generation.0, by, summary.clone(), text);
-        kept.unconfirmed = None;
+        let applied = Kept::applied(generation, by, summary.clone(), found.files, text);
+        self.scene.kept.unconfirmed = None;
         let warning = if let Some(wait) = wish.confirm {
-            kept.unconfirmed = Some(Unconfirmed {
+            let noted = self.scene.kept.try_out(Unconfirmed {
                 deadline: now + wait,
                 applied,
                 before: (old.snapshot.generation.0, old.effective),
             });
-            None
+            noted.err().map(|error| self.warn_not_kept(error))
         } else {
             self.keep(&applied)
         };
         self.watch_health();
         let row = AppliedRow {
-            generation: snapshot.generation.0,
+            generation,
             summary,
             confirm_within_s: wish.confirm.map(|wait| wait.as_secs()),
+            unchanged: false,
             warning,
         };
         self.answer(&wish.asker, &row);
-        if let Some(next) = self.apply_next.pop_front() {
+        while self.applying.is_none()
+            && let Some(next) = self.apply_next.pop_front()
+        {
             self.apply(next);
         }
     }
 
-    fn tell_applied(&mut self, wish: &Wish, generation: u64, summary: &str) {
+    fn tell_applied(&mut self, wish: &Wish, earlier: Option<u64>, generation: u64, summary: &str) {
         let by = wish.asker.by();
-        let (code, sentence) = match (&wish.wanted, wish.confirm) {
-            (Wanted::Texts(_), None) => {
+        let (code, sentence) = match (earlier, wish.confirm) {
+            (None, None) => {
                 let sentence = format!("configuration {generation} applied{by}: {summary}");
                 ("applied", sentence)
             }
-            (Wanted::Texts(_), Some(wait)) => {
+            (None, Some(wait)) => {
                 let wait = humantime::format_duration(wait);
                 let sentence = format!(
                     "configuration {generation} applied{by}, for {wait} unless confirmed: {summary}"
                 );
                 ("applied", sentence)
             }
-            (Wanted::Earlier(_), _) => {
-                let sentence = format!("rolled back{by}, as configuration {generation}: {summary}");
+            (Some(earlier), _) => {
+                let sentence = format!(
+                    "configuration {earlier} came back{by}, as configuration {generation}: \
+                     {summary}"
+                );
                 ("rolled-back", sentence)
             }
         };
         let record = operator_event(Severity::Notice, code, sentence, &wish.asker);
-        let record = record.field("generation", generation);
+        let record = record
+            .field("generation", generation)
+            .field("changed", summary);
         self.scene.events.say(Instant::now(), record);
     }
 
     /// Keeps what runs beyond a restart; returns what went wrong, which is said as well.
     pub(super) fn keep(&mut self, applied: &Applied) -> Option<String> {
         let error = self.scene.kept.keep(applied).err()?;
+        Some(self.warn_not_kept(error))
+    }
+
+    fn warn_not_kept(&mut self, error: String) -> String {
         let (now, text) = (Instant::now(), error.clone());
         self.scene
             .events
             .system(now, Severity::Error, "configuration-not-kept", text);
-        Some(error)
+        error
     }
 
     fn answer(&mut self, asker: &Asker, row: &AppliedRow) {
@@ -282,14 +359,24 @@ impl Control {
 
     fn refuse(&mut self, asker: &Asker, rejection: &Rejection) {
         // The report has a line for each mistake; an event has one.
-        let by = asker.by();
-        let sentence = if rejection.code == Code::Mistakes {
-            if !matches!(asker, Asker::Client(..)) {
-                log::report(&rejection.text);
+        let (by, has_mistakes) = (asker.by(), rejection.code == Code::Mistakes);
+        if has_mistakes && !matches!(asker, Asker::Client(..)) {
+            log::report(&rejection.text);
+        }
+        let sentence = match (asker, has_mistakes) {
+            (Asker::Silence, true) => {
+                "nobody confirmed, but the configuration of before has mistakes now".to_owned()
             }
-            format!("a configuration with mistakes was not applied{by}")
-        } else {
-            format!("no configuration was applied{by}: {}", rejection.text)
+            (Asker::Silence, false) => format!(
+                "nobody confirmed, but the configuration of before cannot come back: {}",
+                rejection.text
+            ),
+            (Asker::Signal | Asker::Client(..), true) => {
+                format!("a configuration with mistakes was not applied{by}")
+            }
+            (Asker::Signal | Asker::Client(..), false) => {
+                format!("no configuration was applied{by}: {}", rejection.text)
+            }
         };
         let record = operator_event(Severity::Error, "apply-refused", sentence, asker);
         self.scene.events.say(Instant::now(), record);
@@ -337,3 +424,6 @@ fn operator_event(
             .field("from", &operator.from),
     }
 }
+
+#[cfg(test)]
+mod tests;

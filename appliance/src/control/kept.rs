@@ -46,23 +46,53 @@ impl Kept {
         weir_conf::read(&self.file)
     }
 
-    /// Makes what is kept of a configuration that runs from now on.
+    /// Returns the print of the daemon's own files as they are now.
+    pub(crate) fn own_print(&self) -> String {
+        // Files that cannot be read now are different files when they can.
+        let files = self.own_files().map(|files| state::print_of(&files));
+        files.unwrap_or_default()
+    }
+
+    /// Makes what is kept of a configuration that runs from now on; `files` is the print that the
+    /// daemon's own files had when it was read.
     pub(crate) fn applied(
-        &self,
         generation: u64,
         by: String,
         summary: String,
+        files: String,
         text: String,
     ) -> Applied {
-        // Files that cannot be read now are different files when they can.
-        let files = self.own_files().map(|files| state::print_of(&files));
         Applied {
             generation,
             at: state::moment(SystemTime::now()),
             by,
             summary,
-            files: files.unwrap_or_default(),
+            files,
             text,
+        }
+    }
+
+    /// Has a configuration run that goes again unless somebody confirms it.
+    ///
+    /// # Errors
+    /// Says what would happen at a restart meanwhile.
+    pub(crate) fn try_out(&mut self, unconfirmed: Unconfirmed) -> Result<(), String> {
+        let files = &unconfirmed.applied.files;
+        let noted = self.state.try_out(files).map_err(|error| {
+            format!("a restart before it is confirmed would begin with the file: {error}")
+        });
+        self.unconfirmed = Some(unconfirmed);
+        noted
+    }
+
+    /// Notes that the daemon's own files mean the configuration that is kept as the one that runs.
+    ///
+    /// # Errors
+    /// Says why it cannot.
+    pub(crate) fn same_as_files(&self, files: String) -> Result<(), String> {
+        match self.state.running()? {
+            Some(kept) if kept.files != files => self.keep(&Applied { files, ..kept }),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -79,20 +109,35 @@ impl Kept {
         })
     }
 
-    /// Returns a configuration that was applied, or the last one before the one that runs.
+    /// Returns a configuration that was applied, or the last one before the one that runs and that
+    /// is another one.
     ///
     /// # Errors
     /// Says why there is none.
-    pub(crate) fn earlier(&self, running: u64, wanted: Option<u64>) -> Result<Applied, String> {
-        if let Some(wanted) = wanted {
-            return self.state.applied(wanted);
-        }
+    pub(crate) fn earlier(
+        &self,
+        (running, text): (u64, &str),
+        wanted: Option<u64>,
+    ) -> Result<Applied, String> {
         let mut kept = self.state.generations();
-        kept.retain(|generation| *generation < running);
-        match kept.last() {
-            Some(last) => self.state.applied(*last),
-            None => Err("no configuration was applied before this one".to_owned()),
+        if let Some(wanted) = wanted {
+            if kept.contains(&wanted) {
+                return self.state.applied(wanted);
+            }
+            let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+            return Err(format!(
+                "configuration {wanted} is not kept; there is {}",
+                kept.join(", ")
+            ));
         }
+        kept.retain(|generation| *generation < running);
+        for generation in kept.into_iter().rev() {
+            let earlier = self.state.applied(generation)?;
+            if earlier.text != text {
+                return Ok(earlier);
+            }
+        }
+        Err("no other configuration was applied before this one".to_owned())
     }
 
     /// Returns a row for each configuration that is kept, and for the one that is not yet.
@@ -100,7 +145,7 @@ impl Kept {
         let kept = self.state.generations();
         let kept = kept
             .into_iter()
-            .filter_map(|generation| self.state.applied(generation).ok());
+            .filter_map(|generation| self.state.heading(generation).ok());
         let mut rows: Vec<GenerationRow> = kept
             .map(|applied| {
                 let state = if applied.generation == running {

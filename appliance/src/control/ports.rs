@@ -36,7 +36,7 @@ impl OpenDevice {
             .with_context(|| format!("{}: there is no device `{}`", place(), port.device))?;
         ethtool::ensure_up(&port.device)
             .with_context(|| format!("{}: cannot switch `{}` on", place(), port.device))?;
-        ensure_addresses(port)?;
+        ensure_addresses(port, &[])?;
         let spec = DeviceSpec {
             device: port.device.clone(),
             driver: choice(port.driver),
@@ -112,12 +112,14 @@ impl OpenDevice {
     }
 }
 
-/// Gives a port's device the addresses that it has not; those that it has are left alone.
+/// Gives a port's device the addresses that it has not; those that it has are left alone, and so are
+/// those that it was given before, whatever became of them.
 ///
 /// # Errors
 /// When the kernel refuses one.
-pub(crate) fn ensure_addresses(port: &Port) -> Result<()> {
-    for address in &port.addresses {
+pub(crate) fn ensure_addresses(port: &Port, before: &[IpNet]) -> Result<()> {
+    let new = port.addresses.iter();
+    for address in new.filter(|address| !before.contains(address)) {
         ensure_address(&port.device, address).with_context(|| {
             format!(
                 "[port {}] address = {address}: the kernel refuses it",

@@ -3,6 +3,7 @@
 pub mod adaptive;
 pub mod bulk;
 pub mod change_queue;
+pub mod changes;
 pub mod client_address;
 pub mod flood;
 pub mod handshakes;
@@ -98,6 +99,11 @@ pub const ALL: &[Scenario] = &[
         name: "reload",
         shows: "SIGHUP under load loses no session",
         run: reload::run,
+    },
+    Scenario {
+        name: "changes",
+        shows: "applies under load, one that nobody confirms, and kill -9 in the midst of them",
+        run: changes::run,
     },
     Scenario {
         name: "kill",

@@ -37,6 +37,15 @@ impl<'lab> WeirProcess<'lab> {
     pub fn start(lab: &'lab Lab, program: &Path, conf: &WeirConf) -> Result<Self> {
         let file = lab.dir().join("weir.conf");
         fs::write(&file, conf.to_string()).context("cannot write weir.conf")?;
+        Self::start_again(lab, program, conf)
+    }
+
+    /// As [`WeirProcess::start`], on the file as it is; `conf` says only which socket it names.
+    ///
+    /// # Errors
+    /// As [`WeirProcess::start`].
+    pub fn start_again(lab: &'lab Lab, program: &Path, conf: &WeirConf) -> Result<Self> {
+        let file = lab.dir().join("weir.conf");
         // A session of its own, as systemd gives it: its workers' priority counts only against their
         // own session's processes where the kernel groups them (sched_autogroup).
         let mut command = lab.lb.command("setsid");
@@ -94,6 +103,31 @@ impl<'lab> WeirProcess<'lab> {
     pub fn sessions(&self) -> Result<usize> {
         let sessions = self.show("sessions")?;
         Ok(sessions.as_array().map_or(1, Vec::len)) // a single session is an object on one line
+    }
+
+    /// Returns the daemon's own configuration file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Builds a command of the operator, such as `apply new.conf`.
+    #[must_use]
+    pub fn order(&self, words: &[&str]) -> Command {
+        let mut command = self.lab.lb.command(&self.program);
+        command.args(words).arg("--socket").arg(&self.socket);
+        command
+    }
+
+    /// Applies a configuration from a file beside the daemon's own, and returns what `weir apply`
+    /// printed.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn apply(&self, conf: &WeirConf, options: &[&str]) -> Result<String> {
+        let file = self.lab.dir().join("new.conf");
+        fs::write(&file, conf.to_string()).context("cannot write new.conf")?;
+        run(self.order(&["apply"]).arg(&file).args(options))
     }
 
     /// Writes another configuration and asks the daemon to apply it.

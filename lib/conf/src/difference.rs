@@ -114,7 +114,11 @@ fn values(before: &EffectiveSection, after: &EffectiveSection) -> Vec<ValueDiffe
     for key in keys {
         let old = of_key(before, key);
         let new = of_key(after, key);
-        if let ([old], [new]) = (old.as_slice(), new.as_slice()) {
+        let is_listed = after.values.iter().chain(&before.values);
+        let is_listed = is_listed
+            .filter(|value| value.key == key)
+            .any(|value| value.is_listed);
+        if let (false, [old], [new]) = (is_listed, old.as_slice(), new.as_slice()) {
             if old != new {
                 differences.push(value(key, Some(old), Some(new)));
             }

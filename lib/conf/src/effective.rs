@@ -32,6 +32,8 @@ pub struct EffectiveValue {
     pub value: String,
     /// Whether it holds because nothing else was said.
     pub is_default: bool,
+    /// Whether it is one of a list.
+    pub is_listed: bool,
 }
 
 impl Effective {
@@ -74,6 +76,7 @@ fn section(object: &Object) -> EffectiveSection {
                 key: key.key,
                 value: item.text.clone(),
                 is_default: item.place.is_none(),
+                is_listed: key.list,
             })
         })
         .collect();

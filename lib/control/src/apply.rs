@@ -24,6 +24,8 @@ pub struct AppliedRow {
     pub generation: u64,
     /// What it changed, in a few words.
     pub summary: String,
+    /// Whether it is the one that ran before, because nothing else was asked for.
+    pub unchanged: bool,
     /// Seconds after which the one before comes back, where nobody confirms.
     pub confirm_within_s: Option<u64>,
     /// What did not go as it should, although the configuration runs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use weir_model::Role;
 
 use crate::{
     Code, Filter, Greeting, LineError, LineReader, REPLY_LIMIT, Reply, Request, SCHEMA, What,
@@ -17,6 +18,8 @@ pub const DEFAULT_SOCKETS: [&str; 2] = ["/run/weir/operate.sock", "/run/weir/vie
 
 /// A daemon that says nothing for this long is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// As long as a change may take: every worker makes its tables of a large configuration.
+const PATIENCE_WITH_CHANGES: Duration = Duration::from_mins(1);
 
 /// Says why the daemon could not be asked.
 #[derive(Debug, Error)]
@@ -38,11 +41,16 @@ pub enum ClientError {
         error: io::Error,
     },
     /// The daemon said nothing for too long.
-    #[error("{} did not answer within {} seconds; is `weir run` stopped or overloaded?", .path.display(), PATIENCE.as_secs())]
+    #[error("{} did not answer within {} seconds; is `weir run` stopped or overloaded?", .path.display(), .patience.as_secs())]
     Silent {
         /// The socket.
         path: PathBuf,
+        /// How long it had.
+        patience: Duration,
     },
+    /// The daemon ended, or said nothing for too long, after it was asked for a change.
+    #[error("{0}; whether the change was made is unknown: look at `weir show generations`")]
+    Unknown(Box<Self>),
     /// Whatever listens there does not speak our protocol.
     #[error("{} does not speak weir's control protocol: {detail}", .path.display())]
     Foreign {
@@ -78,6 +86,7 @@ pub struct Client {
     stream: UnixStream,
     reader: LineReader,
     greeting: Greeting,
+    patience: Duration,
 }
 
 impl Client {
@@ -104,6 +113,7 @@ impl Client {
                 version: String::new(),
                 node: String::new(),
             },
+            patience: PATIENCE,
         };
         let line = client.read_line()?;
         client.greeting = serde_json::from_str(&line)
@@ -162,12 +172,19 @@ impl Client {
     /// # Errors
     /// Says what failed and what to try next.
     pub fn request(&mut self, request: &Request) -> Result<Rows<'_>, ClientError> {
-        let path = self.path.clone();
-        self.stream
-            .write_all(request.to_line().as_bytes())
-            .map_err(|error| broken(path, error))?;
+        let changes = request.needs() == Role::Operator;
+        self.patience = if changes {
+            PATIENCE_WITH_CHANGES
+        } else {
+            PATIENCE
+        };
+        let patience = Some(self.patience);
+        let sent = self.stream.set_read_timeout(patience);
+        let sent = sent.and_then(|()| self.stream.write_all(request.to_line().as_bytes()));
+        sent.map_err(|error| self.broken(error))?;
         Ok(Rows {
             client: self,
+            changes,
             over: false,
             count: 0,
         })
@@ -208,11 +225,11 @@ impl Client {
             match self.stream.read(&mut piece) {
                 Ok(0) => {
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed");
-                    return Err(broken(self.path.clone(), error));
+                    return Err(self.broken(error));
                 }
                 Ok(length) => self.reader.push(piece.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(self.path.clone(), error)),
+                Err(error) => return Err(self.broken(error)),
             }
         }
     }
@@ -229,6 +246,16 @@ impl Client {
         }
     }
 
+    fn broken(&self, error: io::Error) -> ClientError {
+        let path = self.path.clone();
+        let kind = error.kind();
+        if matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            let patience = self.patience;
+            return ClientError::Silent { path, patience };
+        }
+        ClientError::Broken { path, error }
+    }
+
     fn foreign(&self, detail: &str) -> ClientError {
         ClientError::Foreign {
             path: self.path.clone(),
@@ -241,6 +268,7 @@ impl Client {
 #[derive(Debug)]
 pub struct Rows<'a> {
     client: &'a mut Client,
+    changes: bool,
     over: bool,
     count: u64,
 }
@@ -254,7 +282,16 @@ impl Rows<'_> {
         if self.over {
             return Ok(None);
         }
-        let line = self.client.read_line()?;
+        let line = self.client.read_line().map_err(|error| {
+            let ended = matches!(
+                error,
+                ClientError::Broken { .. } | ClientError::Silent { .. }
+            );
+            if ended && self.changes {
+                return ClientError::Unknown(Box::new(error));
+            }
+            error
+        })?;
         let reply: Reply = serde_json::from_str(&line).map_err(|error| {
             self.client
                 .foreign(&format!("a line cannot be read: {error}"))
@@ -277,16 +314,6 @@ impl Rows<'_> {
         }
         Ok(None)
     }
-}
-
-fn broken(path: PathBuf, error: io::Error) -> ClientError {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    ) {
-        return ClientError::Silent { path };
-    }
-    ClientError::Broken { path, error }
 }
 
 fn absent(error: &ClientError) -> bool {
@@ -402,6 +429,21 @@ mod tests {
             .show::<WorkerRow>(What::Workers, Filter::default())
             .unwrap_err();
         assert!(error.to_string().contains("rows of the answer are missing"));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_ends_during_a_change_leaves_it_open_what_became_of_it() {
+        let (path, thread) = daemon("ended", greeting(), vec![String::new()]);
+        let mut client = Client::connect(&path).unwrap();
+        let mut rows = client.request(&Request::Confirm {}).unwrap();
+        let error = rows.next_row().unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "whether the change was made is unknown: look at `weir show generations`"
+            ),
+            "{error}"
+        );
         thread.join().unwrap();
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::command::run;
 use crate::lab::{Lab, VIP};
+use crate::process::Process;
 
 /// What wrk measured.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,29 @@ pub struct WrkReport {
     pub errors: u64,
     /// The 99th percentile of the latency, as wrk prints it.
     pub latency_99: String,
+}
+
+/// A run of wrk in the background.
+#[derive(Debug)]
+pub struct Wrk {
+    process: Process,
+    limit: Duration,
+}
+
+impl Wrk {
+    /// Says whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Waits for its end and returns what it measured.
+    ///
+    /// # Errors
+    /// When wrk fails or prints something else; errors on the wire are figures.
+    pub fn report(mut self) -> Result<WrkReport> {
+        let text = self.process.output(self.limit)?;
+        read_wrk(&text).with_context(|| format!("cannot read wrk:\n{text}"))
+    }
 }
 
 /// Which way iperf3 sends.
@@ -39,6 +63,24 @@ impl Lab {
     /// When wrk fails or prints something else; errors on the wire are figures.
     pub fn wrk(&self, path: &str, seconds: u32, keep_alive: bool) -> Result<WrkReport> {
         self.wrk_at(VIP, path, seconds, keep_alive)
+    }
+
+    /// Loads a page behind the VIP in the background, with so many clients that make a new connection
+    /// for each page.
+    ///
+    /// # Errors
+    /// When wrk cannot start.
+    pub fn start_wrk(&self, path: &str, seconds: u64, clients: u32) -> Result<Wrk> {
+        let mut command = self.client.command("wrk");
+        command.args(["-t", "2", "--latency", "--timeout", "5s"]);
+        command.args(["-H", "Connection: close"]);
+        command.arg("-c").arg(clients.to_string());
+        command.arg("-d").arg(format!("{seconds}s"));
+        command.arg(format!("http://{VIP}{path}"));
+        Ok(Wrk {
+            process: self.start("wrk", &mut command)?,
+            limit: Duration::from_secs(seconds + 20),
+        })
     }
 
     /// As [`Lab::wrk`], at another address.

@@ -1,0 +1,602 @@
+//! Control with clients on a real socket, a folder for what is kept, and workers played by the test.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use mio::{Events as MioEvents, Poll, Waker};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
+use weir_control::{
+    ChangeRow, Client, ClientError, EventRow, Filter, GenerationRow, Request, What,
+};
+use weir_model::{ControlSocket, MasterKey, Role, WorkerId};
+
+use super::*;
+use crate::clock::Clock;
+use crate::command::{Answer, Command, WorkerEnd, channels};
+use crate::configuration::Origin;
+use crate::control::sockets::Listener;
+use crate::control::{ControlParts, WAKER};
+use crate::doorbell::Doorbell;
+use crate::fleet::{Fleet, WorkerHandle};
+use crate::health::Prober;
+use crate::publish::{Boards, Published};
+use crate::state::State;
+
+const CONF: &str = "
+[port wan]
+device = wan
+address = 10.80.0.1/24
+[lip-pool blue]
+port = wan
+address = 10.80.0.200
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+real = 10.80.0.11:80
+";
+
+const DNS: &str = "
+[service dns]
+listen = 10.80.0.100:53/udp
+lip-pool = blue
+real = 10.80.0.11:53
+";
+
+/// The file of a daemon and what it keeps; both outlive the daemon and go with the test.
+struct Home {
+    folder: PathBuf,
+}
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("weir-{}-home-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let home = Self { folder };
+        home.write(CONF);
+        home
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("weir.conf")
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.file(), text).unwrap();
+    }
+
+    /// Starts a daemon with two workers.
+    fn start(&self) -> Played {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
+        let state = State::in_folder(self.folder.join("state"));
+        let start = configuration::start(&self.file(), &state).unwrap();
+        let (origin, snapshot) = (start.origin.clone(), start.configuration.snapshot.clone());
+        let mut ends = Vec::new();
+        let handles = (0..2)
+            .map(|id| {
+                let (control, end) = channels();
+                ends.push(end);
+                WorkerHandle {
+                    id: WorkerId(id),
+                    cpu: None,
+                    bell: Arc::new(Doorbell::new().unwrap()),
+                    control,
+                    published: Arc::new(Published::new(1)),
+                    boards: Boards::new(&snapshot),
+                    next_boards: None,
+                    thread: None,
+                }
+            })
+            .collect();
+        let socket = self.folder.join("operate.sock");
+        let listener = Listener::open(&ControlSocket {
+            path: socket.to_string_lossy().into_owned(),
+            role: Role::Operator,
+            group: None,
+        });
+        let clock = Clock::start();
+        let control = Control::new(ControlParts {
+            poll,
+            signals: SignalFd::new(&SigSet::empty()).unwrap(),
+            fleet: Fleet::new(handles),
+            prober: Prober::start(clock.clone(), waker.clone()).unwrap(),
+            clock,
+            devices: Vec::new(),
+            listeners: vec![listener.unwrap()],
+            start,
+            state,
+            fallback_key: MasterKey::default(),
+            file: self.file(),
+            run_dir: self.folder.clone(),
+        });
+        Played {
+            control: control.unwrap(),
+            origin,
+            snapshots: vec![snapshot; 2],
+            ends,
+            waker,
+            socket,
+            held: Arc::default(),
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+struct Played {
+    control: Control,
+    /// How its configuration was found.
+    origin: Origin,
+    /// What each worker runs on.
+    snapshots: Vec<Arc<Snapshot>>,
+    ends: Vec<WorkerEnd>,
+    waker: Arc<Waker>,
+    socket: PathBuf,
+    /// The workers take no command while this is set.
+    held: Arc<AtomicBool>,
+}
+
+impl Played {
+    /// Serves until the client is done.
+    fn serve<T: Send + 'static>(
+        &mut self,
+        client: impl FnOnce(&mut Client) -> T + Send + 'static,
+    ) -> T {
+        let socket = self.socket.clone();
+        let client = thread::spawn(move || client(&mut Client::connect(&socket).unwrap()));
+        self.serve_until(|_| client.is_finished());
+        client.join().unwrap()
+    }
+
+    fn serve_until(&mut self, mut is_over: impl FnMut(&Control) -> bool) {
+        let mut happened = MioEvents::with_capacity(16);
+        while !is_over(&self.control) {
+            self.control.turn(&mut happened).unwrap();
+            if self.held.load(Ordering::Relaxed) {
+                continue;
+            }
+            for (end, snapshot) in self.ends.iter().zip(&mut self.snapshots) {
+                while let Ok(command) = end.commands.try_recv() {
+                    let answer = if let Command::Apply {
+                        snapshot: new,
+                        boards,
+                    } = command
+                    {
+                        let retired = std::mem::replace(snapshot, new);
+                        Answer::Applied { retired, boards }
+                    } else if let Command::PoolUse { ticket, rows } = command {
+                        Answer::PoolUse { ticket, rows }
+                    } else {
+                        continue;
+                    };
+                    end.answers.send(answer).unwrap();
+                    self.waker.wake().unwrap();
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, request: Request) -> Result<AppliedRow, (Code, String)> {
+        self.serve(move |client| ask(client, &request))
+    }
+
+    fn apply(&mut self, text: &str) -> Result<AppliedRow, (Code, String)> {
+        self.ask(wanted(text, None))
+    }
+
+    fn config(&mut self) -> String {
+        let lines: Vec<String> = self.serve(|client| show(client, What::Config));
+        lines.join("\n")
+    }
+
+    /// Returns the numbers and the states of what is kept.
+    fn generations(&mut self) -> Vec<(u64, String)> {
+        let rows: Vec<GenerationRow> = self.serve(|client| show(client, What::Generations));
+        let rows = rows.into_iter();
+        rows.map(|row| (row.generation, row.state)).collect()
+    }
+
+    /// Returns the events of a code.
+    fn events(&mut self, code: &'static str) -> Vec<EventRow> {
+        let mut rows: Vec<EventRow> = self.serve(|client| show(client, What::Events));
+        rows.retain(|row| row.code == code);
+        rows
+    }
+
+    /// Says what runs: control and workers never differ once an apply is over.
+    fn services(&self) -> Vec<String> {
+        for snapshot in &self.snapshots {
+            assert_eq!(**snapshot, *self.control.scene.running.snapshot);
+        }
+        let services = self.control.scene.running.snapshot.services.iter();
+        services.map(|service| service.name.clone()).collect()
+    }
+}
+
+fn wanted(text: &str, confirm_ms: Option<u64>) -> Request {
+    Request::Apply {
+        texts: vec![ConfigText {
+            name: "new.conf".to_owned(),
+            text: text.to_owned(),
+        }],
+        confirm_ms,
+    }
+}
+
+fn ask(client: &mut Client, request: &Request) -> Result<AppliedRow, (Code, String)> {
+    let mut rows = client.request(request).unwrap();
+    match rows.next_row() {
+        Ok(row) => Ok(serde_json::from_value(row.unwrap()).unwrap()),
+        Err(ClientError::Refused { code, text }) => Err((code, text)),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn show<T: serde::de::DeserializeOwned>(client: &mut Client, what: What) -> Vec<T> {
+    client.show(what, Filter::default()).unwrap()
+}
+
+fn with_dns() -> String {
+    format!("{CONF}{DNS}")
+}
+
+fn rollback(generation: Option<u64>) -> Request {
+    Request::Rollback { generation }
+}
+
+#[test]
+fn an_apply_reaches_every_worker_and_is_kept_with_the_name_of_the_operator() {
+    let home = Home::new("applied");
+    let mut played = home.start();
+    assert!(matches!(played.origin, Origin::Files(_)));
+    let row = played.apply(&with_dns()).unwrap();
+    assert_eq!((row.generation, row.summary.as_str()), (2, "+service dns"));
+    assert_eq!((row.unchanged, row.warning), (false, None));
+    assert_eq!(played.services(), ["web", "dns"]);
+    let states = played.generations();
+    assert_eq!(states, [(1, "kept".to_owned()), (2, "running".to_owned())]);
+    let event = played.events("applied").remove(0);
+    let me = Operator::of(&mio::net::UnixStream::pair().unwrap().0, Role::Operator);
+    assert_eq!(
+        (&event.fields["by"], &event.fields["from"]),
+        (&me.name, &me.from)
+    );
+    assert_eq!(event.class, "operator");
+    assert_eq!(
+        event.text,
+        format!("configuration 2 applied by {me}: +service dns")
+    );
+}
+
+#[test]
+fn mistakes_are_shown_as_check_shows_them_and_nothing_changes() {
+    let home = Home::new("mistakes");
+    let mut played = home.start();
+    let before = played.config();
+    let text = CONF.replace("lip-pool = blue", "lip-pool = bleu");
+    let (code, shown) = played.apply(&text).unwrap_err();
+    let report = weir_conf::parse_str("new.conf", &text, None).unwrap_err();
+    assert_eq!(code, Code::Mistakes);
+    assert_eq!(shown, report.render(Style::long(Purpose::Apply)));
+    assert_eq!(played.config(), before);
+    assert_eq!(played.generations().len(), 1);
+    assert_eq!(played.events("apply-refused").len(), 1);
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_with_its_key() {
+    let home = Home::new("restart");
+    let mut played = home.start();
+    let text = CONF.replace("device = wan", "device = eth7");
+    let (code, text) = played.apply(&text).unwrap_err();
+    assert_eq!(code, Code::NeedsRestart);
+    assert_eq!(
+        text,
+        "[port wan] device cannot change while the daemon runs; restart it to apply this file; \
+         the running configuration is unchanged"
+    );
+}
+
+#[test]
+fn an_apply_that_changes_nothing_makes_no_generation_and_spares_the_workers() {
+    let home = Home::new("same");
+    let mut played = home.start();
+    let snapshot = played.snapshots[0].clone();
+    let row = played.apply(&format!("# the same\n{CONF}")).unwrap();
+    assert_eq!((row.generation, row.unchanged), (1, true));
+    assert!(Arc::ptr_eq(&snapshot, &played.snapshots[0]));
+    // The daemon's own file with another comment: a restart must not take it for another one.
+    home.write(&format!("# the same\n{CONF}"));
+    let own = Request::Apply {
+        texts: Vec::new(),
+        confirm_ms: Some(60_000),
+    };
+    let row = played.ask(own).unwrap();
+    assert_eq!((row.unchanged, row.confirm_within_s), (true, None));
+    assert_eq!(played.generations(), [(1, "running".to_owned())]);
+    drop(played);
+    assert_eq!(home.start().origin, Origin::Kept);
+}
+
+#[test]
+fn what_waits_to_be_confirmed_is_in_the_way_of_others_until_it_is() {
+    let home = Home::new("confirm");
+    let mut played = home.start();
+    let row = played.ask(wanted(&with_dns(), Some(60_000))).unwrap();
+    assert_eq!(row.confirm_within_s, Some(60));
+    let (code, text) = played.apply(CONF).unwrap_err();
+    assert_eq!(code, Code::Unconfirmed);
+    assert_eq!(
+        text,
+        "configuration 2 waits to be confirmed; `weir confirm` or `weir rollback` first"
+    );
+    let waiting = (2, "unconfirmed".to_owned());
+    assert_eq!(played.generations(), [(1, "kept".to_owned()), waiting]);
+    played.ask(Request::Confirm {}).unwrap();
+    assert_eq!(played.generations().pop(), Some((2, "running".to_owned())));
+    let (code, _) = played.ask(Request::Confirm {}).unwrap_err();
+    assert_eq!(code, Code::NothingToDo);
+    played.apply(CONF).unwrap();
+    assert_eq!(played.services(), ["web"]);
+}
+
+#[test]
+fn silence_brings_the_configuration_of_before_back_to_the_letter() {
+    let home = Home::new("silence");
+    let mut played = home.start();
+    let before = played.config();
+    played.ask(wanted(&with_dns(), Some(1000))).unwrap();
+    assert_ne!(played.config(), before);
+    let begun = Instant::now();
+    played.serve_until(|control| {
+        control.scene.kept.unconfirmed.is_none() || begun.elapsed() > Duration::from_secs(10)
+    });
+    assert_eq!(played.config(), before);
+    assert_eq!(played.services(), ["web"]);
+    let event = played.events("rolled-back").remove(0);
+    assert_eq!(
+        event.text,
+        "configuration 1 came back because nobody confirmed, as configuration 3: -service dns"
+    );
+    let (code, _) = played.ask(wanted(&with_dns(), Some(10))).unwrap_err();
+    assert_eq!(code, Code::BadArgument);
+}
+
+#[test]
+fn rollback_goes_to_the_one_before_or_to_a_number() {
+    let home = Home::new("rollback");
+    let mut played = home.start();
+    let (code, _) = played.ask(rollback(None)).unwrap_err();
+    assert_eq!(code, Code::NothingToDo);
+    let first = played.config();
+    played.apply(&with_dns()).unwrap();
+    let second = played.config();
+    played.apply(&with_dns().replace(":53", ":54")).unwrap();
+    assert_eq!(played.ask(rollback(None)).unwrap().generation, 4);
+    assert_eq!(played.config(), second);
+    assert_eq!(played.ask(rollback(Some(1))).unwrap().generation, 5);
+    assert_eq!(played.config(), first);
+    let (code, text) = played.ask(rollback(Some(9))).unwrap_err();
+    assert_eq!(code, Code::NothingToDo);
+    assert_eq!(text, "configuration 9 is not kept; there is 1, 2, 3, 4, 5");
+    // It is the number before, and another text than that which runs.
+    assert_eq!(played.ask(rollback(None)).unwrap().generation, 6);
+    assert_eq!(played.config(), second);
+}
+
+#[test]
+fn rollback_drops_what_waits_to_be_confirmed() {
+    let home = Home::new("drop");
+    let mut played = home.start();
+    let first = played.config();
+    played.ask(wanted(&with_dns(), Some(60_000))).unwrap();
+    played.ask(rollback(None)).unwrap();
+    assert_eq!(played.config(), first);
+    assert!(played.control.scene.kept.unconfirmed.is_none());
+    let numbers: Vec<u64> = played.generations().iter().map(|(n, _)| *n).collect();
+    assert_eq!(numbers, [1, 3], "what nobody confirmed is not kept");
+}
+
+#[test]
+fn what_was_applied_last_runs_after_a_restart_unless_the_file_was_changed() {
+    let home = Home::new("kept");
+    let mut played = home.start();
+    played.apply(&with_dns()).unwrap();
+    drop(played);
+    let played = home.start();
+    assert_eq!(played.origin, Origin::Kept);
+    assert_eq!(played.services(), ["web", "dns"]);
+    drop(played);
+    home.write(&CONF.replace("web", "www"));
+    let mut played = home.start();
+    assert!(matches!(played.origin, Origin::Files(_)));
+    assert_eq!(played.services(), ["www"]);
+    let told = played.events("configuration-found").remove(0).text;
+    assert!(
+        told.ends_with("was changed since configuration 2 was applied; the file holds"),
+        "{told}"
+    );
+    assert_eq!(played.generations().pop(), Some((3, "running".to_owned())));
+}
+
+#[test]
+fn a_file_that_nobody_confirmed_does_not_run_after_a_restart() {
+    let home = Home::new("unconfirmed");
+    let mut played = home.start();
+    home.write(&with_dns());
+    let own = Request::Apply {
+        texts: Vec::new(),
+        confirm_ms: Some(60_000),
+    };
+    played.ask(own).unwrap();
+    assert_eq!(played.services(), ["web", "dns"]);
+    drop(played);
+    for _ in 0..2 {
+        let mut played = home.start();
+        assert_eq!(played.services(), ["web"]);
+        let told = played.events("configuration-found").remove(0).text;
+        assert!(
+            told.ends_with("nobody confirmed it; configuration 1 of before runs"),
+            "{told}"
+        );
+    }
+    // It may still be what somebody wants.
+    let mut played = home.start();
+    played.control.apply_own_files();
+    played.serve_until(|control| control.applying.is_none());
+    assert_eq!(played.services(), ["web", "dns"]);
+    drop(played);
+    let played = home.start();
+    assert_eq!(played.origin, Origin::Kept);
+    assert_eq!(played.services(), ["web", "dns"]);
+}
+
+#[test]
+fn a_file_that_is_edited_while_it_is_applied_is_another_one_at_the_next_start() {
+    let home = Home::new("edited");
+    let mut played = home.start();
+    home.write(&with_dns());
+    played.held.store(true, Ordering::Relaxed);
+    played.control.apply_own_files();
+    home.write(&CONF.replace("web", "www"));
+    played.held.store(false, Ordering::Relaxed);
+    played.serve_until(|control| control.applying.is_none());
+    assert_eq!(played.services(), ["web", "dns"]);
+    drop(played);
+    assert_eq!(home.start().services(), ["www"]);
+}
+
+#[test]
+fn what_comes_during_an_apply_has_its_turn_whatever_becomes_of_the_one_before() {
+    let home = Home::new("queue");
+    let mut played = home.start();
+    played.held.store(true, Ordering::Relaxed);
+    let (held, socket) = (played.held.clone(), played.socket.clone());
+    let answers = played.serve(move |client| {
+        let others = ["[nonsense]".to_owned(), CONF.replace("web", "www")].map(|text| {
+            let socket = socket.clone();
+            thread::spawn(move || {
+                let mut client = Client::connect(&socket).unwrap();
+                // One behind the other.
+                thread::sleep(Duration::from_millis(if text.contains("www") {
+                    400
+                } else {
+                    200
+                }));
+                ask(&mut client, &wanted(&text, None))
+            })
+        });
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(600));
+            held.store(false, Ordering::Relaxed);
+        });
+        let first = ask(client, &wanted(&with_dns(), None));
+        let [second, third] = others.map(|other| other.join().unwrap());
+        (first, second, third)
+    });
+    assert_eq!(answers.0.unwrap().generation, 2);
+    assert_eq!(answers.1.unwrap_err().0, Code::Mistakes);
+    assert_eq!(answers.2.unwrap().generation, 3);
+    assert_eq!(played.services(), ["www"]);
+}
+
+#[test]
+fn signals_during_an_apply_come_to_one_more_with_the_file_as_it_is_then() {
+    let home = Home::new("signals");
+    let mut played = home.start();
+    home.write(&with_dns());
+    played.control.apply_own_files();
+    for _ in 0..100 {
+        played.control.apply_own_files();
+    }
+    assert_eq!(played.control.apply_next.len(), 1);
+    home.write(&CONF.replace("web", "www"));
+    played.serve_until(|control| control.applying.is_none() && control.apply_next.is_empty());
+    assert_eq!(played.services(), ["www"]);
+    assert_eq!(played.control.scene.running.snapshot.generation.0, 3);
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_its_apply_behind() {
+    let home = Home::new("gone");
+    let mut played = home.start();
+    played.held.store(true, Ordering::Relaxed);
+    played.serve(|client| {
+        let request = wanted(&with_dns(), None);
+        assert!(client.request(&request).is_ok());
+    });
+    played.serve_until(|control| control.applying.is_some());
+    played.held.store(false, Ordering::Relaxed);
+    played.serve_until(|control| control.applying.is_none());
+    assert_eq!(played.services(), ["web", "dns"]);
+    assert_eq!(played.apply(CONF).unwrap().generation, 3);
+}
+
+#[test]
+fn a_daemon_that_stops_applies_nothing_more_and_rolls_nothing_back() {
+    let home = Home::new("stopping");
+    let mut played = home.start();
+    played.ask(wanted(&with_dns(), Some(1000))).unwrap();
+    played.control.stop = Some(Instant::now() + Duration::from_mins(1));
+    let (code, text) = played.apply(CONF).unwrap_err();
+    assert_eq!(
+        (code, text.as_str()),
+        (Code::Stopping, "the daemon is stopping")
+    );
+    let over = Instant::now() + Duration::from_millis(1500);
+    played.serve_until(|_| Instant::now() > over);
+    assert_eq!(played.events("rolled-back").len(), 0);
+    assert_eq!(played.events("apply-refused").len(), 1);
+    drop(played);
+    assert_eq!(home.start().services(), ["web"]);
+}
+
+#[test]
+fn a_diff_says_what_each_change_does_to_sessions() {
+    let home = Home::new("diff");
+    let mut played = home.start();
+    let text = with_dns()
+        .replace(
+            "real = 10.80.0.11:80",
+            "real = 10.80.0.11:80 weight=3\nreal = 10.80.0.12:80",
+        )
+        .replace("10.80.0.200", "10.80.0.201");
+    let rows: Vec<ChangeRow> = played.serve(move |client| {
+        let texts = vec![ConfigText {
+            name: "new.conf".to_owned(),
+            text,
+        }];
+        let mut rows = client.request(&Request::Diff { texts }).unwrap();
+        let mut all = Vec::new();
+        while let Some(row) = rows.next_row().unwrap() {
+            all.push(serde_json::from_value(row).unwrap());
+        }
+        all
+    });
+    let expected = "\
+~ [lip-pool blue]
+    + address = 10.80.0.201
+      for new sessions; those that are open keep their ports
+    - address = 10.80.0.200
+      sessions that use it are reset
+~ [service web]  0 sessions
+    ~ real = 10.80.0.11:80 -> 10.80.0.11:80  weight=3
+      for new sessions; those that are open go on
+    + real = 10.80.0.12:80
+      for new sessions; those that are open go on
++ [service dns]
+    + listen = 10.80.0.100:53/udp
+    + lip-pool = blue
+    + real = 10.80.0.11:53
+";
+    assert_eq!(weir_control::changes(&rows), expected);
+    assert_eq!(played.generations().len(), 1);
+}
