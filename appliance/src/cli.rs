@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use weir_control::{ClientError, Code, Flags, Question, What};
 
 use crate::daemon::machine;
 use crate::state::State;
-use crate::{apply, bench, configuration, daemon, explain, show};
+use crate::{apply, bench, capture, configuration, daemon, explain, show};
 
 /// Done.
 const DONE: u8 = 0;
@@ -90,6 +90,8 @@ enum Verb {
     Show(ShowArguments),
     /// Says each decision that the running daemon would take for a packet, without taking it.
     Explain(ExplainArguments),
+    /// Writes frames out of the data plane into a file, each with what became of it.
+    Capture(CaptureArguments),
     /// Measures what this machine can do, in memory, on cores that no worker runs on, and keeps it
     /// for `weir show flood`.
     Bench(BenchArguments),
@@ -144,6 +146,31 @@ struct ExplainArguments {
     /// Writes JSON, as programs may rely on it.
     #[arg(long)]
     json: bool,
+    /// The control socket of the daemon.
+    #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct CaptureArguments {
+    /// The file, in pcapng; `-` is the standard output.
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    file: PathBuf,
+    /// Only frames of this service, on either side of the translation.
+    #[arg(long)]
+    service: Option<String>,
+    /// Only frames from or to this address, on either side of the translation.
+    #[arg(long, value_name = "IP")]
+    client: Option<Ipv4Addr>,
+    /// Only dropped frames; of one reason, as `weir show ledger` names it.
+    #[arg(long, value_name = "REASON", num_args = 0..=1, default_missing_value = "any")]
+    dropped: Option<String>,
+    /// Ends after so many frames.
+    #[arg(long, value_name = "FRAMES", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    limit: u64,
+    /// Ends after so many seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
     /// The control socket of the daemon.
     #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
     socket: Option<PathBuf>,
@@ -242,6 +269,15 @@ pub(crate) fn main() -> ExitCode {
         }
         Verb::Show(arguments) => show(arguments),
         Verb::Explain(arguments) => explain(arguments),
+        Verb::Capture(arguments) => asked(capture::capture(&capture::Order {
+            file: arguments.file,
+            service: arguments.service,
+            client: arguments.client,
+            dropped: arguments.dropped,
+            limit: arguments.limit,
+            seconds: arguments.seconds,
+            socket: arguments.socket,
+        })),
         Verb::Bench(arguments) => bench(arguments),
         Verb::Help { name } => help(name.as_deref().unwrap_or_default()),
     })

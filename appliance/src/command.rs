@@ -11,6 +11,7 @@ use weir_director::{ExplainQuery, Explained, Notice, PoolUse, SessionView};
 use weir_model::{Offer, PortId, RealId, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
 
+use crate::capture::Tap;
 use crate::publish::Boards;
 
 /// What control may have asked of one worker without an answer yet.
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Health { real: RealId, up: bool },
     /// What clients of a service are offered.
     Offer { service: ServiceId, offer: Offer },
+    /// Copy frames for a capture, or no longer.
+    Capture(Option<Box<Tap>>),
     /// Open no more sessions.
     Drain,
     /// End the thread.
@@ -80,6 +83,8 @@ pub(crate) enum Answer {
     },
     /// The use of LIPs.
     PoolUse { ticket: Ticket, rows: Vec<PoolUse> },
+    /// The tap that was there is there no more, to be freed by control.
+    Untapped(Option<Box<Tap>>),
     /// What would become of a packet.
     Explained {
         ticket: Ticket,

@@ -37,6 +37,7 @@ use crate::state::{self, Applied, State};
 
 mod answer;
 mod apply;
+mod capture;
 mod connection;
 pub(crate) mod crash;
 mod diff;
@@ -93,6 +94,8 @@ pub(crate) struct Control {
     fallback_key: MasterKey,
     /// What the workers are taking over right now.
     applying: Option<apply::Applying>,
+    /// Somebody captures.
+    capture: Option<capture::Capture>,
     /// What came while they were.
     apply_next: VecDeque<Wish>,
     prober: Prober,
@@ -154,6 +157,7 @@ impl Control {
             first_socket,
             fallback_key: parts.fallback_key,
             applying: None,
+            capture: None,
             apply_next: VecDeque::new(),
             prober: parts.prober,
             clock: parts.clock,
@@ -216,6 +220,7 @@ impl Control {
             self.carry_out(order);
         }
         self.listen_to_workers();
+        self.pump_capture();
         self.listen_to_health();
         if self.floods_turned {
             self.look_at_floods();
@@ -365,6 +370,7 @@ impl Control {
                 wanted: Wanted::Texts(texts),
                 confirm: confirm_ms.map(Duration::from_millis),
             }),
+            Request::Capture(wanted) => self.capture(order.client, &order.operator, &wanted),
             Request::Confirm {} => self.confirm(order.client, order.operator),
             Request::Rollback { generation } => self.apply(Wish {
                 asker: Asker::Client(order.client, order.operator),
@@ -427,6 +433,7 @@ impl Control {
                         .sample_pools(Instant::now(), &self.forecast.uses);
                 }
             }
+            Answer::Untapped(tap) => drop(tap),
             Answer::PoolUse { .. } | Answer::Sessions { .. } | Answer::Explained { .. } => {
                 self.server.answered(place, answer, &self.scene);
             }

@@ -4,6 +4,7 @@ mod apply;
 mod bench;
 mod board;
 mod capacity;
+mod capture;
 mod cli;
 mod clock;
 mod command;

@@ -147,7 +147,7 @@ impl Worker {
             }
         }
         self.director.tick(now);
-        work += self.frames.originate(&mut self.director, ORIGINATED_A_TURN);
+        work += self.frames.originate(&mut self.director, now, ORIGINATED_A_TURN);
         self.frames.flush();
         self.tell_control();
         let worked = work > 0;
@@ -256,6 +256,7 @@ impl Worker {
                 self.director.set_offer(service, offer);
                 None
             }
+            Command::Capture(tap) => Some(Answer::Untapped(self.frames.tap(tap))),
             Command::Drain => {
                 self.director.drain();
                 None
@@ -281,6 +282,7 @@ impl Worker {
             }
             self.tell(News::Notice(notice));
         }
+        self.told |= self.frames.captured();
         while let Some((port, error)) = self.frames.next_failure() {
             self.tell(News::PortFailed { port, error });
         }

@@ -105,7 +105,7 @@ impl Server {
             Answer::Sessions { ticket, .. }
             | Answer::PoolUse { ticket, .. }
             | Answer::Explained { ticket, .. } => *ticket,
-            Answer::Applied { .. } => return,
+            Answer::Applied { .. } | Answer::Untapped(_) => return,
         };
         let client = ticket.0 as usize;
         // A client that has gone does not want its answer any more.
@@ -120,7 +120,7 @@ impl Server {
             Answer::Explained { ticket, decisions } => {
                 explain::take(connection, ticket, worker, &decisions, scene);
             }
-            Answer::Applied { .. } => {}
+            Answer::Applied { .. } | Answer::Untapped(_) => {}
         }
         self.serve(client, scene);
     }
@@ -150,6 +150,21 @@ impl Server {
             connection.send(reply);
         }
         self.serve(client, scene);
+    }
+
+    /// Sends a client a line of an answer that goes on.
+    pub(crate) fn stream(&mut self, client: ClientId, reply: &Reply, scene: &Scene) {
+        let ClientId(client) = client;
+        if let Some(connection) = self.clients.get_mut(&client) {
+            connection.send(reply);
+            self.serve(client, scene);
+        }
+    }
+
+    /// Says whether a client takes more lines now; none where it has gone.
+    pub(crate) fn has_room(&self, client: ClientId) -> Option<bool> {
+        let ClientId(client) = client;
+        self.clients.get(&client).map(Connection::has_room)
     }
 
     fn accept(&mut self, place: usize, registry: &Registry, scene: &Scene) {
@@ -218,7 +233,10 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         Request::Show { what, filter } => (what, filter),
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
         Request::Diff { texts } => return answer_diff(connection, texts, scene),
-        Request::Apply { .. } | Request::Confirm {} | Request::Rollback { .. } => {
+        Request::Apply { .. }
+        | Request::Capture(_)
+        | Request::Confirm {}
+        | Request::Rollback { .. } => {
             connection.job = Some(Job::Change(Some(request.clone())));
             return;
         }

@@ -10,6 +10,7 @@ use weir_director::{Director, Packet, Source};
 use weir_model::{Now, PortId, Verdict};
 use weir_wire::FrameBuf;
 
+use crate::capture::Tap;
 use crate::failure;
 use crate::handoff::{HEAD_ROOM, HandOff};
 
@@ -26,6 +27,8 @@ pub(crate) struct Frames {
     burst: Burst,
     /// The ports on which the frames of the burst came in.
     origins: ArrayVec<PortId, MOST_FRAMES>,
+    /// Somebody captures.
+    tap: Option<Box<Tap>>,
 }
 
 struct OpenPort {
@@ -83,7 +86,18 @@ impl Frames {
             hand_off,
             burst: Burst::with_capacity(burst.clamp(1, MOST_FRAMES)),
             origins: ArrayVec::new(),
+            tap: None,
         }
+    }
+
+    /// Copies frames by a tap from now on, or no longer, and returns the one of before.
+    pub(crate) fn tap(&mut self, tap: Option<Box<Tap>>) -> Option<Box<Tap>> {
+        std::mem::replace(&mut self.tap, tap)
+    }
+
+    /// Says whether a tap has taken something since this was last asked.
+    pub(crate) fn captured(&mut self) -> bool {
+        self.tap.as_mut().is_some_and(|tap| tap.took())
     }
 
     /// Returns the number of ports.
@@ -152,6 +166,9 @@ impl Frames {
                     .zip(&self.origins)
                     .filter_map(|(frame, port)| packet(frame, *port, source)),
             );
+            if let Some(tap) = &mut self.tap {
+                tap.before(&packets);
+            }
             while failure::in_packet(|| director.process(now, &mut packets)).is_err() {
                 let Some(at) = director.recover(now, &mut packets) else {
                     failure::die("the director failed outside of a packet");
@@ -159,6 +176,9 @@ impl Frames {
                 if let (Some(packet), Some(port)) = (packets.get(at), self.origins.get(at)) {
                     crashed(*port, packet.frame.bytes());
                 }
+            }
+            if let Some(tap) = &mut self.tap {
+                tap.after(now, &packets);
             }
             outcomes.extend(
                 packets
@@ -168,7 +188,7 @@ impl Frames {
         }
         // What the director originated for these packets goes ahead of them: an ACK that carries
         // the client's address must arrive before the segment that had no room for it.
-        self.originate(director, MOST_FRAMES);
+        self.originate(director, now, MOST_FRAMES);
         let mut exits = Exits {
             pool: &mut self.pool,
             ports: &mut self.ports,
@@ -188,7 +208,12 @@ impl Frames {
 
     /// Transmits what the director originates, at most so many frames, and returns how many.
     #[inline]
-    pub(crate) fn originate(&mut self, director: &mut Director, at_most: usize) -> usize {
+    pub(crate) fn originate(
+        &mut self,
+        director: &mut Director,
+        now: Now,
+        at_most: usize,
+    ) -> usize {
         for count in 0..at_most {
             if !director.has_originated() {
                 return count;
@@ -203,6 +228,9 @@ impl Frames {
                 return count;
             };
             frame.set_range(HEAD_ROOM..HEAD_ROOM + len);
+            if let Some(tap) = &mut self.tap {
+                tap.originated(now, port, frame.bytes());
+            }
             let mut exits = Exits {
                 pool: &mut self.pool,
                 ports: &mut self.ports,

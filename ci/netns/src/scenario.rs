@@ -2,6 +2,7 @@
 
 pub mod adaptive;
 pub mod bulk;
+pub mod capture;
 pub mod change_queue;
 pub mod changes;
 pub mod client_address;
@@ -104,6 +105,11 @@ pub const ALL: &[Scenario] = &[
         name: "changes",
         shows: "applies under load, one that nobody confirms, and kill -9 in the midst of them",
         run: changes::run,
+    },
+    Scenario {
+        name: "capture",
+        shows: "tcpdump reads what Weir's own capture wrote",
+        run: capture::run,
     },
     Scenario {
         name: "kill",

@@ -282,9 +282,17 @@ impl<'lab> WeirProcess<'lab> {
         Ok(found)
     }
 
-    fn show_command(&self, what: &str) -> Command {
+    /// Returns a command of `weir` that asks this daemon, to be given its arguments.
+    #[must_use]
+    pub fn command(&self, verb: &str) -> Command {
         let mut command = self.lab.lb.command(&self.program);
-        command.args(["show", what, "--socket"]).arg(&self.socket);
+        command.arg(verb).arg("--socket").arg(&self.socket);
+        command
+    }
+
+    fn show_command(&self, what: &str) -> Command {
+        let mut command = self.command("show");
+        command.arg(what);
         command
     }
 }

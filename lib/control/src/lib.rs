@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod capture;
 mod client;
 mod codec;
 mod events;
@@ -22,6 +23,7 @@ mod table;
 pub use apply::{
     AppliedRow, ChangeRow, ConfigText, GenerationRow, ValueChange, changes, generations,
 };
+pub use capture::{CaptureOrder, CaptureRow, CapturedFrame};
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
 pub use codec::{LineError, LineReader, OPERATOR_REQUEST_LIMIT, REPLY_LIMIT, REQUEST_LIMIT};
 pub use events::{EventRow, events};

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
-use crate::{AppliedRow, ChangeRow, ConfigText, ExplainRow, Question};
+use crate::{AppliedRow, CaptureOrder, CaptureRow, ChangeRow, ConfigText, ExplainRow, Question};
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
 /// when something is added.
@@ -57,6 +57,7 @@ codes! {
     Applied = "1012", "What an `apply`, a `confirm` or a `rollback` did.";
     Change = "1013", "An object that a `diff` found changed.";
     Generation = "1014", "A row of `show generations`.";
+    Captured = "1015", "A line of a `capture`.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -203,6 +204,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         texts: Vec<ConfigText>,
     },
+    /// Copies frames out of the data plane, with what becomes of them.
+    Capture(CaptureOrder),
     /// Makes the configuration stay that waits for it.
     Confirm {},
     /// Runs on a configuration that was applied before.
@@ -233,7 +236,7 @@ impl Filter {
 impl Request {
     /// The names that a request can have.
     pub const NAMES: &'static [&'static str] =
-        &["show", "explain", "apply", "diff", "confirm", "rollback"];
+        &["show", "explain", "apply", "diff", "capture", "confirm", "rollback"];
 
     /// Reads a request from a line.
     ///
@@ -285,7 +288,10 @@ impl Request {
     pub const fn needs(&self) -> Role {
         match self {
             Self::Show { .. } | Self::Explain(_) | Self::Diff { .. } => Role::Viewer,
-            Self::Apply { .. } | Self::Confirm {} | Self::Rollback { .. } => Role::Operator,
+            // Frames hold what clients say.
+            Self::Apply { .. } | Self::Capture(_) | Self::Confirm {} | Self::Rollback { .. } => {
+                Role::Operator
+            }
         }
     }
 
@@ -345,6 +351,12 @@ impl Reply {
     #[must_use]
     pub fn explained(row: &ExplainRow) -> Self {
         Self::coded(Code::Explained, row)
+    }
+
+    /// Makes a line of a `capture`.
+    #[must_use]
+    pub fn captured(row: &CaptureRow) -> Self {
+        Self::coded(Code::Captured, row)
     }
 
     /// Makes a line of what a `diff` found.

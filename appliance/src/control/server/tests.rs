@@ -199,6 +199,7 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
         | Command::Health { .. }
         | Command::Offer { .. }
         | Command::FloodHint { .. }
+        | Command::Capture(_)
         | Command::Drain
         | Command::Stop) => panic!("{other:?}"),
     }
