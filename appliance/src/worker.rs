@@ -147,7 +147,9 @@ impl Worker {
             }
         }
         self.director.tick(now);
-        work += self.frames.originate(&mut self.director, now, ORIGINATED_A_TURN);
+        work += self
+            .frames
+            .originate(&mut self.director, now, ORIGINATED_A_TURN);
         self.frames.flush();
         self.tell_control();
         let worked = work > 0;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use weir_model::{DropReason, Protocol, Service, Verdict};
-use weir_wire::{Kind, L4, Parsed};
+use weir_wire::{Kind, Parsed};
 
 /// Which frames are wanted; whatever is not said does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,13 +61,10 @@ impl Ends {
     /// Finds the ends of a frame; none where it is no IPv4 packet in good order.
     pub(crate) fn of(frame: &[u8]) -> Option<Self> {
         let parsed = Parsed::parse(frame).ok()?;
-        let Kind::V4(v4) = &parsed.kind else {
+        let Kind::Ipv4(v4) = &parsed.kind else {
             return None;
         };
-        let (from, to) = match &v4.l4_kind {
-            L4::Tcp(tcp) => (tcp.src_port, tcp.dst_port),
-            _ => v4.ports().unwrap_or_default(),
-        };
+        let (from, to) = v4.ports().unwrap_or_default();
         Some(Self {
             protocol: v4.protocol,
             ends: [(v4.src, from), (v4.dst, to)],
@@ -118,47 +115,47 @@ mod tests {
     const LIP: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 80, 0, 200), 1024);
     const REAL: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 80, 0, 11), 80);
 
-    fn ends(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)) -> Option<Ends> {
-        Some(Ends {
+    fn ends(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)) -> Ends {
+        Ends {
             protocol: weir_wire::Protocol::TCP,
             ends: [from, to],
-        })
+        }
     }
 
-    fn service() -> Option<ServiceEnds> {
-        Some(ServiceEnds {
+    fn service() -> ServiceEnds {
+        ServiceEnds {
             protocol: weir_wire::Protocol::TCP,
             listen: vec![VIP],
-        })
+        }
     }
 
     #[test]
     fn a_service_is_found_on_either_side_of_the_translation() {
         let filter = Filter {
-            service: service(),
+            service: Some(service()),
             ..Filter::default()
         };
         let forward = Verdict::Forward(weir_model::PortId(0));
-        assert!(filter.wants(ends(CLIENT, VIP), ends(LIP, REAL), forward));
-        assert!(filter.wants(ends(REAL, LIP), ends(VIP, CLIENT), forward));
-        assert!(!filter.wants(ends(REAL, LIP), None, Verdict::Hold));
+        assert!(filter.wants(Some(ends(CLIENT, VIP)), Some(ends(LIP, REAL)), forward));
+        assert!(filter.wants(Some(ends(REAL, LIP)), Some(ends(VIP, CLIENT)), forward));
+        assert!(!filter.wants(Some(ends(REAL, LIP)), None, Verdict::Hold));
         let other = (VIP.0, 443);
-        assert!(!filter.wants(ends(CLIENT, other), ends(LIP, REAL), forward));
+        assert!(!filter.wants(Some(ends(CLIENT, other)), Some(ends(LIP, REAL)), forward));
     }
 
     #[test]
     fn every_condition_must_hold() {
         let filter = Filter {
-            service: service(),
+            service: Some(service()),
             address: Some(CLIENT.0),
             dropped: Some(Dropped::For(DropReason::NoSession)),
         };
         let dropped = Verdict::Drop(DropReason::NoSession);
-        let packet = ends(CLIENT, VIP);
+        let packet = Some(ends(CLIENT, VIP));
         assert!(filter.wants(packet, packet, dropped));
         assert!(!filter.wants(packet, packet, Verdict::Drop(DropReason::BadCookie)));
         assert!(!filter.wants(packet, packet, Verdict::Reply));
-        assert!(!filter.wants(ends(REAL, VIP), ends(REAL, VIP), dropped));
+        assert!(!filter.wants(Some(ends(REAL, VIP)), None, dropped));
         let any = Filter {
             dropped: Some(Dropped::Any),
             ..Filter::default()

@@ -18,8 +18,11 @@ const END: u16 = 0;
 const COMMENT: u16 = 1;
 /// Of a section: the program.
 const USER_APPLICATION: u16 = 4;
-/// Of an interface: its name.
+/// Of an interface: its name, and the unit of its times.
 const NAME: u16 = 2;
+const TIME_UNIT: u16 = 9;
+/// Not every program reads the unit; those that do not take this one.
+const NANOSECONDS: u8 = 9;
 /// Of a packet: the direction and more.
 const FLAGS: u16 = 2;
 
@@ -59,13 +62,14 @@ impl<W: Write> Writer<W> {
             body.extend(0_u16.to_le_bytes());
             body.extend(snap_len.to_le_bytes());
             option(&mut body, NAME, name.as_bytes());
+            option(&mut body, TIME_UNIT, &[NANOSECONDS]);
             option(&mut body, END, &[]);
             writer.block(INTERFACE, &body)?;
         }
         Ok(writer)
     }
 
-    /// Adds a frame that passed the interface at a time since 1970, to the microsecond.
+    /// Adds a frame that passed the interface at a time since 1970.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -77,11 +81,11 @@ impl<W: Write> Writer<W> {
         (frame, len): (&[u8], u32),
         comment: &str,
     ) -> io::Result<()> {
-        let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let mut body = Vec::new();
         body.extend(interface.to_le_bytes());
-        body.extend(((micros >> 32) as u32).to_le_bytes());
-        body.extend((micros as u32).to_le_bytes());
+        body.extend(((nanos >> 32) as u32).to_le_bytes());
+        body.extend((nanos as u32).to_le_bytes());
         body.extend((frame.len() as u32).to_le_bytes());
         body.extend(len.to_le_bytes());
         body.extend(frame);
@@ -138,15 +142,13 @@ mod tests {
     #[test]
     fn another_program_reads_the_frames_their_interfaces_and_what_became_of_them() {
         let mut file = Vec::new();
-        let names = ["wan".to_owned(), "lan".to_owned()];
-        let mut writer = Writer::new(&mut file, &names, 2048).unwrap();
+        let ports = ["wan".to_owned(), "lan".to_owned()];
+        let mut writer = Writer::new(&mut file, &ports, 2048).unwrap();
         let at = Duration::from_micros(1_700_000_000_123_456);
         let (comes, leaves) = ([1_u8; 61], [2_u8; 64]);
         let frame = (comes.as_slice(), 1514);
         let dropped = "drop: no-session";
-        writer
-            .packet(at, 0, Direction::In, frame, dropped)
-            .unwrap();
+        writer.packet(at, 0, Direction::In, frame, dropped).unwrap();
         let frame = (leaves.as_slice(), 64);
         writer.packet(at, 1, Direction::Out, frame, "").unwrap();
         writer.flush().unwrap();
@@ -155,20 +157,29 @@ mod tests {
         let mut interfaces = Vec::new();
         let mut packets = Vec::new();
         while let Some(block) = reader.next_block() {
-            match block.unwrap().into_owned() {
-                Block::InterfaceDescription(block) => interfaces.push(block),
-                Block::EnhancedPacket(block) => packets.push(block),
-                other => panic!("{other:?}"),
+            let block = block.unwrap().into_owned();
+            if let Block::InterfaceDescription(block) = block {
+                interfaces.push(block);
+            } else if let Block::EnhancedPacket(block) = block {
+                packets.push(block);
+            } else {
+                panic!("{block:?}");
             }
         }
-        let named: Vec<_> = interfaces.iter().map(|one| one.options.clone()).collect();
+        let options: Vec<_> = interfaces.iter().map(|one| one.options.clone()).collect();
         let name = |name: &'static str| {
-            vec![InterfaceDescriptionOption::IfName(Cow::Borrowed(name))]
+            vec![
+                InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
+                InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
+            ]
         };
-        assert_eq!(named, [name("wan"), name("lan")]);
+        assert_eq!(options, [name("wan"), name("lan")]);
         assert_eq!(packets.len(), 2);
         assert_eq!(packets[0].data.as_ref(), comes);
-        assert_eq!((packets[0].original_len, packets[0].interface_id), (1514, 0));
+        assert_eq!(
+            (packets[0].original_len, packets[0].interface_id),
+            (1514, 0)
+        );
         assert_eq!(packets[0].timestamp, at);
         assert_eq!(
             packets[0].options,
@@ -177,6 +188,9 @@ mod tests {
                 EnhancedPacketOption::Comment(Cow::Borrowed(dropped))
             ]
         );
-        assert_eq!((packets[1].data.as_ref(), packets[1].interface_id), (&leaves[..], 1));
+        assert_eq!(
+            (packets[1].data.as_ref(), packets[1].interface_id),
+            (&leaves[..], 1)
+        );
     }
 }

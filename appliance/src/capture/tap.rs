@@ -150,7 +150,10 @@ impl Tap {
     /// Takes a frame that the director originated.
     pub(crate) fn originated(&mut self, now: Now, port: PortId, frame: &[u8]) {
         // It was never dropped.
-        if self.filter.wants(None, Ends::of(frame), Verdict::Forward(port)) {
+        if self
+            .filter
+            .wants(None, Ends::of(frame), Verdict::Forward(port))
+        {
             self.take(now, port, frame, Passage::Originated);
         }
     }
@@ -231,12 +234,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                (
-                    Passage::In(Verdict::Forward(PortId(2))),
-                    PortId(1),
-                    1,
-                    60
-                ),
+                (Passage::In(Verdict::Forward(PortId(2))), PortId(1), 1, 60),
                 (Passage::Out, PortId(2), 9, 60)
             ]
         );
@@ -250,7 +248,14 @@ mod tests {
             dropped: Some(Dropped::Any),
             ..Filter::default()
         };
-        let verdicts = [Verdict::Hold, Verdict::Hold, Verdict::Hold, dropped, dropped, dropped];
+        let verdicts = [
+            Verdict::Hold,
+            Verdict::Hold,
+            Verdict::Hold,
+            dropped,
+            dropped,
+            dropped,
+        ];
         let (taken, missed) = walk(filter, 2, &verdicts);
         let came: Vec<_> = taken.iter().map(|one| one.bytes[0]).collect();
         assert_eq!((came, missed), (vec![2, 1], 1), "each with its own bytes");

@@ -74,7 +74,10 @@ impl Control {
             ends: now + wait,
             progress: now,
         });
-        let text = format!("{operator} captures frames, for {} s at most", wait.as_secs());
+        let text = format!(
+            "{operator} captures frames, for {} s at most",
+            wait.as_secs()
+        );
         let class = EventClass::Operator;
         let record = EventRecord::new(class, Severity::Notice, "capture-began", text)
             .field("by", &operator.name)

@@ -208,12 +208,7 @@ impl Frames {
 
     /// Transmits what the director originates, at most so many frames, and returns how many.
     #[inline]
-    pub(crate) fn originate(
-        &mut self,
-        director: &mut Director,
-        now: Now,
-        at_most: usize,
-    ) -> usize {
+    pub(crate) fn originate(&mut self, director: &mut Director, now: Now, at_most: usize) -> usize {
         for count in 0..at_most {
             if !director.has_originated() {
                 return count;

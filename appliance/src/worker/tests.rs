@@ -300,6 +300,7 @@ impl Bench {
             other @ (Answer::Sessions { .. }
             | Answer::Applied { .. }
             | Answer::PoolUse { .. }
+            | Answer::Untapped(_)
             | Answer::Explained { .. }) => panic!("{other:?}"),
         }
     }

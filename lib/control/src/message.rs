@@ -235,8 +235,9 @@ impl Filter {
 
 impl Request {
     /// The names that a request can have.
-    pub const NAMES: &'static [&'static str] =
-        &["show", "explain", "apply", "diff", "capture", "confirm", "rollback"];
+    pub const NAMES: &'static [&'static str] = &[
+        "show", "explain", "apply", "diff", "capture", "confirm", "rollback",
+    ];
 
     /// Reads a request from a line.
     ///

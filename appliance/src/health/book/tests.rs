@@ -87,6 +87,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::PoolUse { .. }
             | Command::FloodHint { .. }
             | Command::Explain { .. }
+            | Command::Capture(_)
             | Command::Drain
             | Command::Stop) => panic!("{other:?}"),
         }

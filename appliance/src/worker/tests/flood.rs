@@ -88,6 +88,7 @@ fn ask(bench: &mut Bench, query: ExplainQuery) -> Vec<Explained> {
         other @ (Answer::Sessions { .. }
         | Answer::Applied { .. }
         | Answer::PoolUse { .. }
+        | Answer::Untapped(_)
         | Answer::Explained { .. }) => panic!("{other:?}"),
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         run.check(&format!("{driver}: the ledger afterwards"), || {
             weir.ledger().map(|ledger| ledger.to_string())
         });
-        drop(weir.stop()?);
+        weir.stop()?;
     }
     Ok(())
 }
