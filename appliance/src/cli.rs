@@ -1,6 +1,13 @@
 //! The command line.
 
+mod check;
+mod completion;
+mod help;
+#[cfg(test)]
+mod parity;
+
 use std::fmt::Display;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, Flags, Question, What};
 
+use self::completion::CompletionShell;
 use crate::daemon::machine;
 use crate::state::State;
 use crate::{apply, bench, capture, configuration, daemon, explain, show};
@@ -45,9 +53,9 @@ enum Verb {
         #[arg(long)]
         last_good: bool,
     },
-    /// Reports every mistake of a configuration file.
+    /// Reports every mistake of a configuration file and of those in `conf.d` beside it.
     Check {
-        /// The configuration file.
+        /// The configuration file; `-` is the standard input.
         #[arg(value_name = "FILE", default_value = weir_conf::DEFAULT_PATH)]
         file: PathBuf,
         /// How mistakes are written.
@@ -95,10 +103,20 @@ enum Verb {
     /// Measures what this machine can do, in memory, on cores that no worker runs on, and keeps it
     /// for `weir show flood`.
     Bench(BenchArguments),
-    /// Explains a section or a key of the configuration file, e.g. `service.idle`.
+    /// Prints what a shell needs to complete commands, keys and nouns.
+    Completion {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: CompletionShell,
+    },
+    /// Explains a section or a key of the configuration file, e.g. `service.idle`, a command, a drop
+    /// reason or a counter.
     Help {
-        /// A section, a key, or one of the commands.
+        /// A section, a key, a command, a drop reason or a counter.
         name: Option<String>,
+        /// Prints the whole reference as Markdown.
+        #[arg(long, conflicts_with = "name")]
+        markdown: bool,
     },
 }
 
@@ -279,7 +297,9 @@ pub(crate) fn main() -> ExitCode {
             socket: arguments.socket,
         })),
         Verb::Bench(arguments) => bench(arguments),
-        Verb::Help { name } => help(name.as_deref().unwrap_or_default()),
+        Verb::Completion { shell } => completion(shell),
+        Verb::Help { markdown: true, .. } => said(&weir_conf::reference()),
+        Verb::Help { name, .. } => help(name.as_deref().unwrap_or_default()),
     })
 }
 
@@ -312,16 +332,10 @@ fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
         ReportFormat::Long => Style::long(Purpose::Check),
         ReportFormat::Short => Style::short(),
     };
-    let composed = weir_conf::read(file).and_then(|texts| configuration::compose(&texts, None));
-    match composed {
-        Ok((loaded, warnings)) => {
-            for warning in warnings {
-                eprintln!("{warning}");
-            }
-            let services = counted(loaded.snapshot.services.count(), "service");
-            let pools = counted(loaded.snapshot.pools.count(), "LIP pool");
-            println!("{}: {services}, {pools}; no mistakes", file.display());
-            DONE
+    match check::check(file, style) {
+        Ok(checked) => {
+            eprint!("{}", checked.warned);
+            said(&checked.said)
         }
         Err(report) => {
             eprint!("{}", report.render(style));
@@ -446,20 +460,8 @@ fn asked(result: anyhow::Result<()>) -> u8 {
 }
 
 fn help(name: &str) -> u8 {
-    let mut command = Arguments::command();
-    if let Some(verb) = command.find_subcommand_mut(name) {
-        print!("{}", verb.render_help());
-        return DONE;
-    }
-    match weir_conf::help(name) {
-        Ok(text) if name.is_empty() => {
-            print!("{}\n{text}", command.render_help());
-            DONE
-        }
-        Ok(text) => {
-            print!("{text}");
-            DONE
-        }
+    match help::on(Arguments::command(), name) {
+        Ok(text) => said(&text),
         Err(sentence) => {
             failed(sentence);
             BAD_INPUT
@@ -467,8 +469,21 @@ fn help(name: &str) -> u8 {
     }
 }
 
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+fn completion(shell: CompletionShell) -> u8 {
+    match completion::print(Arguments::command(), shell) {
+        Ok(()) => DONE,
+        Err(error) => failed(format!("cannot write the script: {error}")),
+    }
+}
+
+/// Writes an answer; whoever reads only its first lines closes the pipe early, which is no failure.
+fn said(text: &str) -> u8 {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            failed(format!("cannot write: {error}"))
+        }
+        Ok(()) | Err(_) => DONE,
+    }
 }
 
 fn failed(sentence: impl Display) -> u8 {

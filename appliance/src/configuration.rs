@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_conf::{Effective, Loaded, ProcessEnv, Report, SourceText};
+use weir_conf::{Effective, Finding, Loaded, ProcessEnv, Report, SourceText};
 use weir_model::{Generation, Snapshot};
 
-use crate::secret;
+use crate::secret::{self, Mistake};
 use crate::state::{self, State};
 
 /// A configuration and what says it in full.
@@ -37,26 +37,44 @@ pub(crate) enum Origin {
     Kept,
 }
 
-/// Puts texts together, reads the secret files that they name, and returns what should be changed
-/// besides.
+/// Puts a configuration together, looks at the secret files that it names, and returns what it is
+/// to be warned of besides what it is warned of by itself.
 ///
 /// # Errors
 /// Returns every mistake.
 pub(crate) fn compose(
     texts: &[SourceText],
     running: Option<&Snapshot>,
-) -> Result<(Loaded, Vec<String>), Report> {
+) -> Result<(Loaded, Vec<Finding>), Report> {
     let loaded = weir_conf::compose(texts, &ProcessEnv, running)?;
-    let findings = secret::check(&loaded.snapshot);
-    let mistakes: Vec<_> = findings
-        .mistakes
-        .into_iter()
-        .map(|mistake| (mistake.path, mistake.sentence, mistake.advice))
-        .collect();
-    match loaded.files.report(&mistakes) {
-        Some(report) => Err(report),
-        None => Ok((loaded, findings.warnings)),
+    let secrets = secret::check(&loaded.snapshot);
+    if let Some(report) = loaded.named.mistakes(&findings(secrets.mistakes)) {
+        return Err(report);
     }
+    let mut warnings = missing_devices(&loaded.snapshot);
+    warnings.extend(findings(secrets.warnings));
+    Ok((loaded, warnings))
+}
+
+/// A file may be checked on another machine than the one that it is for.
+fn missing_devices(snapshot: &Snapshot) -> Vec<Finding> {
+    let devices = snapshot.ports.iter().map(|port| port.device.as_str());
+    let missing = devices.filter(|device| !Path::new("/sys/class/net").join(device).exists());
+    let finding = |device: &str| Finding {
+        named: device.to_owned(),
+        message: format!("this machine has no device `{device}`"),
+        note: "`ip link` lists those it has; weir would not start here".to_owned(),
+    };
+    missing.map(finding).collect()
+}
+
+fn findings(mistakes: Vec<Mistake>) -> Vec<Finding> {
+    let finding = |mistake: Mistake| Finding {
+        named: mistake.path,
+        message: mistake.sentence,
+        note: mistake.advice,
+    };
+    mistakes.into_iter().map(finding).collect()
 }
 
 /// Reads the daemon's own files for the start; where they are what they were when the configuration

@@ -39,13 +39,13 @@ pub(crate) struct Findings {
     /// What keeps them from being used.
     pub(crate) mistakes: Vec<Mistake>,
     /// What does not, but should be changed.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Mistake>,
 }
 
 /// A secret file that was read.
 struct Secret {
     key: MasterKey,
-    warning: Option<String>,
+    warning: Option<Mistake>,
 }
 
 /// Gives every service its master key: that of its secret file, which is made when it is not there,
@@ -67,7 +67,7 @@ pub(crate) fn fill(snapshot: &mut Snapshot, fallback: &MasterKey) -> Result<Vec<
             ));
             read(path)?.with_context(|| format!("{path} was made and is gone"))?
         };
-        lines.extend(secret.warning);
+        lines.extend(secret.warning.map(|warning| format!("warning: {warning}")));
         keys.insert(path.to_owned(), secret.key);
     }
     for at in 0..snapshot.services.bound() {
@@ -86,11 +86,26 @@ pub(crate) fn check(snapshot: &Snapshot) -> Findings {
     let mut findings = Findings::default();
     for path in secret_files(snapshot) {
         match read(path) {
-            Ok(secret) => findings.warnings.extend(secret.and_then(|s| s.warning)),
+            Ok(Some(secret)) => findings.warnings.extend(secret.warning),
+            Ok(None) => findings.warnings.extend(no_folder(path)),
             Err(mistake) => findings.mistakes.push(mistake),
         }
     }
     findings
+}
+
+/// Warns of a secret file that the start could not make.
+fn no_folder(path: &str) -> Option<Mistake> {
+    let folder = Path::new(path).parent()?;
+    if folder.is_dir() {
+        return None;
+    }
+    let folder = folder.display();
+    Some(Mistake {
+        path: path.to_owned(),
+        sentence: format!("there is no folder {folder} to make {path} in"),
+        advice: format!("weir would not start; `mkdir -p {folder}`"),
+    })
 }
 
 /// Returns each secret file that is in use, once.
@@ -150,8 +165,9 @@ fn read(path: &str) -> Result<Option<Secret>, Mistake> {
     })?;
     let mode = facts.permissions().mode() & 0o777;
     let warning = (mode & 0o077 != 0).then(|| {
-        format!(
-            "warning: {path} is open to others than its owner (mode {mode:04o}); `chmod 600` it"
+        mistake(
+            format!("{path} is open to others than its owner (mode {mode:04o})"),
+            "`chmod 600` it",
         )
     });
     Ok(Some(Secret { key, warning }))

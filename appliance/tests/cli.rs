@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 const GOOD: &str = "\
 [port wan]
-device = wan
+device = lo
 address = 10.80.0.1/24
 [lip-pool blue]
 port = wan

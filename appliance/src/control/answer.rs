@@ -286,17 +286,8 @@ fn endpoint(address: IpAddr, port: u16) -> String {
 }
 
 fn unknown_service(snapshot: &Snapshot, name: &str) -> String {
-    let names: Vec<&str> = snapshot
-        .services
-        .iter()
-        .map(|s| s.name.as_str())
-        .take(10)
-        .collect();
-    if names.is_empty() {
-        return format!("there is no service `{name}`; there is none at all");
-    }
-    format!(
-        "there is no service `{name}`; there is {}",
-        names.join(", ")
-    )
+    let services = snapshot.services.iter();
+    let names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
+    let instead = weir_conf::instead(name, &names);
+    format!("there is no service `{name}`; {instead}")
 }

@@ -257,7 +257,21 @@ fn a_file_that_others_can_read_is_used_with_a_warning() {
     let warning =
         format!("warning: {path} is open to others than its owner (mode 0644); `chmod 600` it");
     let mut snapshot = snapshot(&[("always", Some(&path))]);
-    assert_eq!(check(&snapshot).warnings, [warning.as_str()]);
+    let found = check(&snapshot).warnings;
+    let told: Vec<String> = found.iter().map(|it| format!("warning: {it}")).collect();
+    assert_eq!(told, [warning.as_str()]);
     assert_eq!(fill(&mut snapshot, &FALLBACK).unwrap(), [warning]);
     assert_eq!(masters(&snapshot), [derive(&[1; 16])]);
+}
+
+#[test]
+fn a_secret_file_that_could_not_be_made_is_warned_of_before_the_start_fails() {
+    let snapshot = snapshot(&[("always", Some("/nonexistent/weir/cookie.key"))]);
+    let found = check(&snapshot);
+    assert!(found.mistakes.is_empty());
+    assert_eq!(
+        found.warnings[0].to_string(),
+        "there is no folder /nonexistent/weir to make /nonexistent/weir/cookie.key in; \
+         weir would not start; `mkdir -p /nonexistent/weir`"
+    );
 }

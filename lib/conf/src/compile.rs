@@ -9,6 +9,7 @@ mod pools;
 mod profiles;
 mod services;
 mod values;
+mod warnings;
 
 use weir_model::Snapshot;
 
@@ -29,5 +30,6 @@ pub(crate) fn compile(
     if !sink.is_empty() {
         return None;
     }
+    warnings::check(objects, &network, sink);
     build::build(objects, previous, sink)
 }

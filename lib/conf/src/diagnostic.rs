@@ -7,7 +7,9 @@ use std::fmt;
 
 pub(crate) use render::{COLUMNS, wrap};
 
+use crate::schema::SECTIONS;
 use crate::source::{Place, Sources};
+use crate::suggest::nearest;
 
 /// How many mistakes are shown; the rest is counted.
 pub(crate) const SHOWN: usize = 20;
@@ -15,7 +17,17 @@ pub(crate) const SHOWN: usize = 20;
 /// How many mistakes are kept: a file of rubbish needs no memory.
 const KEPT: usize = 2000;
 
-/// One mistake.
+/// How bad something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused for it.
+    #[default]
+    Error,
+    /// It is accepted, and should be looked at.
+    Warning,
+}
+
+/// One mistake, or one thing to be warned of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     /// The sentence, without a full stop.
@@ -31,19 +43,21 @@ pub(crate) struct Label {
     pub(crate) note: String,
 }
 
-/// Collects mistakes.
+/// Collects mistakes, and apart from them warnings.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     kept: Vec<Diagnostic>,
     count: usize,
+    warnings: Vec<Diagnostic>,
     /// The words of headings that could not be read: what refers to one of them must not be
     /// reported as well.
     lost: Option<BTreeSet<String>>,
 }
 
-/// Every mistake of a configuration.
+/// Every mistake of a configuration, or all that it is to be warned of.
 #[derive(Clone, Debug)]
 pub struct Report {
+    severity: Severity,
     sources: Sources,
     diagnostics: Vec<Diagnostic>,
     count: usize,
@@ -113,6 +127,13 @@ impl Sink {
         self.lost.is_some()
     }
 
+    /// Says whether a section that could not be read may have been one of these.
+    pub(crate) fn lost_like(&self, words: &[&str]) -> bool {
+        let lost = self.lost.iter().flatten();
+        let mut lost = lost.filter_map(|word| nearest(word, SECTIONS.iter().map(|it| it.word)));
+        lost.any(|word| words.contains(&word))
+    }
+
     /// Says whether a name stands in a heading that could not be read.
     pub(crate) fn lost(&self, name: &str) -> bool {
         self.lost.as_ref().is_some_and(|lost| lost.contains(name))
@@ -160,6 +181,29 @@ impl Sink {
         });
     }
 
+    /// Adds something to be warned of at a place.
+    pub(crate) fn warn(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        note: impl Into<String>,
+    ) {
+        if self.warnings.len() < KEPT {
+            self.warnings.push(Diagnostic {
+                message: message.into(),
+                labels: vec![Label {
+                    place,
+                    note: note.into(),
+                }],
+            });
+        }
+    }
+
+    /// Takes out what is to be warned of.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.warnings)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -169,13 +213,8 @@ impl Sink {
         if self.is_empty() {
             return None;
         }
-        let mut diagnostics = self.kept;
-        diagnostics.sort_by_key(|d| d.labels.first().map(|label| label.place));
-        Some(Report {
-            sources,
-            diagnostics,
-            count: self.count,
-        })
+        let count = self.count;
+        Some(Report::new(Severity::Error, sources, self.kept, count))
     }
 
     fn push(&mut self, diagnostic: Diagnostic) {
@@ -187,19 +226,36 @@ impl Sink {
 }
 
 impl Report {
-    /// Makes a report of one mistake that has no place.
-    pub(crate) fn nowhere(message: String) -> Self {
+    /// Makes a report in the order of the files.
+    pub(crate) fn new(
+        severity: Severity,
+        sources: Sources,
+        mut diagnostics: Vec<Diagnostic>,
+        count: usize,
+    ) -> Self {
+        diagnostics.sort_by_key(|d| d.labels.first().map(|label| label.place));
         Self {
-            sources: Sources::default(),
-            diagnostics: vec![Diagnostic {
-                message,
-                labels: Vec::new(),
-            }],
-            count: 1,
+            severity,
+            sources,
+            diagnostics,
+            count,
         }
     }
 
-    /// Returns the number of mistakes.
+    /// Makes a report of one mistake that has no place.
+    pub(crate) fn nowhere(message: String) -> Self {
+        let labels = Vec::new();
+        let mistake = Diagnostic { message, labels };
+        Self::new(Severity::Error, Sources::default(), vec![mistake], 1)
+    }
+
+    /// Returns whether it is of mistakes or of warnings.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// Returns the number of mistakes or warnings.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count

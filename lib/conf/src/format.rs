@@ -19,6 +19,9 @@ use crate::suggest::nearest;
 /// Where a table keeps its heading; no key can have this name.
 pub(crate) const HEADING: &str = "[]";
 
+/// Where a table keeps the keys that some line meant and that could not be read.
+pub(crate) const UNREAD: &str = "[?]";
+
 /// The format, with what reading one text needs: the name that origins carry, the number of the
 /// source, and what it shares with the others.
 #[derive(Clone, Debug)]
@@ -195,8 +198,10 @@ impl Builder<'_> {
         let heading = section.header.text.clone();
         table.insert(HEADING.to_owned(), Value::new(Some(&origin), heading));
         let mut first: BTreeMap<&str, Place> = BTreeMap::new();
+        let mut misspelt = Vec::new();
         for entry in &section.entries {
             let Some(key) = self.key(spec, section, entry) else {
+                misspelt.push(entry);
                 continue;
             };
             if !key.list
@@ -212,16 +217,33 @@ impl Builder<'_> {
                 continue;
             }
             first.entry(key.key).or_insert(entry.key.place);
-            let origin = Sources::origin(self.name, entry.value.place);
-            let value = Value::new(Some(&origin), entry.value.text.clone());
-            let array = table
-                .entry(key.key.to_owned())
-                .or_insert_with(|| Value::new(None, Vec::<Value>::new()));
-            if let ValueKind::Array(array) = &mut array.kind {
-                array.push(value);
+            self.add(&mut table, key, entry);
+        }
+        // From here on a misspelt key is what was meant: all else that is wrong is told, too.
+        for entry in misspelt {
+            let key = meant(spec, &entry.key.text);
+            if let Some(key) = key.filter(|key| key.list || !table.contains_key(key.key)) {
+                self.add(&mut table, key, entry);
             }
         }
+        let unread = section.unread.iter();
+        let unread: Vec<&str> = unread
+            .filter_map(|word| Some(meant(spec, word)?.key))
+            .collect();
+        table.insert(UNREAD.to_owned(), Value::new(None, unread));
         table
+    }
+
+    /// Adds a value to those of its key.
+    fn add(&self, table: &mut Map<String, Value>, key: &KeySpec, entry: &Entry) {
+        let origin = Sources::origin(self.name, entry.value.place);
+        let value = Value::new(Some(&origin), entry.value.text.clone());
+        let array = table
+            .entry(key.key.to_owned())
+            .or_insert_with(|| Value::new(None, Vec::<Value>::new()));
+        if let ValueKind::Array(array) = &mut array.kind {
+            array.push(value);
+        }
     }
 
     fn key(
@@ -256,6 +278,12 @@ impl Builder<'_> {
         }
         Some(key)
     }
+}
+
+/// Returns the key that a word is or is meant to be, if this build has it.
+fn meant(spec: &SectionSpec, word: &str) -> Option<&'static KeySpec> {
+    let key = spec.key(nearest(word, spec.keys.iter().map(|key| key.key))?)?;
+    (key.availability == Availability::Now).then_some(key)
 }
 
 /// Returns a section that has a key of this name.

@@ -25,6 +25,8 @@ pub(crate) struct Section {
     pub(crate) kind: Token,
     pub(crate) name: Option<Token>,
     pub(crate) entries: Vec<Entry>,
+    /// The first words of lines that could not be read: what was meant by them is not missing.
+    pub(crate) unread: Vec<String>,
 }
 
 /// Where entries go.
@@ -63,6 +65,12 @@ pub(crate) fn lex(source: usize, text: &str, sink: &mut Sink) -> Vec<Section> {
             continue;
         }
         let Some(entry) = entry(&content, sink) else {
+            let first = words(&content).into_iter().next();
+            let first =
+                first.map(|word| word.text.split('=').next().unwrap_or_default().to_owned());
+            if let (Under::Section, Some(section)) = (&under, sections.last_mut()) {
+                section.unread.extend(first);
+            }
             continue;
         };
         match under {
@@ -221,6 +229,7 @@ fn heading(content: &Token, sink: &mut Sink) -> Option<Section> {
         kind,
         name,
         entries: Vec::new(),
+        unread: Vec::new(),
     })
 }
 
@@ -250,7 +259,7 @@ fn entry(content: &Token, sink: &mut Sink) -> Option<Entry> {
         sink.at(
             second.place,
             format!("`{}` is not a key", quote(&key.text)),
-            "a key is one word",
+            "a key is one word, with `=` behind it",
         );
         return None;
     }
@@ -259,7 +268,18 @@ fn entry(content: &Token, sink: &mut Sink) -> Option<Entry> {
         sink.at(
             content.place.part(length, 1),
             format!("`{}` has no value", quote(&key.text)),
-            "a value is missing; leave the line out for the default",
+            "a value is expected behind `=`",
+        );
+        return None;
+    }
+    if value.text.starts_with(['#', ';']) {
+        sink.at(
+            value.place.part(0, 1),
+            format!(
+                "a value cannot begin with `{}`",
+                quote(value.text.get(..1).unwrap_or_default())
+            ),
+            "with a blank before it a comment begins here",
         );
         return None;
     }
@@ -360,7 +380,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told_with_its_place() {
-        let text = "a = 1\n[service\n[service x] y = 1\n[]\n[a b c]\n[node]\nword\n= 1\nk =\na b = 1\nx = \u{0}\n";
+        let text = "a = 1\n[service\n[service x] y = 1\n[]\n[a b c]\n[node]\nword\n= 1\nk =\na b = 1\nx = \u{0}\ny =;z\n";
         let places: Vec<(usize, usize)> = errors(text).iter().map(|e| (e.1, e.2)).collect();
         assert_eq!(
             places,
@@ -374,7 +394,8 @@ mod tests {
                 (8, 1),
                 (9, 4),
                 (10, 3),
-                (11, 5)
+                (11, 5),
+                (12, 4)
             ]
         );
     }

@@ -11,16 +11,18 @@ mod compile;
 mod diagnostic;
 mod difference;
 mod effective;
-mod files;
 mod format;
 mod layers;
 mod lexer;
+mod named;
 mod read;
 mod schema;
 mod source;
 mod suggest;
 mod tree;
 mod units;
+#[cfg(test)]
+mod wrong;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,13 +31,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::{ConfigError, Map, Source as _, Value};
 use weir_model::Snapshot;
 
-pub use diagnostic::{Format, Purpose, Report, Style};
+pub use diagnostic::{Format, Purpose, Report, Severity, Style};
 pub use difference::{Change, ObjectDifference, ValueDifference, difference};
 pub use effective::{Effective, EffectiveSection, EffectiveValue};
-pub use files::NamedFiles;
 pub use layers::{Env, NoEnv, ProcessEnv};
+pub use named::{Finding, Named};
 pub use read::{SourceText, read, read_from};
-pub use schema::{help, keys};
+pub use schema::{help, keys, names, reference};
+pub use suggest::instead;
 
 use diagnostic::Sink;
 use format::{Ini, Reading};
@@ -52,8 +55,8 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     /// What holds, for people.
     pub effective: Effective,
-    /// Where the file names other files.
-    pub files: NamedFiles,
+    /// Where it names files and devices, and what it is to be warned of.
+    pub named: Named,
 }
 
 /// Reads a file and those of `conf.d` beside it.
@@ -119,7 +122,7 @@ pub fn compose(
             snapshot.map(|snapshot| Loaded {
                 snapshot,
                 effective: Effective::new(&objects),
-                files: NamedFiles::new(&objects, &sources),
+                named: Named::new(&objects, &sources, sink.take_warnings()),
             })
         }
         Err(error) => {

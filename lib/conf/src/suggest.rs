@@ -1,5 +1,33 @@
 //! The name that somebody probably meant.
 
+/// Says in a few words what may be written instead of a name that nothing has: the nearest one, or
+/// all there are.
+///
+/// ```
+/// assert_eq!(weir_conf::instead("wbe", &["web", "dns"]), "did you mean `web`?");
+/// assert_eq!(weir_conf::instead("mail", &["web", "dns"]), "there are web and dns");
+/// assert_eq!(weir_conf::instead("mail", &["web"]), "the only one is web");
+/// ```
+#[must_use]
+pub fn instead(name: &str, candidates: &[&str]) -> String {
+    const MOST: usize = 5;
+    if let Some(near) = nearest(name, candidates.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    match candidates {
+        [] => "there is none at all".to_owned(),
+        [one] => format!("the only one is {one}"),
+        [first @ .., last] if candidates.len() <= MOST => {
+            format!("there are {} and {last}", first.join(", "))
+        }
+        _ => {
+            let first: Vec<&str> = candidates.iter().copied().take(MOST).collect();
+            let others = candidates.len() - MOST;
+            format!("there are {} and {others} more", first.join(", "))
+        }
+    }
+}
+
 /// Returns the candidate nearest to `name`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(
     name: &str,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use config::{Map, Value, ValueKind};
 
 use crate::diagnostic::Sink;
-use crate::format::HEADING;
+use crate::format::{HEADING, UNREAD};
 use crate::layers::{protocol, string, table};
 use crate::lexer::{Token, quote, words};
 use crate::schema::{
@@ -13,7 +13,7 @@ use crate::schema::{
     Type,
 };
 use crate::source::{Place, Sources};
-use crate::suggest::nearest;
+use crate::suggest::{instead, nearest};
 
 /// One object of the configuration.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Object {
     /// Where its heading is; none for a singleton that the file leaves out.
     pub(crate) heading: Option<Place>,
     values: Vec<(&'static KeySpec, Vec<Item>)>,
+    /// Keys of which something was given that could not be read, with what it was.
+    unread: Vec<(String, String)>,
 }
 
 /// One value of a key.
@@ -77,6 +79,18 @@ impl Object {
     /// Returns the value of a key.
     pub(crate) fn one(&self, key: &str) -> Option<&Item> {
         self.all(key).first()
+    }
+
+    /// Returns what was given of a key and could not be read; empty where not even the value is
+    /// known. Nothing follows from what is missing then.
+    pub(crate) fn unread(&self, key: &str) -> impl Iterator<Item = &str> {
+        let unread = self.unread.iter().filter(move |(of, _)| of == key);
+        unread.map(|(_, text)| text.as_str())
+    }
+
+    /// Says whether all that was given of a key could be read.
+    pub(crate) fn whole(&self, key: &str) -> bool {
+        self.unread(key).next().is_none()
     }
 
     /// Returns all keys that have values, in the order of the schema.
@@ -138,11 +152,13 @@ fn object(
         name: name.to_owned(),
         heading,
         values: Vec::new(),
+        unread: unread(values),
     };
     let protocol = protocol(values);
     for key in spec.keys {
         let Some(value) = values.get(key.key) else {
-            if key.default == DefaultValue::Required && key.availability == Availability::Now {
+            let required = key.default == DefaultValue::Required;
+            if required && key.availability == Availability::Now && object.whole(key.key) {
                 let message = format!("{} has no `{}`", object.title(), key.key);
                 sink.at(object.place(), message, note_of(key.help));
             }
@@ -167,13 +183,27 @@ fn object(
             sink.at(place, message, note);
             continue;
         }
-        let items = array
-            .iter()
-            .filter_map(|value| item(key, value, sources, sink))
-            .collect();
+        let mut items = Vec::new();
+        for value in array {
+            if let Some(item) = item(key, value, sources, sink) {
+                items.push(item);
+            } else {
+                let text = string(value).unwrap_or_default();
+                object.unread.push((key.key.to_owned(), text.to_owned()));
+            }
+        }
         object.values.push((key, items));
     }
     object
+}
+
+/// Returns the keys that lines meant of which not even the value could be read.
+fn unread(values: &Map<String, Value>) -> Vec<(String, String)> {
+    let Some(ValueKind::Array(keys)) = values.get(UNREAD).map(|value| &value.kind) else {
+        return Vec::new();
+    };
+    let keys = keys.iter().filter_map(string);
+    keys.map(|key| (key.to_owned(), String::new())).collect()
 }
 
 /// Makes a note of a sentence of the help.
@@ -199,6 +229,15 @@ fn item(key: &'static KeySpec, value: &Value, sources: &Sources, sink: &mut Sink
     };
     let words = words(&token);
     let (first, rest) = words.split_first()?;
+    if let Some((whole, last)) = torn(key, &words) {
+        let place = Place {
+            width: last.place.column + last.place.width - first.place.column,
+            ..first.place
+        };
+        let message = format!("`{}` has a blank in it", quote(&token.text));
+        sink.at(place, message, format!("write `{}`", quote(&whole)));
+        return None;
+    }
     let parsed = typed(&key.of, key.key, first, sink);
     let options = options(key, rest, sink);
     let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
@@ -208,6 +247,20 @@ fn item(key: &'static KeySpec, value: &Value, sources: &Sources, sink: &mut Sink
         place: place.map(|_| first.place),
         text: text.join("  "),
     })
+}
+
+/// Returns the value that words are together and not alone, such as `5 s` or `10.0.8.1 - 10.0.8.9`,
+/// and the last of them.
+fn torn<'a>(key: &KeySpec, words: &'a [Token]) -> Option<(String, &'a Token)> {
+    let options = words.iter().position(|word| word.text.contains('='));
+    let words = words.get(..options.unwrap_or(words.len()))?;
+    let (first, rest) = words.split_first()?;
+    let last = rest.last()?;
+    let whole: String = words.iter().map(|word| word.text.as_str()).collect();
+    let begins = |text: &str| key.of.parse(text).is_err() || text.ends_with('-');
+    let goes_on = rest.iter().any(|word| word.text.starts_with('-'));
+    let torn = begins(&first.text) || goes_on;
+    (torn && key.of.parse(&whole).is_ok()).then_some((whole, last))
 }
 
 /// Reads a word; a word of a later capability is refused, and kept so that what contradicts it is
@@ -305,7 +358,7 @@ fn option(key: &'static KeySpec, word: &Token, sink: &mut Sink) -> Option<(&'sta
             None if key.options.is_empty() => format!("`{}` has no options", key.key),
             None => {
                 let names: Vec<&str> = usable().collect();
-                format!("there is {}", names.join(", "))
+                instead(name, &names)
             }
         };
         let message = format!("unknown option `{}` of `{}`", quote(name), key.key);
@@ -358,37 +411,19 @@ fn resolve(objects: &[Object], sink: &mut Sink) {
                 {
                     continue;
                 }
-                let implied = || kind.implied().iter().copied();
-                let names = || {
-                    of_kind(objects, kind)
-                        .map(|object| object.name.as_str())
-                        .filter(|name| implied().all(|word| word != *name))
-                        .chain(implied())
-                };
+                let implied = kind.implied();
+                let mut names: Vec<&str> = of_kind(objects, kind)
+                    .map(|object| object.name.as_str())
+                    .filter(|name| !implied.contains(name))
+                    .collect();
+                names.extend(implied);
                 let word = kind.spec().word;
-                let note = match nearest(name, names()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if names().next().is_none() => format!("there is no [{word}] at all"),
-                    None => format!("there is {}", listing(names())),
+                let note = match names.as_slice() {
+                    [] => format!("there is no [{word}] at all"),
+                    names => instead(name, names),
                 };
                 sink.at(place, format!("there is no [{word} {}]", quote(name)), note);
             }
         }
     }
-}
-
-/// Writes the first few names.
-fn listing<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    const MOST: usize = 4;
-    let names: Vec<&str> = names.collect();
-    let mut text = names
-        .iter()
-        .take(MOST)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > MOST {
-        text.push_str(", ...");
-    }
-    text
 }

@@ -8,7 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use weir_conf::{NoEnv, Purpose, Report, Style, load, parse, parse_str, print_effective};
+use weir_conf::{
+    Finding, NoEnv, Purpose, Report, Severity, Style, load, parse, parse_str, print_effective,
+};
 
 fn folder(name: &str) -> Vec<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -199,19 +201,37 @@ fn printing_and_reading_again_is_the_identity() {
 fn what_is_wrong_with_a_named_file_is_told_where_the_configuration_names_it() {
     let text = include_str!("good/all-keys.conf");
     let loaded = parse_str("weir.conf", text, None).unwrap();
-    assert!(loaded.files.report(&[]).is_none());
-    let mistake = |path: &str| {
-        let message = format!("cannot read {path}: permission denied");
-        (path.to_owned(), message, "ask root".to_owned())
+    assert!(loaded.named.mistakes(&[]).is_none());
+    assert!(loaded.named.warnings(&[]).is_none());
+    let finding = |named: &str| Finding {
+        named: named.to_owned(),
+        message: format!("cannot use {named}: permission denied"),
+        note: "ask root".to_owned(),
     };
-    let mistakes = [mistake("/etc/weir/other.key"), mistake("/elsewhere")];
-    let report = loaded.files.report(&mistakes).unwrap();
+    let findings = ["/etc/weir/other.key", "ens1f1", "/elsewhere"].map(finding);
+    let report = loaded.named.mistakes(&findings).unwrap();
+    assert_eq!(report.severity(), Severity::Error);
     assert_eq!(
         report.render(Style::short()),
         "\
-error: cannot read /elsewhere: permission denied
-weir.conf:60:15: error: cannot read /etc/weir/other.key: permission denied; ask root
+error: cannot use /elsewhere: permission denied
+weir.conf:14:10: error: cannot use ens1f1: permission denied; ask root
+weir.conf:60:15: error: cannot use /etc/weir/other.key: permission denied; ask root
 "
+    );
+    let report = loaded.named.warnings(&findings).unwrap();
+    assert_eq!(report.severity(), Severity::Warning);
+    assert_eq!(report.count(), 3);
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_of_and_accepted() {
+    let text = include_str!("warned.conf");
+    let loaded = parse_str("warned.conf", text, None).unwrap();
+    let report = loaded.named.warnings(&[]).unwrap();
+    assert_eq!(
+        report.render(Style::long(Purpose::Check)),
+        include_str!("warned.expected")
     );
 }
 

@@ -3,6 +3,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "helpers of tests fail like tests"
 )]
 
@@ -177,7 +178,7 @@ fn every_value_of_a_profile_reaches_the_services_that_name_it() {
     };
     assert_eq!(web.health, Some(health));
     assert!(!web.connection_reuse);
-    assert_eq!((web.ack_storm, web.max_sessions), (25, Some(500_000)));
+    assert_eq!((web.ack_storm, web.max_sessions), (25, Some(250_000)));
 }
 
 #[test]
@@ -482,6 +483,13 @@ fn a_file_of_rubbish_is_told_briefly() {
     assert!(report.to_string().lines().count() < 120);
 }
 
+/// How long this thread had a core: tests share theirs with others.
+fn time_on_a_core() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let nanoseconds = text.split_whitespace().next().unwrap();
+    Duration::from_nanos(nanoseconds.parse().unwrap())
+}
+
 #[test]
 fn thousands_of_services_are_read_without_delay() {
     let mut text = NETWORK.to_owned();
@@ -492,15 +500,12 @@ fn thousands_of_services_are_read_without_delay() {
         let reals: Vec<&str> = reals.iter().map(String::as_str).collect();
         text.push_str(&service(&format!("s{n}"), &listen, &reals));
     }
-    let start = std::time::Instant::now();
+    let start = time_on_a_core();
     let first = accepted(&text, None);
     let second = accepted(&text, Some(&first));
-    // A tenth of it on an idle machine; what must not be is minutes.
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        start.elapsed()
-    );
+    // A third of it without optimisation; what must not be is minutes.
+    let taken = time_on_a_core().saturating_sub(start);
+    assert!(taken < Duration::from_secs(12), "{taken:?}");
     assert_eq!(second.services, first.services);
     assert_eq!(second.real_bound, 20_000);
 }

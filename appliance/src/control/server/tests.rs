@@ -411,7 +411,7 @@ fn an_unknown_service_is_refused_with_the_names_that_there_are() {
     else {
         panic!("{error}");
     };
-    assert_eq!(text, "there is no service `wbe`; there is web, dns");
+    assert_eq!(text, "there is no service `wbe`; did you mean `web`?");
 }
 
 #[test]

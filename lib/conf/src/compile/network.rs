@@ -25,14 +25,28 @@ pub(super) struct Network<'a> {
     pub(super) cpus: Option<(usize, Option<Place>)>,
     gateways: Vec<IpAddr>,
     routes: Vec<IpNet>,
+    /// What may lead somewhere and could not be read: the first number of its addresses, as far as
+    /// there is one.
+    unread: Vec<Option<u8>>,
 }
 
 impl Network<'_> {
-    /// Says whether a connected network, a route or a gateway leads to an address.
+    /// Says whether a connected network, a route or a gateway leads to an address, as far as that
+    /// can be known.
     pub(super) fn reaches(&self, ip: IpAddr) -> bool {
-        self.connected.iter().any(|(net, _, _)| net.contains(&ip))
+        self.may_reach(ip)
+            || self.connected.iter().any(|(net, _, _)| net.contains(&ip))
             || self.routes.iter().any(|net| net.contains(&ip))
             || self.gateways.iter().any(|g| g.is_ipv4() == ip.is_ipv4())
+    }
+
+    /// Says whether something that could not be read is possibly what leads to an address.
+    fn may_reach(&self, ip: IpAddr) -> bool {
+        self.unread.iter().any(|first| match (first, ip) {
+            (Some(first), IpAddr::V4(v4)) => v4.octets().first() == Some(first),
+            (Some(_), IpAddr::V6(_)) => false,
+            (None, _) => true,
+        })
     }
 
     /// Returns the connected network of which an address is the first or the last, which no host
@@ -88,6 +102,7 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
         routes: of_kind(objects, Kind::Route)
             .filter_map(|route| route.name.parse().ok())
             .collect(),
+        unread: unread(objects, sink),
     };
     if of_kind(objects, Kind::Port).next().is_none() && !sink.lost_section() {
         sink.nowhere("there is no [port NAME]: weir would have nothing to receive from");
@@ -111,6 +126,21 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
         sockets(control, sink);
     }
     network
+}
+
+/// Returns what may lead somewhere and could not be read.
+fn unread(objects: &[Object], sink: &Sink) -> Vec<Option<u8>> {
+    let ports = || of_kind(objects, Kind::Port);
+    let addresses = ports().flat_map(|port| port.unread("address"));
+    let first = |text: &str| text.split('.').next().and_then(|first| first.parse().ok());
+    let mut unread: Vec<Option<u8>> = addresses.map(first).collect();
+    // Whatever a gateway or a section was to be, it may lead anywhere.
+    let gateway = ports().any(|port| !port.whole("gateway"));
+    let sections = [Kind::Port.spec().word, Kind::Route.spec().word];
+    if gateway || sink.lost_like(&sections) {
+        unread.push(None);
+    }
+    unread
 }
 
 /// Two ports cannot take frames from one device.
@@ -207,7 +237,7 @@ fn next_hop(what: &str, ip: IpAddr, place: Place, port: &Object, sink: &mut Sink
         );
         return;
     }
-    if nets.iter().any(|net| net.contains(&ip)) {
+    if nets.iter().any(|net| net.contains(&ip)) || !port.whole("address") {
         return;
     }
     let list: Vec<String> = nets.iter().map(|net| net.trunc().to_string()).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Diagnostic, Label, Purpose, Report, SHOWN};
+use super::{Diagnostic, Label, Purpose, Report, SHOWN, Severity};
 use crate::source::{Place, Sources};
 
 /// How wide a terminal is taken to be.
@@ -14,13 +14,17 @@ const CUT: &str = "...";
 pub(super) fn long(report: &Report, purpose: Purpose) -> String {
     let mut text = String::new();
     for diagnostic in report.diagnostics.iter().take(SHOWN) {
-        paragraph(&mut text, "error: ", &diagnostic.message);
+        let head = format!("{}: ", word(report.severity));
+        paragraph(&mut text, &head, &diagnostic.message);
         for label in &diagnostic.labels {
             excerpt(&mut text, &report.sources, label);
         }
         text.push('\n');
     }
-    let _ = writeln!(text, "{}; {}", summary(report), outcome(purpose));
+    let _ = match report.severity {
+        Severity::Error => writeln!(text, "{}; {}", summary(report), outcome(purpose)),
+        Severity::Warning => writeln!(text, "{}", summary(report)),
+    };
     text
 }
 
@@ -32,7 +36,7 @@ pub(super) fn short(report: &Report) -> String {
         if let Some(label) = labels.first() {
             let _ = write!(line, "{}: ", position(&report.sources, label.place));
         }
-        let _ = write!(line, "error: {message}");
+        let _ = write!(line, "{}: {message}", word(report.severity));
         for (i, label) in labels.iter().enumerate() {
             if !label.note.is_empty() {
                 let _ = write!(line, "; {}", label.note);
@@ -47,11 +51,19 @@ pub(super) fn short(report: &Report) -> String {
     text
 }
 
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
 fn summary(report: &Report) -> String {
+    let word = word(report.severity);
     match report.count {
-        1 => "1 error".to_owned(),
-        count if count > SHOWN => format!("{count} errors, the first {SHOWN} shown"),
-        count => format!("{count} errors"),
+        1 => format!("1 {word}"),
+        count if count > SHOWN => format!("{count} {word}s, the first {SHOWN} shown"),
+        count => format!("{count} {word}s"),
     }
 }
 

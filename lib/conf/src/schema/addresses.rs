@@ -88,6 +88,13 @@ fn no_host_bits(value: &str, net: IpNet) -> Result<(), Problem> {
 
 /// Reads a single address that traffic can have.
 pub(super) fn address(value: &str) -> Result<IpAddr, Problem> {
+    if let Some((ip, length)) = value.split_once('/')
+        && ip.parse::<IpAddr>().is_ok()
+    {
+        let at = (ip.chars().count(), length.chars().count() + 1);
+        let message = format!("`{}` is a network, not an address", quote(value));
+        return Err(Problem::part(at, message, format!("write {ip}")));
+    }
     address_in(value, value, 0)
 }
 

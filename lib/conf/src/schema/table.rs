@@ -154,6 +154,7 @@ const NODE: &[KeySpec] = &[
         Type::Name,
         "The name of the appliance in logs and the console.",
     )
+    .example("lb1.dc2")
     .default(&["weir"]),
     KeySpec::new(
         "stop-after",
@@ -212,6 +213,7 @@ const ROUTE: &[KeySpec] = &[
         Type::Reference(Kind::Port),
         "The port that leads there.",
     )
+    .example("lan")
     .required(),
 ];
 
@@ -257,12 +259,14 @@ const CONTROL: &[KeySpec] = &[
         Type::WordOr("auto", &Type::Cpus),
         "The cores that control threads may use.",
     )
+    .example("0-1")
     .default(&["auto"]),
     KeySpec::new(
         "socket",
         Type::Path,
         "A Unix socket for commands and the console.",
     )
+    .example("/run/weir/operate.sock  role=operator  group=weir-operate")
     .list()
     .options(&[
         OptionSpec::new(
@@ -292,6 +296,7 @@ const LIP_POOL: &[KeySpec] = &[
         Type::Reference(Kind::Port),
         "The port whose neighbours see the addresses.",
     )
+    .example("lan")
     .required(),
     KeySpec::new("address", Type::Addresses, "Local addresses of the pool.")
         .list()
@@ -301,6 +306,7 @@ const LIP_POOL: &[KeySpec] = &[
         Type::Range { min: 1, max: 65535 },
         "The source ports that sessions get.",
     )
+    .example("2000-65535")
     .default(&["1024-65535"]),
     KeySpec::new(
         "reuse-after",

@@ -115,6 +115,11 @@ impl Choice {
             help,
         }
     }
+
+    /// Says whether this build has it.
+    pub(crate) fn is_now(&self) -> bool {
+        self.availability == Availability::Now
+    }
 }
 
 impl Type {

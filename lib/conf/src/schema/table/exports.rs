@@ -19,7 +19,8 @@ pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
         "ca-file",
         Type::Path,
         "The certificates that the server is checked against.",
-    ),
+    )
+    .example("/etc/weir/tls/siem-ca.pem"),
     KeySpec::new(
         "format",
         Type::Choice(&[
@@ -73,15 +74,22 @@ pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
 ];
 
 pub(super) const METRICS_KEYS: &[KeySpec] =
-    &[KeySpec::new("listen", Type::Server, "Where the page is served.").required()];
+    &[
+        KeySpec::new("listen", Type::Server, "Where the page is served.")
+            .example("127.0.0.1:9110")
+            .required(),
+    ];
 
 pub(super) const HA_KEYS: &[KeySpec] = &[
-    KeySpec::new("peer", Type::Address, "The address of the other appliance.").required(),
+    KeySpec::new("peer", Type::Address, "The address of the other appliance.")
+        .example("10.255.0.2")
+        .required(),
     KeySpec::new(
         "router-id",
         Type::Int { min: 1, max: 255 },
         "The number of the pair, the same on both.",
     )
+    .example("51")
     .required(),
     KeySpec::new(
         "priority",
@@ -94,6 +102,7 @@ pub(super) const HA_KEYS: &[KeySpec] = &[
         duration(10, MINUTE),
         "How often the active one says so.",
     )
+    .example("200ms")
     .default(&["1s"]),
     KeySpec::new(
         "sync",

@@ -76,7 +76,9 @@ pub(super) const HEALTH_KEYS: &[KeySpec] = &[
     )
     .default(&["200-299"])
     .later(OTHER_CHECKS),
-    KeySpec::new("program", Type::Path, "The program to run.").later(OTHER_CHECKS),
+    KeySpec::new("program", Type::Path, "The program to run.")
+        .example("/usr/local/lib/weir/check")
+        .later(OTHER_CHECKS),
 ];
 
 pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
@@ -196,7 +198,8 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
         "secret-file",
         Type::Path,
         "The file with the master key, the same on every node of a cluster; made when it does not exist. Without one a master key is made at each start.",
-    ),
+    )
+    .example("/etc/weir/cookie.key"),
     KeySpec::new(
         "syn-retries",
         Type::Int { min: 0, max: 10 },

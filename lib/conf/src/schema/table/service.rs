@@ -85,6 +85,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Reference(Kind::Synproxy),
         "How SYN floods are met: a profile, or a mode with the defaults of everything else.",
     )
+    .example("adaptive")
     .only(Protocol::Tcp)
     .default(&["off"]),
     KeySpec::new(
@@ -92,12 +93,14 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Reference(Kind::Defence),
         "Limits on what clients may send.",
     )
+    .example("edge")
     .later(DEFENCE),
     KeySpec::new(
         "health",
         Type::Reference(Kind::Health),
         "How the real servers are checked; without it all count as up.",
-    ),
+    )
+    .example("tcp"),
     KeySpec::new(
         "client-address",
         Type::Choice(&[
@@ -251,6 +254,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Int { min: 1, max: 65535 },
         "How much weight must be up for the service to be up.",
     )
+    .example("2  hysteresis=1")
     .options(&[OptionSpec::new(
         "hysteresis",
         Type::Int { min: 0, max: 65535 },
@@ -285,5 +289,6 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Endpoint,
         "The server that answers when no real server can.",
     )
+    .example("10.0.1.99:443")
     .later(QUORUM),
 ];

@@ -1,0 +1,78 @@
+//! What is accepted and still hardly meant.
+
+use std::collections::BTreeSet;
+
+use super::network::Network;
+use super::services::weight_of;
+use super::values::number;
+use crate::diagnostic::Sink;
+use crate::schema::{Kind, Parsed, Type};
+use crate::tree::{Item, Object, of_kind};
+
+/// Looks at everything that is without mistakes.
+pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) {
+    unused(objects, sink);
+    for service in of_kind(objects, Kind::Service) {
+        weights(service, sink);
+        sessions(objects, service, network, sink);
+    }
+}
+
+/// A profile or pool that nothing refers to is often one whose name was to be written elsewhere.
+fn unused(objects: &[Object], sink: &mut Sink) {
+    let values = objects.iter().flat_map(Object::values);
+    let references = values.flat_map(|(key, items)| {
+        let kind = if let Type::Reference(kind) = key.of {
+            Some(kind)
+        } else {
+            None
+        };
+        let names = items.iter().filter_map(Item::as_text);
+        names.filter_map(move |name| Some((kind?, name)))
+    });
+    let used: BTreeSet<(Kind, &str)> = references.collect();
+    for kind in [Kind::LipPool, Kind::Health, Kind::Synproxy, Kind::Defence] {
+        for object in of_kind(objects, kind) {
+            if used.contains(&(kind, &object.name)) {
+                continue;
+            }
+            let word = object.spec.word;
+            sink.warn(
+                object.place(),
+                format!("{} is used by no service", object.title()),
+                format!("`{word} = {}` in a [service] refers to it", object.name),
+            );
+        }
+    }
+}
+
+fn weights(service: &Object, sink: &mut Sink) {
+    let reals = service.all("real");
+    if !reals.is_empty() && reals.iter().all(|real| weight_of(real) == 0) {
+        sink.warn(
+            service.place(),
+            format!("no real server of {} takes new sessions", service.title()),
+            "every weight is 0",
+        );
+    }
+}
+
+/// A limit above what the tables hold is never reached.
+fn sessions(objects: &[Object], service: &Object, network: &Network<'_>, sink: &mut Sink) {
+    let (Some(item), Some((workers, _))) = (service.one("max-sessions"), network.cpus) else {
+        return;
+    };
+    let each = of_kind(objects, Kind::Workers).find_map(|workers| number(workers, "sessions"));
+    let (Parsed::Number(most), Some(place), Some(each)) = (&item.parsed, item.place, each) else {
+        return;
+    };
+    let all = each * workers as u64;
+    if *most > all {
+        let title = service.title();
+        sink.warn(
+            place,
+            format!("`max-sessions` of {title} is more than there is room for"),
+            format!("{workers} workers with {each} sessions each hold {all}"),
+        );
+    }
+}
