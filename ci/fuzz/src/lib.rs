@@ -1,4 +1,4 @@
-//! Fuzz targets: what no bytes may do to the cookie engine and to the director.
+//! Fuzz targets: what no bytes may do to the configuration, the cookie engine and the director.
 //!
 //! Each target is an ordinary function of bytes that panics when a rule is broken, so that a stored
 //! corpus is replayed by `cargo test -p weir-fuzz`, without a fuzzer. Where cargo-fuzz is installed:
@@ -9,9 +9,11 @@
 //! cargo fuzz cmin process --sanitizer none --no-trace-compares corpus/process
 //! ```
 //!
+//! `conf` has its corpus in the tests of `lib/conf`: give it `../../lib/conf/tests/bad`.
+//!
 //! `WEIR_TRACE=1` tells every burst of a life, for whoever looks into a failure.
 //!
-//! The same harness is also driven by a seeded generator, [`forgery`] and [`rampage`]: longer lives
+//! The same harness is also driven by a seeded generator, [`confusion`], [`forgery`] and [`rampage`]: longer lives
 //! than a fuzzer's inputs have, which is what fills tables and lets sequence spaces and time-outs
 //! meet.
 
@@ -21,13 +23,26 @@
 )]
 
 mod choice;
+mod conf;
 mod cookie;
 mod process;
 
 use weir_testkit::{Random, Tally};
 
 use crate::choice::Choice;
+pub use crate::conf::Verdicts;
 use crate::process::Life;
+
+/// Reads the bytes as a configuration, and plays them as changes of a good one.
+///
+/// # Panics
+///
+/// When a rule is broken.
+pub fn conf(data: &[u8]) {
+    if let Err(error) = conf::run(data) {
+        fail(&format!("{error:#}"));
+    }
+}
 
 /// Plays the bytes as handshakes, clocks and numbers for the cookie engine.
 ///
@@ -48,6 +63,20 @@ pub fn cookie(data: &[u8]) {
 pub fn process(data: &[u8]) {
     if let Err(error) = Life::of(Choice::Bytes(data)) {
         fail(&format!("{error:#}"));
+    }
+}
+
+/// Reads as many configurations, changed at random, and says what came of them.
+///
+/// # Panics
+///
+/// When a rule is broken; the message has the seed.
+#[must_use]
+pub fn confusion(seed: u64, cases: u64) -> Verdicts {
+    let random = Box::new(Random::new(seed));
+    match conf::many(&mut Choice::Seeded(random, cases)) {
+        Ok(verdicts) => verdicts,
+        Err(error) => fail(&format!("seed {seed}: {error:#}")),
     }
 }
 
