@@ -133,7 +133,7 @@ fn ask(order: &Order, request: &Request) -> Result<Vec<Value>> {
 
 /// Reads what is to be sent. A file whose bytes are no text is reported here: JSON has no way to
 /// carry it.
-fn texts(file: Option<&Path>) -> Result<Vec<ConfigText>, Failure> {
+pub(crate) fn texts(file: Option<&Path>) -> Result<Vec<ConfigText>, Failure> {
     let Some(file) = file else {
         return Ok(Vec::new());
     };

@@ -20,7 +20,7 @@ use weir_control::{ClientError, Code, Flags, Question, What};
 use self::completion::CompletionShell;
 use crate::daemon::machine;
 use crate::state::State;
-use crate::{apply, bench, capture, configuration, daemon, explain, show};
+use crate::{apply, bench, capture, configuration, daemon, doctor, explain, show};
 
 /// Done.
 const DONE: u8 = 0;
@@ -100,6 +100,9 @@ enum Verb {
     Explain(ExplainArguments),
     /// Writes frames out of the data plane into a file, each with what became of it.
     Capture(CaptureArguments),
+    /// Looks for what will go wrong before traffic does: devices, queues, memory, real servers,
+    /// ports, clock, files. Exits with 1 where something fails.
+    Doctor(DoctorArguments),
     /// Measures what this machine can do, in memory, on cores that no worker runs on, and keeps it
     /// for `weir show flood`.
     Bench(BenchArguments),
@@ -155,12 +158,31 @@ struct DaemonArguments {
 
 #[derive(Debug, clap::Args)]
 struct ExplainArguments {
-    /// From whom the packet comes and where it goes: `client=IP:PORT service=VIP:PORT/tcp`.
+    /// From whom the packet comes and where it goes: `client=IP:PORT service=VIP:PORT/tcp`, or
+    /// `service=NAME`.
     #[arg(value_name = "KEY=VALUE", required = true)]
     words: Vec<String>,
-    /// The packet's TCP flags: `S` a SYN, `.` an ACK, `F.`, `R`.
+    /// The packet's TCP flags, as tcpdump writes them (`S`, `S.`, `.`, `F.`, `R`) or by name
+    /// (`SYN`, `SYN,ACK`).
     #[arg(long, default_value_t)]
     flags: Flags,
+    /// Asks what the configuration of this file would decide, and marks what the running one
+    /// decides otherwise; `-` is the standard input.
+    #[arg(long, value_name = "FILE")]
+    candidate: Option<PathBuf>,
+    /// Writes JSON, as programs may rely on it.
+    #[arg(long)]
+    json: bool,
+    /// The control socket of the daemon.
+    #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct DoctorArguments {
+    /// The configuration file, where no daemon runs.
+    #[arg(long, value_name = "FILE", default_value = weir_conf::DEFAULT_PATH)]
+    config: PathBuf,
     /// Writes JSON, as programs may rely on it.
     #[arg(long)]
     json: bool,
@@ -296,6 +318,7 @@ pub(crate) fn main() -> ExitCode {
             seconds: arguments.seconds,
             socket: arguments.socket,
         })),
+        Verb::Doctor(arguments) => doctor(arguments),
         Verb::Bench(arguments) => bench(arguments),
         Verb::Completion { shell } => completion(shell),
         Verb::Help { markdown: true, .. } => said(&weir_conf::reference()),
@@ -358,18 +381,41 @@ fn show(arguments: ShowArguments) -> u8 {
 
 fn explain(arguments: ExplainArguments) -> u8 {
     let words = arguments.words.iter().map(String::as_str);
-    let question = match Question::from_words(words, arguments.flags) {
+    let mut question = match Question::from_words(words, arguments.flags) {
         Ok(question) => question,
         Err(error) => {
             failed(error);
             return BAD_INPUT;
         }
     };
-    asked(explain::explain(&explain::Order {
-        question,
+    if let Some(file) = arguments.candidate {
+        question.candidate = match apply::texts(Some(&file)) {
+            Ok(texts) => Some(texts),
+            Err(failure) => return changed(Err(failure)),
+        };
+    }
+    changed(
+        explain::explain(&explain::Order {
+            question,
+            json: arguments.json,
+            socket: arguments.socket,
+        })
+        .map_err(apply::Failure::Other),
+    )
+}
+
+/// Says 1 where something fails.
+fn doctor(arguments: DoctorArguments) -> u8 {
+    let order = doctor::Order {
+        config: arguments.config,
         json: arguments.json,
         socket: arguments.socket,
-    }))
+    };
+    match doctor::doctor(&order) {
+        Ok(true) => DONE,
+        Ok(false) => FAILED,
+        Err(error) => asked(Err(error)),
+    }
 }
 
 fn bench(arguments: BenchArguments) -> u8 {

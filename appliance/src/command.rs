@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use weir_director::{ExplainQuery, Explained, Notice, PoolUse, SessionView};
+use weir_director::{ExplainQuery, Explained, NeighbourView, Notice, PoolUse, Reach, SessionView};
 use weir_model::{Offer, PortId, RealId, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
 
@@ -49,6 +49,18 @@ pub(crate) enum Command {
         query: ExplainQuery,
         decisions: Vec<Explained>,
     },
+    /// Fill `rows` with the neighbours that are known, to its capacity at most.
+    Neighbours {
+        ticket: Ticket,
+        rows: Vec<NeighbourView>,
+    },
+    /// Say how these destinations are reached, and ask for next hops that are not known.
+    Reach {
+        ticket: Ticket,
+        to: Vec<Ipv4Addr>,
+        /// Has room for all of them.
+        rows: Vec<Reach>,
+    },
     /// Other workers see a flood of a service, or no longer do.
     FloodHint { service: ServiceId, active: bool },
     /// A real server is up or down: whether it gets new sessions.
@@ -89,6 +101,17 @@ pub(crate) enum Answer {
     Explained {
         ticket: Ticket,
         decisions: Vec<Explained>,
+    },
+    /// The neighbours that are known.
+    Neighbours {
+        ticket: Ticket,
+        rows: Vec<NeighbourView>,
+    },
+    /// How destinations are reached; their list comes back to be freed by control.
+    Reached {
+        ticket: Ticket,
+        to: Vec<Ipv4Addr>,
+        rows: Vec<Reach>,
     },
 }
 

@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use weir_control::{Reply, Request};
+use weir_control::{CheckRow, Reply, Request};
 use weir_director::{Notice, PoolUse};
 use weir_model::{Event, EventClass, MasterKey, PortId, Severity};
 use weir_wire::EthAddr;
@@ -37,10 +37,12 @@ use crate::state::{self, Applied, State};
 
 mod answer;
 mod apply;
+mod candidate;
 mod capture;
 mod connection;
 pub(crate) mod crash;
 mod diff;
+mod doctor;
 mod events;
 mod explain;
 mod floods;
@@ -82,6 +84,10 @@ pub(crate) struct ControlParts {
     pub(crate) fallback_key: MasterKey,
     pub(crate) file: PathBuf,
     pub(crate) run_dir: PathBuf,
+    /// What of the start did not go as it should.
+    pub(crate) warnings: Vec<String>,
+    /// What the doctor found at the start that is not as it should be.
+    pub(crate) findings: Vec<CheckRow>,
 }
 
 /// The control thread.
@@ -145,6 +151,7 @@ impl Control {
                 health: Book::new(parts.fleet.workers().len()),
                 running: parts.start.configuration,
                 kept: Kept::new(parts.file, parts.state),
+                clock: parts.clock.clone(),
                 fleet: parts.fleet,
                 devices: parts.devices,
                 rates: Rates::default(),
@@ -174,6 +181,14 @@ impl Control {
             },
         };
         control.begin(&parts.start.origin, parts.start.sentences);
+        let mut findings = parts.findings;
+        for event in doctor::events(&mut findings) {
+            control.scene.events.say(Instant::now(), event);
+        }
+        for sentence in parts.warnings {
+            let events = &mut control.scene.events;
+            events.system(Instant::now(), Severity::Warning, "self-defence", sentence);
+        }
         control.watch_health();
         Ok(control)
     }
@@ -378,7 +393,10 @@ impl Control {
                 confirm: None,
             }),
             // These change nothing; the server has answered them itself.
-            Request::Show { .. } | Request::Explain(_) | Request::Diff { .. } => {}
+            Request::Show { .. }
+            | Request::Explain(_)
+            | Request::Diff { .. }
+            | Request::Doctor {} => {}
         }
     }
 
@@ -434,7 +452,11 @@ impl Control {
                 }
             }
             Answer::Untapped(tap) => drop(tap),
-            Answer::PoolUse { .. } | Answer::Sessions { .. } | Answer::Explained { .. } => {
+            Answer::PoolUse { .. }
+            | Answer::Sessions { .. }
+            | Answer::Explained { .. }
+            | Answer::Neighbours { .. }
+            | Answer::Reached { .. } => {
                 self.server.answered(place, answer, &self.scene);
             }
         }

@@ -27,15 +27,17 @@ use crate::control::ports::OpenDevice;
 use crate::control::sockets::Listener;
 use crate::control::{self, Control, ControlParts};
 use crate::daemon::memory::Memory;
+use crate::defence;
+use crate::doctor;
 use crate::doorbell::Doorbell;
 use crate::failure;
-use crate::fleet::{Fleet, WorkerHandle};
+use crate::fleet::{Blueprint, Fleet, WorkerHandle};
 use crate::handoff;
 use crate::health::{self, Prober};
 use crate::log;
 use crate::publish::{Boards, Published};
 use crate::secret;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::worker::{Worker, WorkerParts};
 
 pub(crate) mod machine;
@@ -60,6 +62,7 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     fs::create_dir_all(&run_dir).with_context(|| format!("cannot make {}", run_dir.display()))?;
     let _only = be_the_only_one(&run_dir)?;
     failure::end_the_process_on_panics();
+    defence::be_private()?;
     let restored = settings::restore_leftovers(&run_dir);
     for sentence in restored.context("cannot look for what an earlier process left")? {
         log::say(sentence);
@@ -76,6 +79,8 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     machine::pin(&plan.control).context("[control] cpus")?;
     let listeners = snapshot.control.sockets.iter().map(Listener::open);
     let listeners = listeners.collect::<Result<Vec<_>>>()?;
+    // The folders of the sockets are for others to enter; nothing that is made from here on is.
+    defence::make_private_files();
     let mut devices = Vec::new();
     for port in snapshot.ports.iter() {
         devices.push(OpenDevice::open(port, plan.queues(), &run_dir)?);
@@ -85,6 +90,12 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     let waker = Arc::new(waker.context("cannot make the control thread's waker")?);
     let clock = Clock::start();
     let fleet = start_workers(&snapshot, &plan, &mut devices, &waker, &clock)?;
+    // What only the start needs goes before further threads come: they get what is left.
+    let state_dir = state::directory();
+    let own = [file, &state_dir, &run_dir];
+    let mut warnings = Vec::new();
+    let kept = defence::give_up(&own);
+    warnings.extend(kept.err().map(|error| format!("{error:#}")));
     let prober = Prober::start(clock.clone(), waker).context("cannot start the health thread")?;
     if snapshot.services.iter().any(health::learns) {
         health::blind_spots().into_iter().for_each(log::say);
@@ -94,6 +105,8 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     for device in &devices {
         log::say(device.line());
     }
+    // All threads are there, and all programs of the kernel are loaded.
+    warnings.extend(defence::seal().err().map(|error| format!("{error:#}")));
     let control = Control::new(ControlParts {
         poll,
         signals,
@@ -107,6 +120,8 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
         fallback_key,
         file: file.to_owned(),
         run_dir,
+        warnings,
+        findings: doctor::at_start(&snapshot, &plan.cpus),
     })?;
     log::ready();
     control.run()
@@ -220,6 +235,7 @@ fn start_workers(
     let flow_secret = random()?;
     let spread = spread::facts(snapshot, devices, cpus.len());
     let mut handles = Vec::new();
+    let mut blueprint = None;
     let (done, wait_for_done) = crossbeam_channel::bounded(cpus.len());
     let memory = Memory::new(cpus.len());
     for (place, (hand_off, cpu)) in handoff::connect(&bells).into_iter().zip(cpus).enumerate() {
@@ -239,6 +255,10 @@ fn start_workers(
                 .map(|(id, port)| port_facts(*id, port.as_ref()))
                 .collect(),
         };
+        blueprint.get_or_insert_with(|| Blueprint {
+            facts: facts.clone(),
+            spread: spread.clone(),
+        });
         let bell = bells
             .get(place)
             .cloned()
@@ -298,7 +318,7 @@ fn start_workers(
         }
     }
     say_how_many(cpus, sessions);
-    Ok(Fleet::new(handles))
+    Ok(Fleet::new(handles).made_of(blueprint))
 }
 
 fn say_how_many(cpus: &[u16], sessions: u32) {
@@ -331,6 +351,10 @@ fn start_thread(
         // A worker that waits behind another job of its core loses frames; a refusal of the kernel
         // costs that and nothing else.
         let _ = netmap_io::prefer_this_thread();
+        // Its queues are open, and it needs no leave for anything else.
+        if let Err(error) = defence::give_up_all() {
+            log::say(format!("worker {id}: {error:#}"));
+        }
         match make() {
             Ok(worker) => {
                 // There is room for the word of every worker, and nobody hears it when the start

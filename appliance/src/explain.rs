@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use weir_control::{ExplainRow, Question, Request};
+use weir_control::{ExplainRow, Question, Request, Side};
 
 use crate::show;
 
@@ -23,7 +23,7 @@ pub(crate) struct Order {
 /// When the daemon cannot be asked or refuses.
 pub(crate) fn explain(order: &Order) -> Result<()> {
     let mut client = show::connect(order.socket.as_deref())?;
-    let mut rows = client.request(&Request::Explain(order.question))?;
+    let mut rows = client.request(&Request::Explain(order.question.clone()))?;
     let mut all = Vec::new();
     while let Some(row) = rows.next_row()? {
         all.push(row);
@@ -33,7 +33,22 @@ pub(crate) fn explain(order: &Order) -> Result<()> {
     } else {
         let rows = all.into_iter().map(serde_json::from_value::<ExplainRow>);
         let rows = rows.collect::<Result<Vec<_>, _>>();
-        weir_control::explained(&rows.context("a row of the daemon cannot be read")?)
+        let rows = rows.context("a row of the daemon cannot be read")?;
+        let text = weir_control::explained(&rows);
+        match &order.question.candidate {
+            None => text,
+            Some(_) => text + &differences(&rows),
+        }
     };
     show::unless_closed(io::stdout().write_all(text.as_bytes()))
+}
+
+/// Counts what a candidate decides otherwise.
+fn differences(rows: &[ExplainRow]) -> String {
+    let differ = rows.iter().filter(|row| row.side != Side::Both).count();
+    match differ {
+        0 => "nothing differs from the running configuration\n".to_owned(),
+        1 => "1 decision differs from the running configuration\n".to_owned(),
+        many => format!("{many} decisions differ from the running configuration\n"),
+    }
 }

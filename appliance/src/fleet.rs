@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use weir_director::{SpreadFacts, WorkerFacts};
 use weir_model::{Snapshot, WorkerId};
 
 use crate::command::{COMMANDS, Command, ControlEnd};
@@ -28,6 +29,15 @@ pub(crate) struct WorkerHandle {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: Vec<WorkerHandle>,
+    blueprint: Option<Blueprint>,
+}
+
+/// What the workers' directors were made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Blueprint {
+    /// Those of the first worker.
+    pub(crate) facts: WorkerFacts,
+    pub(crate) spread: SpreadFacts,
 }
 
 impl WorkerHandle {
@@ -48,7 +58,22 @@ impl WorkerHandle {
 impl Fleet {
     /// Gathers the handles.
     pub(crate) fn new(workers: Vec<WorkerHandle>) -> Self {
-        Self { workers }
+        Self {
+            workers,
+            blueprint: None,
+        }
+    }
+
+    /// Keeps what the workers' directors were made of.
+    #[must_use]
+    pub(crate) fn made_of(mut self, blueprint: Option<Blueprint>) -> Self {
+        self.blueprint = blueprint;
+        self
+    }
+
+    /// Returns what the workers' directors were made of.
+    pub(crate) fn blueprint(&self) -> Option<&Blueprint> {
+        self.blueprint.as_ref()
     }
 
     /// Returns the handles.

@@ -11,6 +11,8 @@ mod command;
 mod configuration;
 mod control;
 mod daemon;
+mod defence;
+mod doctor;
 mod doorbell;
 mod event;
 mod explain;

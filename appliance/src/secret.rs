@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 use weir_model::{MasterKey, Service, Snapshot, SynproxyMode};
+use zeroize::Zeroizing;
 
 use crate::daemon::random;
 
@@ -152,7 +153,7 @@ fn read(path: &str) -> Result<Option<Secret>, Mistake> {
     if !facts.is_file() {
         return Err(mistake(format!("{path} is not a regular file"), ""));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     let mut limited = file.take(MOST_BYTES + 1);
     limited
         .read_to_end(&mut bytes)
@@ -189,7 +190,7 @@ fn key_of(content: &[u8]) -> Result<MasterKey, String> {
         content
     };
     let digits: Option<Vec<u8>> = content.iter().map(|byte| digit(*byte)).collect();
-    let Some(digits) = digits else {
+    let Some(digits) = digits.map(Zeroizing::new) else {
         return match content.len() {
             len if len < LEAST_BYTES => Err(format!("it has {len} of {LEAST_BYTES} bytes")),
             _ => Ok(derive(content)),
@@ -210,7 +211,8 @@ fn key_of(content: &[u8]) -> Result<MasterKey, String> {
             digits.len()
         ));
     };
-    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    let bytes = pairs.iter().map(|[high, low]| high << 4 | low);
+    let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(bytes.collect());
     Ok(derive(&bytes))
 }
 
@@ -233,7 +235,7 @@ fn derive(secret: &[u8]) -> MasterKey {
 fn create(path: &Path) -> Result<()> {
     let (first, second) = (random()?, random()?);
     let (first, second) = (u128::from_be_bytes(first), u128::from_be_bytes(second));
-    let text = format!("{first:032x}{second:032x}\n");
+    let text = Zeroizing::new(format!("{first:032x}{second:032x}\n"));
     let new = beside(path);
     let written = write_new(&new, text.as_bytes()).and_then(|()| fs::rename(&new, path));
     if let Err(error) = written {

@@ -246,6 +246,22 @@ impl Worker {
                 self.director.explain(now, &query, &mut push);
                 Some(Answer::Explained { ticket, decisions })
             }
+            Command::Neighbours { ticket, mut rows } => {
+                let mut push = |neighbour| push_within_capacity(&mut rows, neighbour);
+                self.director.neighbours(&mut push);
+                Some(Answer::Neighbours { ticket, rows })
+            }
+            Command::Reach {
+                ticket,
+                to,
+                mut rows,
+            } => {
+                for destination in &to {
+                    let reach = self.director.reach(now, *destination);
+                    push_within_capacity(&mut rows, reach);
+                }
+                Some(Answer::Reached { ticket, to, rows })
+            }
             Command::FloodHint { service, active } => {
                 self.director.set_flood_hint(service, active);
                 None

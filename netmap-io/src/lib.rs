@@ -17,6 +17,8 @@ mod af_xdp;
 pub mod arp_tap;
 pub mod bpf;
 mod burst;
+#[expect(unsafe_code, reason = "one system call that fills a structure")]
+mod clock;
 mod device;
 pub mod ethtool;
 #[expect(unsafe_code, reason = "a frame is a raw owner of mapped memory")]
@@ -45,6 +47,7 @@ mod thread;
 mod wait;
 
 pub use burst::Burst;
+pub use clock::{ClockState, clock_state};
 pub use device::{Device, DeviceInfo, DeviceSpec, DriverChoice, OpenError, QueueCount};
 pub use frame::{ChecksumState, Frame, RegionId};
 pub use gso::Packets;

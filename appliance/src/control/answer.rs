@@ -285,7 +285,8 @@ fn endpoint(address: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
 }
 
-fn unknown_service(snapshot: &Snapshot, name: &str) -> String {
+/// Says that there is no such service, and which there are.
+pub(crate) fn unknown_service(snapshot: &Snapshot, name: &str) -> String {
     let services = snapshot.services.iter();
     let names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
     let instead = weir_conf::instead(name, &names);

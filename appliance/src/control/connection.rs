@@ -8,9 +8,10 @@ use weir_control::{
     Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT, Rejection, Reply,
     Request,
 };
-use weir_director::{ExplainQuery, PoolUse};
+use weir_director::{ExplainQuery, Explained, PoolUse};
 use weir_model::{Role, ServiceId};
 
+use crate::control::candidate::Candidate;
 use crate::control::operator::Operator;
 
 /// No more rows are made for a client that has not read so many bytes yet.
@@ -28,9 +29,21 @@ pub(crate) enum Job {
         uses: Vec<PoolUse>,
     },
     /// What would become of a packet.
-    Explain(ExplainQuery),
+    Explain(ExplainJob),
+    /// Whether real servers can be reached.
+    Doctor,
     /// A change, which control carries out; none once control has taken it.
     Change(Option<Request>),
+}
+
+/// A question about a packet.
+#[derive(Debug)]
+pub(crate) struct ExplainJob {
+    pub(crate) query: ExplainQuery,
+    /// What else is to be asked.
+    pub(crate) candidate: Option<Candidate>,
+    /// What the worker that owns the flow decides, once it was asked.
+    pub(crate) running: Vec<Explained>,
 }
 
 /// How far a `show sessions` has come.

@@ -1,6 +1,6 @@
 //! `diff`: what a configuration would change, and what that does to live sessions.
 
-use weir_conf::{Change, Purpose, SourceText, Style};
+use weir_conf::{Change, Purpose, Report, SourceText, Style};
 use weir_control::{ChangeRow, Code, ConfigText, Rejection, ValueChange};
 
 use super::kept::Kept;
@@ -37,10 +37,7 @@ pub(super) fn rows(scene: &Scene, sent: &[ConfigText]) -> Result<Vec<ChangeRow>,
     let texts = texts(&scene.kept, sent)?;
     let running = &scene.running;
     let composed = configuration::compose(&texts, Some(&running.snapshot));
-    let (loaded, _) = composed.map_err(|report| Rejection {
-        code: Code::Mistakes,
-        text: report.render(Style::long(Purpose::Check)),
-    })?;
+    let (loaded, _) = composed.map_err(|report| mistakes(&report))?;
     let traffic = scene.fleet.traffic();
     let objects = weir_conf::difference(&running.values, &loaded.effective).into_iter();
     Ok(objects
@@ -72,6 +69,14 @@ pub(super) fn rows(scene: &Scene, sent: &[ConfigText]) -> Result<Vec<ChangeRow>,
             }
         })
         .collect())
+}
+
+/// Refuses a configuration that nobody wants to run yet.
+pub(super) fn mistakes(report: &Report) -> Rejection {
+    Rejection {
+        code: Code::Mistakes,
+        text: report.render(Style::long(Purpose::Check)),
+    }
 }
 
 fn word(change: Change) -> &'static str {

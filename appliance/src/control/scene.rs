@@ -1,5 +1,6 @@
 //! What control knows: what answers are made of.
 
+use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::control::events::Events;
 use crate::control::floods::Floods;
@@ -13,6 +14,7 @@ use crate::health::Book;
 pub(crate) struct Scene {
     pub(crate) running: Configuration,
     pub(crate) kept: Kept,
+    pub(crate) clock: Clock,
     pub(crate) fleet: Fleet,
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) rates: Rates,

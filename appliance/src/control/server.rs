@@ -13,6 +13,7 @@ use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
 use crate::control::connection::{Connection, Job, SessionsJob};
 use crate::control::diff;
+use crate::control::doctor;
 use crate::control::explain;
 use crate::control::operator::Operator;
 use crate::control::scene::Scene;
@@ -104,7 +105,9 @@ impl Server {
         let ticket = match &answer {
             Answer::Sessions { ticket, .. }
             | Answer::PoolUse { ticket, .. }
-            | Answer::Explained { ticket, .. } => *ticket,
+            | Answer::Explained { ticket, .. }
+            | Answer::Neighbours { ticket, .. }
+            | Answer::Reached { ticket, .. } => *ticket,
             Answer::Applied { .. } | Answer::Untapped(_) => return,
         };
         let client = ticket.0 as usize;
@@ -119,6 +122,11 @@ impl Server {
             Answer::PoolUse { rows, .. } => take_pool_use(connection, &rows, scene),
             Answer::Explained { ticket, decisions } => {
                 explain::take(connection, ticket, worker, &decisions, scene);
+            }
+            Answer::Neighbours { rows, .. } => explain::compare(connection, &rows, scene),
+            Answer::Reached { to, rows, .. } => {
+                drop(to);
+                doctor::take(connection, &rows, scene);
             }
             Answer::Applied { .. } | Answer::Untapped(_) => {}
         }
@@ -233,6 +241,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         Request::Show { what, filter } => (what, filter),
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
         Request::Diff { texts } => return answer_diff(connection, texts, scene),
+        Request::Doctor {} => return doctor::begin(connection, ticket, scene),
         Request::Apply { .. }
         | Request::Capture(_)
         | Request::Confirm {}

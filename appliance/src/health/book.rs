@@ -191,6 +191,11 @@ impl Book {
         self.outboxes.iter().any(|outbox| !outbox.is_empty())
     }
 
+    /// Returns what clients of a service are offered of what is learned.
+    pub(crate) fn offer_of(&self, service: ServiceId) -> Option<Offer> {
+        self.offers.get(&service).copied()
+    }
+
     /// Says whether a real server's checks took it down.
     pub(crate) fn is_down(&self, real: RealId) -> bool {
         let watch = self.reals.get(&real).filter(|watch| watch.is_checked);

@@ -301,7 +301,9 @@ impl Bench {
             | Answer::Applied { .. }
             | Answer::PoolUse { .. }
             | Answer::Untapped(_)
-            | Answer::Explained { .. }) => panic!("{other:?}"),
+            | Answer::Explained { .. }
+            | Answer::Neighbours { .. }
+            | Answer::Reached { .. }) => panic!("{other:?}"),
         }
     }
 }

@@ -12,6 +12,7 @@ mod apply;
 mod capture;
 mod client;
 mod codec;
+mod doctor;
 mod events;
 mod explain;
 mod flood;
@@ -26,8 +27,11 @@ pub use apply::{
 pub use capture::{CaptureOrder, CaptureRow, CapturedFrame};
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
 pub use codec::{LineError, LineReader, OPERATOR_REQUEST_LIMIT, REPLY_LIMIT, REQUEST_LIMIT};
+pub use doctor::{CheckRow, CheckStatus, checks};
 pub use events::{EventRow, events};
-pub use explain::{ExplainRow, Flags, Question, QuestionError, ServiceAddress, explained};
+pub use explain::{
+    ExplainRow, Flags, Question, QuestionError, ServiceAddress, Side, Whither, explained,
+};
 pub use flood::{CapacityRow, FingerprintRow, FloodRow, SourceRow, floods};
 pub use health::{HealthRow, LearnedRow, health};
 pub use message::{Code, Filter, Greeting, Rejection, Reply, Request, SCHEMA, What, permits};

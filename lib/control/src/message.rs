@@ -6,7 +6,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
-use crate::{AppliedRow, CaptureOrder, CaptureRow, ChangeRow, ConfigText, ExplainRow, Question};
+use crate::{
+    AppliedRow, CaptureOrder, CaptureRow, ChangeRow, CheckRow, ConfigText, ExplainRow, Question,
+};
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
 /// when something is added.
@@ -58,6 +60,7 @@ codes! {
     Change = "1013", "An object that a `diff` found changed.";
     Generation = "1014", "A row of `show generations`.";
     Captured = "1015", "A line of a `capture`.";
+    Check = "1020", "A finding of `doctor`.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -187,6 +190,9 @@ pub enum Request {
     /// Says what would become of a packet:
     /// `{"do":"explain","client":"192.0.2.1:40000","service":"203.0.113.10:443/tcp","flags":"S"}`.
     Explain(Question),
+    /// Says what the daemon finds of itself, its real servers and its files:
+    /// `{"do":"doctor"}`. Next hops that are not known are asked for: who wants to know asks again.
+    Doctor {},
     /// Runs on other files, or on the daemon's own as they are now:
     /// `{"do":"apply","texts":[{"name":"new.conf","text":"[node]..."}],"confirm_ms":120000}`.
     Apply {
@@ -236,7 +242,7 @@ impl Filter {
 impl Request {
     /// The names that a request can have.
     pub const NAMES: &'static [&'static str] = &[
-        "show", "explain", "apply", "diff", "capture", "confirm", "rollback",
+        "show", "explain", "apply", "diff", "capture", "confirm", "rollback", "doctor",
     ];
 
     /// Reads a request from a line.
@@ -288,7 +294,9 @@ impl Request {
     #[must_use]
     pub const fn needs(&self) -> Role {
         match self {
-            Self::Show { .. } | Self::Explain(_) | Self::Diff { .. } => Role::Viewer,
+            Self::Show { .. } | Self::Explain(_) | Self::Diff { .. } | Self::Doctor {} => {
+                Role::Viewer
+            }
             // Frames hold what clients say.
             Self::Apply { .. } | Self::Capture(_) | Self::Confirm {} | Self::Rollback { .. } => {
                 Role::Operator
@@ -358,6 +366,12 @@ impl Reply {
     #[must_use]
     pub fn captured(row: &CaptureRow) -> Self {
         Self::coded(Code::Captured, row)
+    }
+
+    /// Makes a line of what a `doctor` found.
+    #[must_use]
+    pub fn check(row: &CheckRow) -> Self {
+        Self::coded(Code::Check, row)
     }
 
     /// Makes a line of what a `diff` found.
@@ -495,7 +509,7 @@ mod tests {
     fn a_question_reads_back_as_it_was_written_and_asks_about_a_syn_where_it_names_no_flags() {
         let words = ["client=192.0.2.1:40000", "service=203.0.113.10:443/tcp"];
         let question = Question::from_words(words, "R.".parse().unwrap()).unwrap();
-        let request = Request::Explain(question);
+        let request = Request::Explain(question.clone());
         let line = request.to_line();
         assert_eq!(
             line,

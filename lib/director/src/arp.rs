@@ -8,8 +8,9 @@ use weir_wire::{
 };
 
 use crate::director::millis;
+use crate::neighbours::Resolved;
 use crate::plan::Owned;
-use crate::{Director, Notice, Packet};
+use crate::{Director, NeighbourView, Notice, Packet, Reach};
 
 /// The length of an ARP frame without padding.
 const FRAME_LEN: usize = EthHeader::LEN + ArpPacket::LEN;
@@ -45,6 +46,40 @@ impl Director {
     pub fn learn_neighbour(&mut self, now: Now, port: PortId, address: Ipv4Addr, mac: EthAddr) {
         if self.neighbours.learn(millis(now), port, address, mac, true) {
             self.count(Counter::NeighbourLearned);
+        }
+    }
+
+    /// Shows the neighbours whose Ethernet addresses are known.
+    pub fn neighbours(&self, each: &mut dyn FnMut(NeighbourView)) {
+        for (port, address, mac) in self.neighbours.all() {
+            each(NeighbourView { port, address, mac });
+        }
+    }
+
+    /// Says how a destination is reached, and asks for its next hop where that is not known.
+    pub fn reach(&mut self, now: Now, to: Ipv4Addr) -> Reach {
+        let Some(hop) = self.plan.routes.to(to) else {
+            return Reach {
+                to,
+                hop: None,
+                mac: None,
+            };
+        };
+        let mac = match self
+            .neighbours
+            .resolve(millis(now), hop.port, hop.neighbour)
+        {
+            Resolved::Known(mac) => Some(mac),
+            Resolved::Ask => {
+                self.ask(hop.port, hop.neighbour, None);
+                None
+            }
+            Resolved::Wait | Resolved::TooMany => None,
+        };
+        Reach {
+            to,
+            hop: Some((hop.port, hop.neighbour)),
+            mac,
         }
     }
 

@@ -98,6 +98,28 @@ pub struct SessionView {
     pub idle_ms: u32,
 }
 
+/// A neighbour whose Ethernet address is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighbourView {
+    /// The port it is on.
+    pub port: PortId,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its Ethernet address.
+    pub mac: EthAddr,
+}
+
+/// How a destination is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The destination.
+    pub to: Ipv4Addr,
+    /// The port and the next hop; none without a route.
+    pub hop: Option<(PortId, Ipv4Addr)>,
+    /// The next hop's Ethernet address, where it is known.
+    pub mac: Option<EthAddr>,
+}
+
 /// The use of a pool's local ports towards one real server on one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolUse {

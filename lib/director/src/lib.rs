@@ -51,7 +51,9 @@ pub use explain::{
     CookieTrial, Destination, ExplainQuery, Explained, Fate, Sender, Sentence, SessionSyn,
     SynproxyState,
 };
-pub use facts::{Notice, PoolUse, PortFacts, SessionView, SpreadFacts, WorkerFacts};
+pub use facts::{
+    NeighbourView, Notice, PoolUse, PortFacts, Reach, SessionView, SpreadFacts, WorkerFacts,
+};
 pub use packet::{Packet, Source};
 pub use synproxy::Top;
 pub use weir_model::Verdict;

@@ -237,6 +237,14 @@ impl Neighbours {
         }
     }
 
+    /// Shows every next hop whose Ethernet address is known.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (PortId, Ipv4Addr, EthAddr)> {
+        self.entries.iter().filter_map(|entry| match entry.state {
+            State::Reachable | State::Probing => Some((entry.port, entry.address, entry.mac)),
+            State::Free | State::Incomplete => None,
+        })
+    }
+
     /// Learns an address; says whether that is news. An unknown neighbour is taken in only when
     /// `create` says so: else announcements of strangers would fill the table.
     pub(crate) fn learn(

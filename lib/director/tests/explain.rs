@@ -414,3 +414,51 @@ fn a_worker_that_drains_promises_nothing_and_says_so() {
     assert_eq!(synproxy(&said), SynproxyState::Draining);
     assert_eq!(fate(&said), Fate::Refuse(DropReason::NoReal));
 }
+
+#[test]
+fn a_full_service_is_told_before_its_cookie_is_sent() {
+    let config = config("synproxy = front\nmax-sessions = 1", "mode = always");
+    let mut world = world_of(config, 1);
+    while world.take_emitted().is_some() {}
+    let limit = |said: &[Explained]| {
+        let limit = said.iter().find(|it| it.decision() == "limit").unwrap();
+        limit.outcome()
+    };
+    assert_eq!(limit(&agrees(&mut world, &tcp(5000, S))), "room");
+    let answer = world.take_emitted().unwrap();
+    let parsed = Parsed::parse(&answer.frame).unwrap();
+    let cookie = parsed.v4().unwrap().tcp().unwrap().seq;
+    let ack = Case {
+        seq: 1001,
+        ack: (cookie + 1).0,
+        ..tcp(5000, A)
+    };
+    ack.send(&mut world, 0);
+    let said = agrees(&mut world, &tcp(5001, S));
+    assert_eq!((limit(&said), fate(&said)), ("full", Fate::SynAck));
+}
+
+#[test]
+fn who_is_asked_about_is_resolved_and_then_known() {
+    let mut world = plain();
+    let now = Now {
+        time: world.time(),
+        wall_ms: 0,
+    };
+    let director = &mut world.directors_mut()[0];
+    let known = director.reach(now, REALS[0]);
+    assert!(known.hop.is_some() && known.mac.is_some(), "{known:?}");
+    let nobody = Ipv4Addr::new(10, 0, 1, 99);
+    let ledger = *director.ledger();
+    assert_eq!(director.reach(now, nobody).mac, None);
+    assert_eq!(director.ledger().originated, ledger.originated + 1);
+    assert_eq!(director.reach(now, nobody).mac, None);
+    assert_eq!(director.ledger().originated, ledger.originated + 1);
+    let mac = weir_wire::EthAddr([2, 0, 0, 0, 0, 99]);
+    let port = director.reach(now, nobody).hop.unwrap().0;
+    director.learn_neighbour(now, port, nobody, mac);
+    assert_eq!(director.reach(now, nobody).mac, Some(mac));
+    let mut all = Vec::new();
+    director.neighbours(&mut |neighbour| all.push(neighbour));
+    assert!(all.iter().any(|it| it.address == nobody && it.mac == mac));
+}

@@ -112,6 +112,8 @@ impl Home {
             fallback_key: MasterKey::default(),
             file: self.file(),
             run_dir: self.folder.clone(),
+            warnings: Vec::new(),
+            findings: Vec::new(),
         });
         Played {
             control: control.unwrap(),

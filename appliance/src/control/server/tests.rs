@@ -8,15 +8,18 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use nat_engine::State;
 use weir_control::{
-    AppliedRow, Client, ClientError, ExplainRow, Flags, FloodRow, PoolRow, Question, ServiceRow,
-    SessionRow, WorkerRow,
+    AppliedRow, CheckRow, CheckStatus, Client, ClientError, ExplainRow, Flags, FloodRow, PoolRow,
+    Question, ServiceRow, SessionRow, Side, WorkerRow,
 };
-use weir_director::{Explained, Fate, Sender};
+use weir_director::{
+    Explained, Fate, NeighbourView, PortFacts, Reach, Sender, SpreadFacts, WorkerFacts,
+};
 use weir_model::{
-    ControlSocket, DropReason, FloodCounters, Protocol, RealId, Role, ServiceId, WorkerId,
+    ControlSocket, DropReason, FloodCounters, PortId, Protocol, RealId, Role, ServiceId, WorkerId,
 };
 
 use super::*;
+use crate::clock::Clock;
 use crate::command::{WorkerEnd, channels};
 use crate::configuration::configuration;
 use crate::control::events::Events as EventHub;
@@ -24,7 +27,7 @@ use crate::control::floods::Floods;
 use crate::control::kept::Kept;
 use crate::control::rates::Rates;
 use crate::doorbell::Doorbell;
-use crate::fleet::{Fleet, WorkerHandle};
+use crate::fleet::{Blueprint, Fleet, WorkerHandle};
 use crate::health::Book;
 use crate::publish::flood::ServiceFlood;
 use crate::publish::{Boards, Published};
@@ -92,7 +95,8 @@ impl Played {
             scene: Scene {
                 running,
                 kept: Kept::new(file.clone(), state::State::of(&file)),
-                fleet: Fleet::new(handles),
+                clock: Clock::start(),
+                fleet: Fleet::new(handles).made_of(Some(blueprint())),
                 devices: Vec::new(),
                 rates: Rates::default(),
                 floods: Floods::default(),
@@ -124,8 +128,11 @@ impl Played {
         let mut events = Events::with_capacity(16);
         let scene = &self.scene;
         while !client.is_finished() {
-            poll.poll(&mut events, Some(Duration::from_millis(1)))
-                .unwrap();
+            let polled = poll.poll(&mut events, Some(Duration::from_millis(1)));
+            if let Err(error) = polled {
+                // A process that was stopped goes on with an interrupted call.
+                assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+            }
             for event in &events {
                 server.event(event, FIRST, poll.registry(), scene);
             }
@@ -193,6 +200,26 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
             }
             Answer::Explained { ticket, decisions }
         }
+        Command::Neighbours { ticket, mut rows } => {
+            rows.push(NeighbourView {
+                port: PortId(0),
+                address: [10, 80, 0, 11].into(),
+                mac: weir_wire::EthAddr([2, 0, 0, 0, 0, 11]),
+            });
+            Answer::Neighbours { ticket, rows }
+        }
+        Command::Reach {
+            ticket,
+            to,
+            mut rows,
+        } => {
+            rows.extend(to.iter().map(|to| Reach {
+                to: *to,
+                hop: Some((PortId(0), *to)),
+                mac: None,
+            }));
+            Answer::Reached { ticket, to, rows }
+        }
         other @ (Command::Apply { .. }
         | Command::Arp { .. }
         | Command::Neighbour { .. }
@@ -202,6 +229,25 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
         | Command::Capture(_)
         | Command::Drain
         | Command::Stop) => panic!("{other:?}"),
+    }
+}
+
+fn blueprint() -> Blueprint {
+    Blueprint {
+        facts: WorkerFacts {
+            id: WorkerId(0),
+            workers: 2,
+            sessions: 1 << 20,
+            flow_secret: [7; 16],
+            seed: [8; 16],
+            ports: vec![PortFacts {
+                id: PortId(0),
+                mac: weir_wire::EthAddr([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+                delivers: false,
+            }],
+        },
+        spread: SpreadFacts::default(),
     }
 }
 
@@ -360,6 +406,84 @@ fn a_question_is_answered_by_the_worker_that_owns_the_flow() {
         panic!("{refused}");
     };
     assert!(text.contains("IPv4 only"), "{text}");
+}
+
+#[test]
+fn a_candidate_decides_as_a_worker_would_and_what_differs_is_marked() {
+    let mut played = Played::new("candidate", 1);
+    let (named, changed, mistaken, unknown) = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        let ask = |client: &mut Client, service: &str, text: &str| {
+            let words = ["client=192.0.2.1:40000", service];
+            let mut question = Question::from_words(words, Flags::SYN).unwrap();
+            question.candidate = Some(vec![ConfigText {
+                name: "new.conf".to_owned(),
+                text: text.to_owned(),
+            }]);
+            let mut said = Vec::new();
+            let mut rows = client.request(&Request::Explain(question))?;
+            while let Some(row) = rows.next_row()? {
+                said.push(serde_json::from_value::<ExplainRow>(row).unwrap());
+            }
+            Ok::<_, ClientError>(said)
+        };
+        let more = "[service more]\nlisten = 10.80.0.100:81/tcp\nlip-pool = blue\n\
+                    real = 10.80.0.11:81\n";
+        let named = ask(&mut client, "service=more", &format!("{CONF}{more}")).unwrap();
+        let other = CONF.replace("device = wan", "device = other");
+        let changed = ask(&mut client, "service=web", &other).unwrap();
+        let mistaken = ask(&mut client, "service=web", "[nonsense]\n").unwrap_err();
+        let unknown = ask(&mut client, "service=wbe", CONF).unwrap_err();
+        (named, changed, mistaken, unknown)
+    });
+    let said: Vec<_> = named
+        .iter()
+        .map(|row| (row.decision.as_str(), row.side))
+        .collect();
+    // The played worker says of any packet that it is dropped.
+    assert_eq!(said.first(), Some(&("candidate", Side::Both)), "{named:#?}");
+    assert!(said.contains(&("pick", Side::Candidate)), "{named:#?}");
+    assert!(said.contains(&("neighbour", Side::Candidate)), "{named:#?}");
+    let verdict = named.last().unwrap();
+    assert_eq!(
+        (verdict.outcome.as_str(), verdict.side),
+        ("forward", Side::Changed)
+    );
+    assert!(verdict.running.as_ref().unwrap().starts_with("drop: "));
+    assert_eq!(named[0].outcome, "applicable");
+    assert_eq!(changed[0].outcome, "needs-restart");
+    for (refused, code) in [(mistaken, Code::Mistakes), (unknown, Code::UnknownName)] {
+        let ClientError::Refused { code: told, text } = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(told, code, "{text}");
+    }
+}
+
+#[test]
+fn what_the_doctor_asks_only_the_daemon_is_answered_with_a_row_each() {
+    let mut played = Played::new("doctor", 1);
+    let rows = played.serve(|path| {
+        let mut client = Client::connect(&path).unwrap();
+        let mut answer = client.request(&Request::Doctor {}).unwrap();
+        let mut rows = Vec::new();
+        while let Some(row) = answer.next_row().unwrap() {
+            rows.push(serde_json::from_value::<CheckRow>(row).unwrap());
+        }
+        rows
+    });
+    let status = |check: &str| {
+        let row = rows.iter().find(|row| row.check == check);
+        row.map(|row| (row.status, row.subject.as_str()))
+    };
+    // There is no such file, and the played worker's real server does not answer.
+    let (failure, warning) = (CheckStatus::Failure, CheckStatus::Warning);
+    assert_eq!(
+        status("configuration"),
+        Some((failure, "/nowhere/weir.conf"))
+    );
+    assert_eq!(status("next-hop"), Some((failure, "10.80.0.11")));
+    assert_eq!(status("privileges"), Some((warning, "")));
 }
 
 #[test]

@@ -89,6 +89,8 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::Explain { .. }
             | Command::Capture(_)
             | Command::Drain
+            | Command::Neighbours { .. }
+            | Command::Reach { .. }
             | Command::Stop) => panic!("{other:?}"),
         }
         true

@@ -89,7 +89,9 @@ fn ask(bench: &mut Bench, query: ExplainQuery) -> Vec<Explained> {
         | Answer::Applied { .. }
         | Answer::PoolUse { .. }
         | Answer::Untapped(_)
-        | Answer::Explained { .. }) => panic!("{other:?}"),
+        | Answer::Explained { .. }
+        | Answer::Neighbours { .. }
+        | Answer::Reached { .. }) => panic!("{other:?}"),
     }
 }
 

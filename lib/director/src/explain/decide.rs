@@ -226,6 +226,17 @@ impl Director {
         });
     }
 
+    fn explain_limit(&self, service: ServiceId, each: Each<'_>) {
+        let configured = self.snapshot.services.get(service.index());
+        let limited = configured.is_some_and(|service| service.max_sessions.is_some());
+        let most = self.plan.service(service).filter(|_| limited);
+        each(Explained::Limit {
+            sessions: self.living(service),
+            most: most.map(|plan| plan.max_sessions),
+            full: self.is_full(service),
+        });
+    }
+
     /// A SYN that a cookie answers.
     fn decide_cookie(&self, client: Ipv4Addr, service: ServiceId, each: Each<'_>) -> Fate {
         let plan = self.plan.service(service);
@@ -235,6 +246,8 @@ impl Director {
         let (Some(plan), Some(offer)) = (plan, offer) else {
             return Fate::Drop(DropReason::NoService);
         };
+        // The SYN is answered all the same: whether there is room is asked when its ACK comes.
+        self.explain_limit(service, each);
         each(Explained::SynAck {
             offer,
             window: plan.first_window(),
@@ -251,13 +264,8 @@ impl Director {
         let (Some(plan), Some(configured)) = (plan, configured) else {
             return Fate::Drop(DropReason::NoService);
         };
-        let full = self.is_full(service);
-        each(Explained::Limit {
-            sessions: self.living(service),
-            most: configured.max_sessions.map(|_| plan.max_sessions),
-            full,
-        });
-        if full {
+        self.explain_limit(service, each);
+        if self.is_full(service) {
             return Fate::Refuse(DropReason::ServiceFull);
         }
         for real in &configured.reals {

@@ -180,9 +180,14 @@ impl fmt::Display for Sentence<'_> {
                      now"
                 }
             }),
-            Explained::Limit { sessions, most, .. } => {
+            Explained::Limit {
+                sessions,
+                most,
+                full,
+            } => {
                 write!(f, "the service has {sessions} sessions on this worker")?;
                 match most {
+                    Some(most) if *full => write!(f, " and may have {most}: none is opened now"),
                     Some(most) => write!(f, " and may have {most}"),
                     None => f.write_str(" and no limit"),
                 }
