@@ -70,9 +70,13 @@ impl ClientOptions {
     /// Packs the options into the lower [`OPTION_BITS`] bits.
     #[inline]
     pub(crate) fn to_bits(self) -> u8 {
-        // The first entry also stands for what is below it.
-        let above = MSS_TABLE.iter().skip(1);
-        let mss: u8 = above.map(|&entry| u8::from(self.mss >= entry)).sum();
+        let [_, above @ .., largest] = MSS_TABLE;
+        // Nearly all say the largest. The first entry also stands for what is below it.
+        let mss: u8 = if self.mss >= largest {
+            MSS_TABLE.len() as u8 - 1
+        } else {
+            above.iter().map(|&entry| u8::from(self.mss >= entry)).sum()
+        };
         let wscale = self
             .wscale
             .map_or(NO_WSCALE, |wscale| wscale.min(MAX_WSCALE));
@@ -89,6 +93,17 @@ impl ClientOptions {
             wscale: (wscale != NO_WSCALE).then_some(wscale),
             sack: bits >> SACK_SHIFT & 1 == 1,
         }
+    }
+}
+
+/// What a client offered, as a cookie holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionBits(pub(crate) u8);
+
+impl From<ClientOptions> for OptionBits {
+    #[inline]
+    fn from(options: ClientOptions) -> Self {
+        Self(options.to_bits())
     }
 }
 
@@ -125,10 +140,10 @@ impl Cookie {
 
     /// Makes the cookie of a handshake from the hash that its [`Question`] came to.
     #[inline]
-    pub(crate) fn from_hash(hash: u64, options: ClientOptions, step: u64) -> Self {
+    pub(crate) fn from_hash(hash: u64, OptionBits(bits): OptionBits, step: u64) -> Self {
         let time = (step % LIVE_STEPS) as u32;
         let Authentication(authentication) = Authentication::from_hash(hash);
-        Self(authentication | time << TIME_SHIFT | options.to_bits() as u32)
+        Self(authentication | time << TIME_SHIFT | bits as u32)
     }
 
     /// Which of the live steps made the cookie: the number of the step modulo [`LIVE_STEPS`].

@@ -22,12 +22,12 @@ mod sketch;
 mod trigger;
 
 pub use cookie::{
-    Checked, ClientOptions, Cookie, FalseAccept, Handshake, MSS_TABLE, Question, false_accept,
-    valid_numbers,
+    Checked, ClientOptions, Cookie, FalseAccept, Handshake, MSS_TABLE, OptionBits, Question,
+    false_accept, valid_numbers,
 };
 pub use fingerprint::Fingerprint;
-pub use reflection::ReflectionGuard;
-pub use reply::{Offered, client_options, syn_ack, syn_ack_v6};
-pub use secrets::{Checker, Secrets};
+pub use reflection::{Places, ReflectionGuard};
+pub use reply::{Offered, PlainReply, client_options, syn_ack, syn_ack_v6};
+pub use secrets::{Checker, Issuer, Secrets};
 pub use sketch::TopKeys;
 pub use trigger::{Change, HALF_OPEN_ENTER, HALF_OPEN_LEAVE, Trigger, TriggerLimits};

@@ -29,6 +29,12 @@ pub struct ReflectionGuard {
     keys: [u64; 2],
 }
 
+/// Where a guard counts a client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places([u16; ROWS]);
+
+const _: () = assert!(ROW <= 1 << u16::BITS, "a place has 16 bits");
+
 impl ReflectionGuard {
     /// The memory that the counts take.
     pub const BYTES: usize = ROWS * ROW * size_of::<u32>();
@@ -47,6 +53,17 @@ impl ReflectionGuard {
     /// everything.
     #[inline]
     pub fn allow(&mut self, client: IpAddr, now_ms: u32, limit_per_s: u32) -> bool {
+        self.allow_at(self.places(prefix(client)), now_ms, limit_per_s)
+    }
+
+    /// Does what [`allow`](Self::allow) does for the client that these are the places of.
+    #[inline]
+    pub fn allow_at(
+        &mut self,
+        Places([at_first, at_second]): Places,
+        now_ms: u32,
+        limit_per_s: u32,
+    ) -> bool {
         let limit = limit_per_s.div_ceil(WINDOWS_PER_S);
         if limit == 0 || limit > MAX_COUNT {
             return true;
@@ -54,10 +71,11 @@ impl ReflectionGuard {
         // After 2^12 windows a count that nobody touched would look new again; it would be wrong
         // for the rest of that window.
         let window = (now_ms / WINDOW_MS) << COUNT_BITS;
-        let places = self.places(prefix(client));
         let [first, second] = &mut self.rows;
-        let [at_first, at_second] = places;
-        let (Some(a), Some(b)) = (first.get_mut(at_first), second.get_mut(at_second)) else {
+        let (Some(a), Some(b)) = (
+            first.get_mut(at_first as usize),
+            second.get_mut(at_second as usize),
+        ) else {
             return true;
         };
         let count = count_in(*a, window).min(count_in(*b, window));
@@ -71,22 +89,26 @@ impl ReflectionGuard {
         true
     }
 
-    /// Asks for the memory that [`allow`](Self::allow) will need.
+    /// Asks for the memory that [`allow_at`](Self::allow_at) will need for a client, and says where
+    /// it is.
     #[inline]
-    pub fn prefetch(&self, client: IpAddr) {
-        for (row, at) in self.rows.iter().zip(self.places(prefix(client))) {
-            weir_simd::prefetch_index(row, at);
+    #[must_use]
+    pub fn prefetch(&self, client: IpAddr) -> Places {
+        let places = self.places(prefix(client));
+        for (row, at) in self.rows.iter().zip(places.0) {
+            weir_simd::prefetch_index(row, at as usize);
         }
+        places
     }
 
     /// One cell in each row, from one keyed product. Who wants a prefix to be limited can send SYNs
     /// in its name; finding others that share its cells is more work, so this need not be more.
     #[inline]
-    fn places(&self, prefix: u64) -> [usize; ROWS] {
+    fn places(&self, prefix: u64) -> Places {
         let [add, multiply] = self.keys;
         let product = (prefix ^ add) as u128 * (multiply | 1) as u128;
         let hash = (product >> 64) as u64 ^ product as u64;
-        [hash as usize % ROW, (hash >> 32) as usize % ROW]
+        Places([hash, hash >> 32].map(|hash| hash as u16 % ROW as u16))
     }
 }
 

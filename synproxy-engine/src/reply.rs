@@ -13,6 +13,10 @@ use weir_wire::{
 
 use crate::cookie::{ClientOptions, MAX_WSCALE};
 
+pub use self::plain::PlainReply;
+
+mod plain;
+
 /// The time to live of what Weir sends.
 const TTL: u8 = 64;
 

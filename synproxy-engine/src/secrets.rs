@@ -15,8 +15,8 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use weir_model::MasterKey;
 
 use crate::cookie::{
-    Authentication, Checked, ClientOptions, Cookie, Handshake, LIVE_STEPS, OPTION_BITS, Prefix,
-    Question,
+    Authentication, Checked, ClientOptions, Cookie, Handshake, LIVE_STEPS, OPTION_BITS, OptionBits,
+    Prefix, Question,
 };
 use crate::sip::Key;
 
@@ -92,19 +92,13 @@ impl Secrets {
         })
     }
 
-    /// Asks for the hash that [`issue`](Self::issue) would compute.
-    #[inline]
+    /// Says what cookies are made with now.
     #[must_use]
-    pub fn ask_issue(&self, handshake: &Handshake, options: &ClientOptions) -> Option<Question> {
-        let step = self.issuing;
-        Question::new(self.key(step), handshake, options.to_bits(), step)
-    }
-
-    /// Makes the cookie from the hash that was asked for.
-    #[inline]
-    #[must_use]
-    pub fn issued(&self, hash: u64, options: &ClientOptions) -> Cookie {
-        Cookie::from_hash(hash, *options, self.issuing)
+    pub fn issuer(&self) -> Issuer {
+        Issuer {
+            key: self.key(self.issuing),
+            step: self.issuing,
+        }
     }
 
     /// Asks for the hashes that [`check`](Self::check) would compute: for the live step, and for the
@@ -219,6 +213,38 @@ impl fmt::Debug for Secrets {
     }
 }
 
+/// What cookies are made with at a moment.
+#[derive(Clone, Copy)]
+pub struct Issuer {
+    key: Key,
+    step: u64,
+}
+
+impl Issuer {
+    /// Asks for the hash that [`Secrets::issue`] would compute.
+    #[inline]
+    #[must_use]
+    pub fn ask(&self, handshake: &Handshake, OptionBits(bits): OptionBits) -> Option<Question> {
+        Question::new(self.key, handshake, bits, self.step)
+    }
+
+    /// Makes the cookie from the hash that was asked for.
+    #[inline]
+    #[must_use]
+    pub fn issued(&self, hash: u64, options: OptionBits) -> Cookie {
+        Cookie::from_hash(hash, options, self.step)
+    }
+}
+
+/// Prints nothing of the key.
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer")
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Checks many numbers of one handshake: there are only as many hashes as there are options and
 /// steps, and each is computed once.
 #[derive(Clone)]
@@ -327,9 +353,10 @@ mod tests {
         };
         let secrets = secrets(NOW);
         for options in every_option() {
-            let asked = secrets.ask_issue(&handshake(), &options).unwrap();
+            let (issuer, bits) = (secrets.issuer(), options.into());
+            let asked = issuer.ask(&handshake(), bits).unwrap();
             let cookie = secrets.issue(&handshake(), &options);
-            assert_eq!(secrets.issued(hash(asked), &options), cookie);
+            assert_eq!(issuer.issued(hash(asked), bits), cookie);
             for later in [0, 2, 4] {
                 let mut secrets = secrets.clone();
                 secrets.refresh(NOW + later * HALF_MS);

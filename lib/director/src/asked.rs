@@ -4,13 +4,15 @@
 //! can be computed before the packets in front of it are walked, beside the hashes of the others,
 //! and be thrown away where the walk does not ask for it.
 
-use synproxy_engine::{Cookie, Question, client_options};
+use nat_engine::FlowKey;
+use synproxy_engine::{Cookie, Handshake, OptionBits, Places, Question, client_options};
 use weir_model::ServiceId;
 use weir_simd::{LANES, Lanes, Width, sip24};
-use weir_wire::{L4, SynOptions, V4};
+use weir_wire::{Header, Protocol, SynOptions, TcpFlags, TcpHeader, V4};
 
 use crate::found::{Burst, LOOKUPS};
-use crate::synproxy::{agreed, handshake};
+use crate::plan::listen_key;
+use crate::synproxy::{Desk, agreed};
 use crate::{Director, Packet};
 
 /// Lots of questions: a SYN asks one, an ACK two.
@@ -21,6 +23,8 @@ const LOTS: usize = 2 * LOOKUPS / LANES;
 pub(crate) struct Asked {
     /// The service that listens where it goes.
     pub(crate) service: Option<ServiceId>,
+    /// Which [desk](Desk) is asked.
+    pub(crate) desk: u8,
     pub(crate) cookie: AskedCookie,
 }
 
@@ -28,13 +32,20 @@ pub(crate) struct Asked {
 /// answered, the hashes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum AskedCookie {
-    /// None.
+    /// Not known: the long way finds out.
     #[default]
     Nothing,
-    /// That of the cookie which would answer a SYN, and the SYN's options.
-    Syn { hash: u64, options: SynOptions },
+    /// No cookie can come of it, and no answer.
+    Useless,
+    /// That of the cookie which would answer a SYN, and what the SYN offers.
+    Syn {
+        hash: u64,
+        bits: OptionBits,
+        options: SynOptions,
+        places: Places,
+    },
     /// Those that the cookie which an ACK may bring is judged by.
-    Ack { hashes: [u64; 2] },
+    Ack { hashes: [u64; 2], cookie: Cookie },
 }
 
 /// Hashes to be computed side by side, and what they came to.
@@ -55,6 +66,7 @@ impl Questions {
     };
 
     /// Takes a question and says which it is.
+    #[inline]
     fn push(&mut self, question: &Question) -> u64 {
         let (lot, lane) = (self.count / LANES, self.count % LANES);
         if let (Some(keys), Some(words)) = (self.keys.get_mut(lot), self.words.get_mut(lot)) {
@@ -72,6 +84,7 @@ impl Questions {
         }
     }
 
+    #[inline]
     fn get(&self, at: u64) -> u64 {
         let hashes = self.hashes.as_flattened();
         hashes.get(at as usize).copied().unwrap_or(0)
@@ -80,15 +93,24 @@ impl Questions {
 
 impl AskedCookie {
     /// Puts the hashes in the places of the questions.
+    #[inline]
     pub(crate) fn answered(self, questions: &Questions) -> Self {
         match self {
-            Self::Nothing => Self::Nothing,
-            Self::Syn { hash, options } => Self::Syn {
-                hash: questions.get(hash),
+            Self::Nothing | Self::Useless => self,
+            Self::Syn {
+                hash,
+                bits,
                 options,
+                places,
+            } => Self::Syn {
+                hash: questions.get(hash),
+                bits,
+                options,
+                places,
             },
-            Self::Ack { hashes } => Self::Ack {
+            Self::Ack { hashes, cookie } => Self::Ack {
                 hashes: hashes.map(|hash| questions.get(hash)),
+                cookie,
             },
         }
     }
@@ -97,58 +119,106 @@ impl AskedCookie {
 impl Director {
     /// Works out what the strangers of a burst may ask.
     #[inline]
-    pub(crate) fn ask_for_strangers(&self, packets: &[Packet<'_>], burst: &mut Burst) {
+    pub(crate) fn ask_for_strangers(&mut self, packets: &[Packet<'_>], burst: &mut Burst) {
         burst.questions.count = 0;
+        let changes = self.synproxy.floods.changes();
+        self.synproxy.desks.close(changes);
         for (at, packet) in packets.iter().enumerate() {
             let Some(key) = burst.stranger(at) else {
                 continue;
             };
-            let service = self.plan.listening(key.dst, key.dst_port, key.protocol);
-            let cookie = service
-                .and_then(|service| self.ask_cookie(packet, service, &mut burst.questions))
-                .unwrap_or_default();
-            burst.put_asked(at, Asked { service, cookie });
+            let asked = self.ask_of(packet, &key, &mut burst.questions);
+            burst.put_asked(at, asked);
         }
         burst.questions.answer(self.width);
+    }
+
+    #[inline]
+    fn ask_of(&mut self, packet: &Packet<'_>, key: &FlowKey, questions: &mut Questions) -> Asked {
+        let listen = listen_key(key.dst, key.dst_port, key.protocol);
+        let known = self.synproxy.desks.find(listen, packet.port);
+        let desk = if let Some(desk) = known {
+            desk
+        } else {
+            let service = self.plan.listening(key.dst, key.dst_port, key.protocol);
+            let tcp = service.filter(|_| key.protocol == Protocol::TCP);
+            let opened = tcp.and_then(|service| self.open_desk(listen, packet.port, service));
+            let Some(desk) = opened else {
+                return Asked {
+                    service,
+                    ..Asked::default()
+                };
+            };
+            desk
+        };
+        let Some(open) = self.synproxy.desks.opened(desk) else {
+            return Asked::default();
+        };
+        let cookie = self.ask_cookie(packet, key, open, questions);
+        Asked {
+            service: Some(open.service),
+            desk,
+            cookie: cookie.unwrap_or_default(),
+        }
     }
 
     #[inline]
     fn ask_cookie(
         &self,
         packet: &Packet<'_>,
-        service: ServiceId,
+        key: &FlowKey,
+        desk: &Desk,
         questions: &mut Questions,
     ) -> Option<AskedCookie> {
-        let plan = self.plan.service(service)?.synproxy.as_ref()?;
-        let flood = self.synproxy.floods.get(service)?;
-        if !flood.verifies(plan) {
-            return None;
-        }
         let bytes = packet.frame.bytes();
-        let v4 = V4::plain_again(bytes)?;
-        let L4::Tcp(tcp) = &v4.l4_kind else {
-            return None;
-        };
+        // That it is in good order was found before.
+        let tcp = TcpHeader::at(bytes, V4::PLAIN_L4 as usize)?;
+        let flags = tcp.flags().0;
+        if flags & (JUDGED | TcpFlags::FIN.0) == TcpFlags::SYN.0 {
+            let cookies = desk.cookies.as_ref()?;
+            let places = self.synproxy.guard.prefetch(key.src.into());
+            let end = V4::PLAIN_L4 as usize + tcp.header_len();
+            let options = bytes.get(OPTIONS..end)?;
+            let options = SynOptions::of(options);
+            let bits = agreed(client_options(options), cookies.offer).into();
+            let handshake = handshake(key, tcp.seq_number().0);
+            let hash = questions.push(&cookies.issuer.ask(&handshake, bits)?);
+            return Some(AskedCookie::Syn {
+                hash,
+                bits,
+                options,
+                places,
+            });
+        }
+        if flags & JUDGED != TcpFlags::ACK.0 || !desk.verifies {
+            return desk.drops.then_some(AskedCookie::Useless);
+        }
+        let plan = self.plan.service(desk.service)?.synproxy.as_ref()?;
+        let cookie = Cookie((tcp.ack_number() - 1).0);
+        let handshake = handshake(key, (tcp.seq_number() - 1).0);
         let secrets = self.synproxy.secrets_of(plan)?;
-        if tcp.opens() {
-            if !self.sends_cookies(service) {
-                return None;
-            }
-            self.synproxy.guard.prefetch(v4.src.into());
-            let options = SynOptions::of(v4.tcp_options(bytes)?);
-            let client = agreed(client_options(options), self.offer(service, packet.port)?);
-            let handshake = handshake(v4.src, v4.dst, tcp, tcp.seq);
-            let hash = questions.push(&secrets.ask_issue(&handshake, &client)?);
-            return Some(AskedCookie::Syn { hash, options });
-        }
-        if !self.may_be_cookie(service, tcp) {
-            return None;
-        }
-        let handshake = handshake(v4.src, v4.dst, tcp, tcp.seq - 1);
-        let [live, before] = secrets.ask_check(&handshake, Cookie((tcp.ack - 1).0))?;
+        let [live, before] = secrets.ask_check(&handshake, cookie)?;
         Some(AskedCookie::Ack {
             hashes: [questions.push(&live), questions.push(&before)],
+            cookie,
         })
+    }
+}
+
+/// What tells a SYN, and an ACK that may bring a cookie, from the rest.
+const JUDGED: u8 = TcpFlags::SYN.0 | TcpFlags::ACK.0 | TcpFlags::RST.0;
+
+/// Where the options of a plain segment begin.
+const OPTIONS: usize = V4::PLAIN_L4 as usize + TcpHeader::LEN;
+
+#[inline]
+fn handshake(key: &FlowKey, client_isn: u32) -> Handshake {
+    Handshake {
+        client: key.src.into(),
+        vip: key.dst.into(),
+        client_port: key.src_port,
+        vip_port: key.dst_port,
+        client_isn: client_isn.into(),
     }
 }
 

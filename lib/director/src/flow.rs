@@ -199,16 +199,16 @@ impl Director {
             }
             SessionSyn::Cookie => self.meet_syn(now, packet, found, tcp, service),
             SessionSyn::Challenged => {
-                self.note_syn(now, packet, &found.v4, tcp, service);
+                self.note_syn(now, packet, &found.v4, service);
                 self.challenge_client(now, packet, id);
                 Some(Verdict::Drop(DropReason::Absorbed))
             }
             SessionSyn::Absorbed => {
-                self.note_syn(now, packet, &found.v4, tcp, service);
+                self.note_syn(now, packet, &found.v4, service);
                 Some(Verdict::Drop(DropReason::Absorbed))
             }
             SessionSyn::Passed => {
-                self.note_syn(now, packet, &found.v4, tcp, service);
+                self.note_syn(now, packet, &found.v4, service);
                 None
             }
         }

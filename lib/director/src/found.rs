@@ -160,8 +160,8 @@ impl Burst {
     pub(crate) fn asked(&self, at: usize) -> Asked {
         let asked = self.asked.get(at).filter(|_| self.is_stranger(at));
         asked.map_or_else(Asked::default, |asked| Asked {
-            service: asked.service,
             cookie: asked.cookie.answered(&self.questions),
+            ..*asked
         })
     }
 

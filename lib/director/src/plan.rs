@@ -387,6 +387,7 @@ fn announcements(
     announced
 }
 
-fn listen_key(vip: Ipv4Addr, port: u16, protocol: u8) -> u64 {
+#[inline]
+pub(crate) fn listen_key(vip: Ipv4Addr, port: u16, protocol: u8) -> u64 {
     u64::from(u32::from(vip)) << 24 | u64::from(port) << 8 | u64::from(protocol)
 }

@@ -2,12 +2,11 @@
 //!
 //! As on the short way of steady segments, nothing is changed where the answer is the long way.
 
-use synproxy_engine::{Checked, Cookie, Secrets};
-use weir_model::{BadAck, DropReason, Now, Verdict};
-use weir_wire::{L4, V4};
+use synproxy_engine::{Checked, PlainReply, Secrets};
+use weir_model::{DropReason, Now, Verdict};
 
 use crate::asked::{Asked, AskedCookie};
-use crate::synproxy::Syn;
+use crate::director::millis;
 use crate::{Director, Packet};
 
 impl Director {
@@ -20,44 +19,57 @@ impl Director {
         packet: &mut Packet<'_>,
         asked: &Asked,
     ) -> Option<Verdict> {
-        let service = asked.service?;
-        let v4 = V4::plain_again(packet.frame.bytes())?;
-        let L4::Tcp(tcp) = &v4.l4_kind else {
-            return None;
-        };
-        let plan = self.plan.service(service)?.synproxy.as_ref();
-        match asked.cookie {
-            AskedCookie::Nothing => {
-                let answers = plan.is_some_and(|plan| plan.bad_ack != BadAck::Drop);
-                let left = tcp.opens() || answers || self.may_be_cookie(service, tcp);
-                (!left).then_some(Verdict::Drop(DropReason::NoSession))
+        let changes = self.synproxy.floods.changes();
+        let desk = match asked.cookie {
+            AskedCookie::Nothing => return None,
+            AskedCookie::Useless | AskedCookie::Syn { .. } | AskedCookie::Ack { .. } => {
+                self.synproxy.desks.get(asked.desk, changes)?
             }
-            AskedCookie::Syn { hash, options } => {
-                if !self.sends_cookies(service) {
+        };
+        match asked.cookie {
+            AskedCookie::Nothing => None,
+            AskedCookie::Useless => Some(Verdict::Drop(DropReason::NoSession)),
+            AskedCookie::Syn {
+                hash,
+                bits,
+                options,
+                places,
+            } => {
+                if !packet.frame.fits(PlainReply::LONGEST) {
                     return None;
                 }
-                self.count_syn(now, packet, &v4, tcp, service);
-                let syn = Syn {
-                    l3: V4::PLAIN_L3,
-                    v4: &v4,
-                    tcp,
-                    options,
-                    hash: Some(hash),
-                };
-                Some(self.send_cookie(now, packet, service, &syn))
+                let cookies = desk.cookies.as_ref()?;
+                let cookie = cookies.issuer.issued(hash, bits);
+                let (service, limit) = (desk.service, desk.reflect_limit);
+                let reply = cookies.reply;
+                self.count_syn(now, packet, None, service);
+                let flood = self.synproxy.floods.get_mut(service)?;
+                let guard = &mut self.synproxy.guard;
+                if !guard.allow_at(places, millis(now), limit) {
+                    flood.counters.limited += 1;
+                    return Some(Verdict::Drop(DropReason::ReflectionGuard));
+                }
+                if reply
+                    .answer(&mut packet.frame, options, cookie, now.wall_ms as u32)
+                    .is_none()
+                {
+                    flood.counters.passed += 1;
+                    return Some(Verdict::Drop(DropReason::Malformed));
+                }
+                self.count_cookie(now, service);
+                Some(Verdict::Reply)
             }
-            AskedCookie::Ack { hashes } => {
-                let plan = plan?;
-                let checked = Secrets::checked(hashes, Cookie((tcp.ack - 1).0));
+            AskedCookie::Ack { hashes, cookie } => {
+                let checked = Secrets::checked(hashes, cookie);
                 let reason = match checked {
                     Checked::Valid(_) => return None,
                     Checked::Stale => DropReason::StaleCookie,
                     Checked::Bad => DropReason::BadCookie,
                 };
-                let known = self.may_be_cookie(service, tcp) && !self.defers(service, tcp);
-                if plan.bad_ack != BadAck::Drop || !known {
+                if !desk.drops || desk.defers {
                     return None;
                 }
+                let service = desk.service;
                 self.count_checked(service, checked);
                 Some(Verdict::Drop(reason))
             }

@@ -9,6 +9,7 @@ use weir_model::{
     BadAck, ClientWindow, MasterKey, Offer, Protocol, Service, Snapshot, SynproxyMode,
 };
 
+use self::desk::Desks;
 use self::early::EarlyPool;
 use self::flood::Floods;
 use self::release::Releases;
@@ -17,12 +18,14 @@ use self::waiting::Waitings;
 mod accept;
 mod complete;
 mod cookie;
+mod desk;
 mod early;
 mod flood;
 mod release;
 mod waiting;
 
-pub(crate) use self::cookie::{Syn, agreed, handshake};
+pub(crate) use self::cookie::agreed;
+pub(crate) use self::desk::Desk;
 pub(crate) use self::flood::Flood;
 pub use self::flood::Top;
 
@@ -71,6 +74,7 @@ pub(crate) struct Synproxy {
     made_with: Vec<Option<SecretsKey>>,
     pub(crate) floods: Floods,
     pub(crate) guard: ReflectionGuard,
+    pub(crate) desks: Desks,
     pub(crate) waitings: Waitings,
     early: EarlyPool,
     releases: Releases,
@@ -92,6 +96,7 @@ impl Synproxy {
             made_with: Vec::new(),
             floods: Floods::default(),
             guard: ReflectionGuard::new(seed),
+            desks: Desks::NONE,
             waitings: Waitings::default(),
             early: EarlyPool::default(),
             releases: Releases::new(),

@@ -79,6 +79,13 @@ impl<'a> FrameBuf<'a> {
         Some(gap)
     }
 
+    /// Says whether the frame could have this length, with what the chunk has behind it.
+    #[inline]
+    #[must_use]
+    pub const fn fits(&self, len: usize) -> bool {
+        len <= self.chunk.len() - self.start
+    }
+
     /// Cuts or grows the frame at its end; grown bytes hold what the chunk held. Nothing changes,
     /// and the answer is `None`, when the chunk is too short.
     #[must_use]

@@ -374,6 +374,33 @@ proptest! {
     }
 
     #[test]
+    fn a_plain_frame_is_answered_alike_by_either_way(
+        mut frame in frame(),
+        offered in offered(),
+    ) {
+        (frame.vlan, frame.ip_options) = (false, Vec::new());
+        let bytes = frame.bytes();
+        let v4 = V4::plain(&bytes).unwrap();
+        let options = v4.tcp_options(&bytes).unwrap();
+        let tcp = v4.tcp().unwrap();
+        let client = SynOptions::of(options);
+        let tsval = client.timestamps().map_or(0, |offset| {
+            let tsval = options[offset as usize + 2..].first_chunk().unwrap();
+            u32::from_be_bytes(*tsval)
+        });
+        let room = PlainReply::LONGEST.saturating_sub(bytes.len());
+        let chunk = [&bytes[..], &vec![0xdd; room]].concat();
+        let (mut general, mut plain) = (chunk.clone(), chunk);
+        let mut buf = FrameBuf::new(&mut general, 0..bytes.len()).unwrap();
+        syn_ack(&mut buf, V4::PLAIN_L3, &v4, tcp, client, tsval, COOKIE, &offered).unwrap();
+        let general = buf.bytes();
+        let mut buf = FrameBuf::new(&mut plain, 0..bytes.len()).unwrap();
+        PlainReply::new(&offered).answer(&mut buf, client, COOKIE, offered.tsval.unwrap_or(9)).unwrap();
+        prop_assert_eq!(buf.bytes(), general);
+        prop_assert!(general.len() <= PlainReply::LONGEST);
+    }
+
+    #[test]
     fn every_answer_over_ipv6_is_legal(
         options in frame().prop_map(|frame| frame.tcp_options),
         offered in offered(),

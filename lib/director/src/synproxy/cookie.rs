@@ -2,12 +2,11 @@
 
 use core::net::Ipv4Addr;
 
-use synproxy_engine::{
-    Checked, ClientOptions, Cookie, Handshake, Offered, client_options, syn_ack,
-};
+use synproxy_engine::{Checked, ClientOptions, Cookie, Handshake, client_options, syn_ack};
 use weir_model::{BadAck, Counter, DropReason, Now, Offer, ServiceId, Verdict};
 use weir_wire::{SeqNumber, SynOptions, Tcp, TcpFlags, Toa, V4};
 
+use super::desk::offered;
 use crate::director::millis;
 use crate::flow::timestamps_at;
 use crate::found::Found;
@@ -27,31 +26,16 @@ impl Director {
         tcp: &Tcp,
         service: ServiceId,
     ) -> Option<Verdict> {
-        if !self.count_syn(now, packet, &found.v4, tcp, service) {
+        if !self.count_syn(now, packet, Some(&found.v4), service) {
             self.count_passed(service);
             return None;
         }
-        let options = found.v4.tcp_options(packet.frame.bytes());
-        let syn = Syn {
-            l3: found.l3,
-            v4: &found.v4,
-            tcp,
-            options: SynOptions::of(options.unwrap_or_default()),
-            hash: None,
-        };
-        Some(self.send_cookie(now, packet, service, &syn))
+        Some(self.send_cookie(now, packet, found, tcp, service))
     }
 
     /// Counts a SYN of a session that is passed on whatever is the matter.
-    pub(crate) fn note_syn(
-        &mut self,
-        now: Now,
-        packet: &Packet<'_>,
-        v4: &V4,
-        tcp: &Tcp,
-        service: ServiceId,
-    ) {
-        self.count_syn(now, packet, v4, tcp, service);
+    pub(crate) fn note_syn(&mut self, now: Now, packet: &Packet<'_>, v4: &V4, service: ServiceId) {
+        self.count_syn(now, packet, Some(v4), service);
         self.count_passed(service);
     }
 
@@ -67,26 +51,21 @@ impl Director {
         }
     }
 
-    #[inline]
-    pub(crate) fn send_cookie(
+    fn send_cookie(
         &mut self,
         now: Now,
         packet: &mut Packet<'_>,
+        found: &Found,
+        tcp: &Tcp,
         service: ServiceId,
-        syn: &Syn<'_>,
     ) -> Verdict {
-        let &Syn {
-            l3,
-            v4,
-            tcp,
-            options,
-            hash,
-        } = syn;
+        let v4 = &found.v4;
         let plan = self.plan.service(service);
         let plan = plan.and_then(|plan| plan.synproxy.as_ref());
         let (Some(plan), Some(offer)) = (plan, self.offer(service, packet.port)) else {
             return Verdict::Drop(DropReason::NoService);
         };
+        let options = SynOptions::of(v4.tcp_options(packet.frame.bytes()).unwrap_or_default());
         let timestamps = options.timestamps();
         let timestamps = timestamps.and_then(|offset| timestamps_at(packet, v4, offset));
         let tsval = timestamps.map_or(0, |timestamps| timestamps.tsval);
@@ -105,26 +84,28 @@ impl Director {
             return Verdict::Drop(DropReason::NoService);
         };
         let client = agreed(client_options(options), offer);
-        let cookie = match hash {
-            Some(hash) => secrets.issued(hash, &client),
-            None => secrets.issue(&handshake(v4.src, v4.dst, tcp, tcp.seq), &client),
-        };
-        let offered = Offered {
-            mss: offer.mss,
-            wscale: offer.wscale,
-            sack: offer.sack,
-            tsval: offer.timestamps.then_some(now.wall_ms as u32),
-            window: plan.first_window(),
-        };
+        let cookie = secrets.issue(&handshake(v4.src, v4.dst, tcp, tcp.seq), &client);
+        let offered = offered(plan, offer, now.wall_ms as u32);
         let frame = &mut packet.frame;
-        if syn_ack(frame, l3, v4, tcp, options, tsval, cookie, &offered).is_none() {
+        if syn_ack(frame, found.l3, v4, tcp, options, tsval, cookie, &offered).is_none() {
             flood.counters.passed += 1;
             return Verdict::Drop(DropReason::Malformed);
         }
-        flood.counters.cookie_sent += 1;
-        flood.note_cookie(millis(now), plan);
-        self.counters.count(Counter::CookieSent);
+        self.count_cookie(now, service);
         Verdict::Reply
+    }
+
+    /// Counts a SYN that was answered by a cookie.
+    #[inline]
+    pub(crate) fn count_cookie(&mut self, now: Now, service: ServiceId) {
+        let plan = self.plan.service(service);
+        let plan = plan.and_then(|plan| plan.synproxy.as_ref());
+        let flood = self.synproxy.floods.get_mut(service);
+        if let (Some(plan), Some(flood)) = (plan, flood) {
+            flood.counters.cookie_sent += 1;
+            flood.note_cookie(millis(now), plan);
+            self.counters.count(Counter::CookieSent);
+        }
     }
 
     /// Returns what clients that come in by a port are offered.
@@ -219,17 +200,6 @@ impl Director {
     }
 }
 
-/// A SYN that a cookie answers.
-pub(crate) struct Syn<'a> {
-    /// Offset of the IPv4 header.
-    pub(crate) l3: u16,
-    pub(crate) v4: &'a V4,
-    pub(crate) tcp: &'a Tcp,
-    pub(crate) options: SynOptions,
-    /// What the cookie's question came to, where it was asked.
-    pub(crate) hash: Option<u64>,
-}
-
 /// Returns what counts a cookie that was judged so.
 const fn counter_of(checked: Checked) -> Counter {
     match checked {
@@ -249,12 +219,7 @@ pub(crate) fn agreed(client: ClientOptions, offer: Offer) -> ClientOptions {
 }
 
 /// Names the handshake that a client began with a SYN of this number.
-pub(crate) fn handshake(
-    client: Ipv4Addr,
-    vip: Ipv4Addr,
-    tcp: &Tcp,
-    client_isn: SeqNumber,
-) -> Handshake {
+fn handshake(client: Ipv4Addr, vip: Ipv4Addr, tcp: &Tcp, client_isn: SeqNumber) -> Handshake {
     Handshake {
         client: client.into(),
         vip: vip.into(),

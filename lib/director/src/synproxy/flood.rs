@@ -7,7 +7,7 @@ use synproxy_engine::{Change, Checked, Fingerprint, TopKeys, Trigger};
 use weir_model::{
     Event, FloodCounters, HeavyHitter, Now, Offer, ServiceId, Snapshot, SynproxyMode,
 };
-use weir_wire::{KindSet, OptionSummary, Tcp, V4};
+use weir_wire::{KindSet, OptionSummary, V4};
 
 use super::SynproxyPlan;
 use crate::director::millis;
@@ -70,6 +70,8 @@ pub(crate) struct Floods {
     half_open: u32,
     ticked_ms: u32,
     faded_ms: u32,
+    /// How often a SYN made a flood of many.
+    changes: u32,
 }
 
 impl Flood {
@@ -115,12 +117,18 @@ impl Flood {
         *count += 1;
     }
 
-    /// Notes what a sample looks like.
+    /// Notes where a sample comes from and what it looks like.
     #[cold]
-    fn note_shape(&mut self, packet: &Packet<'_>, v4: &V4, tcp: &Tcp) {
-        let bytes = v4.tcp_options(packet.frame.bytes()).unwrap_or_default();
+    fn note_sample(&mut self, packet: &Packet<'_>, v4: Option<&V4>) {
+        let frame = packet.frame.bytes();
+        let Some(v4) = v4.copied().or_else(|| V4::plain_again(frame)) else {
+            return;
+        };
+        let Some(tcp) = v4.tcp() else { return };
+        self.sources.add(u64::from(u32::from(v4.src) & !0xff));
+        let bytes = v4.tcp_options(frame).unwrap_or_default();
         let options = OptionSummary::new(bytes, &KindSet::EMPTY);
-        let shape = Fingerprint::new(v4, tcp, &options, bytes);
+        let shape = Fingerprint::new(&v4, tcp, &options, bytes);
         self.fingerprints.add(shape.0);
     }
 
@@ -202,6 +210,12 @@ impl Floods {
             }
             self.services.push(flood);
         }
+    }
+
+    /// Tells apart what was before and after a SYN made a flood of many.
+    #[inline]
+    pub(crate) const fn changes(&self) -> u32 {
+        self.changes
     }
 
     pub(crate) fn get(&self, id: ServiceId) -> Option<&Flood> {
@@ -345,13 +359,14 @@ impl Director {
         }
     }
 
-    /// Counts a SYN in and says whether it is to be answered by a cookie.
+    /// Counts a SYN in and says whether it is to be answered by a cookie. What it was parsed to may
+    /// be left out where it is a plain frame.
+    #[inline]
     pub(crate) fn count_syn(
         &mut self,
         now: Now,
         packet: &Packet<'_>,
-        v4: &V4,
-        tcp: &Tcp,
+        v4: Option<&V4>,
         service: ServiceId,
     ) -> bool {
         let plan = self.plan.service(service);
@@ -365,8 +380,7 @@ impl Director {
         } else {
             // At random distances: who knows the pattern could stay between the samples.
             flood.unsampled = self.rng.below(2 * SAMPLE - 1);
-            flood.sources.add(u64::from(u32::from(v4.src) & !0xff));
-            flood.note_shape(packet, v4, tcp);
+            flood.note_sample(packet, v4);
         }
         let Some(plan) = plan else { return false };
         let change = match plan.mode {
@@ -376,6 +390,7 @@ impl Director {
         let cookie = flood.sends_cookies(plan);
         if change.is_some() {
             flood.tick(millis(now), Some(plan));
+            self.synproxy.floods.changes = self.synproxy.floods.changes.wrapping_add(1);
             self.tell_change(now, service, change);
         }
         cookie && !self.draining
