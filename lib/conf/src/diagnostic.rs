@@ -204,6 +204,11 @@ impl Sink {
         std::mem::take(&mut self.warnings)
     }
 
+    /// Returns how many mistakes there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }

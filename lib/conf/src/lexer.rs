@@ -50,7 +50,11 @@ pub(crate) fn lex(source: usize, text: &str, sink: &mut Sink) -> Vec<Section> {
             number: index + 1,
             text: raw.strip_suffix('\r').unwrap_or(raw),
         };
+        let before = sink.count();
         let Some(content) = line.content(sink) else {
+            if sink.count() > before {
+                miss(&under, &mut sections, raw);
+            }
             continue;
         };
         if content.text.starts_with('[') {
@@ -65,12 +69,7 @@ pub(crate) fn lex(source: usize, text: &str, sink: &mut Sink) -> Vec<Section> {
             continue;
         }
         let Some(entry) = entry(&content, sink) else {
-            let first = words(&content).into_iter().next();
-            let first =
-                first.map(|word| word.text.split('=').next().unwrap_or_default().to_owned());
-            if let (Under::Section, Some(section)) = (&under, sections.last_mut()) {
-                section.unread.extend(first);
-            }
+            miss(&under, &mut sections, &content.text);
             continue;
         };
         match under {
@@ -88,6 +87,16 @@ pub(crate) fn lex(source: usize, text: &str, sink: &mut Sink) -> Vec<Section> {
         }
     }
     sections
+}
+
+/// Remembers of a line that could not be read which key it begins with.
+fn miss(under: &Under, sections: &mut [Section], line: &str) {
+    let key = line
+        .split(|c| is_blank(c) || c == '=')
+        .find(|it| !it.is_empty());
+    if let (Under::Section, Some(section)) = (under, sections.last_mut()) {
+        section.unread.extend(key.map(str::to_owned));
+    }
 }
 
 /// Splits a token at blanks; each word knows its place.
