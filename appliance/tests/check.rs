@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ fn weir(words: &[&str], stdin: &str, folder: &Path) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text_of(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -66,12 +67,77 @@ fn every_bad_file_is_exit_status_two_and_its_report_on_stderr() {
             let output = weir(&words, "", &folder);
             assert_eq!(output.status.code(), Some(2), "{words:?}");
             assert!(output.stdout.is_empty(), "{words:?}");
-            let report = text(&output.stderr);
+            let report = text_of(&output.stderr);
             assert!(!report.is_empty() && expected.contains(&report), "{report}");
         }
         seen += 1;
     }
     assert!(seen > 40, "{seen}");
+}
+
+/// One case of `lib/conf/tests/wrong`: what is wrong with it, the lines that stand for others in the
+/// file that has every key, and what is told.
+struct Case {
+    kind: String,
+    numbers: Vec<usize>,
+    lines: Vec<String>,
+    told: Vec<String>,
+}
+
+fn cases(text: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for line in text.lines() {
+        let (sign, rest) = line.split_at(1);
+        match (sign, cases.last_mut()) {
+            ("@", _) => {
+                let (numbers, kind) = rest.split_once(' ').unwrap();
+                let numbers = numbers.split(',').map(|it| it.parse().unwrap());
+                cases.push(Case {
+                    kind: kind.to_owned(),
+                    numbers: numbers.collect(),
+                    lines: Vec::new(),
+                    told: Vec::new(),
+                });
+            }
+            ("+", Some(case)) => case.lines.push(rest.to_owned()),
+            ("=", Some(case)) => case.told.push(format!("<stdin>:{rest}")),
+            _ => unreachable!("{line}"),
+        }
+    }
+    cases
+}
+
+/// All of them are tried where the parser is; here one of each kind in each section.
+#[test]
+fn what_is_wrong_with_a_key_is_exit_status_two_with_the_committed_sentence() {
+    let folder = conf_tests();
+    let base = fs::read_to_string(folder.join("good/all-keys.conf")).unwrap();
+    let mut seen = BTreeSet::new();
+    for entry in fs::read_dir(folder.join("wrong")).unwrap() {
+        let path = entry.unwrap().path();
+        for case in cases(&fs::read_to_string(&path).unwrap()) {
+            let accepted = case.told.iter().any(|it| it.ends_with(":accepted"));
+            if accepted || !seen.insert((path.clone(), case.kind.clone())) {
+                continue;
+            }
+            let mut text = Vec::new();
+            for (index, line) in base.lines().enumerate() {
+                match case.numbers.iter().position(|it| *it == index + 1) {
+                    None => text.push(line.to_owned()),
+                    Some(0) => text.extend(case.lines.clone()),
+                    Some(_) => {}
+                }
+            }
+            let stdin = text.join("\n") + "\n";
+            let output = weir(&["check", "-", "--format", "short"], &stdin, &folder);
+            let found = text_of(&output.stderr).replace("weir.conf:", "<stdin>:");
+            assert_eq!(output.status.code(), Some(2), "{}: {found}", case.kind);
+            // A place inside a sentence has the name of the file as well.
+            let told = case.told.join("\n").replace("weir.conf:", "<stdin>:") + "\n";
+            assert_eq!(found, told, "{} of {}", case.kind, path.display());
+        }
+    }
+    assert!(seen.len() > 80, "{}", seen.len());
 }
 
 const GOOD: &str = "\
@@ -93,9 +159,9 @@ fn a_good_file_is_exit_status_zero_and_one_line() {
     fs::write(folder.0.join("weir.conf"), GOOD).unwrap();
     let output = weir(&["check", "weir.conf"], "", &folder.0);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stderr), "");
+    assert_eq!(text_of(&output.stderr), "");
     assert_eq!(
-        text(&output.stdout),
+        text_of(&output.stdout),
         "weir.conf: 1 service, 1 LIP pool; no mistakes\n"
     );
 }
@@ -108,17 +174,17 @@ fn files_of_conf_d_count_and_standard_input_stands_alone() {
     fs::write(folder.0.join("conf.d/dns.conf"), dns).unwrap();
     let output = weir(&["check", "weir.conf"], "", &folder.0);
     assert_eq!(
-        text(&output.stdout),
+        text_of(&output.stdout),
         "weir.conf and 1 file of conf.d: 2 services, 1 LIP pool; no mistakes\n"
     );
     let output = weir(&["check", "-"], GOOD, &folder.0);
     assert_eq!(
-        text(&output.stdout),
+        text_of(&output.stdout),
         "<stdin>: 1 service, 1 LIP pool; no mistakes\n"
     );
     let output = weir(&["check", "-", "--format", "short"], "[nod]\n", &folder.0);
     assert_eq!(output.status.code(), Some(2));
-    let report = text(&output.stderr);
+    let report = text_of(&output.stderr);
     assert!(
         report.contains("<stdin>:1:2: error: unknown section [nod]"),
         "{report}"
@@ -135,7 +201,7 @@ fn what_another_machine_may_have_is_a_warning_with_advice() {
     let output = weir(&["check", "weir.conf", "--format", "short"], "", &folder.0);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(
-        text(&output.stderr),
+        text_of(&output.stderr),
         "\
 weir.conf:2:10: warning: this machine has no device `weir-none`; `ip link` lists those it has; \
          weir would not start here
@@ -146,7 +212,7 @@ weir.conf:14:1: warning: [health slow] is used by no service; `health = slow` in
 "
     );
     assert_eq!(
-        text(&output.stdout),
+        text_of(&output.stdout),
         "weir.conf: 1 service, 1 LIP pool; no mistakes, 3 warnings\n"
     );
 }
@@ -157,5 +223,5 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let line = format!("set -o pipefail; {weir} help --markdown | head -1");
     let output = Command::new("bash").args(["-c", &line]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(text(&output.stdout), "# Reference\n");
+    assert_eq!(text_of(&output.stdout), "# Reference\n");
 }
