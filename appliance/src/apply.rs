@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_conf::{Purpose, Report, SourceText, Style};
 use weir_control::{AppliedRow, ChangeRow, Client, ConfigText, Request};
 
-use crate::show;
+use crate::{import, show};
 
 /// The name of the standard input.
 const STDIN: &str = "-";
@@ -20,6 +20,17 @@ const STDIN: &str = "-";
 pub(crate) struct Order {
     pub(crate) json: bool,
     pub(crate) socket: Option<PathBuf>,
+}
+
+/// Where a configuration comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// The daemon's own file.
+    Daemon,
+    /// This file.
+    File(PathBuf),
+    /// A file of LVS, with local addresses of services that name none.
+    Lvs(PathBuf, Vec<String>),
 }
 
 /// Why an order could not be carried out.
@@ -36,12 +47,12 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Says what a file would change; none means the daemon's own.
+/// Says what a configuration would change.
 ///
 /// # Errors
 /// When the file has mistakes, or the daemon cannot be asked.
-pub(crate) fn diff(order: &Order, file: Option<&Path>) -> Result<(), Failure> {
-    let texts = texts(file)?;
+pub(crate) fn diff(order: &Order, source: &Source) -> Result<(), Failure> {
+    let texts = texts_of(order, source)?;
     let rows = ask(order, &Request::Diff { texts })?;
     let text = if order.json {
         format!("{}\n", Value::Array(rows))
@@ -55,18 +66,19 @@ pub(crate) fn diff(order: &Order, file: Option<&Path>) -> Result<(), Failure> {
     )?)
 }
 
-/// Has the daemon run on a file; none means its own.
+/// Has the daemon run on a configuration.
 ///
 /// # Errors
 /// When the file has mistakes, or the daemon refuses; then its configuration is as it was.
 pub(crate) fn apply(
     order: &Order,
-    file: Option<&Path>,
+    source: &Source,
     confirm: Option<Duration>,
 ) -> Result<(), Failure> {
     let request = Request::Apply {
-        texts: texts(file)?,
+        texts: texts_of(order, source)?,
         confirm_ms: confirm.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        over: None,
     };
     Ok(change(order, &request, "applied")?)
 }
@@ -129,6 +141,20 @@ fn ask(order: &Order, request: &Request) -> Result<Vec<Value>> {
         all.push(row);
     }
     Ok(all)
+}
+
+/// Reads what is to be sent, or makes it.
+fn texts_of(order: &Order, source: &Source) -> Result<Vec<ConfigText>, Failure> {
+    match source {
+        Source::Daemon => texts(None),
+        Source::File(file) => texts(Some(file)),
+        Source::Lvs(file, lips) => {
+            let made = import::on_running(file, lips, order.socket.as_deref())?;
+            // What is wrong with it was told line by line.
+            let made = made.ok_or_else(|| Failure::Mistakes(String::new()))?;
+            Ok(vec![made])
+        }
+    }
 }
 
 /// Reads what is to be sent. A file whose bytes are no text is reported here: JSON has no way to

@@ -9,18 +9,19 @@ mod parity;
 use std::fmt::Display;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, Flags, Question, What};
+use weir_lvs::{Given, PortGiven, Refusal};
 
 use self::completion::CompletionShell;
 use crate::daemon::machine;
 use crate::state::State;
-use crate::{apply, bench, capture, configuration, daemon, doctor, explain, show};
+use crate::{apply, bench, capture, configuration, daemon, doctor, explain, import, ipvsadm, show};
 
 /// Done.
 const DONE: u8 = 0;
@@ -68,6 +69,8 @@ enum Verb {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
         #[command(flatten)]
+        lvs: LvsArguments,
+        #[command(flatten)]
         daemon: DaemonArguments,
     },
     /// Has the daemon run on a file; nothing changes where the file has a mistake.
@@ -75,6 +78,8 @@ enum Verb {
         /// The configuration file; `-` is the standard input; none means the daemon's own.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        lvs: LvsArguments,
         /// Brings the configuration of before back after this time, unless `weir confirm` comes.
         #[arg(long, value_name = "TIME", value_parser = period)]
         confirm: Option<Duration>,
@@ -106,6 +111,19 @@ enum Verb {
     /// Measures what this machine can do, in memory, on cores that no worker runs on, and keeps it
     /// for `weir show flood`.
     Bench(BenchArguments),
+    /// Makes a weir.conf of a keepalived.conf or of what `ipvsadm -S -n` wrote.
+    Import(ImportArguments),
+    /// The command line of LVS's ipvsadm, for the running daemon; also when called by that name.
+    #[command(disable_help_flag = true)]
+    Ipvsadm {
+        /// The options of ipvsadm; `-h` lists them.
+        #[arg(
+            value_name = "OPTIONS",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        words: Vec<String>,
+    },
     /// Prints what a shell needs to complete commands, keys and nouns.
     Completion {
         /// The shell.
@@ -232,6 +250,42 @@ struct BenchArguments {
     socket: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+struct LvsArguments {
+    /// Takes services, pools and checks from a keepalived.conf or from what `ipvsadm -S -n` wrote,
+    /// and leaves everything else as it runs.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    from: Option<PathBuf>,
+    /// Local addresses of services of that file that name none.
+    #[arg(long = "lip", value_name = "ADDRESSES", requires = "from")]
+    lips: Vec<String>,
+}
+
+impl LvsArguments {
+    fn source(self, file: Option<PathBuf>) -> apply::Source {
+        match (self.from, file) {
+            (Some(file), _) => apply::Source::Lvs(file, self.lips),
+            (None, Some(file)) => apply::Source::File(file),
+            (None, None) => apply::Source::Daemon,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportArguments {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A port of this machine, which such a file does not know: its name, device and addresses,
+    /// e.g. `wan=eth0,198.51.100.2/24,gateway=198.51.100.1`. Without any, the result has lines to
+    /// fill in.
+    #[arg(long = "port", value_name = "NAME=DEVICE,ADDRESS/LENGTH")]
+    ports: Vec<PortGiven>,
+    /// Local addresses of services that name none: one, FIRST-LAST, or a network.
+    #[arg(long = "lip", value_name = "ADDRESSES")]
+    lips: Vec<String>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ReportFormat {
     /// With the line and a caret below the mistake.
@@ -286,6 +340,17 @@ impl Shown {
 
 /// Does what the command line asks for.
 pub(crate) fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name)
+        .file_name()
+        .is_some_and(|name| name == "ipvsadm")
+    {
+        let words: Vec<String> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        return ExitCode::from(ipvsadm(&words));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -297,12 +362,13 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(match arguments.verb {
         Verb::Run { config, last_good } => run(&config, last_good),
         Verb::Check { file, format } => check(&file, format),
-        Verb::Diff { file, daemon } => changed(apply::diff(&daemon.into(), file.as_deref())),
+        Verb::Diff { file, lvs, daemon } => changed(apply::diff(&daemon.into(), &lvs.source(file))),
         Verb::Apply {
             file,
+            lvs,
             confirm,
             daemon,
-        } => changed(apply::apply(&daemon.into(), file.as_deref(), confirm)),
+        } => changed(apply::apply(&daemon.into(), &lvs.source(file), confirm)),
         Verb::Confirm { daemon } => changed(apply::confirm(&daemon.into())),
         Verb::Rollback { generation, daemon } => {
             changed(apply::rollback(&daemon.into(), generation))
@@ -320,13 +386,15 @@ pub(crate) fn main() -> ExitCode {
         })),
         Verb::Doctor(arguments) => doctor(arguments),
         Verb::Bench(arguments) => bench(arguments),
+        Verb::Import(arguments) => import(&arguments),
+        Verb::Ipvsadm { words } => ipvsadm(&words),
         Verb::Completion { shell } => completion(shell),
         Verb::Help { markdown: true, .. } => said(&weir_conf::reference()),
         Verb::Help { name, .. } => help(name.as_deref().unwrap_or_default()),
     })
 }
 
-fn run(file: &std::path::Path, last_good: bool) -> u8 {
+fn run(file: &Path, last_good: bool) -> u8 {
     let state = State::of(file);
     let start = match configuration::start(file, &state) {
         Ok(start) => start,
@@ -350,7 +418,7 @@ fn run(file: &std::path::Path, last_good: bool) -> u8 {
     }
 }
 
-fn check(file: &std::path::Path, format: ReportFormat) -> u8 {
+fn check(file: &Path, format: ReportFormat) -> u8 {
     let style = match format {
         ReportFormat::Long => Style::long(Purpose::Check),
         ReportFormat::Short => Style::short(),
@@ -432,6 +500,41 @@ fn bench(arguments: BenchArguments) -> u8 {
         json: arguments.json,
         socket: arguments.socket,
     }))
+}
+
+fn import(arguments: &ImportArguments) -> u8 {
+    let given = Given {
+        ports: arguments.ports.clone(),
+        lips: arguments.lips.clone(),
+    };
+    match import::import(&arguments.file, &given) {
+        Ok(true) => DONE,
+        Ok(false) => BAD_INPUT,
+        Err(error) => {
+            failed(format!("{error:#}"));
+            BAD_INPUT
+        }
+    }
+}
+
+fn ipvsadm(words: &[String]) -> u8 {
+    let Err(error) = ipvsadm::run(words) else {
+        return DONE;
+    };
+    if let Some(ClientError::Refused {
+        code: Code::Mistakes,
+        text,
+    }) = error.downcast_ref()
+    {
+        eprint!("{text}");
+        return BAD_INPUT;
+    }
+    eprintln!("ipvsadm: {error:#}");
+    if error.is::<Refusal>() {
+        BAD_INPUT
+    } else {
+        FAILED
+    }
 }
 
 /// Reads which cores to measure on: those of this machine that this process may use.

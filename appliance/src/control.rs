@@ -372,6 +372,7 @@ impl Control {
             self.apply(Wish {
                 asker: Asker::Signal,
                 wanted: Wanted::Texts(Vec::new()),
+                over: None,
                 confirm: None,
             });
         }
@@ -380,9 +381,14 @@ impl Control {
     /// Carries out a change that a client asks for.
     fn carry_out(&mut self, order: Order) {
         match order.request {
-            Request::Apply { texts, confirm_ms } => self.apply(Wish {
+            Request::Apply {
+                texts,
+                confirm_ms,
+                over,
+            } => self.apply(Wish {
                 asker: Asker::Client(order.client, order.operator),
                 wanted: Wanted::Texts(texts),
+                over,
                 confirm: confirm_ms.map(Duration::from_millis),
             }),
             Request::Capture(wanted) => self.capture(order.client, &order.operator, &wanted),
@@ -390,6 +396,7 @@ impl Control {
             Request::Rollback { generation } => self.apply(Wish {
                 asker: Asker::Client(order.client, order.operator),
                 wanted: Wanted::Earlier(generation),
+                over: None,
                 confirm: None,
             }),
             // These change nothing; the server has answered them itself.

@@ -21,6 +21,8 @@ mod fleet;
 mod handoff;
 mod health;
 mod idle;
+mod import;
+mod ipvsadm;
 mod log;
 mod publish;
 mod secret;

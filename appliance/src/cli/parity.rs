@@ -56,8 +56,6 @@ const PENDING: &[&str] = &[
     "service.quorum-down",
     "service.quorum-up",
     "weir drain",
-    "weir import",
-    "weir ipvsadm",
     "weir weight",
 ];
 

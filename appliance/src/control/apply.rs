@@ -26,6 +26,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Wish {
     pub(super) asker: Asker,
     pub(super) wanted: Wanted,
+    /// The text of the configuration that it was made from; nothing is applied over another one.
+    pub(super) over: Option<String>,
     /// It goes again after this long unless somebody confirms it.
     pub(super) confirm: Option<Duration>,
 }
@@ -134,6 +136,7 @@ impl Control {
         self.apply(Wish {
             asker: Asker::Silence,
             wanted: Wanted::Earlier(None),
+            over: None,
             confirm: None,
         });
     }
@@ -149,6 +152,13 @@ impl Control {
         if wish.confirm.is_some_and(|wait| !WAITS.contains(&wait)) {
             let text = "a configuration may wait to be confirmed for 1s to 1day".to_owned();
             return Err(rejection(Code::BadArgument, text));
+        }
+        let runs = self.scene.running.effective.lines();
+        if let Some(over) = &wish.over
+            && !over.lines().eq(runs)
+        {
+            let text = "another configuration was applied meanwhile; nothing changed, try again";
+            return Err(rejection(Code::Busy, text.to_owned()));
         }
         let old = self.scene.running.snapshot.clone();
         let mut found = self.read(wish, &old)?;

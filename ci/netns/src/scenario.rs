@@ -11,6 +11,7 @@ pub mod handshakes;
 pub mod kill;
 pub mod loss;
 pub mod lost_acks;
+pub mod lvs;
 pub mod matrix;
 pub mod mistakes;
 pub mod options;
@@ -110,6 +111,11 @@ pub const ALL: &[Scenario] = &[
         name: "capture",
         shows: "tcpdump reads what Weir's own capture wrote",
         run: capture::run,
+    },
+    Scenario {
+        name: "lvs",
+        shows: "ipvsadm's scripts, dumps and tables, and a keepalived.conf",
+        run: lvs::run,
     },
     Scenario {
         name: "kill",

@@ -203,6 +203,9 @@ pub enum Request {
         /// confirms.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm_ms: Option<u64>,
+        /// What `show config` says: nothing is applied if something else runs by now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<String>,
     },
     /// Says what an apply of files would change.
     Diff {

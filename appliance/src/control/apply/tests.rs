@@ -230,6 +230,7 @@ fn wanted(text: &str, confirm_ms: Option<u64>) -> Request {
             text: text.to_owned(),
         }],
         confirm_ms,
+        over: None,
     }
 }
 
@@ -294,6 +295,30 @@ fn mistakes_are_shown_as_check_shows_them_and_nothing_changes() {
 }
 
 #[test]
+fn what_was_made_from_another_configuration_than_runs_is_not_applied() {
+    let home = Home::new("over");
+    let mut played = home.start();
+    let over = |config: String, text: &str| Request::Apply {
+        texts: vec![ConfigText {
+            name: "edited".to_owned(),
+            text: text.to_owned(),
+        }],
+        confirm_ms: None,
+        over: Some(config),
+    };
+    let before = played.config();
+    played.ask(over(before.clone(), &with_dns())).unwrap();
+    assert_eq!(played.services(), ["web", "dns"]);
+    let (code, text) = played.ask(over(before, CONF)).unwrap_err();
+    assert_eq!(code, Code::Busy);
+    assert!(
+        text.contains("another configuration was applied meanwhile"),
+        "{text}"
+    );
+    assert_eq!(played.services(), ["web", "dns"]);
+}
+
+#[test]
 fn what_needs_a_restart_is_refused_with_its_key() {
     let home = Home::new("restart");
     let mut played = home.start();
@@ -320,6 +345,7 @@ fn an_apply_that_changes_nothing_makes_no_generation_and_spares_the_workers() {
     let own = Request::Apply {
         texts: Vec::new(),
         confirm_ms: Some(60_000),
+        over: None,
     };
     let row = played.ask(own).unwrap();
     assert_eq!((row.unchanged, row.confirm_within_s), (true, None));
@@ -437,6 +463,7 @@ fn a_file_that_nobody_confirmed_does_not_run_after_a_restart() {
     let own = Request::Apply {
         texts: Vec::new(),
         confirm_ms: Some(60_000),
+        over: None,
     };
     played.ask(own).unwrap();
     assert_eq!(played.services(), ["web", "dns"]);
