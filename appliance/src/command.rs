@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_director::{ExplainQuery, Explained, NeighbourView, Notice, PoolUse, Reach, SessionView};
-use weir_model::{Offer, PortId, RealId, ServiceId, Snapshot};
+use weir_model::{Offer, PortId, RealId, RealState, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
 
 use crate::capture::Tap;
@@ -63,8 +63,10 @@ pub(crate) enum Command {
     },
     /// Other workers see a flood of a service, or no longer do.
     FloodHint { service: ServiceId, active: bool },
-    /// A real server is up or down: whether it gets new sessions.
-    Health { real: RealId, up: bool },
+    /// What holds for a real server from now on: whether, and how many, new sessions it gets.
+    Real { real: RealId, state: RealState },
+    /// Whether a VIP is withdrawn: nobody is told where it is.
+    Vip { address: Ipv4Addr, withdrawn: bool },
     /// What clients of a service are offered.
     Offer { service: ServiceId, offer: Offer },
     /// Copy frames for a capture, or no longer.

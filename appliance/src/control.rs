@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use crossbeam_channel::Receiver;
 use mio::unix::SourceFd;
 use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
@@ -32,6 +33,7 @@ use crate::control::server::{ClientId, Order, Server};
 use crate::control::sockets::Listener;
 use crate::event::EventRecord;
 use crate::fleet::Fleet;
+use crate::health::runner::{End, Ran, Runner};
 use crate::health::{Book, Prober};
 use crate::state::{self, Applied, State};
 
@@ -66,6 +68,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// The question for the use of LIPs that is control's own.
 const OWN_TICKET: Ticket = Ticket(0);
 const FORECAST_EVERY: Duration = Duration::from_secs(1);
+/// How long the end waits for hooks.
+const LAST_HOOKS: Duration = Duration::from_secs(10);
 /// How soon control looks again for room in a worker's channel that had none left.
 const CATCH_UP: Duration = Duration::from_millis(2);
 
@@ -75,6 +79,10 @@ pub(crate) struct ControlParts {
     pub(crate) signals: SignalFd,
     pub(crate) fleet: Fleet,
     pub(crate) prober: Prober,
+    /// Runs the programs of hooks; none where it could not be started.
+    pub(crate) runner: Option<Runner>,
+    /// What became of them.
+    pub(crate) hooks: Receiver<Ran>,
     pub(crate) clock: Clock,
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) listeners: Vec<Listener>,
@@ -105,6 +113,8 @@ pub(crate) struct Control {
     /// What came while they were.
     apply_next: VecDeque<Wish>,
     prober: Prober,
+    runner: Option<Runner>,
+    hooks: Receiver<Ran>,
     clock: Clock,
     /// A worker said something about a flood.
     floods_turned: bool,
@@ -167,6 +177,8 @@ impl Control {
             capture: None,
             apply_next: VecDeque::new(),
             prober: parts.prober,
+            runner: parts.runner,
+            hooks: parts.hooks,
             clock: parts.clock,
             floods_turned: false,
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
@@ -203,6 +215,7 @@ impl Control {
         while !self.is_over() {
             self.turn(&mut happened)?;
         }
+        self.run_last_hooks();
         self.scene.fleet.stop();
         Ok(())
     }
@@ -252,6 +265,9 @@ impl Control {
         for place in 0..self.scene.devices.len() {
             self.hear(place);
         }
+        let wall_ms = self.clock.now().wall_ms;
+        let snapshot = &self.scene.running.snapshot;
+        self.scene.health.grow(snapshot, wall_ms);
         self.scene.rates.sample(
             now,
             &self.scene.fleet.pictures(),
@@ -492,6 +508,45 @@ impl Control {
             let worker = fleet.worker(place);
             worker.is_none_or(|worker| worker.send_if_idle(command))
         });
+        self.run_hooks();
+        while let Some(event) = self.scene.health.next_event() {
+            self.scene.events.say(now, event);
+        }
+    }
+
+    fn run_hooks(&mut self) {
+        while let Some(hook) = self.scene.health.next_hook() {
+            let ticket = hook.ticket;
+            if self.runner.as_ref().is_some_and(|it| it.run(hook)) {
+                continue;
+            }
+            let sentence = "the process that runs programs has ended or does not keep up";
+            self.scene.health.ran(&Ran {
+                ticket,
+                end: End::NotRun(sentence.to_owned()),
+                output: String::new(),
+            });
+        }
+        while let Ok(ran) = self.hooks.try_recv() {
+            self.scene.health.ran(&ran);
+        }
+    }
+
+    /// Runs the hooks of those services that want one at the end, and waits for them.
+    fn run_last_hooks(&mut self) {
+        let deadline = Instant::now() + LAST_HOOKS;
+        self.scene.health.stop(&self.scene.running.snapshot);
+        self.run_hooks();
+        while self.scene.health.has_hooks() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.hooks.recv_timeout(left) {
+                Ok(ran) => self.scene.health.ran(&ran),
+                Err(_) => break,
+            }
+        }
+        while let Some(event) = self.scene.health.next_event() {
+            self.scene.events.say(Instant::now(), event);
+        }
     }
 
     fn take_news(&mut self, place: usize, news: News) {

@@ -33,6 +33,7 @@ use crate::doorbell::Doorbell;
 use crate::failure;
 use crate::fleet::{Blueprint, Fleet, WorkerHandle};
 use crate::handoff;
+use crate::health::runner::{Child, Ran};
 use crate::health::{self, Prober};
 use crate::log;
 use crate::publish::{Boards, Published};
@@ -55,6 +56,8 @@ const SPARE_CHUNKS: u32 = 4096;
 pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     // Before any thread is there, so that no other thread takes them.
     let signals = take_signals()?;
+    // While it holds nothing of ours and its privileges are whole.
+    let runner = Child::spawn();
     machine::check_capabilities()?;
     machine::raise_memory_lock();
     machine::raise_open_files();
@@ -96,7 +99,31 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     let mut warnings = Vec::new();
     let kept = defence::give_up(&own);
     warnings.extend(kept.err().map(|error| format!("{error:#}")));
-    let prober = Prober::start(clock.clone(), waker).context("cannot start the health thread")?;
+    let prober = Prober::start(clock.clone(), waker.clone());
+    let prober = prober.context("cannot start the health thread")?;
+    let (hooks, hooks_ran) = crossbeam_channel::unbounded();
+    let of_checks = prober.listener();
+    let ran = move |ran: Ran| {
+        if health::is_hook(ran.ticket) {
+            // Control has ended, and the process follows.
+            let _ = hooks.send(ran);
+            let _ = waker.wake();
+        } else {
+            of_checks(ran);
+        }
+    };
+    let runner = match runner.and_then(|child| child.listen(ran)) {
+        Ok(runner) => {
+            prober.run_by(runner.clone());
+            Some(runner)
+        }
+        Err(error) => {
+            warnings.push(format!(
+                "no program of a check or a hook can be run: {error}"
+            ));
+            None
+        }
+    };
     if snapshot.services.iter().any(health::learns) {
         health::blind_spots().into_iter().for_each(log::say);
     }
@@ -112,6 +139,8 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
         signals,
         fleet,
         prober,
+        runner,
+        hooks: hooks_ran,
         clock,
         devices,
         listeners,

@@ -1,24 +1,32 @@
 //! Health: whether real servers answer, and which TCP options they were seen to have.
 //!
-//! A thread of its own ([`Prober`]) connects to every real server that has a check, or whose
-//! options SYNPROXY must know, from the kernel's own stack. What changes travels to the control
-//! thread, whose [`Book`] knows which services it concerns.
+//! A thread of its own ([`Prober`]) asks every real server that has a check, or whose options
+//! SYNPROXY must know, through the kernel's own stack. What must wait is done beside it: pages are
+//! fetched by a pool of threads, programs are run by a child ([`runner`]) that was started before
+//! privileges were dropped. What changes travels to the control thread, whose [`Book`] knows which
+//! services it concerns, and what becomes of them.
 
 use std::net::SocketAddr;
 
 use weir_model::{Health, Offer};
 
+mod attempt;
 mod book;
+mod datagram;
+mod fetch;
 mod offer;
 mod outbox;
 mod probe;
 mod prober;
+pub(crate) mod runner;
 mod schedule;
+mod service;
 mod standing;
 
 pub(crate) use book::{Book, learns};
 pub(crate) use probe::blind_spots;
 pub(crate) use prober::Prober;
+pub(crate) use service::is_hook;
 
 /// Names a target for as long as the daemon lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,4 +57,6 @@ pub(crate) struct Finding {
     pub(crate) is_able: bool,
     /// The options of the last SYN-ACK.
     pub(crate) learned: Option<Offer>,
+    /// The weight that the last answer asked for.
+    pub(crate) weight: Option<u16>,
 }

@@ -31,5 +31,14 @@ mod state;
 mod worker;
 
 fn main() -> std::process::ExitCode {
+    if health::runner::is_child() {
+        return match health::runner::be_child() {
+            Ok(()) => std::process::ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the process that runs programs cannot begin: {error}");
+                std::process::ExitCode::FAILURE
+            }
+        };
+    }
     cli::main()
 }

@@ -266,8 +266,12 @@ impl Worker {
                 self.director.set_flood_hint(service, active);
                 None
             }
-            Command::Health { real, up } => {
-                self.director.set_real_up(real, up);
+            Command::Real { real, state } => {
+                self.director.set_real_state(real, state);
+                None
+            }
+            Command::Vip { address, withdrawn } => {
+                self.director.set_withdrawn(address, withdrawn);
                 None
             }
             Command::Offer { service, offer } => {

@@ -199,12 +199,7 @@ impl LocalPorts {
         let mut wanted: Vec<(PoolId, EndpointId)> = snapshot
             .services
             .iter()
-            .flat_map(|service| {
-                service
-                    .reals
-                    .iter()
-                    .map(|real| (service.pool, real.endpoint))
-            })
+            .flat_map(|service| service.servers().map(|real| (service.pool, real.endpoint)))
             .collect();
         wanted.sort_unstable();
         wanted.dedup();

@@ -196,24 +196,36 @@ fn service_row(
         packets_out: sum.packets_out,
         bytes_in: sum.bytes_in,
         bytes_out: sum.bytes_out,
+        state: health.service_state(service).0.to_owned(),
+        reason: health.service_state(service).1,
         reals: service
-            .reals
-            .iter()
-            .map(|real| real_row(real, traffic, health))
+            .servers()
+            .map(|real| real_row(service, real, traffic, health))
             .collect(),
     }
 }
 
-fn real_row(real: &RealServer, traffic: &Traffic, health: &Book) -> ServiceRealRow {
+fn real_row(
+    service: &Service,
+    real: &RealServer,
+    traffic: &Traffic,
+    health: &Book,
+) -> ServiceRealRow {
     let sum = traffic.real(real.id);
-    let state = match (health.is_down(real.id), real.weight) {
-        (true, _) => "down",
-        (false, 0) => "drain",
-        (false, _) => "up",
+    let is_sorry = service
+        .availability
+        .sorry
+        .is_some_and(|it| it.id == real.id);
+    let (weight, draining) = (health.weight(real), health.ordered(real.id).draining);
+    let state = match (is_sorry, health.is_down(real.id), draining, weight) {
+        (true, ..) => "sorry",
+        (false, true, ..) => "down",
+        (false, false, true, _) | (false, false, false, 0) => "drain",
+        (false, false, false, _) => "up",
     };
     ServiceRealRow {
         address: endpoint(real.address, real.port),
-        weight: u32::from(real.weight),
+        weight: u32::from(weight),
         state: state.to_owned(),
         sessions: sum.established,
         inactive: sum.sessions.saturating_sub(sum.established),
@@ -270,7 +282,7 @@ fn endpoints_of(snapshot: &Snapshot, pool: &LipPool) -> BTreeMap<EndpointId, u64
         .services
         .iter()
         .filter(|service| service.pool == pool.id);
-    let reals = services.flat_map(|service| &service.reals);
+    let reals = services.flat_map(Service::servers);
     reals.map(|real| (real.endpoint, 0)).collect()
 }
 

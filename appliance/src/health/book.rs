@@ -1,17 +1,19 @@
 //! The book: what control knows of every real server's health, and whom it still has to tell.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, UNIX_EPOCH};
 
 use weir_control::{HealthRow, LearnedRow};
 use weir_model::{
-    EventClass, Health, Offer, Protocol, RealId, Service, ServiceId, Severity, Snapshot,
-    SynproxyMode,
+    Check, EventClass, Health, Offer, Protocol, RealId, RealServer, RealState, Service, ServiceId,
+    Severity, Snapshot, SynproxyMode,
 };
 
 use super::offer::{Seen, drift, offer};
 use super::outbox::Outbox;
+use super::runner::{End, Ran, Run};
+use super::service::{Share, Status, hook, last_hook};
 use super::{Finding, Target, TargetId};
 use crate::command::Command;
 use crate::event::EventRecord;
@@ -30,15 +32,57 @@ pub(crate) struct Book {
     /// Services whose offer must be computed again.
     stale: BTreeSet<ServiceId>,
     offers: BTreeMap<ServiceId, Offer>,
-    /// Real servers that the workers were told to be down.
-    told_down: BTreeSet<RealId>,
+    /// What operators ordered of real servers; no entry where they ordered nothing.
+    orders: BTreeMap<RealId, Ordered>,
+    /// What the workers were told of real servers; no entry where the file says it all.
+    told: BTreeMap<RealId, RealState>,
+    /// Real servers of which the workers are told once more.
+    again: BTreeSet<RealId>,
+    /// What holds for each service as a whole.
+    services: BTreeMap<ServiceId, Status>,
+    /// Services that something happened to.
+    restless: BTreeSet<ServiceId>,
+    /// VIPs that nobody answers for.
+    withdrawn: BTreeSet<Ipv4Addr>,
+    /// Real servers that came back a short while ago.
+    ramps: BTreeMap<RealId, Ramp>,
+    /// What is to be said.
+    events: VecDeque<EventRecord>,
+    /// Hooks that are to run.
+    hooks: VecDeque<Run>,
+    /// Hooks that were given out, by ticket, with the program and its service.
+    running: BTreeMap<u64, (String, String)>,
+    next_hook: u64,
     /// What each worker has still to be told.
     outboxes: Vec<Outbox>,
 }
 
+/// What an operator ordered of a real server by a command; what the file says holds besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    /// Its share of new sessions, instead of that of the file.
+    pub(crate) weight: Option<u16>,
+    /// Whether it is to be emptied.
+    pub(crate) draining: bool,
+}
+
+/// How far the share of a real server that came back has grown.
+#[derive(Clone, Copy, Debug)]
+struct Ramp {
+    since_ms: u64,
+    step: u64,
+}
+
+/// In how many steps a share grows.
+const STEPS: u64 = 20;
+/// A weight of one cannot be parted: while a share grows, all weights of the service count so
+/// many times.
+const PARTS: u16 = 100;
+
 /// How a real server is watched.
 #[derive(Clone, Copy, Debug)]
 struct Watch {
+    service: ServiceId,
     known_since_ms: u64,
     target: Option<TargetId>,
     /// Whether its service checks it; if not, it is only learned from.
@@ -68,7 +112,17 @@ impl Book {
             learned: BTreeMap::new(),
             stale: BTreeSet::new(),
             offers: BTreeMap::new(),
-            told_down: BTreeSet::new(),
+            orders: BTreeMap::new(),
+            told: BTreeMap::new(),
+            again: BTreeSet::new(),
+            services: BTreeMap::new(),
+            restless: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            ramps: BTreeMap::new(),
+            events: VecDeque::new(),
+            hooks: VecDeque::new(),
+            running: BTreeMap::new(),
+            next_hook: 0,
             outboxes: vec![Outbox::default(); workers],
         }
     }
@@ -103,6 +157,7 @@ impl Book {
                     });
                     let known = known.get(&real.id);
                     let watch = Watch {
+                        service: service.id,
                         known_since_ms: known.map_or(wall_ms, |watch| watch.known_since_ms),
                         target,
                         is_checked: checks,
@@ -138,12 +193,15 @@ impl Book {
         let at = watched.address;
         let of = || format!("real server {at} of {}", names(snapshot, &watched.users));
         if now.is_up != before.is_up && watched.check.is_some() {
+            events.push(turned(&of(), now, &before).field("real", at));
             for (_, real) in &watched.users {
-                if self.reals.get(real).is_some_and(|watch| watch.is_checked) {
-                    turn(&mut self.outboxes, &mut self.told_down, *real, now.is_up);
+                if now.is_up {
+                    let since_ms = now.since_ms;
+                    self.ramps.insert(*real, Ramp { since_ms, step: 0 });
+                } else {
+                    self.ramps.remove(real);
                 }
             }
-            events.push(turned(&of(), now, &before).field("real", at));
         }
         if !now.is_able && before.is_able {
             let error = now.last_error.as_deref().unwrap_or_default();
@@ -158,8 +216,10 @@ impl Book {
             let text = format!("{} changed its options: {changes}", of());
             events.push(event(Severity::Warning, "options-drift", text).field("real", at));
         }
-        let users = watched.users.iter();
-        self.stale.extend(users.map(|(service, _)| *service));
+        for (service, _) in &watched.users {
+            self.stale.insert(*service);
+            self.restless.insert(*service);
+        }
         events
     }
 
@@ -170,6 +230,7 @@ impl Book {
         snapshot: &Snapshot,
         mut send: impl FnMut(usize, Command) -> bool,
     ) {
+        self.settle(snapshot);
         for id in std::mem::take(&mut self.stale) {
             let service = snapshot.services.get(id.index());
             if let Some(service) = service.filter(|service| is_proxied(service)) {
@@ -230,6 +291,12 @@ impl Book {
         let learned = watched.and_then(|watched| self.learned.get(&watched.address));
         HealthRow {
             service: service.name.clone(),
+            service_state: self.service_state(service).0.to_owned(),
+            service_reason: self.service_state(service).1,
+            check: service
+                .health
+                .as_ref()
+                .map(|health| check_name(&health.check).to_owned()),
             real: at.to_string(),
             state: state.to_owned(),
             since: rfc3339(since_ms),
@@ -294,11 +361,14 @@ impl Book {
                 users: Vec::new(),
                 finding: Finding {
                     id: self.next_id(),
-                    is_up: other.is_none_or(|other| other.finding.is_up),
+                    is_up: other.map_or(!check.is_some_and(|check| check.alpha), |other| {
+                        other.finding.is_up
+                    }),
                     since_ms: other.map_or(wall_ms, |other| other.finding.since_ms),
                     last_error: other.and_then(|other| other.finding.last_error.clone()),
                     is_able: true,
                     learned: None,
+                    weight: None,
                 },
                 was_tried: false,
             },
@@ -313,30 +383,248 @@ impl Book {
         TargetId(self.next_id)
     }
 
-    /// Whatever a worker keeps or forgets with a new snapshot, it will know.
-    fn tell_everything(&mut self, snapshot: &Snapshot) {
-        let told_down = std::mem::take(&mut self.told_down);
-        let reals = snapshot.services.iter().flat_map(|service| &service.reals);
-        for real in reals {
-            let is_down = self.is_down(real.id);
-            if is_down || told_down.contains(&real.id) {
-                turn(&mut self.outboxes, &mut self.told_down, real.id, !is_down);
+    /// Puts down what an operator ordered of a real server.
+    #[allow(dead_code, reason = "for the commands that drain, enable and weigh")]
+    pub(crate) fn order(&mut self, real: RealId, ordered: Ordered) {
+        if ordered == Ordered::default() {
+            self.orders.remove(&real);
+        } else {
+            self.orders.insert(real, ordered);
+        }
+        let service = self.reals.get(&real).map(|watch| watch.service);
+        self.restless.extend(service);
+    }
+
+    /// Returns what an operator ordered of a real server.
+    pub(crate) fn ordered(&self, real: RealId) -> Ordered {
+        self.orders.get(&real).copied().unwrap_or_default()
+    }
+
+    /// Returns the weight of a real server as it is now: by a command, a check or the file.
+    pub(crate) fn weight(&self, real: &RealServer) -> u16 {
+        let ordered = self.ordered(real.id).weight;
+        let asked = || {
+            let watch = self.reals.get(&real.id)?;
+            self.watched(watch)
+                .filter(|_| watch.is_checked)
+                .and_then(|watched| watched.finding.weight)
+        };
+        ordered.or_else(asked).unwrap_or(real.weight)
+    }
+
+    /// Returns the state of a service as a whole, and why it is not as it should be.
+    pub(crate) fn service_state(&self, service: &Service) -> (&'static str, Option<String>) {
+        let status = self.services.get(&service.id);
+        status.map_or(("up", None), |status| status.words(service))
+    }
+
+    /// Returns the next thing that is to be said about services.
+    pub(crate) fn next_event(&mut self) -> Option<EventRecord> {
+        self.events.pop_front()
+    }
+
+    /// Returns the next hook that is to run.
+    pub(crate) fn next_hook(&mut self) -> Option<Run> {
+        let run = self.hooks.pop_front()?;
+        let service = run.environment.first().map(|(_, name)| name.clone());
+        let of = (run.program.clone(), service.unwrap_or_default());
+        self.running.insert(run.ticket, of);
+        Some(run)
+    }
+
+    /// Takes what became of a hook.
+    pub(crate) fn ran(&mut self, ran: &Ran) {
+        let Some((program, service)) = self.running.remove(&ran.ticket) else {
+            return;
+        };
+        let why = match &ran.end {
+            End::Exit(0) => return,
+            End::Exit(status) => format!("it ended with exit status {status}"),
+            End::Signal(signal) => format!("it was ended by signal {signal}"),
+            End::Late => "it did not end in time".to_owned(),
+            End::NotRun(sentence) => sentence.clone(),
+        };
+        let words: Vec<&str> = ran.output.split_whitespace().take(20).collect();
+        let mut text = format!("the hook {program} of {service} failed: {why}");
+        if !words.is_empty() {
+            let words = words.join(" ");
+            text.push_str(&format!(" ({})", words.escape_debug()));
+        }
+        let failed = event(Severity::Error, "hook-failed", text);
+        self.events.push_back(failed.field("service", service));
+    }
+
+    /// Has the hooks run that are asked for at the end.
+    pub(crate) fn stop(&mut self, snapshot: &Snapshot) {
+        for service in snapshot.services.iter() {
+            if let Some(status) = self.services.get(&service.id) {
+                self.next_hook += 1;
+                self.hooks
+                    .extend(last_hook(service, *status, self.next_hook));
             }
         }
+    }
+
+    /// Says whether hooks have yet to end.
+    pub(crate) fn has_hooks(&self) -> bool {
+        !self.hooks.is_empty() || !self.running.is_empty()
+    }
+
+    /// Lets the shares of real servers that came back grow.
+    pub(crate) fn grow(&mut self, snapshot: &Snapshot, wall_ms: u64) {
+        let reals = &self.reals;
+        let restless = &mut self.restless;
+        self.ramps.retain(|real, ramp| {
+            let Some(watch) = reals.get(real) else {
+                return false;
+            };
+            let service = snapshot.services.get(watch.service.index());
+            let whole = service.map_or(0, |it| it.availability.slow_start.as_millis() as u64);
+            let past = wall_ms.saturating_sub(ramp.since_ms);
+            let step = match whole {
+                0 => STEPS,
+                whole => (past * STEPS / whole).min(STEPS),
+            };
+            if step != ramp.step {
+                ramp.step = step;
+                restless.insert(watch.service);
+            }
+            step < STEPS
+        });
+    }
+
+    fn share(&self, real: &RealServer) -> Share {
+        Share {
+            is_up: !self.is_down(real.id),
+            is_draining: self.ordered(real.id).draining,
+            weight: self.weight(real),
+        }
+    }
+
+    /// Finds out what holds for services that something happened to, and puts down what the workers
+    /// are to be told of it.
+    fn settle(&mut self, snapshot: &Snapshot) {
+        let mut has_turned = false;
+        for id in std::mem::take(&mut self.restless) {
+            let Some(service) = snapshot.services.get(id.index()) else {
+                has_turned |= self.services.remove(&id).is_some();
+                continue;
+            };
+            let shares: Vec<Share> = service.reals.iter().map(|real| self.share(real)).collect();
+            let before = self.services.get(&id).copied();
+            let status = Status::of(&service.availability, &shares, before);
+            self.services.insert(id, status);
+            has_turned |= before != Some(status);
+            if let Some(before) = before {
+                self.events.extend(status.events(service, before));
+                if before.has_quorum != status.has_quorum {
+                    self.next_hook += 1;
+                    self.hooks.extend(hook(service, status, self.next_hook));
+                }
+            }
+            self.tell_reals(service, &shares, status);
+        }
+        if has_turned {
+            self.withdraw(snapshot);
+        }
+    }
+
+    fn tell_reals(&mut self, service: &Service, shares: &[Share], status: Status) {
+        let grows = !service.availability.slow_start.is_zero();
+        let is_growing = |real: &RealServer| grows && self.ramps.contains_key(&real.id);
+        let largest = shares.iter().map(|share| share.weight).max().unwrap_or(0);
+        let parts = if service.reals.iter().any(is_growing) {
+            (u16::MAX / largest.max(1)).clamp(1, PARTS)
+        } else {
+            1
+        };
+        let states: Vec<(RealId, RealState)> = service
+            .reals
+            .iter()
+            .zip(shares)
+            .map(|(real, share)| {
+                let mut weight = share.weight * parts;
+                if let Some(ramp) = self.ramps.get(&real.id).filter(|_| grows) {
+                    let part = u64::from(weight) * (ramp.step + 1) / (STEPS + 1);
+                    weight = (part as u16).max(u16::from(share.weight > 0));
+                }
+                let state = RealState {
+                    weight: (weight != real.weight).then_some(weight),
+                    up: status.tells_up(*share),
+                    draining: share.is_draining,
+                };
+                (real.id, state)
+            })
+            .collect();
+        for (real, state) in states {
+            self.tell_real(real, state);
+        }
+    }
+
+    /// Tells the workers what holds for a real server, where that is not what they know.
+    fn tell_real(&mut self, real: RealId, state: RealState) {
+        let before = if state == RealState::default() {
+            self.told.remove(&real).unwrap_or_default()
+        } else {
+            self.told.insert(real, state).unwrap_or_default()
+        };
+        if self.again.remove(&real) || before != state {
+            for outbox in &mut self.outboxes {
+                outbox.real(real, state);
+            }
+        }
+    }
+
+    /// Withdraws the VIPs of which no service has anybody who answers.
+    fn withdraw(&mut self, snapshot: &Snapshot) {
+        let mut answered: BTreeMap<Ipv4Addr, bool> = BTreeMap::new();
+        for service in snapshot.services.iter() {
+            let answers = self.services.get(&service.id).is_none_or(Status::answers);
+            for listen in &service.listen {
+                if let IpAddr::V4(vip) = listen.address {
+                    *answered.entry(vip).or_default() |= answers;
+                }
+            }
+        }
+        let known = answered.keys().copied();
+        let gone = answered.iter().filter(|(_, answers)| !**answers);
+        let gone: BTreeSet<Ipv4Addr> = gone.map(|(vip, _)| *vip).collect();
+        let back: Vec<Ipv4Addr> = self.withdrawn.difference(&gone).copied().collect();
+        let known: BTreeSet<Ipv4Addr> = known.collect();
+        for vip in gone.difference(&self.withdrawn) {
+            let text = format!("{vip} is withdrawn: no service there has its quorum");
+            let said = event(Severity::Error, "vip-withdrawn", text);
+            self.events.push_back(said.field("vip", vip));
+            for outbox in &mut self.outboxes {
+                outbox.vip(*vip, true);
+            }
+        }
+        for vip in back {
+            if known.contains(&vip) {
+                let text = format!("{vip} is announced again");
+                let said = event(Severity::Notice, "vip-announced", text);
+                self.events.push_back(said.field("vip", vip));
+            }
+            for outbox in &mut self.outboxes {
+                outbox.vip(vip, false);
+            }
+        }
+        self.withdrawn = gone;
+    }
+
+    /// Whatever a worker keeps or forgets with a new snapshot, it will know.
+    fn tell_everything(&mut self, snapshot: &Snapshot) {
+        let reals = &self.reals;
+        self.orders.retain(|real, _| reals.contains_key(real));
+        self.told.retain(|real, _| reals.contains_key(real));
+        self.again = self.told.keys().copied().collect();
+        // Those of before, too: one of them may be gone.
+        self.restless.extend(self.services.keys());
+        let services = snapshot.services.iter();
+        self.restless.extend(services.map(|service| service.id));
         self.offers.clear();
         let services = snapshot.services.iter();
         self.stale = services.map(|service| service.id).collect();
-    }
-}
-
-fn turn(outboxes: &mut [Outbox], told_down: &mut BTreeSet<RealId>, real: RealId, up: bool) {
-    if up {
-        told_down.remove(&real);
-    } else {
-        told_down.insert(real);
-    }
-    for outbox in outboxes {
-        outbox.health(real, up);
     }
 }
 
@@ -354,6 +642,18 @@ fn turned(of: &str, now: &Finding, before: &Finding) -> EventRecord {
     let error = now.last_error.as_deref().unwrap_or("no answer");
     let text = format!("{of} is down: {error}");
     event(Severity::Warning, "real-down", text)
+}
+
+/// Returns the name of a check in the configuration file.
+fn check_name(check: &Check) -> &'static str {
+    match check {
+        Check::Tcp => "tcp",
+        Check::Http(check) if check.tls.is_some() => "https",
+        Check::Http(_) => "http",
+        Check::Udp(_) => "udp",
+        Check::Ping => "ping",
+        Check::Exec(_) => "exec",
+    }
 }
 
 fn is_proxied(service: &Service) -> bool {

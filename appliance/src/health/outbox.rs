@@ -2,22 +2,29 @@
 //! the one before, so that it cannot grow beyond the number of subjects.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use weir_model::{Offer, RealId, ServiceId};
+use weir_model::{Offer, RealId, RealState, ServiceId};
 
 use crate::command::Command;
 
 /// What one worker has still to be told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
-    healths: BTreeMap<RealId, bool>,
+    reals: BTreeMap<RealId, RealState>,
     offers: BTreeMap<ServiceId, Offer>,
+    vips: BTreeMap<Ipv4Addr, bool>,
 }
 
 impl Outbox {
-    /// Puts down whether a real server is up.
-    pub(crate) fn health(&mut self, real: RealId, up: bool) {
-        self.healths.insert(real, up);
+    /// Puts down what holds for a real server.
+    pub(crate) fn real(&mut self, real: RealId, state: RealState) {
+        self.reals.insert(real, state);
+    }
+
+    /// Puts down whether a VIP is withdrawn.
+    pub(crate) fn vip(&mut self, vip: Ipv4Addr, withdrawn: bool) {
+        self.vips.insert(vip, withdrawn);
     }
 
     /// Puts down what a service offers.
@@ -27,17 +34,17 @@ impl Outbox {
 
     /// Says whether the worker was told everything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.healths.is_empty() && self.offers.is_empty()
+        self.reals.is_empty() && self.offers.is_empty() && self.vips.is_empty()
     }
 
     /// Sends the worker commands until `send` says that it has no room for more.
     pub(crate) fn empty(&mut self, mut send: impl FnMut(Command) -> bool) {
-        while let Some((real, up)) = self.healths.first_key_value() {
-            let (real, up) = (*real, *up);
-            if !send(Command::Health { real, up }) {
+        while let Some((real, state)) = self.reals.first_key_value() {
+            let (real, state) = (*real, *state);
+            if !send(Command::Real { real, state }) {
                 return;
             }
-            self.healths.pop_first();
+            self.reals.pop_first();
         }
         while let Some((service, offer)) = self.offers.first_key_value() {
             let (service, offer) = (*service, *offer);
@@ -45,6 +52,13 @@ impl Outbox {
                 return;
             }
             self.offers.pop_first();
+        }
+        while let Some((address, withdrawn)) = self.vips.first_key_value() {
+            let (address, withdrawn) = (*address, *withdrawn);
+            if !send(Command::Vip { address, withdrawn }) {
+                return;
+            }
+            self.vips.pop_first();
         }
     }
 }

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use weir_model::Offer;
 
-use super::standing::Outcome;
+use super::standing::{Answer, Cause, Outcome};
 
 // The head of `struct tcp_info`; the kernel fills as much as there is room for.
 sockopt_impl!(
@@ -55,17 +55,14 @@ impl Probe {
             SocketAddr::V6(_) => AddressFamily::Inet6,
         };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let socket =
-            socket::socket(family, SockType::Stream, flags, None).map_err(Outcome::Unable)?;
+        let socket = socket::socket(family, SockType::Stream, flags, None).map_err(unable)?;
         // Both before the SYN: on a fast path its answer is there when `connect` returns.
-        TcpQuickAck.set(&socket, &false).map_err(Outcome::Unable)?;
+        TcpQuickAck.set(&socket, &false).map_err(unable)?;
         let at_once = libc::linger {
             l_onoff: 1,
             l_linger: 0,
         };
-        sockopt::Linger
-            .set(&socket, &at_once)
-            .map_err(Outcome::Unable)?;
+        sockopt::Linger.set(&socket, &at_once).map_err(unable)?;
         match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(Self(socket)),
             Err(error) => Err(failure(error)),
@@ -79,12 +76,15 @@ impl Probe {
         match read {
             Ok((0, info)) => match info.first().copied() {
                 Some(SYN_SENT) => None,
-                Some(ESTABLISHED) => Some(Outcome::Answered(options(&info))),
+                Some(ESTABLISHED) => Some(Outcome::Answered(Answer {
+                    options: Some(options(&info)),
+                    weight: None,
+                })),
                 // Reset since, and somebody else has read the error.
-                Some(_) | None => Some(Outcome::Failed(Errno::ECONNRESET)),
+                Some(_) | None => Some(failure(Errno::ECONNRESET)),
             },
             Ok((error, _)) => Some(failure(Errno::from_raw(error))),
-            Err(error) => Some(Outcome::Unable(error)),
+            Err(error) => Some(unable(error)),
         }
     }
 }
@@ -137,7 +137,7 @@ fn options(info: &[u8; INFO_LEN]) -> Offer {
 }
 
 /// What this machine lacks says nothing about the real server.
-fn failure(error: Errno) -> Outcome {
+pub(super) fn failure(error: Errno) -> Outcome {
     const LACKS: [Errno; 9] = [
         Errno::EMFILE,
         Errno::ENFILE,
@@ -150,9 +150,14 @@ fn failure(error: Errno) -> Outcome {
         Errno::EPERM,
     ];
     if LACKS.contains(&error) {
-        return Outcome::Unable(error);
+        return unable(error);
     }
-    Outcome::Failed(error)
+    Outcome::Failed(Cause::Errno(error))
+}
+
+/// This machine cannot ask.
+pub(super) fn unable(error: Errno) -> Outcome {
+    Outcome::Unable(Cause::Errno(error))
 }
 
 #[cfg(test)]
@@ -193,10 +198,10 @@ mod tests {
 
     #[test]
     fn a_lack_of_this_machine_is_no_failure_of_the_real_server() {
-        assert_eq!(failure(Errno::EMFILE), Outcome::Unable(Errno::EMFILE));
+        assert_eq!(failure(Errno::EMFILE), unable(Errno::EMFILE));
         assert_eq!(
             failure(Errno::EHOSTUNREACH),
-            Outcome::Failed(Errno::EHOSTUNREACH)
+            Outcome::Failed(Cause::Errno(Errno::EHOSTUNREACH))
         );
     }
 }

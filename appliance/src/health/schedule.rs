@@ -84,7 +84,11 @@ impl Schedule {
             }
             let id = target.id;
             let tracked = Tracked {
-                standing: Standing::new(target.is_up, target.since_ms),
+                standing: if target.health.alpha && !target.is_up {
+                    Standing::alpha(target.since_ms)
+                } else {
+                    Standing::new(target.is_up, target.since_ms)
+                },
                 target,
                 at: first,
                 began: None,
@@ -123,6 +127,12 @@ impl Schedule {
         tracked.at = now.after(tracked.target.health.timeout);
         self.probed.insert((tracked.at, id));
         Some(Due::Probe(id, tracked.target.address))
+    }
+
+    /// Returns a target with the end of the patience with its probe.
+    pub(crate) fn target(&self, id: TargetId) -> Option<(&Target, Time)> {
+        let tracked = self.targets.get(&id)?;
+        Some((&tracked.target, tracked.at))
     }
 
     /// Ends a probe with its outcome, and decides when the next one is.
@@ -183,7 +193,7 @@ fn jittered(interval: Duration, jitter: u64) -> Duration {
 
 fn finding(tracked: &Tracked) -> Finding {
     let standing = &tracked.standing;
-    let last = standing.last_error;
+    let last = standing.last_error.as_ref();
     Finding {
         id: tracked.target.id,
         is_up: standing.is_up,
@@ -191,6 +201,7 @@ fn finding(tracked: &Tracked) -> Finding {
         last_error: last.and_then(|last| sentence(last, tracked.target.health.timeout)),
         is_able: !matches!(last, Some(Outcome::Unable(_))),
         learned: standing.learned,
+        weight: standing.weight,
     }
 }
 
@@ -199,6 +210,7 @@ mod tests {
     use nix::errno::Errno;
     use weir_model::{Health, Offer};
 
+    use super::super::standing::{Answer, Cause};
     use super::*;
 
     const SECOND: u64 = 1_000_000;
@@ -259,7 +271,10 @@ mod tests {
     }
 
     fn answer() -> Outcome {
-        Outcome::Answered(Offer::default())
+        Outcome::Answered(Answer {
+            options: Some(Offer::default()),
+            weight: None,
+        })
     }
 
     fn findings(schedule: &mut Schedule) -> Vec<Finding> {
@@ -357,7 +372,7 @@ mod tests {
         let mut schedule = Schedule::new(512, 1);
         schedule.aim(at(0), vec![target(1), target(2)]);
         run(&mut schedule, 5 * SECOND, 0, |_| {
-            Some(Outcome::Failed(Errno::ECONNREFUSED))
+            Some(Outcome::Failed(Cause::Errno(Errno::ECONNREFUSED)))
         });
         assert_eq!(findings(&mut schedule).len(), 2);
         let next = schedule.targets[&TargetId(2)].at;

@@ -6,16 +6,43 @@ use nix::errno::Errno;
 use weir_model::{Health, Offer};
 
 /// What became of one probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The target answered with these options.
-    Answered(Offer),
+    /// The target does what it should.
+    Answered(Answer),
     /// The target refused, or the network said that it cannot be reached.
-    Failed(Errno),
+    Failed(Cause),
     /// Nothing came in time.
     Silent,
     /// This machine could not ask: says nothing about the target.
-    Unable(Errno),
+    Unable(Cause),
+}
+
+/// What a target that does what it should said of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The options of its SYN-ACK, where there was one.
+    pub(crate) options: Option<Offer>,
+    /// The weight that a program says it is to have.
+    pub(crate) weight: Option<u16>,
+}
+
+/// Why a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// In the words of the kernel.
+    Errno(Errno),
+    /// In a sentence.
+    Said(String),
+}
+
+impl Cause {
+    fn sentence(&self) -> String {
+        match self {
+            Self::Errno(error) => error.desc().to_lowercase(),
+            Self::Said(sentence) => sentence.clone(),
+        }
+    }
 }
 
 /// What is known of one target.
@@ -30,8 +57,12 @@ pub(crate) struct Standing {
     pub(crate) learned: Option<Offer>,
     /// Whether any probe had an outcome that says something.
     pub(crate) was_tried: bool,
+    /// The weight that its last answer asked for.
+    pub(crate) weight: Option<u16>,
     /// Outcomes in a row that contradict `is_up`.
     against: u8,
+    /// It was never up and comes up with its first answer.
+    is_new: bool,
 }
 
 impl Standing {
@@ -43,19 +74,31 @@ impl Standing {
             last_error: None,
             learned: None,
             was_tried: false,
+            weight: None,
             against: 0,
+            is_new: false,
+        }
+    }
+
+    /// Makes the standing of a target that is down until its first success.
+    pub(crate) fn alpha(since_ms: u64) -> Self {
+        Self {
+            is_new: true,
+            ..Self::new(false, since_ms)
         }
     }
 
     /// Takes an outcome, and says whether anything changed that others should know.
     pub(crate) fn take(&mut self, outcome: Outcome, health: &Health, wall_ms: u64) -> bool {
-        let before = (self.is_up, self.last_error, self.learned, self.was_tried);
+        let before = self.told();
         match outcome {
-            Outcome::Answered(options) => {
+            Outcome::Answered(answer) => {
                 self.was_tried = true;
-                self.learned = Some(options);
-                self.vote(true, health.rise, wall_ms);
+                self.learned = answer.options.or(self.learned);
+                self.weight = answer.weight;
+                self.vote(true, if self.is_new { 1 } else { health.rise }, wall_ms);
                 if self.is_up {
+                    self.is_new = false;
                     self.last_error = None;
                 }
             }
@@ -67,7 +110,22 @@ impl Standing {
             // A real server is not down because this machine is out of something.
             Outcome::Unable(_) => self.last_error = Some(outcome),
         }
-        before != (self.is_up, self.last_error, self.learned, self.was_tried)
+        before != self.told()
+    }
+
+    /// What others should know when it changes.
+    fn told(&self) -> impl PartialEq + use<> {
+        let Self {
+            is_up,
+            last_error,
+            learned,
+            was_tried,
+            weight,
+            since_ms: _,
+            against: _,
+            is_new: _,
+        } = self.clone();
+        (is_up, last_error, learned, was_tried, weight)
     }
 
     fn vote(&mut self, for_up: bool, needed: u8, wall_ms: u64) {
@@ -85,18 +143,15 @@ impl Standing {
 }
 
 /// Returns an outcome as a sentence; none for an answer.
-pub(crate) fn sentence(outcome: Outcome, timeout: Duration) -> Option<String> {
+pub(crate) fn sentence(outcome: &Outcome, timeout: Duration) -> Option<String> {
     match outcome {
         Outcome::Answered(_) => None,
         Outcome::Silent => Some(format!(
             "no answer within {}",
             humantime::format_duration(timeout)
         )),
-        Outcome::Failed(error) => Some(error.desc().to_lowercase()),
-        Outcome::Unable(error) => Some(format!(
-            "this machine cannot ask: {}",
-            error.desc().to_lowercase()
-        )),
+        Outcome::Failed(cause) => Some(cause.sentence()),
+        Outcome::Unable(cause) => Some(format!("this machine cannot ask: {}", cause.sentence())),
     }
 }
 
@@ -104,13 +159,16 @@ pub(crate) fn sentence(outcome: Outcome, timeout: Duration) -> Option<String> {
 mod tests {
     use super::*;
 
-    const ANSWERED: Outcome = Outcome::Answered(Offer {
-        mss: 1460,
-        wscale: Some(7),
-        sack: true,
-        timestamps: true,
+    const ANSWERED: Outcome = Outcome::Answered(Answer {
+        options: Some(Offer {
+            mss: 1460,
+            wscale: Some(7),
+            sack: true,
+            timestamps: true,
+        }),
+        weight: None,
     });
-    const REFUSED: Outcome = Outcome::Failed(Errno::ECONNREFUSED);
+    const REFUSED: Outcome = Outcome::Failed(Cause::Errno(Errno::ECONNREFUSED));
 
     fn health(rise: u8, fall: u8) -> Health {
         Health {
@@ -124,7 +182,7 @@ mod tests {
     fn play(standing: &mut Standing, health: &Health, outcomes: &[Outcome]) -> Vec<bool> {
         let each = outcomes.iter().zip(1..);
         each.map(|(outcome, at)| {
-            standing.take(*outcome, health, at);
+            standing.take(outcome.clone(), health, at);
             standing.is_up
         })
         .collect()
@@ -150,7 +208,7 @@ mod tests {
     #[test]
     fn a_single_answer_between_failures_keeps_it_up() {
         let mut standing = Standing::new(true, 0);
-        let outcomes = [REFUSED, REFUSED, ANSWERED].repeat(10);
+        let outcomes: Vec<Outcome> = (0..10).flat_map(|_| [REFUSED, REFUSED, ANSWERED]).collect();
         let up = play(&mut standing, &health(2, 3), &outcomes);
         assert!(up.into_iter().all(|up| up));
         assert_eq!(standing.since_ms, 0);
@@ -171,8 +229,8 @@ mod tests {
     #[test]
     fn what_this_machine_lacks_takes_nobody_down_and_is_told() {
         let mut standing = Standing::new(true, 0);
-        let unable = Outcome::Unable(Errno::EMFILE);
-        let up = play(&mut standing, &health(2, 1), &[unable; 10]);
+        let unable = Outcome::Unable(Cause::Errno(Errno::EMFILE));
+        let up = play(&mut standing, &health(2, 1), &vec![unable.clone(); 10]);
         assert!(up.into_iter().all(|up| up));
         assert_eq!(standing.last_error, Some(unable));
         assert!(!standing.was_tried);
@@ -184,7 +242,7 @@ mod tests {
         standing.take(REFUSED, &health, 1);
         standing.take(ANSWERED, &health, 2);
         assert_eq!(
-            (standing.is_up, standing.last_error),
+            (standing.is_up, standing.last_error.clone()),
             (false, Some(REFUSED))
         );
         standing.take(ANSWERED, &health, 3);
@@ -204,19 +262,27 @@ mod tests {
         assert!(told(Outcome::Silent), "another error");
         assert!(!told(ANSWERED), "one of two");
         assert!(told(ANSWERED), "up");
-        let other = Outcome::Answered(Offer {
-            mss: 1460,
-            wscale: None,
-            sack: true,
-            timestamps: true,
-        });
-        assert!(told(other), "other options");
+        let other = Answer {
+            options: Some(Offer {
+                mss: 1460,
+                wscale: None,
+                sack: true,
+                timestamps: true,
+            }),
+            weight: None,
+        };
+        assert!(told(Outcome::Answered(other)), "other options");
+        let weighed = Answer {
+            weight: Some(5),
+            ..other
+        };
+        assert!(told(Outcome::Answered(weighed)), "another weight");
     }
 
     #[test]
     fn errors_are_sentences() {
         let timeout = Duration::from_millis(500);
-        let say = |outcome| sentence(outcome, timeout);
+        let say = |outcome| sentence(&outcome, timeout);
         assert_eq!(say(ANSWERED), None);
         assert_eq!(say(REFUSED).as_deref(), Some("connection refused"));
         assert_eq!(
@@ -224,8 +290,16 @@ mod tests {
             Some("no answer within 500ms")
         );
         assert_eq!(
-            say(Outcome::Unable(Errno::EMFILE)).as_deref(),
+            say(Outcome::Unable(Cause::Errno(Errno::EMFILE))).as_deref(),
             Some("this machine cannot ask: too many open files")
         );
+    }
+
+    #[test]
+    fn a_new_one_that_begins_down_comes_up_with_its_first_answer_and_then_needs_all_of_them() {
+        let mut standing = Standing::alpha(0);
+        let outcomes = [REFUSED, ANSWERED, REFUSED, ANSWERED, ANSWERED];
+        let up = play(&mut standing, &health(2, 1), &outcomes);
+        assert_eq!(up, [false, true, false, false, true]);
     }
 }

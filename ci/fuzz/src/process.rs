@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nat_engine::State;
 use weir_director::Director;
 use weir_model::{
-    Counter, Offer, PortId, Protocol, RealId, Service, ServiceId, Snapshot, SynproxyMode, Verdict,
+    Counter, Offer, PortId, Protocol, RealId, RealState, Service, ServiceId, Snapshot,
+    SynproxyMode, Verdict,
 };
 use weir_testkit::{Clock, Setup, Tally, World};
 use weir_wire::Describe;
@@ -286,8 +287,14 @@ impl<'a> Life<'a> {
             0 => {
                 let real = RealId(self.choice.below(reals as usize) as u32);
                 // Up more often than down.
-                let up = !self.choice.once_in(3);
-                self.director().set_real_up(real, up);
+                let state = RealState {
+                    weight: self
+                        .choice
+                        .pick(&[None, None, Some(0), Some(1), Some(65_535)]),
+                    up: !self.choice.once_in(3),
+                    draining: self.choice.once_in(5),
+                };
+                self.director().set_real_state(real, state);
             }
             1 => {
                 let active = self.choice.once_in(2);

@@ -329,6 +329,21 @@ pub(crate) fn write_duration(duration: Duration) -> String {
     format!("{micros}us")
 }
 
+/// Reads text in which `%` and two hexadecimal digits write a byte.
+pub(crate) fn bytes(value: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push((digit()? * 16 + digit()?) as u8);
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,6 +458,14 @@ mod tests {
         fn a_written_duration_reads_back(micros in 0u64..1_000_000_000_000) {
             let written = Duration::from_micros(micros);
             prop_assert_eq!(duration(&write_duration(written)), Ok(written));
+        }
+    }
+
+    #[test]
+    fn a_percent_sign_and_two_digits_write_a_byte() {
+        assert_eq!(bytes("a%20b%0A%ff%25"), Some(b"a b\n\xff%".to_vec()));
+        for bad in ["%", "%2", "%zz", "a%+1"] {
+            assert_eq!(bytes(bad), None, "{bad}");
         }
     }
 }

@@ -99,6 +99,7 @@ fn without_unit(of: &Type) -> Option<(&'static str, usize)> {
         | Type::Host
         | Type::Server
         | Type::UrlPath
+        | Type::Bytes
         | Type::Choice(_)
         | Type::Flag
         | Type::Int { .. }
@@ -140,6 +141,7 @@ fn outside(of: &Type) -> [Option<String>; 2] {
         | Type::Host
         | Type::Server
         | Type::UrlPath
+        | Type::Bytes
         | Type::Choice(_)
         | Type::Flag
         | Type::Range { .. }
@@ -164,6 +166,7 @@ fn of_another_type(of: &Type) -> &'static [&'static str] {
         Type::Host => &["a@b"],
         Type::Server => &["siem", "siem.example.net:syslog"],
         Type::UrlPath => &["healthz"],
+        Type::Bytes => &["50%", "%zz"],
         Type::Choice(_) => &["banana", "17"],
         Type::Flag => &["maybe", "1", "true"],
         Type::Int { .. } => &["many", "-1", "1.5", "3s", "99999999999999999999"],

@@ -96,18 +96,12 @@ fn the_complete_example_reports_exactly_what_this_build_does_not_have() {
     assert_eq!(
         messages,
         [
-            "`type = http` is not available in this build",
-            "`get` is not available in this build",
-            "`host` is not available in this build",
-            "`expect` is not available in this build",
             "[defence edge] is not available in this build",
             "`defence` is not available in this build",
             "`persist` is not available in this build",
             "`drain` is not available in this build",
-            "`quorum` is not available in this build",
             "`max-sessions=` is not available in this build",
             "`min-sessions=` is not available in this build",
-            "`sorry` is not available in this build",
             "[syslog siem] is not available in this build",
             "[metrics] is not available in this build",
             "[ha] is not available in this build",
@@ -173,7 +167,7 @@ fn the_manual_names_every_key_of_profiles_with_its_default() {
         assert!(cells[2].contains(expected), "{name}: {row}");
         seen += 1;
     }
-    assert_eq!(seen, 24);
+    assert_eq!(seen, 35);
 }
 
 #[test]
@@ -216,7 +210,7 @@ fn what_is_wrong_with_a_named_file_is_told_where_the_configuration_names_it() {
         "\
 error: cannot use /elsewhere: permission denied
 weir.conf:14:10: error: cannot use ens1f1: permission denied; ask root
-weir.conf:60:15: error: cannot use /etc/weir/other.key: permission denied; ask root
+weir.conf:79:15: error: cannot use /etc/weir/other.key: permission denied; ask root
 "
     );
     let report = loaded.named.warnings(&findings).unwrap();
@@ -295,6 +289,11 @@ fn a_wrong_value_of_any_key_is_told_at_its_line() {
     for (number, key, _) in every_key() {
         for wrong in ["a/b:@", "-1", "99999999999999999999", "1.5.5"] {
             let text = with_line(number, &format!("{key} = {wrong}"));
+            // These may be nearly anything.
+            let is_text = matches!(key, "body" | "send" | "answer");
+            if is_text || (key == "host" && wrong != "a/b:@") {
+                continue;
+            }
             if (key == "name" || key == "device") && wrong != "a/b:@" {
                 continue;
             }
@@ -326,7 +325,7 @@ fn a_missing_unit_of_any_duration_is_told_behind_the_number() {
             "{key}"
         );
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, 16);
 }
 
 #[test]

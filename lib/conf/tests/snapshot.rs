@@ -14,9 +14,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
 use weir_model::{
-    BadAck, ClientAddress, ClientWindow, Driver, EndpointId, Forward, Generation, Health,
-    HealthKind, LipId, MasterKey, Offer, Poll, PoolId, PortId, Protocol, RealId, Role,
-    SchedulerKind, Service, ServiceId, Snapshot, Synproxy, SynproxyMode, TimestampMode,
+    AllDown, Availability, BadAck, Check, ClientAddress, ClientWindow, Driver, EndpointId,
+    ExecCheck, Forward, Generation, Health, HttpCheck, LipId, MasterKey, Offer, Poll, PoolId,
+    PortId, Protocol, Quorum, RealId, Role, SchedulerKind, Service, ServiceId, Snapshot, Synproxy,
+    SynproxyMode, TimestampMode, TlsCheck, UdpCheck, WeightFrom,
 };
 
 const NETWORK: &str = "
@@ -170,15 +171,78 @@ fn every_value_of_a_profile_reaches_the_services_that_name_it() {
     };
     assert_eq!(web.synproxy, profile);
     let health = Health {
-        kind: HealthKind::Tcp,
+        check: Check::Tcp,
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(400),
         rise: 1,
         fall: 5,
+        alpha: true,
     };
     assert_eq!(web.health, Some(health));
     assert!(!web.connection_reuse);
     assert_eq!((web.ack_storm, web.max_sessions), (25, Some(250_000)));
+    let sorry = web.availability.sorry.unwrap();
+    assert_eq!(
+        (sorry.address, sorry.port),
+        ("10.0.1.99".parse().unwrap(), 80)
+    );
+    assert!(web.reals.iter().all(|real| real.id != sorry.id));
+    let availability = Availability {
+        quorum: Some(Quorum {
+            weight: 1,
+            hysteresis: 0,
+        }),
+        quorum_up: Some("/usr/lib/weir/up".to_owned()),
+        quorum_down: Some("/usr/lib/weir/down".to_owned()),
+        omega: true,
+        sorry: Some(sorry),
+        all_down: AllDown::Keep,
+        slow_start: Duration::from_secs(30),
+    };
+    assert_eq!(web.availability, availability);
+}
+
+#[test]
+fn each_type_of_check_has_what_its_profile_says() {
+    let check = |lines: &str| {
+        let profile = format!("[health it]\n{lines}\n");
+        web("health = it", &profile).health.unwrap().check
+    };
+    let page = HttpCheck {
+        tls: None,
+        host: None,
+        path: "/".to_owned(),
+        expect: (200, 299),
+        body: None,
+    };
+    assert_eq!(check("type = http"), Check::Http(page.clone()));
+    let trusted = TlsCheck {
+        ca_file: Some("/etc/weir/ca.pem".to_owned()),
+        verify: true,
+    };
+    let https = HttpCheck {
+        tls: Some(trusted),
+        host: Some("www.example.net".to_owned()),
+        path: "/healthz".to_owned(),
+        expect: (200, 204),
+        body: Some(b"all well".to_vec()),
+    };
+    let lines = "type = https\nget = /healthz\nhost = www.example.net\nexpect = 200-204\n\
+                 body = all%20well\nca-file = /etc/weir/ca.pem";
+    assert_eq!(check(lines), Check::Http(https));
+    let datagram = UdpCheck {
+        send: vec![0, 1],
+        answer: Some(vec![0x80]),
+    };
+    let lines = "type = udp\nsend = %00%01\nanswer = %80";
+    assert_eq!(check(lines), Check::Udp(datagram));
+    assert_eq!(check("type = ping"), Check::Ping);
+    let program = ExecCheck {
+        program: "/usr/lib/weir/check".to_owned(),
+        weight_from: WeightFrom::Exit,
+    };
+    let lines = "type = exec\nprogram = /usr/lib/weir/check\nweight-from = exit";
+    assert_eq!(check(lines), Check::Exec(program));
 }
 
 #[test]

@@ -12,6 +12,12 @@ use crate::Table;
 pub struct HealthRow {
     /// The service.
     pub service: String,
+    /// `up`, `no-quorum`, `sorry` or `all-down`: who takes the service's new sessions.
+    pub service_state: String,
+    /// Why the service is not up.
+    pub service_reason: Option<String>,
+    /// What is done: `tcp`, `http`, `https`, `udp`, `ping` or `exec`; none without a check.
+    pub check: Option<String>,
     /// Where the real server is reached, as `ADDRESS:PORT`.
     pub real: String,
     /// `up`, `down`, or `unchecked` where the service has no health check.
@@ -75,6 +81,14 @@ pub fn health(rows: &[HealthRow]) -> String {
         table.line(cells);
     }
     let mut text = table.render();
+    let mut said = None;
+    for row in rows {
+        if let Some(reason) = &row.service_reason
+            && said.replace(&row.service) != Some(&row.service)
+        {
+            let _ = writeln!(text, "{}: {reason}", row.service);
+        }
+    }
     // An error is too long for a column, and most real servers have none.
     for row in rows {
         if let Some(error) = &row.last_error {
@@ -98,6 +112,9 @@ mod tests {
         [
             HealthRow {
                 service: "web".to_owned(),
+                service_state: "no-quorum".to_owned(),
+                service_reason: Some("the quorum is lost".to_owned()),
+                check: Some("https".to_owned()),
                 real: "10.0.1.11:443".to_owned(),
                 state: "up".to_owned(),
                 since: "2026-01-02T03:04:05Z".to_owned(),
@@ -111,6 +128,9 @@ mod tests {
             },
             HealthRow {
                 service: "web".to_owned(),
+                service_state: "no-quorum".to_owned(),
+                service_reason: Some("the quorum is lost".to_owned()),
+                check: Some("https".to_owned()),
                 real: "10.0.1.12:443".to_owned(),
                 state: "down".to_owned(),
                 since: "2026-01-02T03:04:06Z".to_owned(),
@@ -126,7 +146,8 @@ mod tests {
         assert_eq!(
             first,
             json!({
-                "service": "web", "real": "10.0.1.11:443", "state": "up",
+                "service": "web", "service_state": "no-quorum",
+                "service_reason": "the quorum is lost", "check": "https", "real": "10.0.1.11:443", "state": "up",
                 "since": "2026-01-02T03:04:05Z", "last_error": null,
                 "learned": {"mss": 1460, "wscale": null, "sack": true, "timestamps": false}
             })
@@ -144,6 +165,7 @@ mod tests {
 SERVICE  REAL SERVER    STATE  SINCE                  MSS  SCALE  SACK  TS
 web      10.0.1.11:443  up     2026-01-02T03:04:05Z  1460   none  yes   no
 web      10.0.1.12:443  down   2026-01-02T03:04:06Z     -      -  -     -
+web: the quorum is lost
 10.0.1.12:443 of web: no answer within 500ms
 "
         );

@@ -38,7 +38,11 @@ pub struct ServiceRow {
     pub bytes_in: u64,
     /// IP bytes to clients.
     pub bytes_out: u64,
-    /// Its real servers in the order of the file.
+    /// `up`, `no-quorum`, `sorry` or `all-down`: who takes its new sessions.
+    pub state: String,
+    /// Why it is not up.
+    pub reason: Option<String>,
+    /// Its real servers in the order of the file, and its sorry server.
     pub reals: Vec<ServiceRealRow>,
 }
 
@@ -69,7 +73,7 @@ pub struct ServiceRealRow {
     pub address: String,
     /// Its share of new sessions.
     pub weight: u32,
-    /// `up`, `down` or `drain`.
+    /// `up`, `down`, `drain`, or `sorry` for the sorry server.
     pub state: String,
     /// Established sessions.
     pub sessions: u64,

@@ -106,6 +106,7 @@ pub fn services(rows: &[ServiceRow]) -> String {
         ">IN",
         ">OUT",
     ]);
+    let mut reasons = Vec::new();
     for service in rows {
         let mut listen = service.listen.iter();
         let first = listen.next().map(String::as_str).unwrap_or_default();
@@ -123,6 +124,9 @@ pub fn services(rows: &[ServiceRow]) -> String {
         for address in listen {
             table.line([String::new(), format!("{address}/{}", service.protocol)]);
         }
+        if let Some(reason) = &service.reason {
+            reasons.push(format!("{}: {reason}", service.name));
+        }
         for real in &service.reals {
             table.line([
                 String::new(),
@@ -137,7 +141,13 @@ pub fn services(rows: &[ServiceRow]) -> String {
             ]);
         }
     }
-    table.render()
+    let mut text = table.render();
+    // A reason is too long for a column, and most services have none.
+    for reason in reasons {
+        text.push_str(&reason);
+        text.push('\n');
+    }
+    text
 }
 
 /// Returns the table of LIP pools, the use towards each real server below its pool.

@@ -30,7 +30,11 @@ impl Director {
         self.hear(now, packet.port, &arp, owned.is_some(), true);
         match owned {
             None => self.host(packet),
-            Some(owned) if arp.op == ARP_REQUEST && answers(owned, packet.port) => {
+            Some(owned)
+                if arp.op == ARP_REQUEST
+                    && answers(owned, packet.port)
+                    && !self.is_withdrawn(arp.target_ip) =>
+            {
                 self.answer_arp(packet, &arp)
             }
             Some(_) => Verdict::Drop(DropReason::Absorbed),
@@ -47,6 +51,28 @@ impl Director {
         if self.neighbours.learn(millis(now), port, address, mac, true) {
             self.count(Counter::NeighbourLearned);
         }
+    }
+
+    /// Takes whether a VIP is withdrawn: nobody is told where it is, until it comes back and
+    /// everybody is.
+    pub fn set_withdrawn(&mut self, vip: Ipv4Addr, withdrawn: bool) {
+        match (self.withdrawn.binary_search(&vip), withdrawn) {
+            (Err(place), true) => self.withdrawn.insert(place, vip),
+            (Ok(place), false) => {
+                self.withdrawn.remove(place);
+                // The first worker speaks for all.
+                if self.facts.id.0 == 0 {
+                    let announced = &self.plan.announced;
+                    let here = announced.iter().filter(|(_, address)| *address == vip);
+                    self.announcements.extend(here);
+                }
+            }
+            (Ok(_), true) | (Err(_), false) => {}
+        }
+    }
+
+    fn is_withdrawn(&self, address: Ipv4Addr) -> bool {
+        self.withdrawn.binary_search(&address).is_ok()
     }
 
     /// Shows the neighbours whose Ethernet addresses are known.

@@ -12,7 +12,8 @@ use nat_engine::{
     Steering, TimerWheel,
 };
 use weir_model::{
-    Counter, Counters, DropReason, Ledger, Now, PortId, RealId, SchedulerKind, Snapshot, Verdict,
+    Counter, Counters, DropReason, Ledger, Now, PortId, RealId, RealState, SchedulerKind, Snapshot,
+    Verdict,
 };
 
 use weir_simd::Width;
@@ -62,8 +63,8 @@ pub struct Director {
     pub(crate) outbox: Outbox,
     pub(crate) traffic: Traffic,
     pub(crate) synproxy: Synproxy,
-    /// The real servers that a health check found down, by id.
-    pub(crate) down: Vec<bool>,
+    /// What control says of each real server, by id.
+    pub(crate) real_states: Vec<RealState>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
     pub(crate) icmp_rate: RateLimit,
@@ -83,7 +84,9 @@ pub struct Director {
     /// The packet of the burst that is being walked; what `recover` settles after a panic.
     cursor: usize,
     notices: VecDeque<Notice>,
-    announcements: VecDeque<(PortId, Ipv4Addr)>,
+    pub(crate) announcements: VecDeque<(PortId, Ipv4Addr)>,
+    /// VIPs that nobody is told of, in ascending order.
+    pub(crate) withdrawn: Vec<Ipv4Addr>,
     #[cfg(any(test, feature = "panic-hook"))]
     pub(crate) panic_on: Option<[u8; 8]>,
 }
@@ -150,7 +153,7 @@ impl Director {
             outbox: Outbox::with_capacity(OUTBOX),
             traffic: Traffic::default(),
             synproxy: Synproxy::new(guard_seed),
-            down: Vec::new(),
+            real_states: Vec::new(),
             ledger: Ledger::default(),
             counters: Counters::default(),
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
@@ -165,6 +168,7 @@ impl Director {
             cursor: 0,
             notices: VecDeque::with_capacity(NOTICES),
             announcements: VecDeque::new(),
+            withdrawn: Vec::new(),
             #[cfg(any(test, feature = "panic-hook"))]
             panic_on: None,
         };
@@ -338,10 +342,12 @@ impl Director {
         self.draining = true;
     }
 
-    /// Takes what a health check found: a real server that is down gets no new sessions.
-    pub fn set_real_up(&mut self, real: RealId, up: bool) {
-        if let Some(down) = self.down.get_mut(real.index()) {
-            *down = !up;
+    /// Takes what checks found of a real server and operators ordered: its share of new sessions.
+    pub fn set_real_state(&mut self, real: RealId, state: RealState) {
+        let Some(place) = self.real_states.get_mut(real.index()) else {
+            return;
+        };
+        if core::mem::replace(place, state) != state {
             let snapshot = Arc::clone(&self.snapshot);
             self.update_schedulers(&snapshot);
         }
@@ -382,13 +388,18 @@ impl Director {
     fn take_snapshot(&mut self, now: Now, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         self.ports.apply(&snapshot);
         self.synproxy.apply(&snapshot, now.wall_ms, millis(now));
-        self.down.resize(snapshot.real_bound as usize, false);
+        self.real_states
+            .resize(snapshot.real_bound as usize, RealState::default());
         let plan = Plan::new(&snapshot, &self.facts, &self.ports, &self.synproxy);
         // The first worker speaks for all: an address is announced once.
         if self.facts.id.0 == 0 {
             let known = &self.plan.announced;
-            self.announcements
-                .extend(plan.announced.iter().filter(|at| !known.contains(at)));
+            let withdrawn = &self.withdrawn;
+            self.announcements.extend(
+                plan.announced
+                    .iter()
+                    .filter(|at| !known.contains(at) && withdrawn.binary_search(&at.1).is_err()),
+            );
         }
         self.change_offers(&plan);
         self.plan = plan;

@@ -111,6 +111,8 @@ pub enum Explained {
         real: Option<RealId>,
         /// The pick's address and port.
         address: Option<(Ipv4Addr, u16)>,
+        /// Whether it is the sorry server, because no real server takes sessions.
+        sorry: bool,
         /// Whether the worker opens no more sessions at all.
         draining: bool,
     },

@@ -182,7 +182,7 @@ impl Director {
     pub(crate) fn update_schedulers(&mut self, snapshot: &Snapshot) {
         self.schedulers
             .resize_with(snapshot.services.bound(), || None);
-        let down = &self.down;
+        let states = &self.real_states;
         for (index, place) in self.schedulers.iter_mut().enumerate() {
             let Some(service) = snapshot.services.get(index) else {
                 *place = None;
@@ -200,13 +200,12 @@ impl Director {
             let candidates: alloc::vec::Vec<Candidate> = service
                 .reals
                 .iter()
-                .map(|real| Candidate {
-                    real: real.id,
-                    weight: if down.get(real.id.index()) == Some(&true) {
-                        0
-                    } else {
-                        real.weight
-                    },
+                .map(|real| {
+                    let state = states.get(real.id.index()).copied().unwrap_or_default();
+                    Candidate {
+                        real: real.id,
+                        weight: state.effective_weight(real.weight),
+                    }
                 })
                 .collect();
             if let Some((_, scheduler)) = place {
@@ -228,7 +227,8 @@ impl Director {
             scheduler.and_then(|(_, scheduler)| scheduler.pick(&|real| traffic.load(real)));
         let plan = self.plan.service(service);
         picked
-            .and_then(|real| plan.and_then(|plan| plan.real(real)))
+            .and_then(|real| plan?.real(real))
+            .or_else(|| plan?.sorry())
             .copied()
             .ok_or(DropReason::NoReal)
     }

@@ -60,6 +60,8 @@ pub(crate) struct ServicePlan {
     pub(crate) warn_at: u8,
     timeouts_ms: [u32; State::ALL.len()],
     reals: Vec<RealPlan>,
+    /// Who answers when the scheduler finds nobody; one of `reals`.
+    sorry: Option<RealId>,
 }
 
 /// A real server as a new session needs it.
@@ -230,8 +232,7 @@ impl ServicePlan {
                 .min(i32::MAX as u32)
         });
         let mut reals: Vec<RealPlan> = service
-            .reals
-            .iter()
+            .servers()
             .filter_map(|real| match real.address {
                 IpAddr::V4(address) => Some(RealPlan {
                     id: real.id,
@@ -268,6 +269,7 @@ impl ServicePlan {
                 .map_or(100, |pool| pool.warn_at),
             timeouts_ms,
             reals,
+            sorry: service.availability.sorry.map(|real| real.id),
         }
     }
 
@@ -283,6 +285,11 @@ impl ServicePlan {
     pub(crate) fn real(&self, id: RealId) -> Option<&RealPlan> {
         let at = self.reals.binary_search_by_key(&id, |real| real.id).ok()?;
         self.reals.get(at)
+    }
+
+    /// Returns who answers when no real server can.
+    pub(crate) fn sorry(&self) -> Option<&RealPlan> {
+        self.real(self.sorry?)
     }
 
     /// Returns by how much client segments grow.

@@ -12,10 +12,15 @@ use std::net::Ipv4Addr;
 use weir_director::{
     CookieTrial, Director, ExplainQuery, Explained, Fate, SessionSyn, SynproxyState,
 };
-use weir_model::{DropReason, Now, Protocol, Snapshot, Verdict};
+use weir_model::{DropReason, Now, Protocol, RealState, Snapshot, Verdict};
 use weir_testkit::{PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, snapshot};
 use weir_wire::{Parsed, SeqNumber, TcpFlags};
 
+const DOWN: RealState = RealState {
+    weight: None,
+    up: false,
+    draining: false,
+};
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 const LIP: Ipv4Addr = Ipv4Addr::new(10, 0, 8, 1);
@@ -244,7 +249,7 @@ fn one_that_is_down_is_no_candidate_and_without_any_the_client_is_refused() {
     let mut world = plain();
     let snapshot = world.snapshot().clone();
     let reals = &snapshot.services.iter().next().unwrap().reals;
-    world.directors_mut()[0].set_real_up(reals[0].id, false);
+    world.directors_mut()[0].set_real_state(reals[0].id, DOWN);
     let said = agrees(&mut world, &tcp(5000, S));
     assert_eq!(picked(&said), Some(REALS[1]));
     let outcomes: Vec<&str> = said
@@ -253,7 +258,7 @@ fn one_that_is_down_is_no_candidate_and_without_any_the_client_is_refused() {
         .map(Explained::outcome)
         .collect();
     assert_eq!(outcomes, ["down", "candidate", "drain"]);
-    world.directors_mut()[0].set_real_up(reals[1].id, false);
+    world.directors_mut()[0].set_real_state(reals[1].id, DOWN);
     let said = agrees(&mut world, &tcp(5001, S));
     assert_eq!(fate(&said), Fate::Refuse(DropReason::NoReal));
 }

@@ -23,14 +23,16 @@ mod verdict;
 pub use counters::{Counter, Counters, TrafficCounters};
 pub use event::Event;
 pub use flood::{FloodCounters, HeavyHitter, LATENCY_BOUNDS_US, LATENCY_BUCKETS};
-pub use health::Health;
+pub use health::{
+    Availability, Check, ExecCheck, Health, HttpCheck, Quorum, RealState, TlsCheck, UdpCheck,
+};
 pub use ids::{
     EndpointId, Generation, LipId, PoolId, PortId, QueueId, RealId, ServiceId, WorkerId,
 };
 pub use ledger::Ledger;
 pub use policy::{
-    BadAck, ClientAddress, ClientWindow, EventClass, Forward, HealthKind, Poll, Protocol, Role,
-    SchedulerKind, Severity, SynproxyMode, Timeouts, TimestampMode,
+    AllDown, BadAck, ClientAddress, ClientWindow, EventClass, Forward, Poll, Protocol, Role,
+    SchedulerKind, Severity, SynproxyMode, Timeouts, TimestampMode, WeightFrom,
 };
 pub use snapshot::{
     AddressRange, Control, ControlSocket, Driver, Endpoint, Lip, LipPool, Listen, Node, Port,

@@ -117,10 +117,24 @@ named!(
 );
 
 named!(
-    /// What a health check does.
-    HealthKind {
-        /// Connects.
-        Tcp = "tcp",
+    /// Whether the program of a health check says the weight of the real server, too.
+    WeightFrom {
+        /// It does not.
+        None = "none",
+        /// Its exit status from 2 to 255 is success and says the weight plus two.
+        Exit = "exit",
+        /// The first line of its output is the weight.
+        FirstLine = "first-line",
+    }
+);
+
+named!(
+    /// What becomes of new sessions when no real server is up.
+    AllDown {
+        /// They are refused.
+        Refuse = "refuse",
+        /// They go to the real servers as if all were up.
+        Keep = "keep",
     }
 );
 

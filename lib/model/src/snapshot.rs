@@ -8,8 +8,8 @@ use core::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    ClientAddress, EndpointId, Forward, Generation, Health, LipId, Poll, PoolId, PortId, Protocol,
-    RealId, Role, SchedulerKind, ServiceId, Synproxy, Timeouts, TimestampMode,
+    Availability, ClientAddress, EndpointId, Forward, Generation, Health, LipId, Poll, PoolId,
+    PortId, Protocol, RealId, Role, SchedulerKind, ServiceId, Synproxy, Timeouts, TimestampMode,
 };
 
 /// Objects by id, with holes where an id's object was removed.
@@ -280,6 +280,8 @@ pub struct Service {
     pub ack_storm: u16,
     /// How the real servers are checked; none leaves them unchecked.
     pub health: Option<Health>,
+    /// What becomes of it when real servers fail.
+    pub availability: Availability,
     /// How many sessions the service may have at most; none leaves that to the table.
     pub max_sessions: Option<u32>,
     /// The real servers in the order of the file.
@@ -299,6 +301,13 @@ pub struct RealServer {
     pub port: u16,
     /// Its share of new sessions; 0 takes none and keeps those it has.
     pub weight: u16,
+}
+
+impl Service {
+    /// Returns every server that may get its sessions: the real servers, and the sorry server.
+    pub fn servers(&self) -> impl Iterator<Item = &RealServer> {
+        self.reals.iter().chain(&self.availability.sorry)
+    }
 }
 
 impl Snapshot {

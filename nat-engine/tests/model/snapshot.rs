@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use weir_model::{
-    ClientAddress, Control, Endpoint, EndpointId, Forward, Generation, Lip, LipId, LipPool, Listen,
-    Node, Poll, PoolId, PortId, Protocol, RealId, RealServer, SchedulerKind, Service, ServiceId,
-    Slots, Snapshot, Synproxy, Timeouts, TimestampMode, Workers,
+    Availability, ClientAddress, Control, Endpoint, EndpointId, Forward, Generation, Lip, LipId,
+    LipPool, Listen, Node, Poll, PoolId, PortId, Protocol, RealId, RealServer, SchedulerKind,
+    Service, ServiceId, Slots, Snapshot, Synproxy, Timeouts, TimestampMode, Workers,
 };
 
 /// A pool of this many LIPs; LIP ids are unique over all pools.
@@ -83,6 +83,7 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
         connection_reuse: true,
         ack_storm: 10,
         health: None,
+        availability: Availability::default(),
         max_sessions: None,
         timeouts: Timeouts {
             idle: Duration::from_mins(15),

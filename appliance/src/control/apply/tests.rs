@@ -104,6 +104,8 @@ impl Home {
             signals: SignalFd::new(&SigSet::empty()).unwrap(),
             fleet: Fleet::new(handles),
             prober: Prober::start(clock.clone(), waker.clone()).unwrap(),
+            runner: None,
+            hooks: crossbeam_channel::unbounded().1,
             clock,
             devices: Vec::new(),
             listeners: vec![listener.unwrap()],

@@ -223,7 +223,8 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
         other @ (Command::Apply { .. }
         | Command::Arp { .. }
         | Command::Neighbour { .. }
-        | Command::Health { .. }
+        | Command::Real { .. }
+        | Command::Vip { .. }
         | Command::Offer { .. }
         | Command::FloodHint { .. }
         | Command::Capture(_)

@@ -61,6 +61,7 @@ fn finding(target: &Target, is_up: bool, learned: Option<Offer>) -> Finding {
         last_error: (!is_up).then(|| "connection refused".to_owned()),
         is_able: true,
         learned,
+        weight: None,
     }
 }
 
@@ -78,7 +79,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
     let mut told = [Told::default(), Told::default()];
     book.tell(snapshot, |place, command| {
         match command {
-            Command::Health { real, up } => told[place].0.push((real, up)),
+            Command::Real { real, state } => told[place].0.push((real, state.up)),
             Command::Offer { service, offer } => told[place].1.push((service, offer)),
             other @ (Command::Apply { .. }
             | Command::Arp { .. }
@@ -86,6 +87,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::Sessions { .. }
             | Command::PoolUse { .. }
             | Command::FloodHint { .. }
+            | Command::Vip { .. }
             | Command::Explain { .. }
             | Command::Capture(_)
             | Command::Drain
@@ -355,16 +357,233 @@ fn a_worker_that_does_not_keep_up_is_told_the_latest_word_later() {
         }
         place == 0
     });
-    assert_eq!(first, [format!("Health {{ real: {real:?}, up: false }}")]);
+    let down = RealState {
+        up: false,
+        ..RealState::default()
+    };
+    assert_eq!(
+        first,
+        [format!("Real {{ real: {real:?}, state: {down:?} }}")]
+    );
     assert!(book.is_behind());
     book.take(finding(second, true, None), &snapshot);
     let mut second_told = Vec::new();
     book.tell(&snapshot, |place, command| {
-        if let (1, Command::Health { real, up }) = (place, command) {
-            second_told.push((real, up));
+        if let (1, Command::Real { real, state }) = (place, command) {
+            second_told.push((real, state.up));
         }
         true
     });
     assert_eq!(second_told, [(real, true)]);
     assert!(!book.is_behind());
+}
+
+/// One service with a quorum and a sorry server, and one that is alone at its address.
+const POOR: &str = "
+[port wan]
+device = wan
+address = 10.80.0.1/24
+[lip-pool blue]
+port = wan
+address = 10.80.0.200
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+health = tcp
+quorum = 2 hysteresis=1
+quorum-up = /hooks/up
+quorum-down = /hooks/down
+omega = yes
+real = 10.80.0.11:80
+real = 10.80.0.12:80
+real = 10.80.0.13:80
+";
+
+fn poor(more: &str) -> (Book, Snapshot, Vec<Target>) {
+    let text = format!("{POOR}{more}\n");
+    let (mut book, snapshot) = (Book::new(1), snapshot("test.conf", &text).unwrap());
+    let targets = book.adopt(&snapshot, 1000);
+    told_one(&mut book, &snapshot);
+    assert!(book.next_event().is_none() && book.next_hook().is_none());
+    (book, snapshot, targets)
+}
+
+/// What the only worker is told now.
+fn told_one(book: &mut Book, snapshot: &Snapshot) -> Vec<String> {
+    let mut told = Vec::new();
+    book.tell(snapshot, |_, command| {
+        match command {
+            Command::Real { real, state } => told.push(format!(
+                "{} {} {:?}{}",
+                real.0,
+                if state.up { "up" } else { "down" },
+                state.weight,
+                if state.draining { " draining" } else { "" }
+            )),
+            Command::Vip { address, withdrawn } => told.push(format!("{address} {withdrawn}")),
+            other => panic!("{other:?}"),
+        }
+        true
+    });
+    told
+}
+
+fn turn(book: &mut Book, snapshot: &Snapshot, targets: &[Target], at: &str, up: bool) {
+    book.take(finding(target(targets, at), up, None), snapshot);
+}
+
+fn codes(book: &mut Book) -> Vec<&'static str> {
+    std::iter::from_fn(|| book.next_event())
+        .map(|event| event.code)
+        .collect()
+}
+
+fn hooks(book: &mut Book) -> Vec<(String, String)> {
+    std::iter::from_fn(|| book.next_hook())
+        .map(|run| (run.program, run.environment[1].1.clone()))
+        .collect()
+}
+
+fn pair(program: &str, event: &str) -> Vec<(String, String)> {
+    vec![(program.to_owned(), event.to_owned())]
+}
+
+#[test]
+fn a_lost_quorum_withdraws_the_address_and_runs_its_hooks_once() {
+    let (mut book, snapshot, targets) = poor("");
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", false);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 down None"]);
+    assert!(codes(&mut book).is_empty());
+    turn(&mut book, &snapshot, &targets, "10.80.0.12:80", false);
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        ["1 down None", "10.80.0.100 true"]
+    );
+    assert_eq!(codes(&mut book), ["quorum-lost", "vip-withdrawn"]);
+    assert_eq!(hooks(&mut book), pair("/hooks/down", "quorum-down"));
+    let (state, reason) = book.service_state(service(&snapshot, "web"));
+    assert_eq!(state, "no-quorum");
+    assert_eq!(
+        reason.as_deref(),
+        Some("the quorum is lost: a weight of 1 is up, 3 is needed")
+    );
+    turn(&mut book, &snapshot, &targets, "10.80.0.12:80", true);
+    assert_eq!(told_one(&mut book, &snapshot), ["1 up None"]);
+    assert!(codes(&mut book).is_empty(), "the hysteresis");
+    book.stop(&snapshot);
+    assert!(hooks(&mut book).is_empty(), "it is down already");
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", true);
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        ["0 up None", "10.80.0.100 false"]
+    );
+    assert_eq!(codes(&mut book), ["quorum-gained", "vip-announced"]);
+    assert_eq!(hooks(&mut book), pair("/hooks/up", "quorum-up"));
+    book.stop(&snapshot);
+    assert_eq!(hooks(&mut book), pair("/hooks/down", "stop"));
+}
+
+#[test]
+fn a_sorry_server_takes_over_with_the_quorum_and_keeps_the_address() {
+    let (mut book, snapshot, targets) = poor("sorry = 10.80.0.99:80");
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", false);
+    turn(&mut book, &snapshot, &targets, "10.80.0.12:80", false);
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        ["0 down None", "1 down None", "2 down None"]
+    );
+    assert_eq!(codes(&mut book), ["quorum-lost", "sorry-began"]);
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", true);
+    turn(&mut book, &snapshot, &targets, "10.80.0.12:80", true);
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        ["0 up None", "1 up None", "2 up None"]
+    );
+    assert_eq!(codes(&mut book), ["quorum-gained", "sorry-ended"]);
+}
+
+#[test]
+fn a_failed_hook_is_told_with_what_it_wrote() {
+    let (mut book, snapshot, targets) = poor("");
+    for at in ["10.80.0.11:80", "10.80.0.12:80"] {
+        turn(&mut book, &snapshot, &targets, at, false);
+    }
+    told_one(&mut book, &snapshot);
+    codes(&mut book);
+    let run = book.next_hook().unwrap();
+    assert!(book.has_hooks());
+    book.ran(&Ran {
+        ticket: run.ticket,
+        end: End::Exit(3),
+        output: "no\nroute".to_owned(),
+    });
+    assert!(!book.has_hooks());
+    assert_eq!(
+        book.next_event().unwrap().text,
+        "the hook /hooks/down of web failed: it ended with exit status 3 (no route)"
+    );
+}
+
+#[test]
+fn what_an_operator_orders_wins_over_a_check_and_outlives_an_apply() {
+    let (mut book, snapshot, targets) = poor("");
+    let real = service(&snapshot, "web").reals[0];
+    let found = Finding {
+        weight: Some(5),
+        ..finding(target(&targets, "10.80.0.11:80"), true, None)
+    };
+    book.take(found, &snapshot);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(5)"]);
+    let ordered = Ordered {
+        weight: Some(9),
+        draining: true,
+    };
+    book.order(real.id, ordered);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(9) draining"]);
+    assert_eq!(book.weight(&real), 9);
+    book.adopt(&snapshot, 2000);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(9) draining"]);
+    book.order(real.id, Ordered::default());
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(5)"]);
+}
+
+#[test]
+fn the_share_of_one_that_came_back_grows() {
+    let (mut book, snapshot, targets) = poor("slow-start = 20s");
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", false);
+    told_one(&mut book, &snapshot);
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", true);
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        ["0 up Some(4)", "1 up Some(100)", "2 up Some(100)"]
+    );
+    book.grow(&snapshot, 15_000);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(52)"]);
+    book.grow(&snapshot, 25_000);
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        ["0 up None", "1 up None", "2 up None"]
+    );
+    book.grow(&snapshot, 60_000);
+    assert!(told_one(&mut book, &snapshot).is_empty());
+}
+
+#[test]
+fn with_alpha_a_new_real_server_is_down_until_its_first_success() {
+    let text = POOR.replace("health = tcp", "health = first")
+        + "[health first]\ntype = tcp\nalpha = yes\n";
+    let (mut book, snapshot) = (Book::new(1), snapshot("test.conf", &text).unwrap());
+    let targets = book.adopt(&snapshot, 1000);
+    assert!(targets.iter().all(|target| !target.is_up));
+    assert_eq!(
+        told_one(&mut book, &snapshot),
+        [
+            "0 down None",
+            "1 down None",
+            "2 down None",
+            "10.80.0.100 true"
+        ]
+    );
+    assert_eq!(codes(&mut book), ["vip-withdrawn"]);
+    assert!(hooks(&mut book).is_empty(), "nothing was lost");
 }

@@ -4,16 +4,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weir_model::{
-    ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId, Forward, Generation, Lip,
-    LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol, RealId, RealServer, Role,
-    Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Timeouts, TimestampMode, Workers,
+    AllDown, Availability, ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId,
+    Forward, Generation, Lip, LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol,
+    RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Timeouts,
+    TimestampMode, Workers,
 };
 
 use super::ids::Ids;
 use super::network::{address_of, net_of};
 use super::pools::MOST_LIPS;
 use super::profiles;
-use super::services::{endpoint_of, listen_of, weight_of};
+use super::services::{endpoint_of, listen_of, quorum_of, weight_of};
 use super::values::{duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed};
@@ -84,8 +85,7 @@ impl AllIds {
             reals: Ids::new(
                 services().flat_map(|s| {
                     let name = &s.name;
-                    s.reals
-                        .iter()
+                    s.servers()
                         .map(|r| ((name.clone(), r.address, r.port), r.id.index()))
                 }),
                 bound(|s| s.real_bound as usize),
@@ -299,8 +299,30 @@ impl Builder<'_> {
                 Some(name) => Some(profiles::health(self.objects, &name)?),
                 None => None,
             },
+            availability: self.availability(service, protocol, endpoints)?,
             max_sessions: number(service, "max-sessions").map(|sessions| sessions as u32),
             reals,
+        })
+    }
+
+    fn availability(
+        &mut self,
+        service: &Object,
+        protocol: Protocol,
+        endpoints: &mut Slots<Endpoint>,
+    ) -> Option<Availability> {
+        let sorry = match service.one("sorry") {
+            Some(item) => Some(self.real(service, item, protocol, endpoints)?),
+            None => None,
+        };
+        Some(Availability {
+            quorum: quorum_of(service),
+            quorum_up: text(service, "quorum-up"),
+            quorum_down: text(service, "quorum-down"),
+            omega: flag(service, "omega")?,
+            sorry,
+            all_down: named(AllDown::NAMES, word(service, "all-down")?)?,
+            slow_start: duration(service, "slow-start")?,
         })
     }
 

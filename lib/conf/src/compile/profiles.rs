@@ -1,10 +1,13 @@
 //! Profiles that services refer to by name: what cannot work, and what each service gets of them.
 
-use weir_model::{BadAck, ClientWindow, Health, HealthKind, Offer, Synproxy, SynproxyMode};
+use weir_model::{
+    BadAck, Check, ClientWindow, ExecCheck, Health, HttpCheck, Offer, Synproxy, SynproxyMode,
+    TlsCheck, UdpCheck, WeightFrom,
+};
 
-use super::values::{duration, flag, named, number, text, word};
+use super::values::{bytes, duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
-use crate::schema::Kind;
+use crate::schema::{DefaultValue, Kind, Parsed};
 use crate::tree::{Item, Object, of_kind};
 
 /// Checks every profile by itself, and the services that use one.
@@ -60,17 +63,52 @@ pub(super) fn synproxy(objects: &[Object], service: &Object) -> Option<Synproxy>
 /// Returns the way to check real servers that has a name.
 pub(super) fn health(objects: &[Object], name: &str) -> Option<Health> {
     let Some(profile) = profile(objects, Kind::Health, name) else {
-        return Some(Health {
-            kind: named(HealthKind::NAMES, name)?,
-            ..Health::default()
-        });
+        return (name == "tcp").then(Health::default);
     };
     Some(Health {
-        kind: named(HealthKind::NAMES, word(profile, "type")?)?,
+        check: check_of(profile)?,
         interval: duration(profile, "interval")?,
         timeout: duration(profile, "timeout")?,
         rise: number(profile, "rise")? as u8,
         fall: number(profile, "fall")? as u8,
+        alpha: flag(profile, "alpha")?,
+    })
+}
+
+fn check_of(profile: &Object) -> Option<Check> {
+    match word(profile, "type")? {
+        "tcp" => Some(Check::Tcp),
+        "http" => Some(Check::Http(http(profile, None)?)),
+        "https" => {
+            let tls = TlsCheck {
+                ca_file: text(profile, "ca-file"),
+                verify: flag(profile, "verify")?,
+            };
+            Some(Check::Http(http(profile, Some(tls))?))
+        }
+        "udp" => Some(Check::Udp(UdpCheck {
+            send: bytes(profile, "send").unwrap_or_default(),
+            answer: bytes(profile, "answer"),
+        })),
+        "ping" => Some(Check::Ping),
+        "exec" => Some(Check::Exec(ExecCheck {
+            program: text(profile, "program")?,
+            weight_from: named(WeightFrom::NAMES, word(profile, "weight-from")?)?,
+        })),
+        _ => None,
+    }
+}
+
+fn http(profile: &Object, tls: Option<TlsCheck>) -> Option<HttpCheck> {
+    let Parsed::Range(first, last) = value(profile, "expect")? else {
+        return None;
+    };
+    Some(HttpCheck {
+        tls,
+        host: text(profile, "host"),
+        path: text(profile, "get")?,
+        expect: (first as u16, last as u16),
+        body: bytes(profile, "body"),
     })
 }
 
@@ -78,7 +116,61 @@ fn profile<'a>(objects: &'a [Object], kind: Kind, name: &str) -> Option<&'a Obje
     of_kind(objects, kind).find(|profile| profile.name == name)
 }
 
+/// Keys of checks of some types only.
+const ONLY: [(&str, &[&str]); 10] = [
+    ("get", &["http", "https"]),
+    ("host", &["http", "https"]),
+    ("expect", &["http", "https"]),
+    ("body", &["http", "https"]),
+    ("ca-file", &["https"]),
+    ("verify", &["https"]),
+    ("send", &["udp"]),
+    ("answer", &["udp"]),
+    ("program", &["exec"]),
+    ("weight-from", &["exec"]),
+];
+
 fn check_health(profile: &Object, sink: &mut Sink) {
+    if let Some(kind) = word(profile, "type") {
+        for (key, kinds) in ONLY {
+            let Some(item) = profile.one(key) else {
+                continue;
+            };
+            // A value that is the default says nothing that does not hold anyway.
+            let is_default = profile
+                .spec
+                .key(key)
+                .is_some_and(|spec| match spec.default {
+                    DefaultValue::Values(values) => values.first() == Some(&item.text.as_str()),
+                    DefaultValue::Required
+                    | DefaultValue::Nothing
+                    | DefaultValue::SameAs(_)
+                    | DefaultValue::ByProtocol { .. } => false,
+                });
+            if let Some(place) = item.place
+                && !kinds.contains(&kind)
+                && !is_default
+            {
+                sink.at(
+                    place,
+                    format!("`{key}` means nothing to a check of `type = {kind}`"),
+                    format!("it is for {}", kinds.join(" and ")),
+                );
+            }
+        }
+        if kind == "exec" && profile.one("program").is_none() && profile.whole("program") {
+            let message = format!("{} has no `program`", profile.title());
+            sink.at(profile.place(), message, "the program to run");
+        }
+        if kind == "https"
+            && let Some(item) = profile.one("ca-file")
+            && let Some(place) = item.place
+            && flag(profile, "verify") == Some(false)
+        {
+            let message = format!("{} has a `ca-file` and `verify = no`", profile.title());
+            sink.at(place, message, "no authority is asked");
+        }
+    }
     let (Some(timeout), Some(interval)) =
         (duration(profile, "timeout"), duration(profile, "interval"))
     else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weir_model::Protocol;
+use weir_model::{Protocol, Quorum};
 
 use super::network::Network;
 use crate::diagnostic::Sink;
@@ -47,6 +47,22 @@ pub(super) fn weight_of(item: &Item) -> u64 {
         return *weight;
     }
     1
+}
+
+/// Returns how much weight of a service must be up.
+pub(super) fn quorum_of(service: &Object) -> Option<Quorum> {
+    let item = service.one("quorum")?;
+    let Parsed::Number(weight) = item.parsed else {
+        return None;
+    };
+    let hysteresis = match item.option("hysteresis") {
+        Some(Parsed::Number(more)) => *more,
+        Some(_) | None => 0,
+    };
+    Some(Quorum {
+        weight: weight as u32,
+        hysteresis: hysteresis as u32,
+    })
 }
 
 fn protocols(service: &Object, sink: &mut Sink) {
@@ -126,6 +142,72 @@ fn client_address(service: &Object, sink: &mut Sink) {
     sink.at(place, message, "write `client-address = none`");
 }
 
+fn reachable(
+    what_server: &str,
+    (ip, port): (IpAddr, u16),
+    place: Place,
+    network: &Network<'_>,
+    sink: &mut Sink,
+) {
+    if ip.is_ipv6() {
+        let message = format!("the {what_server} server {ip} is not available in this build");
+        sink.at(place, message, "it belongs to IPv6");
+    } else if let Some((what, net)) = network.not_a_host(ip) {
+        let message = format!("the {what_server} server {ip} is {what} {net}");
+        sink.at(place, message, "no host can have it");
+    } else if !network.reaches(ip) {
+        let message = format!("nothing leads to the {what_server} server {ip}:{port}");
+        let note = "no port has its network; add a [route] or a gateway";
+        sink.at(place, message, note);
+    }
+}
+
+fn sorry(
+    service: &Object,
+    reals: &BTreeMap<(IpAddr, u16), Place>,
+    network: &Network<'_>,
+    sink: &mut Sink,
+) {
+    let Some(item) = service.one("sorry") else {
+        return;
+    };
+    let (Some(at), Some(place)) = (endpoint_of(item), item.place) else {
+        return;
+    };
+    if let Some(other) = reals.get(&at) {
+        let (ip, port) = at;
+        sink.between(
+            format!(
+                "the sorry server {ip}:{port} of {} is a real server",
+                service.title()
+            ),
+            place,
+            "it answers when no real server can",
+            Some(*other),
+            "it is one here",
+        );
+        return;
+    }
+    reachable("sorry", at, place, network, sink);
+}
+
+/// A quorum that cannot be reached would withdraw the service for ever.
+fn quorum(service: &Object, weights: u64, sink: &mut Sink) {
+    let (Some(item), Some(quorum)) = (service.one("quorum"), quorum_of(service)) else {
+        return;
+    };
+    let needed = u64::from(quorum.weight) + u64::from(quorum.hysteresis);
+    // Without any real server that is what is told.
+    let has_reals = !service.all("real").is_empty() && service.whole("real");
+    if let Some(place) = item.place.filter(|_| has_reals && needed > weights) {
+        let message = format!(
+            "the quorum of {} needs a weight of {needed}, and all its real servers have {weights}",
+            service.title()
+        );
+        sink.at(place, message, "once lost it would never come back");
+    }
+}
+
 fn reals(service: &Object, network: &Network<'_>, sink: &mut Sink) {
     let mut first: BTreeMap<(IpAddr, u16), Place> = BTreeMap::new();
     let mut weights = 0;
@@ -145,20 +227,10 @@ fn reals(service: &Object, network: &Network<'_>, sink: &mut Sink) {
             continue;
         }
         first.insert((ip, port), place);
-        if ip.is_ipv6() {
-            let message = format!("the real server {ip} is not available in this build");
-            sink.at(place, message, "it belongs to IPv6");
-            continue;
-        }
-        if let Some((what, net)) = network.not_a_host(ip) {
-            let message = format!("the real server {ip} is {what} {net}");
-            sink.at(place, message, "no host can have it");
-        } else if !network.reaches(ip) {
-            let message = format!("nothing leads to the real server {ip}:{port}");
-            let note = "no port has its network; add a [route] or a gateway";
-            sink.at(place, message, note);
-        }
+        reachable("real", (ip, port), place, network, sink);
     }
+    sorry(service, &first, network, sink);
+    quorum(service, weights, sink);
     if weights > MOST_WEIGHT {
         let message = format!("the weights of {} add up to {weights}", service.title());
         sink.at(

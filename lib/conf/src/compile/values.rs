@@ -27,6 +27,14 @@ pub(super) fn text(object: &Object, key: &str) -> Option<String> {
     Some(text)
 }
 
+/// Returns the bytes of a key.
+pub(super) fn bytes(object: &Object, key: &str) -> Option<Vec<u8>> {
+    let Parsed::Bytes(bytes) = value(object, key)? else {
+        return None;
+    };
+    Some(bytes)
+}
+
 /// Returns the word of a key that is one of several.
 pub(super) fn word(object: &Object, key: &str) -> Option<&'static str> {
     let Parsed::Word(word) = value(object, key)? else {

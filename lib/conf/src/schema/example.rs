@@ -45,6 +45,7 @@ impl Type {
             Self::Host => &["www.example.net"],
             Self::Server => &["siem.example.net:6514"],
             Self::UrlPath => &["/healthz"],
+            Self::Bytes => &["ready"],
             Self::Flag => &["yes", "no"],
             Self::Int { .. } => &["2", "3", "10", "100", "1000", "1400", "254"],
             Self::Count { .. } => &["1000", "500k", "2M"],

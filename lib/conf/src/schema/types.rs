@@ -29,6 +29,8 @@ pub(crate) enum Type {
     Server,
     /// A path that a URL has behind its host.
     UrlPath,
+    /// Bytes as text, of which `%` and two hexadecimal digits write any.
+    Bytes,
     /// One of several words.
     Choice(&'static [Choice]),
     /// `yes` or `no`.
@@ -81,6 +83,7 @@ pub(crate) struct Choice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     Text(String),
+    Bytes(Vec<u8>),
     /// A choice, or the word of [`Type::WordOr`].
     Word(&'static str),
     Flag(bool),
@@ -138,6 +141,17 @@ impl Type {
                 format!("`{}` is not the path of a URL", quote(value)),
                 "it begins with `/`",
             )),
+            Self::Bytes => match units::bytes(value) {
+                Some(bytes) => Ok(Parsed::Bytes(bytes)),
+                None => Err(Problem::whole(
+                    value,
+                    format!(
+                        "`{}` has a `%` without two hexadecimal digits",
+                        quote(value)
+                    ),
+                    "`%20` is a blank, `%25` a percent sign",
+                )),
+            },
             Self::Choice(choices) => choice(value, choices),
             Self::Flag => match value {
                 "yes" => Ok(Parsed::Flag(true)),
@@ -201,6 +215,7 @@ impl Type {
             Self::Host => "a host name or an address".to_owned(),
             Self::Server => "HOST:PORT, or the path of a Unix socket".to_owned(),
             Self::UrlPath => "the path of a URL, e.g. /healthz".to_owned(),
+            Self::Bytes => "text; %20 is a blank, %0a a line feed, %25 a percent sign".to_owned(),
             Self::Choice(choices) => {
                 let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
                 names.join(" | ")

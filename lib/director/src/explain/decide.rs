@@ -272,11 +272,14 @@ impl Director {
             let Some(of_plan) = plan.real(real.id) else {
                 continue;
             };
+            let state = self.real_states.get(real.id.index());
+            let state = state.copied().unwrap_or_default();
+            let weight = state.weight.unwrap_or(real.weight);
             each(Explained::Real {
                 real: real.id,
                 address: (of_plan.address, of_plan.port),
-                weight: real.weight,
-                down: self.down.get(real.id.index()) == Some(&true),
+                weight: if state.draining { 0 } else { weight },
+                down: !state.up,
                 load: self.traffic.load(real.id),
             });
         }
@@ -285,11 +288,13 @@ impl Director {
             let real = it.peek(&|real| self.traffic.load(real))?;
             plan.real(real)
         });
-        let picked = picked.filter(|_| !self.draining);
+        let sorry = if picked.is_none() { plan.sorry() } else { None };
+        let picked = picked.or(sorry).filter(|_| !self.draining);
         each(Explained::Pick {
             scheduler: configured.scheduler,
             real: picked.map(|real| real.id),
             address: picked.map(|real| (real.address, real.port)),
+            sorry: sorry.is_some(),
             draining: self.draining,
         });
         let Some(real) = picked else {

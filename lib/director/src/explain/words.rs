@@ -79,6 +79,7 @@ impl Explained {
             Self::Real { weight: 0, .. } => "drain",
             Self::Real { .. } => "candidate",
             Self::Pick { draining: true, .. } => "draining",
+            Self::Pick { sorry: true, .. } => "sorry",
             Self::Pick { real: Some(_), .. } => "picked",
             Self::Pick { real: None, .. } => "nobody",
             Self::Ports { used, total, .. } => room(used < total),
@@ -210,6 +211,14 @@ impl fmt::Display for Sentence<'_> {
             Explained::Pick { draining: true, .. } => {
                 f.write_str("no session is opened any more: Weir is stopping")
             }
+            Explained::Pick {
+                address: Some((address, port)),
+                sorry: true,
+                ..
+            } => write!(
+                f,
+                "no real server takes sessions, so the sorry server {address}:{port} does"
+            ),
             Explained::Pick {
                 scheduler, address, ..
             } => match address {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_model::{Event, FloodCounters, MasterKey, Offer, RealId, ServiceId};
+use weir_model::{Event, FloodCounters, MasterKey, Offer, RealId, RealState, ServiceId};
 use weir_wire::{Describe, EthAddr, SeqNumber, TcpFlags};
 
 use super::options::Options;
@@ -154,7 +154,11 @@ impl Player {
         ensure!(!found.is_empty(), "`{face}` is no real server");
         for director in world.directors_mut() {
             for real in &found {
-                director.set_real_up(*real, up);
+                let state = RealState {
+                    up,
+                    ..RealState::default()
+                };
+                director.set_real_state(*real, state);
             }
         }
         world.turn()

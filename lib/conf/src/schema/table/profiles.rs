@@ -2,9 +2,6 @@
 
 use super::{COUNT, Choice, DAY, HOUR, KeySpec, MINUTE, OptionSpec, RATE, Type, duration};
 
-/// The name of a capability that this build does not have.
-const OTHER_CHECKS: &str = "health checks other than tcp";
-
 /// The prefix length by which clients are told apart.
 pub(super) const PER: OptionSpec = OptionSpec::new(
     "per",
@@ -23,15 +20,11 @@ pub(super) const HEALTH_KEYS: &[KeySpec] = &[
         "type",
         Type::Choice(&[
             Choice::now("tcp", "Connects."),
-            Choice::later("http", OTHER_CHECKS, "Fetches a page."),
-            Choice::later("https", OTHER_CHECKS, "Fetches a page over TLS."),
-            Choice::later(
-                "udp",
-                OTHER_CHECKS,
-                "Sends a datagram and watches for a refusal.",
-            ),
-            Choice::later("ping", OTHER_CHECKS, "Sends an ICMP echo request."),
-            Choice::later("exec", OTHER_CHECKS, "Runs a program."),
+            Choice::now("http", "Fetches a page."),
+            Choice::now("https", "Fetches a page over TLS."),
+            Choice::now("udp", "Sends a datagram and watches for a refusal."),
+            Choice::now("ping", "Sends an ICMP echo request."),
+            Choice::now("exec", "Runs a program."),
         ]),
         "What is done.",
     )
@@ -60,25 +53,68 @@ pub(super) const HEALTH_KEYS: &[KeySpec] = &[
         "How many failures in a row take a real server down.",
     )
     .default(&["3"]),
-    KeySpec::new("get", Type::UrlPath, "The page to fetch.")
-        .default(&["/"])
-        .later(OTHER_CHECKS),
+    KeySpec::new(
+        "alpha",
+        Type::Flag,
+        "Whether a new real server counts as down until its first success.",
+    )
+    .default(&["no"]),
+    KeySpec::new("get", Type::UrlPath, "The page to fetch; http and https.").default(&["/"]),
     KeySpec::new(
         "host",
         Type::Host,
-        "The host name of the request and of the certificate.",
-    )
-    .later(OTHER_CHECKS),
+        "The host name of the request and of the certificate; without it the real server's address.",
+    ),
     KeySpec::new(
         "expect",
         Type::Range { min: 100, max: 599 },
-        "The status codes that count as success.",
+        "The status codes that count as success; http and https.",
     )
-    .default(&["200-299"])
-    .later(OTHER_CHECKS),
-    KeySpec::new("program", Type::Path, "The program to run.")
-        .example("/usr/local/lib/weir/check")
-        .later(OTHER_CHECKS),
+    .default(&["200-299"]),
+    KeySpec::new(
+        "body",
+        Type::Bytes,
+        "What the first 64 KiB of the page must contain; http and https.",
+    )
+    .example("all%20well"),
+    KeySpec::new(
+        "ca-file",
+        Type::Path,
+        "The certificates of the authorities that https trusts; without it those of the system.",
+    )
+    .example("/etc/weir/ca.pem"),
+    KeySpec::new(
+        "verify",
+        Type::Flag,
+        "Whether the certificate must be right; https.",
+    )
+    .default(&["yes"]),
+    KeySpec::new("send", Type::Bytes, "What the datagram holds; udp.").example("%00%01"),
+    KeySpec::new(
+        "answer",
+        Type::Bytes,
+        "What the answer to the datagram must contain; udp, where without it silence counts as success.",
+    )
+    .example("pong"),
+    KeySpec::new(
+        "program",
+        Type::Path,
+        "The program to run; exit status 0 is success; exec.",
+    )
+    .example("/usr/local/lib/weir/check"),
+    KeySpec::new(
+        "weight-from",
+        Type::Choice(&[
+            Choice::now("none", "The program says no weight."),
+            Choice::now(
+                "exit",
+                "An exit status from 2 to 255 is success and says the weight plus two.",
+            ),
+            Choice::now("first-line", "The first line of its output is the weight."),
+        ]),
+        "Whether the program says the weight of the real server, too; exec.",
+    )
+    .default(&["none"]),
 ];
 
 pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[

@@ -9,7 +9,6 @@ use super::{COUNT, Choice, DAY, DEFENCE, HOUR, KeySpec, Kind, OptionSpec, Type, 
 const PERSISTENCE: &str = "persistence";
 const DRAIN: &str = "draining";
 const LIMITS: &str = "session limits of real servers";
-const QUORUM: &str = "quorum and sorry servers";
 const FORWARDING: &str = "forwarding other than fullnat";
 const SCHEDULERS: &str = "more schedulers";
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
@@ -259,8 +258,40 @@ pub(super) const SERVICE: &[KeySpec] = &[
         "hysteresis",
         Type::Int { min: 0, max: 65535 },
         "How much more is needed to come back.",
-    )])
-    .later(QUORUM),
+    )]),
+    KeySpec::new(
+        "quorum-up",
+        Type::Path,
+        "A program that runs when the quorum is there again.",
+    )
+    .example("/usr/local/lib/weir/quorum-up"),
+    KeySpec::new(
+        "quorum-down",
+        Type::Path,
+        "A program that runs when the quorum is lost.",
+    )
+    .example("/usr/local/lib/weir/quorum-down"),
+    KeySpec::new(
+        "omega",
+        Type::Flag,
+        "Whether the program of quorum-down also runs when Weir stops.",
+    )
+    .default(&["no"]),
+    KeySpec::new(
+        "all-down",
+        Type::Choice(&[
+            Choice::now("refuse", "They are refused."),
+            Choice::now("keep", "They go to the real servers as if all were up."),
+        ]),
+        "What becomes of new sessions when no real server is up and there is no sorry server.",
+    )
+    .default(&["refuse"]),
+    KeySpec::new(
+        "slow-start",
+        duration(0, HOUR),
+        "How long the share of a real server that came back grows to the whole.",
+    )
+    .default(&["0s"]),
     KeySpec::new("real", Type::Endpoint, "A real server of the service.")
         .list()
         .required()
@@ -289,6 +320,5 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Endpoint,
         "The server that answers when no real server can.",
     )
-    .example("10.0.1.99:443")
-    .later(QUORUM),
+    .example("10.0.1.99:443"),
 ];
