@@ -276,6 +276,9 @@ fn wrong<T>(error: &Error, job: &Job<T>) -> Wrong {
             match of_tls {
                 Some(of_tls) => Wrong::Said(tls_sentence(of_tls, job)),
                 None if error.kind() == std::io::ErrorKind::TimedOut => Wrong::Late,
+                None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    Wrong::Said("the connection ended before the page".to_owned())
+                }
                 None => {
                     let cause = error.to_string().to_lowercase();
                     let cause = cause.split(" (os error").next().unwrap_or_default();

@@ -81,7 +81,8 @@ fn speak(
     let mut request = String::new();
     let mut lines = BufReader::new(&mut stream);
     while lines.read_line(&mut request)? > 0 && !request.ends_with("\r\n\r\n") {}
-    asked.send(request).unwrap();
+    // Not every test looks.
+    let _ = asked.send(request);
     stream.write_all(answer.as_bytes())?;
     stream.flush()
 }
