@@ -103,9 +103,7 @@ impl Candidate {
         }
         for service in self.snapshot.services.iter() {
             for real in &service.reals {
-                if scene.health.is_down(real.id) {
-                    director.set_real_up(real.id, false);
-                }
+                director.set_real_state(real.id, scene.health.told(real.id));
             }
             if let Some(offer) = scene.health.offer_of(service.id) {
                 director.set_offer(service.id, offer);

@@ -80,7 +80,7 @@ pub(super) fn judge(check: &ExecCheck, ran: &Ran) -> Outcome {
     };
     match (&ran.end, check.weight_from) {
         (End::Exit(0), WeightFrom::None | WeightFrom::Exit) => good(None),
-        (End::Exit(status @ 2..=255), WeightFrom::Exit) => good(Some((status - 2) as u16)),
+        (End::Exit(status @ 2..=255), WeightFrom::Exit) => good(u16::try_from(status - 2).ok()),
         (End::Exit(0), WeightFrom::FirstLine) => {
             let line = ran.output.lines().next().unwrap_or_default().trim();
             match line.parse() {

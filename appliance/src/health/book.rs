@@ -350,6 +350,7 @@ impl Book {
         let same = before.clone().find(|old| old.check.as_ref() == check);
         let mut checked = before.filter(|old| old.check.is_some());
         let other = check.and_then(|_| checked.next());
+        let is_alpha = check.is_some_and(|check| check.alpha);
         let watched = match same {
             Some(same) => Watched {
                 users: Vec::new(),
@@ -361,9 +362,7 @@ impl Book {
                 users: Vec::new(),
                 finding: Finding {
                     id: self.next_id(),
-                    is_up: other.map_or(!check.is_some_and(|check| check.alpha), |other| {
-                        other.finding.is_up
-                    }),
+                    is_up: other.map_or(!is_alpha, |other| other.finding.is_up),
                     since_ms: other.map_or(wall_ms, |other| other.finding.since_ms),
                     last_error: other.and_then(|other| other.finding.last_error.clone()),
                     is_able: true,
@@ -412,10 +411,15 @@ impl Book {
         ordered.or_else(asked).unwrap_or(real.weight)
     }
 
+    /// Returns what the workers know of a real server.
+    pub(crate) fn told(&self, real: RealId) -> RealState {
+        self.told.get(&real).copied().unwrap_or_default()
+    }
+
     /// Returns the state of a service as a whole, and why it is not as it should be.
     pub(crate) fn service_state(&self, service: &Service) -> (&'static str, Option<String>) {
         let status = self.services.get(&service.id);
-        status.map_or(("up", None), |status| status.words(service))
+        status.map_or_else(|| ("up", None), |status| status.words(service))
     }
 
     /// Returns the next thing that is to be said about services.
@@ -448,7 +452,7 @@ impl Book {
         let mut text = format!("the hook {program} of {service} failed: {why}");
         if !words.is_empty() {
             let words = words.join(" ");
-            text.push_str(&format!(" ({})", words.escape_debug()));
+            text = format!("{text} ({})", words.escape_debug());
         }
         let failed = event(Severity::Error, "hook-failed", text);
         self.events.push_back(failed.field("service", service));
@@ -538,7 +542,7 @@ impl Book {
         } else {
             1
         };
-        let states: Vec<(RealId, RealState)> = service
+        let told: Vec<(RealId, RealState)> = service
             .reals
             .iter()
             .zip(shares)
@@ -556,7 +560,7 @@ impl Book {
                 (real.id, state)
             })
             .collect();
-        for (real, state) in states {
+        for (real, state) in told {
             self.tell_real(real, state);
         }
     }
@@ -579,7 +583,10 @@ impl Book {
     fn withdraw(&mut self, snapshot: &Snapshot) {
         let mut answered: BTreeMap<Ipv4Addr, bool> = BTreeMap::new();
         for service in snapshot.services.iter() {
-            let answers = self.services.get(&service.id).is_none_or(Status::answers);
+            let answers = self
+                .services
+                .get(&service.id)
+                .is_none_or(|status| status.answers());
             for listen in &service.listen {
                 if let IpAddr::V4(vip) = listen.address {
                     *answered.entry(vip).or_default() |= answers;

@@ -267,6 +267,7 @@ fn url(address: SocketAddr, check: &HttpCheck) -> String {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "ureq may add errors")]
 fn wrong<T>(error: &Error, job: &Job<T>) -> Wrong {
     match error {
         Error::Timeout(_) => Wrong::Late,
@@ -291,6 +292,7 @@ fn wrong<T>(error: &Error, job: &Job<T>) -> Wrong {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls may add errors")]
 fn tls_sentence<T>(error: &rustls::Error, job: &Job<T>) -> String {
     let wanted = match &job.check.host {
         Some(host) => host.clone(),

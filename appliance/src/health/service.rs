@@ -83,12 +83,12 @@ impl Status {
     }
 
     /// Says whether somebody answers for the service's addresses.
-    pub(super) fn answers(&self) -> bool {
+    pub(super) fn answers(self) -> bool {
         self.has_quorum || self.serving == Serving::Sorry
     }
 
     /// Says whether a real server is told to be up.
-    pub(super) fn tells_up(&self, share: Share) -> bool {
+    pub(super) fn tells_up(self, share: Share) -> bool {
         match self.serving {
             Serving::Reals | Serving::Nobody => share.is_up,
             Serving::Sorry => share.is_up && !self.is_withheld,
@@ -97,7 +97,7 @@ impl Status {
     }
 
     /// Returns its name in tables, and why it is so where it is not as it should be.
-    pub(super) fn words(&self, service: &Service) -> (&'static str, Option<String>) {
+    pub(super) fn words(self, service: &Service) -> (&'static str, Option<String>) {
         let quorum = || match service.availability.quorum {
             Some(quorum) if !self.has_quorum => Some(format!(
                 "the quorum is lost: a weight of {} is up, {} is needed",
@@ -117,7 +117,7 @@ impl Status {
     }
 
     /// Returns what is to be said when this comes after something else.
-    pub(super) fn events(&self, service: &Service, before: Self) -> Vec<EventRecord> {
+    pub(super) fn events(self, service: &Service, before: Self) -> Vec<EventRecord> {
         let name = &service.name;
         let mut events = Vec::new();
         let mut say = |severity, code, text: String| {

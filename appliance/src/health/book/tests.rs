@@ -421,7 +421,19 @@ fn told_one(book: &mut Book, snapshot: &Snapshot) -> Vec<String> {
                 if state.draining { " draining" } else { "" }
             )),
             Command::Vip { address, withdrawn } => told.push(format!("{address} {withdrawn}")),
-            other => panic!("{other:?}"),
+            Command::Offer { .. } => {}
+            other @ (Command::Apply { .. }
+            | Command::Arp { .. }
+            | Command::Neighbour { .. }
+            | Command::Sessions { .. }
+            | Command::PoolUse { .. }
+            | Command::Explain { .. }
+            | Command::Neighbours { .. }
+            | Command::Reach { .. }
+            | Command::FloodHint { .. }
+            | Command::Capture(_)
+            | Command::Drain
+            | Command::Stop) => panic!("{other:?}"),
         }
         true
     });

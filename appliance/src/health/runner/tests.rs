@@ -135,7 +135,7 @@ fn many_programs_run_at_the_same_time() {
         .map(|_| done.recv_timeout(PATIENCE).unwrap().ticket)
         .collect();
     tickets.sort_unstable();
-    assert_eq!(tickets, Vec::from_iter(0..20));
+    assert_eq!(tickets, (0..20).collect::<Vec<_>>());
     assert!(
         began.elapsed() < Duration::from_secs(9),
         "one after the other"
