@@ -315,9 +315,10 @@ fn tls_sentence<T>(error: &rustls::Error, job: &Job<T>) -> String {
         rustls::Error::InvalidCertificate(CertificateError::NotValidForName) => {
             format!("the certificate is not for {wanted}")
         }
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the certificate is of an authority that is not trusted".to_owned()
-        }
+        // One whose issuer has the name of an authority, and not its key, is a stranger, too.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "the certificate is of an authority that is not trusted".to_owned(),
         rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => "the certificate has expired".to_owned(),
