@@ -50,11 +50,6 @@ const KEYWORDS: &str = "virtual_server virtual_server_group fwmark lb_kind local
 
 /// What the tables name and this build does not have yet.
 const PENDING: &[&str] = &[
-    "health.alpha",
-    "health.weight-from",
-    "service.omega",
-    "service.quorum-down",
-    "service.quorum-up",
     "weir drain",
     "weir weight",
 ];

@@ -173,12 +173,32 @@ pub(crate) fn rate(value: &str) -> Result<u64, Problem> {
 
 /// Writes a rate as [`rate`] reads it.
 pub(crate) fn write_rate(per_second: u64) -> String {
-    let units = [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")];
-    let whole = |(factor, _): &&(u64, &str)| per_second != 0 && per_second.is_multiple_of(*factor);
-    match units.iter().find(whole) {
-        Some((factor, unit)) => format!("{}{unit}/s", per_second / factor),
-        None => format!("{per_second}/s"),
-    }
+    format!("{}/s", write_count(per_second))
+}
+
+/// Writes a number as [`count`] reads it.
+pub(crate) fn write_count(number: u64) -> String {
+    in_units(
+        number,
+        &[(1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")],
+    )
+    .unwrap_or_else(|| number.to_string())
+}
+
+/// Writes a size as [`size`] reads it.
+pub(crate) fn write_size(bytes: u64) -> String {
+    in_units(
+        bytes,
+        &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
+    )
+    .unwrap_or_else(|| format!("{bytes} bytes"))
+}
+
+/// Writes a number in the largest unit of which it is a multiple.
+fn in_units(number: u64, units: &[(u64, &str)]) -> Option<String> {
+    let whole = |(factor, _): &&(u64, &str)| number != 0 && number.is_multiple_of(*factor);
+    let (factor, unit) = units.iter().find(whole)?;
+    Some(format!("{}{unit}", number / factor))
 }
 
 /// Reads `64KiB`.

@@ -166,11 +166,11 @@ impl Type {
                 within(value, units::number(value)?, *min, *max, |n| n.to_string())
             }
             Self::Count { min, max } => {
-                within(value, units::count(value)?, *min, *max, |n| n.to_string())
+                within(value, units::count(value)?, *min, *max, units::write_count)
             }
-            Self::Size { min, max } => within(value, units::size(value)?, *min, *max, |n| {
-                format!("{n} bytes")
-            }),
+            Self::Size { min, max } => {
+                within(value, units::size(value)?, *min, *max, units::write_size)
+            }
             Self::Share { min, max } => {
                 within(value, units::share(value)?, *min, *max, |n| format!("{n}%"))
             }
@@ -223,6 +223,7 @@ impl Type {
             Self::Flag => "yes | no".to_owned(),
             Self::Int { min, max } => format!("a number between {min} and {max}"),
             Self::Count { min, max } => {
+                let (min, max) = (units::write_count(*min), units::write_count(*max));
                 format!("a number between {min} and {max}, e.g. 500, 20k or 2M")
             }
             Self::Duration { min, max } => format!(
@@ -230,7 +231,10 @@ impl Type {
                 units::write_duration(*min),
                 units::write_duration(*max)
             ),
-            Self::Size { min, max } => format!("a size between {min} and {max} bytes, e.g. 64KiB"),
+            Self::Size { min, max } => {
+                let (min, max) = (units::write_size(*min), units::write_size(*max));
+                format!("a size between {min} and {max}, e.g. 64KiB")
+            }
             Self::Share { min, max } => format!("a share between {min}% and {max}%"),
             Self::Rate { min, max } => {
                 let (min, max) = (units::write_rate(*min), units::write_rate(*max));
