@@ -20,8 +20,11 @@ use weir_lvs::{Given, PortGiven, Refusal};
 
 use self::completion::CompletionShell;
 use crate::daemon::machine;
+use crate::drain::RealOf;
 use crate::state::State;
-use crate::{apply, bench, capture, configuration, daemon, doctor, explain, import, ipvsadm, show};
+use crate::{
+    apply, bench, capture, configuration, daemon, doctor, drain, explain, import, ipvsadm, show,
+};
 
 /// Done.
 const DONE: u8 = 0;
@@ -96,6 +99,42 @@ enum Verb {
         /// The number of another one, as `weir show generations` lists them.
         #[arg(value_name = "GENERATION")]
         generation: Option<u64>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Gives a real server no new sessions, and shows when it will have none left.
+    Drain {
+        /// The real server and its service, e.g. `10.0.1.11:443@web`.
+        #[arg(value_name = "REAL@SERVICE")]
+        real: RealOf,
+        /// How long its sessions may go on; else what `drain` of the service says.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        deadline: Option<Duration>,
+        /// What becomes of those that are left then: `reset` or `keep`.
+        #[arg(long, value_name = "WHAT", value_parser = ["reset", "keep"])]
+        then: Option<String>,
+        /// Shows it again and again, e.g. every `1s`, until there is no session left.
+        #[arg(long, value_name = "EVERY", value_parser = period, num_args = 0..=1, default_missing_value = "1s")]
+        watch: Option<Duration>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Gives a real server new sessions again.
+    Enable {
+        /// The real server and its service, e.g. `10.0.1.11:443@web`.
+        #[arg(value_name = "REAL@SERVICE")]
+        real: RealOf,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Gives a real server another share of new sessions than the file does.
+    Weight {
+        /// The real server and its service, e.g. `10.0.1.11:443@web`.
+        #[arg(value_name = "REAL@SERVICE")]
+        real: RealOf,
+        /// Its weight, 0 to 65535, or `default` for that of the file.
+        #[arg(value_name = "N|default", value_parser = weight)]
+        weight: ByCommand,
         #[command(flatten)]
         daemon: DaemonArguments,
     },
@@ -373,6 +412,26 @@ pub(crate) fn main() -> ExitCode {
         Verb::Rollback { generation, daemon } => {
             changed(apply::rollback(&daemon.into(), generation))
         }
+        Verb::Drain {
+            real,
+            deadline,
+            then,
+            watch,
+            daemon,
+        } => {
+            let patience = drain::Patience {
+                deadline,
+                then,
+                watch,
+            };
+            asked(drain::drain(&daemon.into(), real, &patience))
+        }
+        Verb::Enable { real, daemon } => asked(drain::enable(&daemon.into(), real)),
+        Verb::Weight {
+            real,
+            weight: ByCommand(weight),
+            daemon,
+        } => asked(drain::weight(&daemon.into(), real, weight)),
         Verb::Show(arguments) => show(arguments),
         Verb::Explain(arguments) => explain(arguments),
         Verb::Capture(arguments) => asked(capture::capture(&capture::Order {
@@ -638,6 +697,19 @@ fn said(text: &str) -> u8 {
 fn failed(sentence: impl Display) -> u8 {
     eprintln!("weir: {sentence}");
     FAILED
+}
+
+/// A weight by command; none means that of the file.
+#[derive(Clone, Copy, Debug)]
+struct ByCommand(Option<u16>);
+
+fn weight(text: &str) -> Result<ByCommand, String> {
+    if text == "default" {
+        return Ok(ByCommand(None));
+    }
+    let weight = text.parse();
+    let weight = weight.map_err(|_| "it is 0 to 65535, or `default`".to_owned())?;
+    Ok(ByCommand(Some(weight)))
 }
 
 fn period(text: &str) -> Result<Duration, String> {

@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Offer { service: ServiceId, offer: Offer },
     /// Copy frames for a capture, or no longer.
     Capture(Option<Box<Tap>>),
+    /// Reset the sessions of a real server at some places of the table.
+    Reset { real: RealId, cursor: u32 },
     /// Open no more sessions.
     Drain,
     /// End the thread.
@@ -115,7 +117,16 @@ pub(crate) enum Answer {
         to: Vec<Ipv4Addr>,
         rows: Vec<Reach>,
     },
+    /// So many sessions of a real server were reset, and where to go on.
+    Reset {
+        real: RealId,
+        count: u32,
+        next: Option<u32>,
+    },
 }
+
+/// Places of the table in one [`Command::Reset`]: some tens of microseconds of a worker's time.
+pub(crate) const RESET_PLACES: u32 = 2048;
 
 /// What a worker tells unasked.
 #[derive(Debug)]

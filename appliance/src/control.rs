@@ -26,6 +26,8 @@ use crate::control::crash::CrashRing;
 use crate::control::events::Events;
 use crate::control::floods::Floods;
 use crate::control::kept::Kept;
+use crate::control::overlay::Overlay;
+use crate::control::overlay::orders::{Meant, Wanted as Ordering};
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::scene::Scene;
@@ -50,6 +52,7 @@ mod explain;
 mod floods;
 pub(crate) mod kept;
 pub(crate) mod operator;
+mod overlay;
 pub(crate) mod ports;
 mod rates;
 mod reload;
@@ -162,6 +165,7 @@ impl Control {
                 running: parts.start.configuration,
                 kept: Kept::new(parts.file, parts.state),
                 clock: parts.clock.clone(),
+                overlay: Overlay::default(),
                 fleet: parts.fleet,
                 devices: parts.devices,
                 rates: Rates::default(),
@@ -202,6 +206,7 @@ impl Control {
             events.system(Instant::now(), Severity::Warning, "self-defence", sentence);
         }
         control.watch_health();
+        control.read_orders();
         Ok(control)
     }
 
@@ -275,6 +280,7 @@ impl Control {
         );
         self.look_at_floods();
         self.look_at_unconfirmed();
+        self.look_at_drains();
         self.scene.floods.look_at_capacity(now, &self.capacity);
         if now >= self.forecast.next && self.forecast.missing == 0 {
             self.begin_forecast(now);
@@ -415,11 +421,36 @@ impl Control {
                 over: None,
                 confirm: None,
             }),
+            Request::Drain {
+                service,
+                real,
+                deadline_ms,
+                then,
+            } => {
+                let deadline = deadline_ms.map(Duration::from_millis);
+                let wanted = Ordering::Drain { deadline, then };
+                let meant = Meant { service, real };
+                self.order(order.client, order.operator, &meant, &wanted);
+            }
+            Request::Enable { service, real } => {
+                let meant = Meant { service, real };
+                self.order(order.client, order.operator, &meant, &Ordering::Enable);
+            }
+            Request::Weight {
+                service,
+                real,
+                weight,
+            } => {
+                let wanted = Ordering::Weight(weight);
+                let meant = Meant { service, real };
+                self.order(order.client, order.operator, &meant, &wanted);
+            }
             // These change nothing; the server has answered them itself.
             Request::Show { .. }
             | Request::Explain(_)
             | Request::Diff { .. }
-            | Request::Doctor {} => {}
+            | Request::Doctor {}
+            | Request::Draining { .. } => {}
         }
     }
 
@@ -481,6 +512,12 @@ impl Control {
             | Answer::Neighbours { .. }
             | Answer::Reached { .. } => {
                 self.server.answered(place, answer, &self.scene);
+            }
+            Answer::Reset { real, count, next } => {
+                if let Some(event) = self.scene.overlay.took(place, real, count, next) {
+                    self.scene.events.say(Instant::now(), event);
+                }
+                self.ask_for_resets();
             }
         }
     }

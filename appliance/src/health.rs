@@ -23,7 +23,7 @@ mod schedule;
 mod service;
 mod standing;
 
-pub(crate) use book::{Book, learns};
+pub(crate) use book::{Book, Ordered, learns};
 pub(crate) use probe::blind_spots;
 pub(crate) use prober::Prober;
 pub(crate) use service::is_hook;

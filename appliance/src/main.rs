@@ -14,6 +14,7 @@ mod daemon;
 mod defence;
 mod doctor;
 mod doorbell;
+mod drain;
 mod event;
 mod explain;
 mod failure;

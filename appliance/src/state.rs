@@ -25,6 +25,8 @@ const KEPT: usize = 10;
 const RUNNING: &str = "running";
 /// The name of the file with the print of the daemon's own files while nobody has confirmed them.
 const TRIED: &str = "tried";
+/// The name of the file with what operators ordered by command.
+const ORDERS: &str = "orders";
 /// How the names of configurations end.
 const EXTENSION: &str = "conf";
 /// How each comment on top begins.
@@ -146,6 +148,34 @@ impl State {
     pub(crate) fn try_out(&self, files: &str) -> Result<(), String> {
         let written = self.try_out_on(&mut RealDisk, files);
         written.map_err(|error| self.cannot_write(&error))
+    }
+
+    /// Keeps what operators ordered by command, where it is not kept already.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn keep_orders(&self, text: &str) -> Result<(), String> {
+        let path = self.folder.join(ORDERS);
+        if read(&path).is_ok_and(|kept| kept == text) {
+            return Ok(());
+        }
+        let disk = &mut RealDisk;
+        let folder = disk.create_folder(&self.folder);
+        let written = folder.and_then(|()| self.replace(disk, &path, text));
+        written.map_err(|error| self.cannot_write(&error))
+    }
+
+    /// Reads what operators ordered by command; none where they ordered nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn orders(&self) -> Result<Option<String>, String> {
+        let path = self.folder.join(ORDERS);
+        match read(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(cannot_read(&path, &error)),
+        }
     }
 
     /// Returns the numbers of the configurations that are kept, the oldest first.

@@ -9,7 +9,7 @@ use weir_director::{Director, Notice, Source};
 use weir_model::{Now, Poll, PortId, Time};
 
 use crate::clock::Clock;
-use crate::command::{Answer, Command, News, WorkerEnd};
+use crate::command::{Answer, Command, News, RESET_PLACES, WorkerEnd};
 use crate::doorbell::Doorbell;
 use crate::failure;
 use crate::handoff::HandOff;
@@ -279,6 +279,11 @@ impl Worker {
                 None
             }
             Command::Capture(tap) => Some(Answer::Untapped(self.frames.tap(tap))),
+            Command::Reset { real, cursor } => {
+                let director = &mut self.director;
+                let (count, next) = director.reset_sessions(now, real, cursor, RESET_PLACES);
+                Some(Answer::Reset { real, count, next })
+            }
             Command::Drain => {
                 self.director.drain();
                 None

@@ -15,6 +15,7 @@ use weir_model::{
 };
 
 use crate::control::floods::Floods;
+use crate::control::overlay::{Overlay, RealName};
 use crate::control::rates::Rates;
 use crate::health::Book;
 use crate::publish::{Picture, Traffic};
@@ -51,12 +52,13 @@ pub(crate) fn services(
     rates: &Rates,
     floods: &Floods,
     health: &Book,
+    overlay: &Overlay,
 ) -> Vec<ServiceRow> {
     snapshot
         .services
         .iter()
         .filter(|service| only.is_none_or(|id| id == service.id))
-        .map(|service| service_row(service, traffic, rates, floods, health))
+        .map(|service| service_row(service, traffic, rates, floods, (health, overlay)))
         .collect()
 }
 
@@ -171,7 +173,7 @@ fn service_row(
     traffic: &Traffic,
     rates: &Rates,
     floods: &Floods,
-    health: &Book,
+    (health, overlay): (&Book, &Overlay),
 ) -> ServiceRow {
     let sum = traffic.service(service.id);
     ServiceRow {
@@ -200,7 +202,7 @@ fn service_row(
         reason: health.service_state(service).1,
         reals: service
             .servers()
-            .map(|real| real_row(service, real, traffic, health))
+            .map(|real| real_row(service, real, traffic, (health, overlay)))
             .collect(),
     }
 }
@@ -209,7 +211,7 @@ fn real_row(
     service: &Service,
     real: &RealServer,
     traffic: &Traffic,
-    health: &Book,
+    (health, overlay): (&Book, &Overlay),
 ) -> ServiceRealRow {
     let sum = traffic.real(real.id);
     let is_sorry = service
@@ -227,6 +229,7 @@ fn real_row(
         address: endpoint(real.address, real.port),
         weight: u32::from(weight),
         state: state.to_owned(),
+        by_command: overlay.words(&RealName::of(service, real)),
         sessions: sum.established,
         inactive: sum.sessions.saturating_sub(sum.established),
         // Nobody measures it yet.

@@ -109,7 +109,13 @@ impl Control {
         let now = Instant::now();
         let record = record.field("generation", generation);
         self.scene.events.say(now, record);
+        let running = self.scene.running.snapshot.clone();
+        for event in self.scene.overlay.forget_gone(&running) {
+            self.scene.events.say(now, event);
+        }
         let warning = self.keep(&unconfirmed.applied);
+        let not_kept = self.keep_orders();
+        let warning = warning.or(not_kept);
         let row = AppliedRow {
             generation,
             summary: unconfirmed.applied.summary,
@@ -288,6 +294,11 @@ impl Control {
         let generation = snapshot.generation.0;
         let summary = reload::summary(&old.snapshot, &snapshot);
         self.tell_applied(&wish, found.earlier, generation, &summary);
+        let stays = wish.confirm.is_none();
+        let (before, overlay) = (&old.snapshot, &mut self.scene.overlay);
+        for event in overlay.adopt(before, &snapshot, now, stays) {
+            self.scene.events.say(now, event);
+        }
         let by = wish.asker.name();
         let text = self.scene.running.effective.clone();
         let applied = Kept::applied(generation, by, summary.clone(), found.files, text);
@@ -303,6 +314,9 @@ impl Control {
             self.keep(&applied)
         };
         self.watch_health();
+        self.tell_orders();
+        let not_kept = self.keep_orders();
+        let warning = warning.or(not_kept);
         let row = AppliedRow {
             generation,
             summary,
@@ -398,7 +412,7 @@ impl Control {
 
 impl Asker {
     /// Returns who it was, for the end of a sentence.
-    fn by(&self) -> String {
+    pub(super) fn by(&self) -> String {
         match self {
             Self::Signal => String::new(),
             Self::Silence => " because nobody confirmed".to_owned(),
@@ -420,7 +434,7 @@ fn rejection(code: Code, text: String) -> Rejection {
 }
 
 /// Makes an event of what an operator did.
-fn operator_event(
+pub(super) fn operator_event(
     severity: Severity,
     code: &'static str,
     text: String,
@@ -436,4 +450,4 @@ fn operator_event(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

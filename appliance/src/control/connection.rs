@@ -13,6 +13,7 @@ use weir_model::{Role, ServiceId};
 
 use crate::control::candidate::Candidate;
 use crate::control::operator::Operator;
+use crate::control::overlay::ask::CensusJob;
 
 /// No more rows are made for a client that has not read so many bytes yet.
 const HIGH_WATER: usize = 256 * 1024;
@@ -32,6 +33,8 @@ pub(crate) enum Job {
     Explain(ExplainJob),
     /// Whether real servers can be reached.
     Doctor,
+    /// What keeps a real server from having no sessions.
+    Census(Box<CensusJob>),
     /// A change, which control carries out; none once control has taken it.
     Change(Option<Request>),
 }

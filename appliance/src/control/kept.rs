@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use weir_conf::{Report, SourceText};
 use weir_control::GenerationRow;
 
+use crate::control::overlay::Overlay;
 use crate::state::{self, Applied, State};
 
 /// What is kept of configurations.
@@ -122,6 +123,23 @@ impl Kept {
                 applied.generation
             )
         })
+    }
+
+    /// Has orders outlive the daemon.
+    ///
+    /// # Errors
+    /// Says why they will not.
+    pub(crate) fn keep_orders(&self, text: &str) -> Result<(), String> {
+        self.state.keep_orders(text)
+    }
+
+    /// Reads the orders that outlived the daemon.
+    ///
+    /// # Errors
+    /// Says that they are damaged.
+    pub(crate) fn orders(&self) -> Result<Overlay, String> {
+        let text = self.state.orders()?;
+        text.map_or_else(|| Ok(Overlay::default()), |text| Overlay::read(&text))
     }
 
     /// Returns a configuration that was applied, or the last one before the one that runs and that

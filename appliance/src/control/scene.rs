@@ -5,6 +5,7 @@ use crate::configuration::Configuration;
 use crate::control::events::Events;
 use crate::control::floods::Floods;
 use crate::control::kept::Kept;
+use crate::control::overlay::Overlay;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::fleet::Fleet;
@@ -15,6 +16,7 @@ pub(crate) struct Scene {
     pub(crate) running: Configuration,
     pub(crate) kept: Kept,
     pub(crate) clock: Clock,
+    pub(crate) overlay: Overlay,
     pub(crate) fleet: Fleet,
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) rates: Rates,

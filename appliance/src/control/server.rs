@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
-use weir_control::{Code, ConfigText, Filter, Reply, Request, What};
+use weir_control::{Code, ConfigText, Filter, Reply, Request, ServiceRow, What};
 use weir_director::{PoolUse, SessionView};
+use weir_model::ServiceId;
 
 use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
@@ -16,6 +17,8 @@ use crate::control::diff;
 use crate::control::doctor;
 use crate::control::explain;
 use crate::control::operator::Operator;
+use crate::control::overlay;
+use crate::control::overlay::orders::Meant;
 use crate::control::scene::Scene;
 use crate::control::sockets::Listener;
 
@@ -108,7 +111,7 @@ impl Server {
             | Answer::Explained { ticket, .. }
             | Answer::Neighbours { ticket, .. }
             | Answer::Reached { ticket, .. } => *ticket,
-            Answer::Applied { .. } | Answer::Untapped(_) => return,
+            Answer::Applied { .. } | Answer::Untapped(_) | Answer::Reset { .. } => return,
         };
         let client = ticket.0 as usize;
         // A client that has gone does not want its answer any more.
@@ -128,7 +131,7 @@ impl Server {
                 drop(to);
                 doctor::take(connection, &rows, scene);
             }
-            Answer::Applied { .. } | Answer::Untapped(_) => {}
+            Answer::Applied { .. } | Answer::Untapped(_) | Answer::Reset { .. } => {}
         }
         self.serve(client, scene);
     }
@@ -238,11 +241,18 @@ fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Res
 /// Answers a request, or begins to where workers must be asked.
 fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene) {
     let (what, filter) = match request {
+        Request::Draining { service, real } => {
+            let (service, real) = (service.clone(), real.clone());
+            return overlay::ask::begin(connection, ticket, &Meant { service, real }, scene);
+        }
         Request::Show { what, filter } => (what, filter),
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
         Request::Diff { texts } => return answer_diff(connection, texts, scene),
         Request::Doctor {} => return doctor::begin(connection, ticket, scene),
         Request::Apply { .. }
+        | Request::Drain { .. }
+        | Request::Enable { .. }
+        | Request::Weight { .. }
         | Request::Capture(_)
         | Request::Confirm {}
         | Request::Rollback { .. } => {
@@ -255,19 +265,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         Err(rejection) => return connection.send(&Reply::refused(&rejection)),
     };
     match what {
-        What::Services => {
-            let traffic = scene.fleet.traffic();
-            let (rates, floods, health) = (&scene.rates, &scene.floods, &scene.health);
-            let rows = answer::services(
-                &scene.running.snapshot,
-                service,
-                &traffic,
-                rates,
-                floods,
-                health,
-            );
-            send_rows(connection, *what, filter, &rows);
-        }
+        What::Services => send_rows(connection, *what, filter, &services(scene, service)),
         What::Ports => {
             let pictures = scene.fleet.pictures();
             let devices = scene.devices.iter().enumerate();
@@ -311,7 +309,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             send_rows(connection, *what, filter, &scene.kept.rows(running));
         }
         What::Config => {
-            let lines: Vec<&str> = scene.running.effective.lines().collect();
+            let lines = scene.overlay.config_lines(&scene.running.effective);
             send_rows(connection, *what, filter, &lines);
         }
         What::Sessions => {
@@ -334,6 +332,20 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             });
         }
     }
+}
+
+fn services(scene: &Scene, only: Option<ServiceId>) -> Vec<ServiceRow> {
+    let (rates, floods, health) = (&scene.rates, &scene.floods, &scene.health);
+    let (snapshot, traffic) = (&scene.running.snapshot, scene.fleet.traffic());
+    answer::services(
+        snapshot,
+        only,
+        &traffic,
+        rates,
+        floods,
+        health,
+        &scene.overlay,
+    )
 }
 
 fn answer_diff(connection: &mut Connection, texts: &[ConfigText], scene: &Scene) {
@@ -365,6 +377,7 @@ fn ask_for_more(connection: &mut Connection, ticket: Ticket, scene: &Scene) {
     if !connection.has_room() {
         return;
     }
+    overlay::ask::ask_for_more(connection, ticket, scene);
     let Some(Job::Sessions(job)) = &mut connection.job else {
         return;
     };
@@ -391,6 +404,9 @@ fn take_sessions(
     next: Option<u32>,
     scene: &Scene,
 ) {
+    if let Some(Job::Census(job)) = &mut connection.job {
+        return overlay::ask::take(job, views, next);
+    }
     let Some(Job::Sessions(job)) = &mut connection.job else {
         return;
     };

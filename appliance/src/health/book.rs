@@ -383,7 +383,6 @@ impl Book {
     }
 
     /// Puts down what an operator ordered of a real server.
-    #[allow(dead_code, reason = "for the commands that drain, enable and weigh")]
     pub(crate) fn order(&mut self, real: RealId, ordered: Ordered) {
         if ordered == Ordered::default() {
             self.orders.remove(&real);

@@ -301,6 +301,7 @@ impl Bench {
             | Answer::Applied { .. }
             | Answer::PoolUse { .. }
             | Answer::Untapped(_)
+            | Answer::Reset { .. }
             | Answer::Explained { .. }
             | Answer::Neighbours { .. }
             | Answer::Reached { .. }) => panic!("{other:?}"),

@@ -236,6 +236,8 @@ fn cases(key: &KeySpec, given: &Given) -> Vec<Case> {
         case("wrong type", vec![line(value)], inside, &[]);
     }
     let sample = key.sample();
+    // What is behind it are options.
+    let sample = sample.split_whitespace().next().unwrap_or_default();
     let digits = sample.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     if let (Type::Duration { .. }, (number, unit)) = (key.of, sample.split_at(digits.len())) {
         let says = ["has a blank in it", &format!("write `{sample}`")];

@@ -99,7 +99,6 @@ fn the_complete_example_reports_exactly_what_this_build_does_not_have() {
             "[defence edge] is not available in this build",
             "`defence` is not available in this build",
             "`persist` is not available in this build",
-            "`drain` is not available in this build",
             "`max-sessions=` is not available in this build",
             "`min-sessions=` is not available in this build",
             "[syslog siem] is not available in this build",

@@ -13,6 +13,7 @@ mod capture;
 mod client;
 mod codec;
 mod doctor;
+mod drain;
 mod events;
 mod explain;
 mod flood;
@@ -28,6 +29,7 @@ pub use capture::{CaptureOrder, CaptureRow, CapturedFrame};
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
 pub use codec::{LineError, LineReader, OPERATOR_REQUEST_LIMIT, REPLY_LIMIT, REQUEST_LIMIT};
 pub use doctor::{CheckRow, CheckStatus, checks};
+pub use drain::{BlockingRow, DrainRow, OrderedRow, drain};
 pub use events::{EventRow, events};
 pub use explain::{
     ExplainRow, Flags, Question, QuestionError, ServiceAddress, Side, Whither, explained,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
 use crate::{
-    AppliedRow, CaptureOrder, CaptureRow, ChangeRow, CheckRow, ConfigText, ExplainRow, Question,
+    AppliedRow, CaptureOrder, CaptureRow, ChangeRow, CheckRow, ConfigText, DrainRow, ExplainRow,
+    OrderedRow, Question,
 };
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
@@ -61,6 +62,8 @@ codes! {
     Generation = "1014", "A row of `show generations`.";
     Captured = "1015", "A line of a `capture`.";
     Check = "1020", "A finding of `doctor`.";
+    Ordered = "1021", "What a `drain`, an `enable` or a `weight` did.";
+    Draining = "1022", "How far a real server is from having no sessions.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -223,6 +226,45 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         generation: Option<u64>,
     },
+    /// Gives a real server no new sessions:
+    /// `{"do":"drain","service":"web","real":"10.0.1.11:443","deadline_ms":300000,"then":"reset"}`.
+    Drain {
+        /// The service.
+        service: String,
+        /// The real server, as `ADDRESS:PORT` or, where that says enough, `ADDRESS`.
+        real: String,
+        /// How long its sessions may go on; none means what the service says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_ms: Option<u64>,
+        /// What becomes of those that are left then: `reset` or `keep`; none means what the service
+        /// says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        then: Option<String>,
+    },
+    /// Gives a real server new sessions again.
+    Enable {
+        /// The service.
+        service: String,
+        /// The real server.
+        real: String,
+    },
+    /// Gives a real server another share of new sessions than its configuration does.
+    Weight {
+        /// The service.
+        service: String,
+        /// The real server.
+        real: String,
+        /// Its weight; none means that of its configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<u16>,
+    },
+    /// Asks what keeps a real server from having no sessions.
+    Draining {
+        /// The service.
+        service: String,
+        /// The real server.
+        real: String,
+    },
 }
 
 /// Why a request is refused: the code and a sentence.
@@ -245,7 +287,8 @@ impl Filter {
 impl Request {
     /// The names that a request can have.
     pub const NAMES: &'static [&'static str] = &[
-        "show", "explain", "apply", "diff", "capture", "confirm", "rollback", "doctor",
+        "show", "explain", "apply", "diff", "capture", "confirm", "rollback", "doctor", "drain",
+        "enable", "weight", "draining",
     ];
 
     /// Reads a request from a line.
@@ -297,13 +340,19 @@ impl Request {
     #[must_use]
     pub const fn needs(&self) -> Role {
         match self {
-            Self::Show { .. } | Self::Explain(_) | Self::Diff { .. } | Self::Doctor {} => {
-                Role::Viewer
-            }
+            Self::Show { .. }
+            | Self::Explain(_)
+            | Self::Diff { .. }
+            | Self::Doctor {}
+            | Self::Draining { .. } => Role::Viewer,
             // Frames hold what clients say.
-            Self::Apply { .. } | Self::Capture(_) | Self::Confirm {} | Self::Rollback { .. } => {
-                Role::Operator
-            }
+            Self::Apply { .. }
+            | Self::Capture(_)
+            | Self::Confirm {}
+            | Self::Rollback { .. }
+            | Self::Drain { .. }
+            | Self::Enable { .. }
+            | Self::Weight { .. } => Role::Operator,
         }
     }
 
@@ -387,6 +436,18 @@ impl Reply {
     #[must_use]
     pub fn applied(row: &AppliedRow) -> Self {
         Self::coded(Code::Applied, row)
+    }
+
+    /// Makes the line that says what was ordered of a real server.
+    #[must_use]
+    pub fn ordered(row: &OrderedRow) -> Self {
+        Self::coded(Code::Ordered, row)
+    }
+
+    /// Makes the line that says how far a real server is from having no sessions.
+    #[must_use]
+    pub fn draining(row: &DrainRow) -> Self {
+        Self::coded(Code::Draining, row)
     }
 
     fn coded(code: Code, row: &impl Serialize) -> Self {

@@ -75,6 +75,8 @@ pub struct ServiceRealRow {
     pub weight: u32,
     /// `up`, `down`, `drain`, or `sorry` for the sorry server.
     pub state: String,
+    /// What holds for it by command.
+    pub by_command: Vec<String>,
     /// Established sessions.
     pub sessions: u64,
     /// Sessions that are not, or no longer, established.

@@ -128,6 +128,9 @@ pub fn services(rows: &[ServiceRow]) -> String {
             reasons.push(format!("{}: {reason}", service.name));
         }
         for real in &service.reals {
+            for words in &real.by_command {
+                reasons.push(format!("{} of {} {words}", real.address, service.name));
+            }
             table.line([
                 String::new(),
                 format!("-> {}", real.address),

@@ -43,6 +43,7 @@ mod route;
 mod steady;
 mod stranger;
 mod synproxy;
+mod taken_out;
 mod traffic;
 mod walk;
 

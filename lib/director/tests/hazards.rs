@@ -178,6 +178,56 @@ fn a_partial_checksum_is_completed_before_another_worker_gets_the_frame() {
 }
 
 #[test]
+fn sessions_of_a_real_server_that_is_taken_out_are_reset_at_both_ends_in_parts() {
+    let before = text("10.0.8.1", "1024-65535");
+    let before = format!("{before}real = 10.0.1.12:8080\n");
+    let mut world = world(snapshot("hazards.conf", &before).unwrap(), 1);
+    world.introduce(Ipv4Addr::new(10, 0, 1, 12));
+    let mut opened = [0; 2];
+    for port in 1000..1200 {
+        let tcp = TcpSpec {
+            src_port: port,
+            dst_port: 80,
+            flags: S,
+            window: 60_000,
+            ..TcpSpec::default()
+        };
+        let (port, spec) = frame(&world, CLIENT, VIP, tcp);
+        world.inject(0, port, &spec.build()).unwrap();
+        let (v4, _) = tcp_of(&world.take_emitted().expect("the SYN goes on"));
+        opened[usize::from(v4.dst != REAL)] += 1;
+    }
+    assert_eq!(opened, [100, 100]);
+    let gone = world
+        .sessions()
+        .into_iter()
+        .find(|it| it.real.0 == REAL)
+        .unwrap();
+    let now = world.now();
+    let (mut cursor, mut parts, mut count) = (Some(0), 0, 0);
+    while let Some(at) = cursor {
+        let director = &mut world.directors_mut()[0];
+        let (reset, next) = director.reset_sessions(now, gone.real_id, at, 4096);
+        // Both ends of no more than 64.
+        assert!(reset <= 64);
+        (cursor, parts, count) = (next, parts + 1, count + reset);
+        world.turn().unwrap();
+    }
+    assert_eq!((parts, count), (2, 100));
+    let left = world.sessions();
+    assert_eq!(left.len(), 100);
+    assert!(left.iter().all(|it| it.real.0 != REAL));
+    let mut resets = [0; 2];
+    while let Some(sent) = world.take_emitted() {
+        let (v4, tcp) = tcp_of(&sent);
+        assert!(tcp.flags.contains(TcpFlags::RST));
+        assert!(v4.dst == REAL || v4.dst == CLIENT);
+        resets[usize::from(v4.dst == CLIENT)] += 1;
+    }
+    assert_eq!(resets, [100, 100]);
+}
+
+#[test]
 fn sessions_outlive_another_range_of_source_ports_on_every_worker() {
     let before = text("10.0.8.1", "1024-65535");
     let before = snapshot("hazards.conf", &before).unwrap();

@@ -31,12 +31,12 @@ pub use ids::{
 };
 pub use ledger::Ledger;
 pub use policy::{
-    AllDown, BadAck, ClientAddress, ClientWindow, EventClass, Forward, Poll, Protocol, Role,
-    SchedulerKind, Severity, SynproxyMode, Timeouts, TimestampMode, WeightFrom,
+    AllDown, BadAck, ClientAddress, ClientWindow, DrainEnd, EventClass, Forward, Poll, Protocol,
+    Role, SchedulerKind, Severity, SynproxyMode, Timeouts, TimestampMode, WeightFrom,
 };
 pub use snapshot::{
-    AddressRange, Control, ControlSocket, Driver, Endpoint, Lip, LipPool, Listen, Node, Port,
-    RealServer, Route, Service, Slots, Snapshot, Workers,
+    AddressRange, Control, ControlSocket, Drain, Driver, Endpoint, Lip, LipPool, Listen, Node,
+    Port, RealServer, Route, Service, Slots, Snapshot, Workers,
 };
 pub use synproxy::{MasterKey, Offer, Synproxy};
 pub use time::{Now, Time};

@@ -139,6 +139,16 @@ named!(
 );
 
 named!(
+    /// What becomes of the sessions that a real server still has when its time to drain is over.
+    DrainEnd {
+        /// Both ends are reset.
+        Reset = "reset",
+        /// They go on until they end.
+        Keep = "keep",
+    }
+);
+
+named!(
     /// How a worker waits for packets.
     Poll {
         /// Never waits: lowest latency, a whole core.

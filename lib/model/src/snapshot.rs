@@ -8,8 +8,9 @@ use core::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Availability, ClientAddress, EndpointId, Forward, Generation, Health, LipId, Poll, PoolId,
-    PortId, Protocol, RealId, Role, SchedulerKind, ServiceId, Synproxy, Timeouts, TimestampMode,
+    Availability, ClientAddress, DrainEnd, EndpointId, Forward, Generation, Health, LipId, Poll,
+    PoolId, PortId, Protocol, RealId, Role, SchedulerKind, ServiceId, Synproxy, Timeouts,
+    TimestampMode,
 };
 
 /// Objects by id, with holes where an id's object was removed.
@@ -284,8 +285,19 @@ pub struct Service {
     pub availability: Availability,
     /// How many sessions the service may have at most; none leaves that to the table.
     pub max_sessions: Option<u32>,
+    /// How long sessions may go on when their real server is taken out; none lets them.
+    pub drain: Option<Drain>,
     /// The real servers in the order of the file.
     pub reals: Vec<RealServer>,
+}
+
+/// How long sessions may go on when their real server is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long.
+    pub after: Duration,
+    /// What becomes of those that are left then.
+    pub then: DrainEnd,
 }
 
 /// A real server of one service.

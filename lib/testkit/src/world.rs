@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use weir_director::{Director, Notice, Packet, PortFacts, SessionView, SpreadFacts, WorkerFacts};
-use weir_model::{DropReason, Event, PortId, ServiceId, Snapshot, Time, Verdict, WorkerId};
+use weir_model::{DropReason, Event, Now, PortId, ServiceId, Snapshot, Time, Verdict, WorkerId};
 use weir_wire::{
     ARP_REQUEST, ArpRepr, Describe, ETHERTYPE_ARP, EthHeader, FrameBuf, Header, Kind, Parsed,
     verify_frame,
@@ -149,6 +149,12 @@ impl World {
     #[must_use]
     pub const fn around(&self) -> &Neighbourhood {
         &self.around
+    }
+
+    /// Returns the simulated time.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// Returns the snapshot in force.

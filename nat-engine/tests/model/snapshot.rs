@@ -85,6 +85,7 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
         health: None,
         availability: Availability::default(),
         max_sessions: None,
+        drain: None,
         timeouts: Timeouts {
             idle: Duration::from_mins(15),
             syn_recv: Duration::from_secs(30),

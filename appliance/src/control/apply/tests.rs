@@ -1,5 +1,6 @@
 //! Control with clients on a real socket, a folder for what is kept, and workers played by the test.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,8 @@ use nix::sys::signalfd::SignalFd;
 use weir_control::{
     ChangeRow, Client, ClientError, EventRow, Filter, GenerationRow, Request, What,
 };
-use weir_model::{ControlSocket, MasterKey, Role, WorkerId};
+use weir_director::SessionView;
+use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role, WorkerId};
 
 use super::*;
 use crate::clock::Clock;
@@ -25,7 +27,7 @@ use crate::health::Prober;
 use crate::publish::{Boards, Published};
 use crate::state::State;
 
-const CONF: &str = "
+pub(in crate::control) const CONF: &str = "
 [port wan]
 device = wan
 address = 10.80.0.1/24
@@ -46,12 +48,12 @@ real = 10.80.0.11:53
 ";
 
 /// The file of a daemon and what it keeps; both outlive the daemon and go with the test.
-struct Home {
+pub(in crate::control) struct Home {
     folder: PathBuf,
 }
 
 impl Home {
-    fn new(name: &str) -> Self {
+    pub(in crate::control) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("weir-{}-home-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
@@ -64,12 +66,12 @@ impl Home {
         self.folder.join("weir.conf")
     }
 
-    fn write(&self, text: &str) {
+    pub(in crate::control) fn write(&self, text: &str) {
         fs::write(self.file(), text).unwrap();
     }
 
     /// Starts a daemon with two workers.
-    fn start(&self) -> Played {
+    pub(in crate::control) fn start(&self) -> Played {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
         let state = State::in_folder(self.folder.join("state"));
@@ -119,6 +121,9 @@ impl Home {
         });
         Played {
             control: control.unwrap(),
+            reals: BTreeMap::new(),
+            sessions: Vec::new(),
+            resets: Vec::new(),
             origin,
             snapshots: vec![snapshot; 2],
             ends,
@@ -135,8 +140,14 @@ impl Drop for Home {
     }
 }
 
-struct Played {
-    control: Control,
+pub(in crate::control) struct Played {
+    pub(in crate::control) control: Control,
+    /// What the first worker was told of real servers.
+    pub(in crate::control) reals: BTreeMap<RealId, RealState>,
+    /// The sessions that each worker shows.
+    pub(in crate::control) sessions: Vec<SessionView>,
+    /// Of which real servers the workers reset sessions.
+    pub(in crate::control) resets: Vec<RealId>,
     /// How its configuration was found.
     origin: Origin,
     /// What each worker runs on.
@@ -150,7 +161,7 @@ struct Played {
 
 impl Played {
     /// Serves until the client is done.
-    fn serve<T: Send + 'static>(
+    pub(in crate::control) fn serve<T: Send + 'static>(
         &mut self,
         client: impl FnOnce(&mut Client) -> T + Send + 'static,
     ) -> T {
@@ -160,14 +171,15 @@ impl Played {
         client.join().unwrap()
     }
 
-    fn serve_until(&mut self, mut is_over: impl FnMut(&Control) -> bool) {
+    pub(in crate::control) fn serve_until(&mut self, mut is_over: impl FnMut(&Control) -> bool) {
         let mut happened = MioEvents::with_capacity(16);
         while !is_over(&self.control) {
             self.control.turn(&mut happened).unwrap();
             if self.held.load(Ordering::Relaxed) {
                 continue;
             }
-            for (end, snapshot) in self.ends.iter().zip(&mut self.snapshots) {
+            let ends = self.ends.iter().zip(&mut self.snapshots);
+            for (place, (end, snapshot)) in ends.enumerate() {
                 while let Ok(command) = end.commands.try_recv() {
                     let answer = if let Command::Apply {
                         snapshot: new,
@@ -178,7 +190,22 @@ impl Played {
                         Answer::Applied { retired, boards }
                     } else if let Command::PoolUse { ticket, rows } = command {
                         Answer::PoolUse { ticket, rows }
+                    } else if let Command::Sessions {
+                        ticket, mut rows, ..
+                    } = command
+                    {
+                        rows.extend(&self.sessions);
+                        let next = None;
+                        Answer::Sessions { ticket, rows, next }
+                    } else if let Command::Reset { real, cursor } = command {
+                        self.resets.push(real);
+                        let next = (cursor == 0).then_some(7);
+                        let count = 1;
+                        Answer::Reset { real, count, next }
                     } else {
+                        if let (0, Command::Real { real, state }) = (place, command) {
+                            self.reals.insert(real, state);
+                        }
                         continue;
                     };
                     end.answers.send(answer).unwrap();
@@ -188,15 +215,18 @@ impl Played {
         }
     }
 
-    fn ask(&mut self, request: Request) -> Result<AppliedRow, (Code, String)> {
+    pub(in crate::control) fn ask(
+        &mut self,
+        request: Request,
+    ) -> Result<AppliedRow, (Code, String)> {
         self.serve(move |client| ask(client, &request))
     }
 
-    fn apply(&mut self, text: &str) -> Result<AppliedRow, (Code, String)> {
+    pub(in crate::control) fn apply(&mut self, text: &str) -> Result<AppliedRow, (Code, String)> {
         self.ask(wanted(text, None))
     }
 
-    fn config(&mut self) -> String {
+    pub(in crate::control) fn config(&mut self) -> String {
         let lines: Vec<String> = self.serve(|client| show(client, What::Config));
         lines.join("\n")
     }
@@ -209,7 +239,7 @@ impl Played {
     }
 
     /// Returns the events of a code.
-    fn events(&mut self, code: &'static str) -> Vec<EventRow> {
+    pub(in crate::control) fn events(&mut self, code: &'static str) -> Vec<EventRow> {
         let mut rows: Vec<EventRow> = self.serve(|client| show(client, What::Events));
         rows.retain(|row| row.code == code);
         rows
@@ -225,7 +255,7 @@ impl Played {
     }
 }
 
-fn wanted(text: &str, confirm_ms: Option<u64>) -> Request {
+pub(in crate::control) fn wanted(text: &str, confirm_ms: Option<u64>) -> Request {
     Request::Apply {
         texts: vec![ConfigText {
             name: "new.conf".to_owned(),

@@ -25,6 +25,7 @@ use crate::configuration::configuration;
 use crate::control::events::Events as EventHub;
 use crate::control::floods::Floods;
 use crate::control::kept::Kept;
+use crate::control::overlay::Overlay;
 use crate::control::rates::Rates;
 use crate::doorbell::Doorbell;
 use crate::fleet::{Blueprint, Fleet, WorkerHandle};
@@ -94,6 +95,7 @@ impl Played {
             path,
             scene: Scene {
                 running,
+                overlay: Overlay::default(),
                 kept: Kept::new(file.clone(), state::State::of(&file)),
                 clock: Clock::start(),
                 fleet: Fleet::new(handles).made_of(Some(blueprint())),
@@ -228,6 +230,7 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
         | Command::Offer { .. }
         | Command::FloodHint { .. }
         | Command::Capture(_)
+        | Command::Reset { .. }
         | Command::Drain
         | Command::Stop) => panic!("{other:?}"),
     }

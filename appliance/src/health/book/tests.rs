@@ -90,6 +90,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::Vip { .. }
             | Command::Explain { .. }
             | Command::Capture(_)
+            | Command::Reset { .. }
             | Command::Drain
             | Command::Neighbours { .. }
             | Command::Reach { .. }
@@ -423,6 +424,7 @@ fn told_one(book: &mut Book, snapshot: &Snapshot) -> Vec<String> {
             Command::Vip { address, withdrawn } => told.push(format!("{address} {withdrawn}")),
             Command::Offer { .. } => {}
             other @ (Command::Apply { .. }
+            | Command::Reset { .. }
             | Command::Arp { .. }
             | Command::Neighbour { .. }
             | Command::Sessions { .. }

@@ -89,6 +89,7 @@ fn ask(bench: &mut Bench, query: ExplainQuery) -> Vec<Explained> {
         | Answer::Applied { .. }
         | Answer::PoolUse { .. }
         | Answer::Untapped(_)
+        | Answer::Reset { .. }
         | Answer::Explained { .. }
         | Answer::Neighbours { .. }
         | Answer::Reached { .. }) => panic!("{other:?}"),

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::command::run;
@@ -26,23 +27,16 @@ pub struct WrkReport {
 
 /// A run of wrk in the background.
 #[derive(Debug)]
-pub struct Wrk {
-    process: Process,
-    limit: Duration,
-}
+pub struct Wrk(Process);
 
 impl Wrk {
-    /// Says whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        self.process.is_running()
-    }
-
-    /// Waits for its end and returns what it measured.
+    /// Ends it and returns what it measured.
     ///
     /// # Errors
-    /// When wrk fails or prints something else; errors on the wire are figures.
-    pub fn report(mut self) -> Result<WrkReport> {
-        let text = self.process.output(self.limit)?;
+    /// When wrk has ended by itself, fails or prints something else; errors on the wire are figures.
+    pub fn stop(mut self) -> Result<WrkReport> {
+        self.0.signal(Signal::SIGINT)?;
+        let text = self.0.output(Duration::from_secs(20))?;
         read_wrk(&text).with_context(|| format!("cannot read wrk:\n{text}"))
     }
 }
@@ -65,22 +59,19 @@ impl Lab {
         self.wrk_at(VIP, path, seconds, keep_alive)
     }
 
-    /// Loads a page behind the VIP in the background, with so many clients that make a new connection
-    /// for each page.
+    /// Loads a page behind the VIP in the background until it is stopped, ten minutes at most, with
+    /// so many clients that make a new connection for each page.
     ///
     /// # Errors
     /// When wrk cannot start.
-    pub fn start_wrk(&self, path: &str, seconds: u64, clients: u32) -> Result<Wrk> {
+    pub fn start_wrk(&self, path: &str, clients: u32) -> Result<Wrk> {
         let mut command = self.client.command("wrk");
         command.args(["-t", "2", "--latency", "--timeout", "5s"]);
         command.args(["-H", "Connection: close"]);
         command.arg("-c").arg(clients.to_string());
-        command.arg("-d").arg(format!("{seconds}s"));
+        command.args(["-d", "10m"]);
         command.arg(format!("http://{VIP}{path}"));
-        Ok(Wrk {
-            process: self.start("wrk", &mut command)?,
-            limit: Duration::from_secs(seconds + 20),
-        })
+        Ok(Wrk(self.start("wrk", &mut command)?))
     }
 
     /// As [`Lab::wrk`], at another address.

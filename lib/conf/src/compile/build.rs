@@ -14,7 +14,7 @@ use super::ids::Ids;
 use super::network::{address_of, net_of};
 use super::pools::MOST_LIPS;
 use super::profiles;
-use super::services::{endpoint_of, listen_of, quorum_of, weight_of};
+use super::services::{drain_of, endpoint_of, listen_of, quorum_of, weight_of};
 use super::values::{duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed};
@@ -301,6 +301,7 @@ impl Builder<'_> {
             },
             availability: self.availability(service, protocol, endpoints)?,
             max_sessions: number(service, "max-sessions").map(|sessions| sessions as u32),
+            drain: drain_of(service),
             reals,
         })
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weir_model::{Protocol, Quorum};
+use weir_model::{Drain, DrainEnd, Protocol, Quorum};
 
 use super::network::Network;
+use super::values::named;
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed};
 use crate::source::Place;
@@ -62,6 +63,22 @@ pub(super) fn quorum_of(service: &Object) -> Option<Quorum> {
     Some(Quorum {
         weight: weight as u32,
         hysteresis: hysteresis as u32,
+    })
+}
+
+/// Returns how long sessions may go on when their real server is taken out.
+pub(super) fn drain_of(service: &Object) -> Option<Drain> {
+    let item = service.one("drain")?;
+    let Parsed::Duration(after) = item.parsed else {
+        return None;
+    };
+    let then = match item.option("then") {
+        Some(Parsed::Word(word)) => named(DrainEnd::NAMES, word),
+        Some(_) | None => None,
+    };
+    Some(Drain {
+        after,
+        then: then.unwrap_or(DrainEnd::Reset),
     })
 }
 

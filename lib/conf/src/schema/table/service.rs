@@ -7,7 +7,6 @@ use super::{COUNT, Choice, DAY, DEFENCE, HOUR, KeySpec, Kind, OptionSpec, Type, 
 
 /// Names of capabilities that this build does not have.
 const PERSISTENCE: &str = "persistence";
-const DRAIN: &str = "draining";
 const LIMITS: &str = "session limits of real servers";
 const FORWARDING: &str = "forwarding other than fullnat";
 const SCHEDULERS: &str = "more schedulers";
@@ -245,9 +244,17 @@ pub(super) const SERVICE: &[KeySpec] = &[
     KeySpec::new(
         "drain",
         duration(0, DAY),
-        "How long sessions may go on when a real server is taken out.",
+        "How long sessions may go on when their real server is taken out, by `weir drain` or because the file no longer has it; without it until they end.",
     )
-    .later(DRAIN),
+    .options(&[OptionSpec::new(
+        "then",
+        Type::Choice(&[
+            Choice::now("reset", "Both ends of those that are left are reset."),
+            Choice::now("keep", "Those that are left go on, and an event tells how many they are."),
+        ]),
+        "What becomes of those that are left then.",
+    )
+    .default("reset")]),
     KeySpec::new(
         "quorum",
         Type::Int { min: 1, max: 65535 },

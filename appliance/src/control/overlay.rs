@@ -1,0 +1,429 @@
+//! What operators order of real servers by command. It holds beside the configuration, by name, and
+//! goes with what it is about.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use weir_model::{Drain, DrainEnd, EventClass, RealId, RealServer, Service, Severity, Snapshot};
+
+use crate::event::EventRecord;
+use crate::health::Ordered;
+use crate::state;
+
+pub(super) mod ask;
+mod census;
+pub(crate) mod orders;
+
+#[cfg(test)]
+mod tests;
+
+/// A real server of a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RealName {
+    pub(crate) service: String,
+    pub(crate) real: SocketAddr,
+}
+
+impl RealName {
+    pub(crate) fn of(service: &Service, real: &RealServer) -> Self {
+        Self {
+            service: service.name.clone(),
+            real: SocketAddr::new(real.address, real.port),
+        }
+    }
+}
+
+impl fmt::Display for RealName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.real, self.service)
+    }
+}
+
+/// What operators ordered, and what becomes of sessions whose real server was taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    orders: BTreeMap<RealName, Order>,
+    /// Real servers that the configuration no longer has, whose sessions may go on for a time.
+    leaving: BTreeMap<RealId, (RealName, Until)>,
+    /// Real servers whose sessions are being reset.
+    resets: BTreeMap<RealId, Reset>,
+    /// What workers are still to be asked: the worker, the real server, where in its table.
+    todo: VecDeque<(usize, RealId, u32)>,
+}
+
+/// What was ordered of one real server.
+#[derive(Clone, Debug, Default)]
+struct Order {
+    drained: Option<Drained>,
+    weighed: Option<Weighed>,
+}
+
+/// Who takes no new sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Drained {
+    pub(crate) said: Said,
+    /// For how long in this life of the daemon.
+    pub(crate) since: Instant,
+    pub(crate) until: Option<Until>,
+}
+
+/// Until when sessions may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Until {
+    pub(crate) at: Instant,
+    pub(crate) then: DrainEnd,
+}
+
+#[derive(Clone, Debug)]
+struct Weighed {
+    said: Said,
+    weight: u16,
+}
+
+/// Who said it, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) by: String,
+    /// As RFC 3339.
+    pub(crate) at: String,
+}
+
+#[derive(Debug)]
+struct Reset {
+    name: RealName,
+    /// Workers that have not come to the end of their tables.
+    missing: usize,
+    count: u64,
+}
+
+/// What outlives the daemon of an order: the sessions do not, and so no deadline.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptOrder {
+    service: String,
+    real: SocketAddr,
+    drained: Option<Said>,
+    weighed: Option<(u16, Said)>,
+}
+
+impl Said {
+    fn now(by: String) -> Self {
+        Self {
+            by,
+            at: state::moment(SystemTime::now()),
+        }
+    }
+}
+
+impl Until {
+    fn new(now: Instant, drain: Drain) -> Self {
+        Self {
+            at: now + drain.after,
+            then: drain.then,
+        }
+    }
+
+    /// Returns how long it is until then.
+    pub(crate) fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Overlay {
+    /// Reads what was ordered before a restart.
+    ///
+    /// # Errors
+    /// Says that it is damaged.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let kept: Vec<KeptOrder> = serde_json::from_str(text)
+            .map_err(|error| format!("the orders of before the restart are lost: {error}"))?;
+        let now = Instant::now();
+        let orders = kept.into_iter().map(|kept| {
+            let name = RealName {
+                service: kept.service,
+                real: kept.real,
+            };
+            let order = Order {
+                drained: kept.drained.map(|said| Drained {
+                    said,
+                    since: now,
+                    until: None,
+                }),
+                weighed: kept.weighed.map(|(weight, said)| Weighed { said, weight }),
+            };
+            (name, order)
+        });
+        Ok(Self {
+            orders: orders.collect(),
+            ..Self::default()
+        })
+    }
+
+    /// Writes what outlives the daemon.
+    pub(crate) fn print(&self) -> String {
+        let orders = self.orders.iter();
+        let kept: Vec<KeptOrder> = orders
+            .map(|(name, order)| KeptOrder {
+                service: name.service.clone(),
+                real: name.real,
+                drained: order.drained.as_ref().map(|drained| drained.said.clone()),
+                weighed: order
+                    .weighed
+                    .as_ref()
+                    .map(|weighed| (weighed.weight, weighed.said.clone())),
+            })
+            .collect();
+        // Strings and numbers only: JSON cannot refuse them.
+        serde_json::to_string_pretty(&kept).unwrap_or_default()
+    }
+
+    /// Returns what workers are to be told of a real server.
+    pub(crate) fn ordered(&self, name: &RealName) -> Ordered {
+        let order = self.orders.get(name);
+        Ordered {
+            weight: order.and_then(|order| Some(order.weighed.as_ref()?.weight)),
+            draining: order.is_some_and(|order| order.drained.is_some()),
+        }
+    }
+
+    /// Returns who takes no new sessions by command.
+    pub(crate) fn drained(&self, name: &RealName) -> Option<&Drained> {
+        self.orders.get(name)?.drained.as_ref()
+    }
+
+    /// Says in words what holds for a real server by command.
+    pub(crate) fn words(&self, name: &RealName) -> Vec<String> {
+        let mut words = Vec::new();
+        let Some(order) = self.orders.get(name) else {
+            return words;
+        };
+        if let Some(Drained { said, .. }) = &order.drained {
+            words.push(format!(
+                "takes no new sessions, by {} at {}",
+                said.by, said.at
+            ));
+        }
+        if let Some(Weighed { said, weight }) = &order.weighed {
+            words.push(format!(
+                "has weight {weight}, by {} at {}",
+                said.by, said.at
+            ));
+        }
+        words
+    }
+
+    /// Gives a real server no new sessions.
+    fn drain(&mut self, name: RealName, by: String, now: Instant, drain: Option<Drain>) {
+        let until = drain.map(|drain| Until::new(now, drain));
+        let order = self.orders.entry(name).or_default();
+        order.drained = Some(match order.drained.take() {
+            // The same with another deadline.
+            Some(drained) => Drained { until, ..drained },
+            None => Drained {
+                said: Said::now(by),
+                since: now,
+                until,
+            },
+        });
+    }
+
+    /// Gives a real server new sessions again; false where it has them.
+    fn enable(&mut self, name: &RealName) -> bool {
+        let Some(order) = self.orders.get_mut(name) else {
+            return false;
+        };
+        let was = order.drained.take().is_some();
+        self.forget_empty();
+        was
+    }
+
+    fn weigh(&mut self, name: RealName, by: String, weight: Option<u16>) {
+        let order = self.orders.entry(name).or_default();
+        let said = Said::now(by);
+        order.weighed = weight.map(|weight| Weighed { said, weight });
+        self.forget_empty();
+    }
+
+    fn forget_empty(&mut self) {
+        self.orders
+            .retain(|_, order| order.drained.is_some() || order.weighed.is_some());
+    }
+
+    /// Follows a change of the configuration: what it says of a weight wins over a command of before,
+    /// and the sessions of real servers that it no longer has may go on for a time. What is about
+    /// nothing any more is forgotten where the configuration is one that stays.
+    pub(crate) fn adopt(
+        &mut self,
+        old: &Snapshot,
+        new: &Snapshot,
+        now: Instant,
+        stays: bool,
+    ) -> Vec<EventRecord> {
+        let mut events = Vec::new();
+        let (before, after) = (reals(old), reals(new));
+        for (name, order) in &mut self.orders {
+            let weights = (before.get(name), after.get(name));
+            if let (Some((_, old)), Some((_, new))) = weights
+                && old.weight != new.weight
+                && let Some(weighed) = order.weighed.take()
+            {
+                let text = format!(
+                    "{name} has weight {} of the configuration, no longer {} by {}",
+                    new.weight, weighed.weight, weighed.said.by
+                );
+                events.push(about(
+                    name,
+                    Severity::Notice,
+                    "weight-by-command-ended",
+                    text,
+                ));
+            }
+        }
+        if stays {
+            events.extend(self.forget_gone(new));
+        }
+        self.forget_empty();
+        // A real server that comes back has another id, and keeps the sessions of before.
+        self.leaving
+            .retain(|_, (name, _)| !after.contains_key(name));
+        for (name, (service, real)) in &before {
+            let services = new.services.iter();
+            let mut services = services.filter(|new| new.id == service.id);
+            if let (None, Some(service)) = (after.get(name), services.next())
+                && let Some(drain) = service.drain
+            {
+                let until = Until::new(now, drain);
+                self.leaving.insert(real.id, (name.clone(), until));
+            }
+        }
+        events
+    }
+
+    /// Forgets what is about real servers that a configuration does not have.
+    pub(crate) fn forget_gone(&mut self, snapshot: &Snapshot) -> Vec<EventRecord> {
+        let there = reals(snapshot);
+        let mut events = Vec::new();
+        self.orders.retain(|name, _| {
+            let stays = there.contains_key(name);
+            if !stays {
+                let text = format!("{name} is gone, and what was ordered of it by command");
+                events.push(about(name, Severity::Notice, "order-ended", text));
+            }
+            stays
+        });
+        events
+    }
+
+    /// Returns the real servers whose time is over, with what becomes of their sessions.
+    fn due(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<(RealName, RealId, DrainEnd)> {
+        let mut due = Vec::new();
+        let there = reals(snapshot);
+        for (name, order) in &mut self.orders {
+            let Some(drained) = &mut order.drained else {
+                continue;
+            };
+            if let Some(until) = drained.until.take_if(|until| now >= until.at)
+                && let Some((_, real)) = there.get(name)
+            {
+                due.push((name.clone(), real.id, until.then));
+            }
+        }
+        self.leaving.retain(|id, (name, until)| {
+            let is_due = now >= until.at;
+            if is_due {
+                due.push((name.clone(), *id, until.then));
+            }
+            !is_due
+        });
+        due
+    }
+
+    /// Has every worker reset the sessions of a real server.
+    fn reset(&mut self, name: RealName, real: RealId, workers: usize) {
+        let reset = Reset {
+            name,
+            missing: workers,
+            count: 0,
+        };
+        self.resets.insert(real, reset);
+        self.todo.extend((0..workers).map(|place| (place, real, 0)));
+    }
+
+    /// Returns what the next worker is to be asked.
+    fn next_to_ask(&mut self) -> Option<(usize, RealId, u32)> {
+        self.todo.pop_front()
+    }
+
+    /// Takes what a worker has reset, and says when all of them are done.
+    pub(crate) fn took(
+        &mut self,
+        place: usize,
+        real: RealId,
+        count: u32,
+        next: Option<u32>,
+    ) -> Option<EventRecord> {
+        let reset = self.resets.get_mut(&real)?;
+        reset.count += u64::from(count);
+        if let Some(next) = next {
+            self.todo.push_back((place, real, next));
+            return None;
+        }
+        reset.missing = reset.missing.saturating_sub(1);
+        if reset.missing > 0 {
+            return None;
+        }
+        let Reset { name, count, .. } = self.resets.remove(&real)?;
+        let plural = if count == 1 { " was" } else { "s were" };
+        let text = format!("the time of {name} to drain is over; {count} session{plural} reset");
+        let record = about(&name, Severity::Notice, "drain-ended", text);
+        Some(record.field("sessions", count))
+    }
+
+    /// Writes a configuration with what holds beside it as comments.
+    pub(crate) fn config_lines(&self, effective: &str) -> Vec<String> {
+        let mut service = "";
+        let mut lines = Vec::new();
+        for line in effective.lines() {
+            lines.push(line.to_owned());
+            if let Some(heading) = line.strip_prefix('[') {
+                let heading = heading.strip_suffix(']').unwrap_or_default();
+                service = heading.strip_prefix("service ").unwrap_or_default();
+            }
+            let mut words = line.split_whitespace();
+            let (Some("real"), Some("="), Some(real)) = (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let Ok(real) = real.parse() else {
+                continue;
+            };
+            let name = RealName {
+                service: service.to_owned(),
+                real,
+            };
+            let words = self.words(&name).into_iter();
+            lines.extend(words.map(|words| format!("# by command: {real} {words}")));
+        }
+        lines
+    }
+}
+
+/// Returns every real server by its name.
+fn reals(snapshot: &Snapshot) -> BTreeMap<RealName, (&Service, &RealServer)> {
+    let services = snapshot.services.iter();
+    services
+        .flat_map(|service| {
+            let reals = service.reals.iter();
+            reals.map(move |real| (RealName::of(service, real), (service, real)))
+        })
+        .collect()
+}
+
+fn about(name: &RealName, severity: Severity, code: &'static str, text: String) -> EventRecord {
+    EventRecord::new(EventClass::Operator, severity, code, text)
+        .field("service", &name.service)
+        .field("real", name.real)
+}
