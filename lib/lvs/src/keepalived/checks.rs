@@ -294,7 +294,7 @@ impl Reader<'_> {
         let program = words.next().unwrap_or_default();
         if words.next().is_some() {
             let text = format!(
-                "`misc_path {}`: the program gets no arguments of its own; see `weir help health.program` for what it is told, or wrap it in a script",
+                "`misc_path {}`: the program gets no arguments of its own; the manual says what it is told, a script can wrap it",
                 quote(command)
             );
             self.notes.left_out(place, text);

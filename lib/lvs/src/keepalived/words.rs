@@ -199,49 +199,49 @@ pub(super) const CHECK: Table = &[
         "`rise` says how many successes bring a real server up",
     ),
     ("tls_compliant", "certificates are checked in any case"),
-    ("payload", "udp checks send a datagram of their own"),
+    ("payload", "`send` of [health] says what the datagram holds"),
     (
         "require_reply",
-        "udp checks take silence for success; only a refusal counts",
+        "`answer` of [health] says what must come back; without it silence is success",
     ),
     (
         "min_reply_length",
-        "udp checks take silence for success; only a refusal counts",
+        "`answer` of [health] says what must come back; without it silence is success",
     ),
     (
         "max_reply_length",
-        "udp checks take silence for success; only a refusal counts",
+        "`answer` of [health] says what must come back; without it silence is success",
     ),
 ];
 
 pub(super) const URL: Table = &[
     (
         "digest",
-        "pages are not compared by their MD5; let the server answer with a status that tells",
+        "pages are not compared by their MD5; `body` of [health] says what one must contain",
     ),
     (
         "regex",
-        "pages are not searched; let the server answer with a status that tells",
+        "pages are not searched by patterns; `body` of [health] says what one must contain",
     ),
     (
         "regex_no_match",
-        "pages are not searched; let the server answer with a status that tells",
+        "pages are not searched by patterns; `body` of [health] says what one must contain",
     ),
     (
         "regex_options",
-        "pages are not searched; let the server answer with a status that tells",
+        "pages are not searched by patterns; `body` of [health] says what one must contain",
     ),
     (
         "regex_stack",
-        "pages are not searched; let the server answer with a status that tells",
+        "pages are not searched by patterns; `body` of [health] says what one must contain",
     ),
     (
         "regex_min_offset",
-        "pages are not searched; let the server answer with a status that tells",
+        "pages are not searched by patterns; `body` of [health] says what one must contain",
     ),
     (
         "regex_max_offset",
-        "pages are not searched; let the server answer with a status that tells",
+        "pages are not searched by patterns; `body` of [health] says what one must contain",
     ),
     ("tls_compliant", "certificates are checked in any case"),
 ];
