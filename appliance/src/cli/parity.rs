@@ -49,10 +49,7 @@ const KEYWORDS: &str = "virtual_server virtual_server_group fwmark lb_kind local
     protocol lb_algo persistence_timeout persistence_granularity ops vrrp_instance";
 
 /// What the tables name and this build does not have yet.
-const PENDING: &[&str] = &[
-    "weir drain",
-    "weir weight",
-];
+const PENDING: &[&str] = &["weir drain", "weir weight"];
 
 /// One row of a table.
 struct Row {
