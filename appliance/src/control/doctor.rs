@@ -7,13 +7,12 @@ use weir_control::{CheckRow, CheckStatus, Code, Reply};
 use weir_director::Reach;
 use weir_model::{EventClass, PortId, Severity, Snapshot};
 
-use super::candidate::Candidate;
 use super::connection::{Connection, Job};
+use super::diff;
 use super::scene::Scene;
 use crate::command::{Command, Ticket};
 use crate::doctor::{Findings, process};
 use crate::event::EventRecord;
-use crate::state;
 
 /// Events of one kind that are said in a row.
 const AT_START: usize = 5;
@@ -169,32 +168,30 @@ fn configuration(scene: &Scene, findings: &mut Findings) {
         );
     }
     let name = scene.kept.file().display().to_string();
-    if let Err(rejection) = Candidate::read(scene, &[]) {
-        let mistakes = rejection.text.lines().next().unwrap_or_default().to_owned();
-        return findings.fail(
-            CHECK,
-            &name,
-            format!("the file could not be applied: {mistakes}"),
-            "`weir check` shows every mistake",
-        );
-    }
-    let print = scene.kept.own_files().map(|texts| state::print_of(&texts));
-    let applied = scene.kept.print();
-    match (print, applied) {
-        (Ok(print), Some(applied)) if print != applied => findings.warn(
-            CHECK,
-            &name,
-            format!("the file was changed since configuration {generation} was applied"),
-            "`weir diff` shows what is new in it, `weir apply` applies it",
-        ),
-        (Ok(_), _) => findings.ok(
-            CHECK,
-            &name,
-            format!("configuration {generation} runs, and the file has no mistakes"),
-        ),
-        (Err(report), _) => {
-            findings.fail(CHECK, &name, report.to_string(), "put the file back");
+    match diff::rows(scene, &[]) {
+        Err(rejection) => {
+            let mistakes = rejection.text.lines().next().unwrap_or_default();
+            findings.fail(
+                CHECK,
+                &name,
+                format!("the file could not be applied: {mistakes}"),
+                "`weir check` shows every mistake",
+            );
         }
+        Ok(differences) if differences.is_empty() => findings.ok(
+            CHECK,
+            &name,
+            format!("configuration {generation} runs, and the file says the same"),
+        ),
+        Ok(differences) => findings.warn(
+            CHECK,
+            &name,
+            format!(
+                "the file differs from configuration {generation}, which runs, in {} objects",
+                differences.len()
+            ),
+            "`weir diff` shows them, `weir apply` applies them",
+        ),
     }
 }
 

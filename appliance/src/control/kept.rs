@@ -44,16 +44,6 @@ impl Kept {
         &self.file
     }
 
-    /// Returns the print of the files from which the running configuration came; none where it did
-    /// not, or nothing is kept.
-    pub(crate) fn print(&self) -> Option<String> {
-        let kept = match &self.unconfirmed {
-            Some(waiting) => Some(waiting.applied.clone()),
-            None => self.state.running().ok().flatten(),
-        };
-        kept.map(|kept| kept.files)
-    }
-
     /// Reads the daemon's own files.
     ///
     /// # Errors

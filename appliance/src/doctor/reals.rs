@@ -71,7 +71,9 @@ pub(crate) fn check(
             let mut rows = health.iter();
             let row = rows.find(|row| row.service == service.name && row.real == name);
             let checked = row.filter(|row| row.state == "down" || row.state == "up");
-            match (checked, tried.get(&at)) {
+            // Who answers TCP says nothing of UDP.
+            let tried = tried.get(&at).filter(|_| service.protocol == Protocol::Tcp);
+            match (checked, tried) {
                 (Some(row), _) => {
                     asked += 1;
                     if row.state == "down" {

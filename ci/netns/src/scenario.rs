@@ -6,6 +6,7 @@ pub mod capture;
 pub mod change_queue;
 pub mod changes;
 pub mod client_address;
+pub mod doctor;
 pub mod flood;
 pub mod handshakes;
 pub mod kill;
@@ -116,6 +117,11 @@ pub const ALL: &[Scenario] = &[
         name: "lvs",
         shows: "ipvsadm's scripts, dumps and tables, and a keepalived.conf",
         run: lvs::run,
+    },
+    Scenario {
+        name: "doctor",
+        shows: "weir doctor finds nothing in a good lab and names each fault; threads can run nothing",
+        run: doctor::run,
     },
     Scenario {
         name: "kill",

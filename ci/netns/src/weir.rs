@@ -111,6 +111,12 @@ impl<'lab> WeirProcess<'lab> {
         &self.file
     }
 
+    /// Returns the daemon's control socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Builds a command of the operator, such as `apply new.conf`.
     #[must_use]
     pub fn order(&self, words: &[&str]) -> Command {
