@@ -355,6 +355,8 @@ enum Shown {
     Health,
     /// What happened since the daemon's start, the last 10,000 events.
     Events,
+    /// The receivers of log messages: connected, sent, dropped, suppressed.
+    Syslog,
     /// The configurations that were applied and are kept, for `weir rollback`.
     Generations,
 }
@@ -372,6 +374,7 @@ impl Shown {
             Self::Config => What::Config,
             Self::Health => What::Health,
             Self::Events => What::Events,
+            Self::Syslog => What::Syslog,
             Self::Generations => What::Generations,
         }
     }

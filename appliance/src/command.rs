@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use weir_director::{ExplainQuery, Explained, NeighbourView, Notice, PoolUse, Reach, SessionView};
+use weir_director::{
+    ExplainQuery, Explained, NeighbourView, Notice, PoolUse, Reach, SessionRecord, SessionView,
+};
 use weir_model::{Offer, PortId, RealId, RealState, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
 
@@ -18,6 +20,9 @@ use crate::publish::Boards;
 pub(crate) const COMMANDS: usize = 512;
 /// What a worker may have told without control having listened; more is lost and counted.
 const NEWS: usize = 256;
+/// Records of the session log that wait for control, which looks every 100 ms: 1 MiB, which is room
+/// for 160,000 a second. More are lost and counted.
+const SESSIONS: usize = 16_384;
 
 /// Asks a worker for something.
 #[derive(Debug)]
@@ -148,6 +153,8 @@ pub(crate) struct WorkerEnd {
     pub(crate) commands: Receiver<Command>,
     pub(crate) answers: Sender<Answer>,
     pub(crate) news: Sender<News>,
+    /// What became of sessions that are logged.
+    pub(crate) sessions: rtrb::Producer<SessionRecord>,
 }
 
 /// Control's ends of its channels with one worker.
@@ -156,6 +163,8 @@ pub(crate) struct ControlEnd {
     pub(crate) commands: Sender<Command>,
     pub(crate) answers: Receiver<Answer>,
     pub(crate) news: Receiver<News>,
+    /// What became of sessions that are logged.
+    pub(crate) sessions: rtrb::Consumer<SessionRecord>,
 }
 
 /// Makes the channels between control and one worker.
@@ -163,15 +172,18 @@ pub(crate) fn channels() -> (ControlEnd, WorkerEnd) {
     let (commands, take_commands) = bounded(COMMANDS);
     let (answers, take_answers) = bounded(COMMANDS);
     let (news, take_news) = bounded(NEWS);
+    let (sessions, take_sessions) = rtrb::RingBuffer::new(SESSIONS);
     let control = ControlEnd {
         commands,
         answers: take_answers,
         news: take_news,
+        sessions: take_sessions,
     };
     let worker = WorkerEnd {
         commands: take_commands,
         answers,
         news,
+        sessions,
     };
     (control, worker)
 }

@@ -121,6 +121,8 @@ pub(crate) struct Control {
     clock: Clock,
     /// A worker said something about a flood.
     floods_turned: bool,
+    /// Records of the session log that found no room, as far as that was told.
+    session_log_lost: u64,
     crashes: CrashRing,
     /// Where `weir bench` keeps what it found out.
     capacity: PathBuf,
@@ -185,6 +187,7 @@ impl Control {
             hooks: parts.hooks,
             clock: parts.clock,
             floods_turned: false,
+            session_log_lost: 0,
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             capacity: crate::capacity::path(),
             next_tick: Instant::now(),
@@ -196,6 +199,7 @@ impl Control {
                 uses: Vec::new(),
             },
         };
+        control.scene.events.adopt(&control.scene.running.snapshot);
         control.begin(&parts.start.origin, parts.start.sentences);
         let mut findings = parts.findings;
         for event in doctor::events(&mut findings) {
@@ -222,6 +226,7 @@ impl Control {
         }
         self.run_last_hooks();
         self.scene.fleet.stop();
+        self.scene.events.finish();
         Ok(())
     }
 
@@ -253,6 +258,7 @@ impl Control {
             self.carry_out(order);
         }
         self.listen_to_workers();
+        self.listen_to_sessions();
         self.pump_capture();
         self.listen_to_health();
         if self.floods_turned {
@@ -282,6 +288,8 @@ impl Control {
         self.look_at_unconfirmed();
         self.look_at_drains();
         self.scene.floods.look_at_capacity(now, &self.capacity);
+        self.look_at_session_log(now);
+        self.scene.events.tick(now);
         if now >= self.forecast.next && self.forecast.missing == 0 {
             self.begin_forecast(now);
         }
@@ -467,6 +475,36 @@ impl Control {
             while let Some(news) = self.next_news(place) {
                 self.take_news(place, news);
             }
+        }
+    }
+
+    /// Takes what workers logged of sessions.
+    fn listen_to_sessions(&mut self) {
+        let now = Instant::now();
+        let Scene {
+            fleet,
+            events,
+            running,
+            ..
+        } = &mut self.scene;
+        fleet.drain_session_logs(|record| events.session(now, &record, &running.snapshot));
+    }
+
+    /// Says how many records of the session log found no room.
+    fn look_at_session_log(&mut self, now: Instant) {
+        let pictures = self.scene.fleet.pictures();
+        let lost: u64 = pictures.iter().map(|it| it.vitals.session_log_lost).sum();
+        let before = std::mem::replace(&mut self.session_log_lost, lost);
+        if lost > before {
+            let count = lost - before;
+            let text = format!(
+                "{count} records of the session log are lost: sessions came faster than they are \
+                 taken"
+            );
+            let class = EventClass::System;
+            let record = EventRecord::new(class, Severity::Warning, "session-log-lost", text);
+            let record = record.field("count", count).field("total", lost);
+            self.scene.events.say(now, record);
         }
     }
 

@@ -30,6 +30,7 @@ use crate::daemon::memory::Memory;
 use crate::defence;
 use crate::doctor;
 use crate::doorbell::Doorbell;
+use crate::export;
 use crate::failure;
 use crate::fleet::{Blueprint, Fleet, WorkerHandle};
 use crate::handoff;
@@ -72,6 +73,7 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
     }
 
     let fallback_key = MasterKey(random()?);
+    export::supported(&start.configuration.snapshot)?;
     let snapshot = Arc::make_mut(&mut start.configuration.snapshot);
     for line in secret::fill(snapshot, &fallback_key)? {
         log::say(line);

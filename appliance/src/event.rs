@@ -1,8 +1,15 @@
 //! An event as operators, logs and the SIEM get it: a stable code, a sentence, and its facts.
 
 use std::fmt::Display;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use weir_model::{EventClass, Severity};
+
+/// The longest sentence that is kept; nothing that somebody sends us may make a log line longer.
+const LONGEST: usize = 1024;
+/// The longest value of a fact.
+const LONGEST_VALUE: usize = 256;
 
 /// Something that an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +24,17 @@ pub(crate) struct EventRecord {
     pub(crate) fields: Vec<(&'static str, String)>,
 }
 
+/// An event that was taken, with its number and time.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbered {
+    /// Counts the events of this start.
+    pub(crate) sequence: u64,
+    pub(crate) at: SystemTime,
+    pub(crate) record: Arc<EventRecord>,
+    /// Events of its kind that were not said before it.
+    pub(crate) suppressed: u64,
+}
+
 impl EventRecord {
     /// Makes an event without facts.
     pub(crate) fn new(
@@ -29,7 +47,7 @@ impl EventRecord {
             code,
             class,
             severity,
-            text: text.into(),
+            text: shortened(text.into(), LONGEST),
             fields: Vec::new(),
         }
     }
@@ -37,7 +55,112 @@ impl EventRecord {
     /// Adds a fact.
     #[must_use]
     pub(crate) fn field(mut self, name: &'static str, value: impl Display) -> Self {
-        self.fields.push((name, value.to_string()));
+        let value = shortened(value.to_string(), LONGEST_VALUE);
+        self.fields.push((name, value));
         self
+    }
+
+    /// Makes the event that says how many of a kind were left out.
+    pub(crate) fn summary(
+        class: EventClass,
+        severity: Severity,
+        code: &'static str,
+        suppressed: u64,
+    ) -> Self {
+        let text = format!("{suppressed} more of these were left out");
+        Self::new(class, severity, code, text)
+    }
+}
+
+fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Codes that the source gives by a name.
+    const NAMED: [&str; 4] = ["applied", "rolled-back", "session-opened", "session-ended"];
+
+    /// Every code in the source: it stands behind the class or the severity of its event.
+    fn codes_in(folder: &Path, codes: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                codes_in(&path, codes);
+                continue;
+            }
+            if path.file_name().is_some_and(|name| name == "tests.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default();
+            let parts: Vec<&str> = text.split('"').collect();
+            for pair in parts.windows(2) {
+                let before = pair[0].trim_end();
+                let is_code = |word: &str| {
+                    let last = before.rsplit(['(', ' ', '\n']).next();
+                    last.is_some_and(|last| last.starts_with(word) && last.ends_with(','))
+                };
+                let kebab = |c: char| c.is_ascii_lowercase() || c == '-';
+                if ["Severity::", "severity,", "EventClass::"]
+                    .into_iter()
+                    .any(is_code)
+                    && pair[1].chars().all(kebab)
+                {
+                    codes.insert(pair[1].to_owned());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_manual_has_every_code_and_no_other() {
+        let mut codes: BTreeSet<String> = NAMED.map(str::to_owned).into();
+        codes_in(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut codes,
+        );
+        let manual = include_str!("../../docs/manual.md");
+        let (_, table) = manual.split_once("| code | class | means |").unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        let told: BTreeSet<String> = rows
+            .filter_map(|row| row.split('|').nth(1))
+            .flat_map(|codes| codes.split(','))
+            .map(|code| code.trim().to_owned())
+            .collect();
+        let missing: Vec<_> = codes.symmetric_difference(&told).collect();
+        assert!(
+            missing.is_empty(),
+            "in the code or in the manual's table of codes (Logs and the SIEM), not in both: \
+             {missing:?}"
+        );
+    }
+
+    #[test]
+    fn what_others_send_us_does_not_make_a_record_long() {
+        let record = EventRecord::new(
+            EventClass::System,
+            Severity::Info,
+            "a",
+            "\u{20ac}".repeat(9_000),
+        );
+        let record = record.field("x", "y".repeat(9_000));
+        assert!(record.text.len() <= LONGEST && record.text.len() > LONGEST - 3);
+        assert_eq!(record.fields[0].1.len(), LONGEST_VALUE);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use weir_director::{SpreadFacts, WorkerFacts};
+use weir_director::{SessionRecord, SpreadFacts, WorkerFacts};
 use weir_model::{Snapshot, WorkerId};
 
 use crate::command::{COMMANDS, Command, ControlEnd};
@@ -125,6 +125,15 @@ impl Fleet {
             sum.add(&worker.boards.traffic.read());
         }
         sum
+    }
+
+    /// Takes what workers logged of sessions.
+    pub(crate) fn drain_session_logs(&mut self, mut each: impl FnMut(SessionRecord)) {
+        for worker in &mut self.workers {
+            while let Ok(record) = worker.control.sessions.pop() {
+                each(record);
+            }
+        }
     }
 
     /// Reads what every worker published of floods.

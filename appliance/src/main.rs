@@ -17,6 +17,7 @@ mod doorbell;
 mod drain;
 mod event;
 mod explain;
+mod export;
 mod failure;
 mod fleet;
 mod handoff;

@@ -30,6 +30,8 @@ pub(crate) struct Vitals {
     pub(crate) sleeps: u64,
     /// Notices for the control thread that found its channel full.
     pub(crate) notices_lost: u64,
+    /// Records of the session log that found no room.
+    pub(crate) session_log_lost: u64,
 }
 
 /// One picture of a worker.
@@ -204,7 +206,7 @@ fn add_all(mine: &mut Vec<TrafficCounters>, theirs: &[TrafficCounters]) {
 }
 
 const LEDGER_WORDS: usize = 7 + DropReason::COUNT;
-const VITAL_WORDS: usize = 6;
+const VITAL_WORDS: usize = 7;
 
 fn ledger_words(ledger: &Ledger) -> impl Iterator<Item = u64> {
     let Ledger {
@@ -244,12 +246,29 @@ fn vital_words(vitals: Vitals) -> [u64; VITAL_WORDS] {
         busy_us,
         sleeps,
         notices_lost,
+        session_log_lost,
     } = vitals;
-    [sessions, capacity, turns, busy_us, sleeps, notices_lost]
+    [
+        sessions,
+        capacity,
+        turns,
+        busy_us,
+        sleeps,
+        notices_lost,
+        session_log_lost,
+    ]
 }
 
 fn read_vitals(words: &mut impl Iterator<Item = u64>) -> Vitals {
-    let [sessions, capacity, turns, busy_us, sleeps, notices_lost] = take(words);
+    let [
+        sessions,
+        capacity,
+        turns,
+        busy_us,
+        sleeps,
+        notices_lost,
+        session_log_lost,
+    ] = take(words);
     Vitals {
         sessions,
         capacity,
@@ -257,6 +276,7 @@ fn read_vitals(words: &mut impl Iterator<Item = u64>) -> Vitals {
         busy_us,
         sleeps,
         notices_lost,
+        session_log_lost,
     }
 }
 
@@ -333,6 +353,7 @@ mod tests {
             busy_us: 6,
             sleeps: 7,
             notices_lost: 8,
+            session_log_lost: 9,
         };
         let wan = PortStats {
             rx_frames: 1,

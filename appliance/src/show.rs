@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
     Client, ClientError, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, GenerationRow, HealthRow,
-    LedgerReply, PoolRow, PortRow, Request, ServiceRow, SessionRow, What, WorkerRow,
+    LedgerReply, PoolRow, PortRow, Request, ServiceRow, SessionRow, SyslogRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -98,6 +98,7 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             | What::Config
             | What::Health
             | What::Events
+            | What::Syslog
             | What::Generations => Value::Array(rows),
         };
         return Ok(writeln!(out, "{value}")?);
@@ -111,6 +112,7 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         What::Flood => weir_control::floods(&read::<FloodRow>(rows)?),
         What::Health => weir_control::health(&read::<HealthRow>(rows)?),
         What::Generations => weir_control::generations(&read::<GenerationRow>(rows)?),
+        What::Syslog => weir_control::syslog(&read::<SyslogRow>(rows)?),
         What::Events => weir_control::events(&read::<EventRow>(rows)?),
         What::Ledger => {
             let ledgers: Vec<LedgerReply> = read(rows)?;

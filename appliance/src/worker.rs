@@ -151,6 +151,7 @@ impl Worker {
             .frames
             .originate(&mut self.director, now, ORIGINATED_A_TURN);
         self.frames.flush();
+        self.log_sessions();
         self.tell_control();
         let worked = work > 0;
         self.last = (now.time, worked);
@@ -318,6 +319,18 @@ impl Worker {
             // Control looks into its channels every 100 ms in any case.
             let _ = self.waker.wake();
         }
+    }
+
+    /// Puts what became of logged sessions where control takes it, which is no reason to wake it.
+    fn log_sessions(&mut self) {
+        if !self.director.has_session_log() {
+            return;
+        }
+        let (sessions, mut refused) = (&mut self.control.sessions, 0);
+        let lost = self.director.fetch_session_log(&mut |record| {
+            refused += u64::from(sessions.push(record).is_err());
+        });
+        self.vitals.session_log_lost += lost + refused;
     }
 
     fn tell(&mut self, news: News) {

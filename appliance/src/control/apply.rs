@@ -254,6 +254,7 @@ impl Control {
     /// Reads the secrets, and has the ports take the addresses of the old and the new
     /// configuration.
     fn prepare(&mut self, new: &mut Configuration) -> anyhow::Result<()> {
+        crate::export::supported(&new.snapshot)?;
         let filled = secret::fill(Arc::make_mut(&mut new.snapshot), &self.fallback_key)?;
         for line in filled {
             self.scene
@@ -292,6 +293,7 @@ impl Control {
         }
         let old = std::mem::replace(&mut self.scene.running, new);
         let generation = snapshot.generation.0;
+        self.scene.events.adopt(&snapshot);
         let summary = reload::summary(&old.snapshot, &snapshot);
         self.tell_applied(&wish, found.earlier, generation, &summary);
         let stays = wish.confirm.is_none();

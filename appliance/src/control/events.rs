@@ -1,48 +1,55 @@
 //! The one way for events: numbered, with a budget for each kind so that a flood of them does not
-//! become a flood of lines, said on stderr and kept for `weir show events`.
+//! become a flood of lines, said on stderr, kept for `weir show events` and sent to the receivers
+//! that the configuration names. Each of these has budgets of its own.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_control::EventRow;
+use weir_control::{EventRow, SyslogRow};
+use weir_director::SessionRecord;
 use weir_model::{Event, EventClass, Severity, Snapshot};
 
-use crate::event::EventRecord;
+use crate::event::{EventRecord, Numbered};
+use crate::export::Exports;
+use crate::export::budget::Budgets;
 use crate::log;
 
 mod describe;
 
-/// Events of one kind in a window; the rest is counted and told with the next window.
-const BUDGET: u32 = 5;
+/// Events of one kind on stderr in a window; the rest is counted and told with the next window.
+const SAID: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
-/// Events that are kept.
+/// Events of one kind that are kept in a second.
+const KEPT_A_SECOND: u32 = 50;
+/// Events that are kept, of one kind and in all.
+const KEPT_OF_A_KIND: usize = 1_000;
 const KEPT: usize = 10_000;
 
 /// Events, the last of them, and what may still be said of each kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Events {
-    budgets: BTreeMap<&'static str, Budget>,
     /// The number of the last event.
     sequence: u64,
-    kept: VecDeque<Numbered>,
+    said: Budgets,
+    keeping: Budgets,
+    /// The last events of each kind, so that a flood of one does not push out the others.
+    kept: BTreeMap<&'static str, VecDeque<Numbered>>,
+    count: usize,
+    exports: Exports,
 }
 
-/// An event that was said.
-#[derive(Clone, Debug)]
-pub(crate) struct Numbered {
-    /// Counts the events of this start; a gap says that something was lost on the way.
-    pub(crate) sequence: u64,
-    pub(crate) at: SystemTime,
-    pub(crate) record: EventRecord,
-    /// Events of its kind that were not said before it.
-    pub(crate) suppressed: u64,
-}
-
-#[derive(Debug)]
-struct Budget {
-    since: Instant,
-    said: u32,
-    suppressed: u64,
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            said: Budgets::new(SAID, WINDOW),
+            keeping: Budgets::new(KEPT_A_SECOND, Duration::from_secs(1)),
+            kept: BTreeMap::new(),
+            count: 0,
+            exports: Exports::default(),
+        }
+    }
 }
 
 impl Events {
@@ -71,81 +78,128 @@ impl Events {
         );
     }
 
-    /// Takes an event, and says and keeps it where the budget of its kind allows.
+    /// Takes an event, and says, keeps and sends it where the budgets of its kind allow.
     pub(crate) fn say(&mut self, now: Instant, record: EventRecord) {
-        let Some(suppressed) = self.admit(now, record.code) else {
-            return;
-        };
-        self.sequence += 1;
-        let event = Numbered {
-            sequence: self.sequence,
-            at: SystemTime::now(),
-            record,
-            suppressed,
-        };
-        log::say(event.line());
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
+        let code = record.code;
+        let event = self.number(record);
+        if let Some(before) = self.said.admit(now, code) {
+            log::say(line(&event, before));
         }
-        self.kept.push_back(event);
+        if let Some(before) = self.keeping.admit(now, code) {
+            self.keep(with(&event, before));
+        }
+        self.exports.offer(now, &event);
+    }
+
+    /// Takes what became of a session; it goes to the receivers of the session log only.
+    pub(crate) fn session(
+        &mut self,
+        now: Instant,
+        record: &SessionRecord,
+        snapshot: &Arc<Snapshot>,
+    ) {
+        self.exports.offer_session(now, record, snapshot);
+    }
+
+    /// Follows the receivers of a new configuration; those that did not change keep their
+    /// connections and what waits for them.
+    pub(crate) fn adopt(&mut self, snapshot: &Snapshot) {
+        self.exports.adopt(snapshot);
+    }
+
+    /// Says what the budgets left out, and what became of the receivers.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some((code, count)) = self.said.next_leftover(now) {
+            log::say(format!("{code}: more of these (suppressed={count})"));
+        }
+        while let Some((code, count)) = self.keeping.next_leftover(now) {
+            let last = self.kept.get(code).and_then(VecDeque::back);
+            let like = last.map_or((EventClass::System, Severity::Notice), |last| {
+                (last.record.class, last.record.severity)
+            });
+            let record = EventRecord::summary(like.0, like.1, code, count);
+            let event = self.number(record);
+            self.keep(with(&event, count));
+        }
+        self.exports.summarise(now);
+        for record in self.exports.look(now) {
+            self.say(now, record);
+        }
+    }
+
+    /// Lets what waits go out, for a moment at most.
+    pub(crate) fn finish(&mut self) {
+        self.exports.finish();
     }
 
     /// Returns the events that are kept, the oldest first.
     pub(crate) fn rows(&self) -> Vec<EventRow> {
-        self.kept.iter().map(Numbered::row).collect()
+        let mut all: Vec<&Numbered> = self.kept.values().flatten().collect();
+        all.sort_unstable_by_key(|event| event.sequence);
+        all.into_iter().map(row).collect()
     }
 
-    /// Says whether the budget of a kind allows one more, and how many it refused before.
-    fn admit(&mut self, now: Instant, code: &'static str) -> Option<u64> {
-        let fresh = Budget {
-            since: now,
-            said: 0,
+    /// Returns how the receivers do.
+    pub(crate) fn receivers(&self) -> Vec<SyslogRow> {
+        self.exports.rows()
+    }
+
+    fn number(&mut self, record: EventRecord) -> Numbered {
+        self.sequence += 1;
+        Numbered {
+            sequence: self.sequence,
+            at: SystemTime::now(),
+            record: Arc::new(record),
             suppressed: 0,
-        };
-        let budget = self.budgets.entry(code).or_insert(fresh);
-        let mut before = 0;
-        if now - budget.since >= WINDOW {
-            before = budget.suppressed;
-            *budget = Budget {
-                since: now,
-                said: 0,
-                suppressed: 0,
-            };
         }
-        if budget.said == BUDGET {
-            budget.suppressed += 1;
-            return None;
+    }
+
+    fn keep(&mut self, event: Numbered) {
+        let kind = self.kept.entry(event.record.code).or_default();
+        if kind.len() == KEPT_OF_A_KIND {
+            kind.pop_front();
+            self.count -= 1;
         }
-        budget.said += 1;
-        Some(before)
+        kind.push_back(event);
+        self.count += 1;
+        if self.count > KEPT {
+            let largest = self.kept.values_mut().max_by_key(|kind| kind.len());
+            let dropped = largest.and_then(VecDeque::pop_front);
+            self.count -= usize::from(dropped.is_some());
+        }
     }
 }
 
-impl Numbered {
-    fn line(&self) -> String {
-        let EventRecord { code, text, .. } = &self.record;
-        match self.suppressed {
-            0 => format!("{code}: {text}"),
-            before => format!("{code}: {text} (suppressed={before})"),
-        }
+fn with(event: &Numbered, suppressed: u64) -> Numbered {
+    Numbered {
+        suppressed,
+        ..event.clone()
     }
+}
 
-    fn row(&self) -> EventRow {
-        let record = &self.record;
-        EventRow {
-            sequence: self.sequence,
-            at: humantime::format_rfc3339_millis(self.at).to_string(),
-            code: record.code.to_owned(),
-            class: record.class.name().to_owned(),
-            severity: record.severity.name().to_owned(),
-            text: record.text.clone(),
-            fields: record
-                .fields
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.clone()))
-                .collect(),
-            suppressed: self.suppressed,
-        }
+fn line(event: &Numbered, suppressed: u64) -> String {
+    let EventRecord { code, text, .. } = event.record.as_ref();
+    match suppressed {
+        0 => format!("{code}: {text}"),
+        before => format!("{code}: {text} (suppressed={before})"),
+    }
+}
+
+fn row(event: &Numbered) -> EventRow {
+    let record = &event.record;
+    EventRow {
+        sequence: event.sequence,
+        at: humantime::format_rfc3339_millis(event.at).to_string(),
+        code: record.code.to_owned(),
+        class: record.class.name().to_owned(),
+        severity: record.severity.name().to_owned(),
+        text: record.text.clone(),
+        fields: record
+            .fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+        suppressed: event.suppressed,
     }
 }
 
@@ -161,38 +215,65 @@ mod tests {
     fn a_flood_of_one_kind_is_summed_up_and_the_other_kinds_are_heard() {
         let mut events = Events::default();
         let start = Instant::now();
+        let second = Duration::from_secs(1);
         for _ in 0..100 {
             say(&mut events, start, "a");
         }
         say(&mut events, start, "b");
-        say(&mut events, start + WINDOW, "a");
-        say(&mut events, start + WINDOW, "a");
+        say(&mut events, start + second, "a");
+        say(&mut events, start + second, "a");
         let rows = events.rows();
         let told: Vec<_> = rows
             .iter()
             .map(|row| (row.sequence, row.code.as_str(), row.suppressed))
             .collect();
-        let many = 100 - u64::from(BUDGET);
+        let many = 100 - u64::from(KEPT_A_SECOND);
         assert_eq!(
-            told.split_at(BUDGET as usize).1,
-            [(6, "b", 0), (7, "a", many), (8, "a", 0)]
+            told.split_at(KEPT_A_SECOND as usize).1,
+            [(101, "b", 0), (102, "a", many), (103, "a", 0)]
         );
-        let lines: Vec<_> = events.kept.iter().map(Numbered::line).collect();
-        assert_eq!(lines[6], format!("a: it happened (suppressed={many})"));
-        assert_eq!(lines[7], "a: it happened");
     }
 
     #[test]
-    fn the_oldest_events_make_room_and_their_numbers_are_not_used_again() {
+    fn what_a_flood_left_out_is_told_when_it_is_over() {
         let mut events = Events::default();
         let start = Instant::now();
-        for n in 0..=KEPT {
-            let window = u32::try_from(n).unwrap();
-            say(&mut events, start + WINDOW * window, "a");
+        for _ in 0..1_000 {
+            say(&mut events, start, "a");
+        }
+        events.tick(start + Duration::from_millis(900));
+        assert_eq!(events.rows().len(), KEPT_A_SECOND as usize);
+        events.tick(start + Duration::from_secs(1));
+        let rows = events.rows();
+        let said: u64 = rows.len() as u64 - 1 + rows.iter().map(|row| row.suppressed).sum::<u64>();
+        assert_eq!(said, 1_000);
+    }
+
+    #[test]
+    fn a_line_says_how_many_were_left_out_before_it() {
+        let mut events = Events::default();
+        let record = EventRecord::new(EventClass::System, Severity::Notice, "a", "it happened");
+        let event = events.number(record);
+        assert_eq!(line(&event, 0), "a: it happened");
+        assert_eq!(line(&event, 7), "a: it happened (suppressed=7)");
+    }
+
+    #[test]
+    fn the_oldest_of_a_kind_make_room_and_those_of_other_kinds_stay() {
+        let mut events = Events::default();
+        let start = Instant::now();
+        say(&mut events, start, "b");
+        for n in 0..5_000_u32 {
+            say(
+                &mut events,
+                start + Duration::from_millis(n.into()) * 25,
+                "a",
+            );
         }
         let rows = events.rows();
-        assert_eq!(rows.len(), KEPT);
-        assert_eq!((rows[0].sequence, rows[KEPT - 1].sequence), (2, 10_001));
+        assert_eq!(rows.len(), KEPT_OF_A_KIND + 1);
+        assert_eq!((rows[0].code.as_str(), rows[0].sequence), ("b", 1));
+        assert_eq!(rows[KEPT_OF_A_KIND].sequence, 5_001);
     }
 
     #[test]

@@ -304,6 +304,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             send_rows(connection, *what, filter, &rows);
         }
         What::Events => send_rows(connection, *what, filter, &scene.events.rows()),
+        What::Syslog => send_rows(connection, *what, filter, &scene.events.receivers()),
         What::Generations => {
             let running = scene.running.snapshot.generation.0;
             send_rows(connection, *what, filter, &scene.kept.rows(running));

@@ -20,6 +20,12 @@ const TOOLS: &[(&str, &str)] = &[
     ("wrk", "wrk"),
     ("iperf3", "iperf3"),
     ("haproxy", "haproxy"),
+    ("openssl", "openssl"),
+    ("rsyslogd", "rsyslog"),
+    (
+        "/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so",
+        "rsyslog-gnutls",
+    ),
     ("valgrind", "valgrind"),
 ];
 
@@ -27,6 +33,7 @@ const TOOLS: &[(&str, &str)] = &[
 const SERVICES: &[(&str, &str)] = &[
     ("nginx-light", "nginx.service"),
     ("haproxy", "haproxy.service"),
+    ("rsyslog", "rsyslog.service"),
 ];
 
 /// Where Debian's maintainer scripts ask whether they may start a service.

@@ -19,6 +19,7 @@ pub mod options;
 pub mod proxied_cost;
 pub mod ratio;
 pub mod reload;
+pub mod siem;
 pub mod small_pool;
 pub mod soundness;
 pub mod speed;
@@ -112,6 +113,11 @@ pub const ALL: &[Scenario] = &[
         name: "capture",
         shows: "tcpdump reads what Weir's own capture wrote",
         run: capture::run,
+    },
+    Scenario {
+        name: "siem",
+        shows: "rsyslog gets events by UDP, TCP and TLS, in a flood and after it was away",
+        run: siem::run,
     },
     Scenario {
         name: "lvs",

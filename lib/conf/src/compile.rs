@@ -8,6 +8,7 @@ mod ownership;
 mod pools;
 mod profiles;
 mod services;
+mod syslog;
 mod values;
 mod warnings;
 
@@ -27,6 +28,7 @@ pub(crate) fn compile(
     services::check(objects, &network, sink);
     profiles::check(objects, sink);
     ownership::check(objects, sink);
+    syslog::check(objects, sink);
     if !sink.is_empty() {
         return None;
     }

@@ -15,9 +15,10 @@ use proptest::prelude::*;
 use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
 use weir_model::{
     AllDown, Availability, BadAck, Check, ClientAddress, ClientWindow, Driver, EndpointId,
-    ExecCheck, Forward, Generation, Health, HttpCheck, LipId, MasterKey, Offer, Poll, PoolId,
-    PortId, Protocol, Quorum, RealId, Role, SchedulerKind, Service, ServiceId, Snapshot, Synproxy,
-    SynproxyMode, TimestampMode, TlsCheck, UdpCheck, WeightFrom,
+    EventClass, ExecCheck, Facility, Forward, Generation, Health, HttpCheck, LipId, MasterKey,
+    Offer, Poll, PoolId, PortId, Protocol, Quorum, RealId, Role, SchedulerKind, Service, ServiceId,
+    SessionLog, Snapshot, Synproxy, SynproxyMode, Syslog, SyslogFormat, TimestampMode, TlsCheck,
+    Transport, UdpCheck, WeightFrom,
 };
 
 const NETWORK: &str = "
@@ -181,6 +182,32 @@ fn every_value_of_a_profile_reaches_the_services_that_name_it() {
     assert_eq!(web.health, Some(health));
     assert!(!web.connection_reuse);
     assert_eq!((web.ack_storm, web.max_sessions), (25, Some(250_000)));
+    assert_eq!(web.session_log, SessionLog::Both);
+    let siem = Syslog {
+        name: "siem".to_owned(),
+        server: "siem.example.net:6514".to_owned(),
+        transport: Transport::Tls,
+        ca_file: Some("/etc/weir/tls/siem-ca.pem".to_owned()),
+        format: SyslogFormat::Cef,
+        facility: Facility::Daemon,
+        events: vec![EventClass::Security, EventClass::Session],
+        queue: 1_000,
+        budget: 20,
+        session_budget: 10_000,
+    };
+    let local = Syslog {
+        name: "local".to_owned(),
+        server: "/dev/log".to_owned(),
+        transport: Transport::Unix,
+        ca_file: None,
+        format: SyslogFormat::Rfc5424,
+        facility: Facility::Local4,
+        events: EventClass::NAMES.iter().map(|(_, class)| *class).collect(),
+        queue: 4_096,
+        budget: 50,
+        session_budget: 5_000,
+    };
+    assert_eq!(snapshot.syslog, [siem, local]);
     let sorry = web.availability.sorry.unwrap();
     assert_eq!(
         (sorry.address, sorry.port),

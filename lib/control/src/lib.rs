@@ -20,6 +20,7 @@ mod flood;
 mod health;
 mod message;
 mod rows;
+mod syslog;
 mod table;
 
 pub use apply::{
@@ -41,4 +42,5 @@ pub use rows::{
     LedgerReply, PoolRealRow, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow,
     SynproxyRow, WorkerLedger, WorkerRow,
 };
+pub use syslog::{SyslogRow, syslog};
 pub use table::{Table, count, ledger, pools, ports, services, sessions, workers};

@@ -64,6 +64,7 @@ codes! {
     Check = "1020", "A finding of `doctor`.";
     Ordered = "1021", "What a `drain`, an `enable` or a `weight` did.";
     Draining = "1022", "How far a real server is from having no sessions.";
+    Syslog = "1030", "A row of `show syslog`.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -139,6 +140,8 @@ pub enum What {
     Health,
     /// The last events.
     Events,
+    /// The receivers of log messages.
+    Syslog,
     /// The configurations that were applied and are kept.
     Generations,
 }
@@ -158,6 +161,7 @@ impl What {
             Self::Config => Code::Config,
             Self::Health => Code::Health,
             Self::Events => Code::Event,
+            Self::Syslog => Code::Syslog,
             Self::Generations => Code::Generation,
         }
     }

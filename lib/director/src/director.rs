@@ -18,6 +18,7 @@ use weir_model::{
 
 use weir_simd::Width;
 
+use crate::audit::Audit;
 use crate::found::{Burst, LOOKUPS, Lookup};
 use crate::fragments::Fragments;
 use crate::neighbours::Neighbours;
@@ -62,6 +63,7 @@ pub struct Director {
     pub(crate) fragments: Fragments,
     pub(crate) outbox: Outbox,
     pub(crate) traffic: Traffic,
+    pub(crate) audit: Audit,
     pub(crate) synproxy: Synproxy,
     /// What control says of each real server, by id.
     pub(crate) real_states: Vec<RealState>,
@@ -152,6 +154,7 @@ impl Director {
             neighbours: Neighbours::new(now_ms),
             outbox: Outbox::with_capacity(OUTBOX),
             traffic: Traffic::default(),
+            audit: Audit::new(),
             synproxy: Synproxy::new(guard_seed),
             real_states: Vec::new(),
             ledger: Ledger::default(),

@@ -3,9 +3,10 @@
 use nat_engine::{Direction, Leaving, Rest, Session, SessionFlags, SessionId, SpaceId, State};
 use weir_model::{Counter, Now, Protocol};
 
-use crate::Director;
+use crate::audit::{end_of, expiry_of};
 use crate::director::millis;
 use crate::neighbours::ASKED;
+use crate::{Director, SessionChange, SessionEnd};
 
 /// How long a session that Weir reset is remembered, so that a challenge ACK of either end is
 /// answered with the RST that it asks for (RFC 5961 section 3).
@@ -44,6 +45,9 @@ impl Director {
                 self.counters.count(Counter::SessionClosed);
                 self.settle_waiting(id, before);
                 self.release_port(now, id);
+                if !before.is_closed() {
+                    self.log_end(now, id, end_of(after));
+                }
             }
             // Begun anew, a session has to become established again.
             State::SynRecv => self.traffic.not_established(session),
@@ -118,7 +122,7 @@ impl Director {
         if !session.state.is_closed() {
             self.send_reset(now, &session, Direction::Inbound);
         }
-        self.remove(now, id);
+        self.remove(now, id, SessionEnd::Replaced);
     }
 
     /// Resets the real server's side of a TCP session.
@@ -137,17 +141,18 @@ impl Director {
         if is_tcp(&session) && !session.state.is_closed() {
             self.send_resets(now, &session);
         }
-        self.remove(now, id);
+        self.remove(now, id, SessionEnd::Evicted);
     }
 
-    /// Takes a session out of the table; its port becomes free.
-    pub(crate) fn remove(&mut self, now: Now, id: SessionId) {
+    /// Takes a session out of the table; its port becomes free. `why` it ended, where it had not
+    /// before.
+    pub(crate) fn remove(&mut self, now: Now, id: SessionId, why: SessionEnd) {
         if let Some(leaving) = self.table.leaving(id) {
-            self.remove_leaving(now, leaving);
+            self.remove_leaving(now, leaving, why);
         }
     }
 
-    fn remove_leaving(&mut self, now: Now, leaving: Leaving) {
+    fn remove_leaving(&mut self, now: Now, leaving: Leaving, why: SessionEnd) {
         let id = leaving.id();
         let Some(session) = self.table.get_mut(id) else {
             return;
@@ -158,6 +163,9 @@ impl Director {
         let before = session.state;
         self.settle_waiting(id, before);
         self.release_port(now, id);
+        if !before.is_closed() {
+            self.log_end(now, id, why);
+        }
         if let Some(session) = self.table.remove_leaving(&mut self.wheel, leaving) {
             self.traffic.removed(&session);
         }
@@ -169,7 +177,7 @@ impl Director {
             return;
         };
         if session.state.is_closed() {
-            self.remove_leaving(now, leaving);
+            self.remove_leaving(now, leaving, SessionEnd::Closed);
             return;
         }
         let session = *session;
@@ -185,9 +193,10 @@ impl Director {
                 .service(session.service)
                 .is_none_or(|plan| plan.reset_at_expiry);
         if !is_tcp(&session) || !told {
-            self.remove(now, id);
+            self.remove(now, id, expiry_of(session.state));
             return;
         }
+        self.log_end(now, id, expiry_of(session.state));
         self.send_resets(now, &session);
         self.settle_waiting(id, session.state);
         if let Some(session) = self.table.get_mut(id) {
@@ -200,6 +209,17 @@ impl Director {
         }
         self.release_port(now, id);
         self.arm(now, id);
+    }
+
+    /// Logs the end of a session where its service wants that.
+    fn log_end(&mut self, now: Now, id: SessionId, why: SessionEnd) {
+        let Some(session) = self.table.get(id) else {
+            return;
+        };
+        let plan = self.plan.service(session.service);
+        if plan.is_some_and(|plan| plan.session_log.ends()) {
+            self.audit.note(now, session, SessionChange::Ended(why));
+        }
     }
 
     fn release_port(&mut self, now: Now, id: SessionId) {

@@ -22,6 +22,7 @@ extern crate alloc;
 
 mod arp;
 mod asked;
+mod audit;
 mod director;
 mod emit;
 mod expire;
@@ -47,6 +48,7 @@ mod taken_out;
 mod traffic;
 mod walk;
 
+pub use audit::{SessionChange, SessionEnd, SessionRecord};
 pub use director::Director;
 pub use explain::{
     CookieTrial, Destination, ExplainQuery, Explained, Fate, Sender, Sentence, SessionSyn,

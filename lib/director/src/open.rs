@@ -14,7 +14,7 @@ use crate::flow::timestamps_in;
 use crate::found::Found;
 use crate::plan::RealPlan;
 use crate::route::Hop;
-use crate::{Director, Notice, Packet};
+use crate::{Director, Notice, Packet, SessionChange, SessionEnd};
 
 /// ISN clock ticks per millisecond: one every 4 microseconds (RFC 6528 section 3).
 const ISN_TICKS_PER_MS: u64 = 250;
@@ -143,6 +143,10 @@ impl Director {
         };
         if let Some(session) = self.table.get(id) {
             self.traffic.opened(session);
+            let plan = self.plan.service(service);
+            if plan.is_some_and(|plan| plan.session_log.opens()) {
+                self.audit.note(now, session, SessionChange::Opened);
+            }
         }
         self.count(Counter::SessionOpened);
         Ok((id, hop))
@@ -375,7 +379,7 @@ impl Director {
         {
             return false;
         }
-        self.remove(now, old);
+        self.remove(now, old, SessionEnd::Closed);
         true
     }
 
@@ -402,7 +406,7 @@ impl Director {
             // which has kept a place for it, is told.
             self.reset_real(now, &session);
         }
-        self.remove(now, id);
+        self.remove(now, id, SessionEnd::Evicted);
         true
     }
 

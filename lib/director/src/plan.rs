@@ -5,8 +5,8 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use nat_engine::{LipSetId, LocalPorts, State};
 use weir_model::{
-    ClientAddress, LipId, PoolId, PortId, Protocol, RealId, Service, ServiceId, Snapshot,
-    TimestampMode,
+    ClientAddress, LipId, PoolId, PortId, Protocol, RealId, Service, ServiceId, SessionLog,
+    Snapshot, TimestampMode,
 };
 use weir_wire::{EthAddr, KindSet, Toa};
 
@@ -58,6 +58,8 @@ pub(crate) struct ServicePlan {
     pub(crate) pool: PoolId,
     /// The used share of the pool's ports in percent at which an event is raised.
     pub(crate) warn_at: u8,
+    /// Which of its sessions are logged.
+    pub(crate) session_log: SessionLog,
     timeouts_ms: [u32; State::ALL.len()],
     reals: Vec<RealPlan>,
     /// Who answers when the scheduler finds nobody; one of `reals`.
@@ -263,6 +265,7 @@ impl ServicePlan {
             strip_timestamps: service.timestamps == TimestampMode::Strip,
             reset_at_expiry: service.reset_at_expiry,
             pool: service.pool,
+            session_log: service.session_log,
             warn_at: snapshot
                 .pools
                 .get(service.pool.index())

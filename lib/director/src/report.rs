@@ -4,7 +4,7 @@ use nat_engine::Session;
 use weir_model::{Counters, Ledger, Now, Protocol, RealId, ServiceId, TrafficCounters};
 
 use crate::director::millis;
-use crate::{Director, PoolUse, SessionView};
+use crate::{Director, PoolUse, SessionRecord, SessionView};
 
 impl Director {
     /// Returns the ledger of this worker.
@@ -66,6 +66,18 @@ impl Director {
             each(SessionView::new(session, now_ms));
         }
         next
+    }
+
+    /// Says whether there is something for [`fetch_session_log`](Self::fetch_session_log).
+    #[must_use]
+    pub fn has_session_log(&self) -> bool {
+        !self.audit.is_empty()
+    }
+
+    /// Passes on which sessions opened and ended since the last time, where their services want
+    /// that logged, and returns how many records were lost.
+    pub fn fetch_session_log(&mut self, each: &mut dyn FnMut(SessionRecord)) -> u64 {
+        self.audit.fetch(each)
     }
 
     /// Shows the use of every pool towards every real server that its services have.

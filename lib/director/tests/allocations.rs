@@ -126,6 +126,7 @@ impl Bench {
                     *out_len = len;
                 }
                 while director.next_notice().is_some() {}
+                director.fetch_session_log(&mut |_| ());
             });
             allocations += info.count_total;
             verdict = packets.last().unwrap().verdict;
@@ -141,6 +142,7 @@ impl Bench {
             director.tick(now);
             while director.next_originated(out).is_some() {}
             while director.next_notice().is_some() {}
+            director.fetch_session_log(&mut |_| ());
         });
         info.count_total
     }
@@ -174,7 +176,8 @@ fn the_counter_counts() {
 
 #[test]
 fn a_session_from_its_syn_to_its_end_asks_for_no_memory() {
-    let mut bench = Bench::new(1024);
+    let logged = concat!(include_str!("conf/web.conf"), "session-log = both\n");
+    let mut bench = Bench::of(logged, 1024);
     // The first session towards a real server makes the accounting of its ports.
     bench.open(1);
     let mut total = 0;

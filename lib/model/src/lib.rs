@@ -17,6 +17,7 @@ mod ledger;
 mod policy;
 mod snapshot;
 mod synproxy;
+mod syslog;
 mod time;
 mod verdict;
 
@@ -31,13 +32,15 @@ pub use ids::{
 };
 pub use ledger::Ledger;
 pub use policy::{
-    AllDown, BadAck, ClientAddress, ClientWindow, DrainEnd, EventClass, Forward, Poll, Protocol,
-    Role, SchedulerKind, Severity, SynproxyMode, Timeouts, TimestampMode, WeightFrom,
+    AllDown, BadAck, ClientAddress, ClientWindow, DrainEnd, EventClass, Facility, Forward, Poll,
+    Protocol, Role, SchedulerKind, SessionLog, Severity, SynproxyMode, SyslogFormat, Timeouts,
+    TimestampMode, Transport, WeightFrom,
 };
 pub use snapshot::{
     AddressRange, Control, ControlSocket, Drain, Driver, Endpoint, Lip, LipPool, Listen, Node,
     Port, RealServer, Route, Service, Slots, Snapshot, Workers,
 };
 pub use synproxy::{MasterKey, Offer, Synproxy};
+pub use syslog::Syslog;
 pub use time::{Now, Time};
 pub use verdict::{DropReason, Verdict};

@@ -211,6 +211,84 @@ impl Severity {
     }
 }
 
+named!(
+    /// Which sessions of a service are logged for audits.
+    SessionLog {
+        /// None.
+        Off = "off",
+        /// Each when it opens.
+        Open = "open",
+        /// Each when it ends.
+        Close = "close",
+        /// Each when it opens and when it ends.
+        Both = "both",
+    }
+);
+
+impl SessionLog {
+    /// Says whether sessions are logged when they open.
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        matches!(self, Self::Open | Self::Both)
+    }
+
+    /// Says whether sessions are logged when they end.
+    #[must_use]
+    pub const fn ends(self) -> bool {
+        matches!(self, Self::Close | Self::Both)
+    }
+}
+
+named!(
+    /// How log messages travel.
+    Transport {
+        /// Datagrams (RFC 5426).
+        Udp = "udp",
+        /// A stream with octet counts (RFC 6587 section 3.4.1).
+        Tcp = "tcp",
+        /// The same over TLS (RFC 5425).
+        Tls = "tls",
+        /// A Unix socket.
+        Unix = "unix",
+    }
+);
+
+named!(
+    /// What log messages look like.
+    SyslogFormat {
+        /// RFC 5424, with structured data.
+        Rfc5424 = "rfc5424",
+        /// RFC 3164.
+        Rfc3164 = "rfc3164",
+        /// Common Event Format.
+        Cef = "cef",
+    }
+);
+
+named!(
+    /// What log messages are filed under (RFC 5424 section 6.2.1).
+    Facility {
+        /// System daemons.
+        Daemon = "daemon",
+        /// Local use 0.
+        Local0 = "local0",
+        /// Local use 1.
+        Local1 = "local1",
+        /// Local use 2.
+        Local2 = "local2",
+        /// Local use 3.
+        Local3 = "local3",
+        /// Local use 4.
+        Local4 = "local4",
+        /// Local use 5.
+        Local5 = "local5",
+        /// Local use 6.
+        Local6 = "local6",
+        /// Local use 7.
+        Local7 = "local7",
+    }
+);
+
 /// How long a session may be silent in each state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {

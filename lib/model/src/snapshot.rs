@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use crate::{
     Availability, ClientAddress, DrainEnd, EndpointId, Forward, Generation, Health, LipId, Poll,
-    PoolId, PortId, Protocol, RealId, Role, SchedulerKind, ServiceId, Synproxy, Timeouts,
-    TimestampMode,
+    PoolId, PortId, Protocol, RealId, Role, SchedulerKind, ServiceId, SessionLog, Synproxy, Syslog,
+    Timeouts, TimestampMode,
 };
 
 /// Objects by id, with holes where an id's object was removed.
@@ -88,6 +88,8 @@ pub struct Snapshot {
     pub endpoints: Slots<Endpoint>,
     /// The services, by [`ServiceId`].
     pub services: Slots<Service>,
+    /// The receivers of log messages.
+    pub syslog: Vec<Syslog>,
     /// One more than the highest [`RealId`] ever given out.
     pub real_bound: u32,
     /// One more than the highest [`LipId`] ever given out.
@@ -287,6 +289,8 @@ pub struct Service {
     pub max_sessions: Option<u32>,
     /// How long sessions may go on when their real server is taken out; none lets them.
     pub drain: Option<Drain>,
+    /// Which of its sessions are logged.
+    pub session_log: SessionLog,
     /// The real servers in the order of the file.
     pub reals: Vec<RealServer>,
 }

@@ -86,6 +86,7 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
         availability: Availability::default(),
         max_sessions: None,
         drain: None,
+        session_log: weir_model::SessionLog::Off,
         timeouts: Timeouts {
             idle: Duration::from_mins(15),
             syn_recv: Duration::from_secs(30),
@@ -136,6 +137,7 @@ fn empty() -> Snapshot {
         pools: Slots::default(),
         endpoints: Slots::default(),
         services: Slots::default(),
+        syslog: Vec::new(),
         real_bound: 0,
         lip_bound: 0,
     }

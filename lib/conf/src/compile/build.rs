@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use weir_model::{
     AllDown, Availability, ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId,
     Forward, Generation, Lip, LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol,
-    RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId, Slots, Snapshot, Timeouts,
-    TimestampMode, Workers,
+    RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId, SessionLog, Slots, Snapshot,
+    Timeouts, TimestampMode, Workers,
 };
 
 use super::ids::Ids;
@@ -15,6 +15,7 @@ use super::network::{address_of, net_of};
 use super::pools::MOST_LIPS;
 use super::profiles;
 use super::services::{drain_of, endpoint_of, listen_of, quorum_of, weight_of};
+use super::syslog;
 use super::values::{duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed};
@@ -139,6 +140,7 @@ impl Builder<'_> {
             pools,
             endpoints,
             services,
+            syslog: syslog::receivers(self.objects)?,
             real_bound: self.ids.reals.bound() as u32,
             lip_bound: self.ids.lips.bound() as u16,
         })
@@ -302,6 +304,7 @@ impl Builder<'_> {
             availability: self.availability(service, protocol, endpoints)?,
             max_sessions: number(service, "max-sessions").map(|sessions| sessions as u32),
             drain: drain_of(service),
+            session_log: named(SessionLog::NAMES, word(service, "session-log")?)?,
             reals,
         })
     }

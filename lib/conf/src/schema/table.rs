@@ -14,7 +14,6 @@ use service::SERVICE;
 
 /// Names of capabilities that this build does not have.
 const DEFENCE: &str = "defence profiles";
-const SYSLOG: &str = "syslog export";
 const METRICS: &str = "the metrics page";
 const HA: &str = "high availability";
 
@@ -126,7 +125,7 @@ pub(crate) static SECTIONS: [SectionSpec; 13] = [
         kind: Kind::Syslog,
         word: "syslog",
         naming: Naming::Named,
-        availability: Availability::Later(SYSLOG),
+        availability: Availability::Now,
         help: "A receiver of log messages.",
         keys: SYSLOG_KEYS,
     },

@@ -1,9 +1,9 @@
 //! The keys of what leaves the box: syslog, metrics, high availability.
 
-use super::{COUNT, Choice, KeySpec, MINUTE, RATE, Type, duration};
+use super::{Choice, KeySpec, MINUTE, RATE, Type, duration};
 
 pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
-    KeySpec::new("server", Type::Server, "Where messages go.").required(),
+    KeySpec::new("server", Type::Server, "Where messages go: HOST:PORT, or the path of a Unix socket.").required(),
     KeySpec::new(
         "transport",
         Type::Choice(&[
@@ -58,19 +58,29 @@ pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
         ]),
         "A kind of event that is sent.",
     )
-    .list(),
+    .list()
+    .default(&["security", "health", "operator", "session", "system"]),
     KeySpec::new(
         "queue",
-        COUNT,
-        "How many messages wait at most; the oldest is dropped and counted.",
+        Type::Count {
+            min: 16,
+            max: 1_000_000,
+        },
+        "How many messages wait at most, of events and of the session log each; the oldest is dropped and counted.",
     )
     .default(&["4096"]),
     KeySpec::new(
         "budget",
         RATE,
-        "How many messages of one type are sent; the rest is summarised.",
+        "How many events of one type are sent; the rest is summarised.",
     )
     .default(&["50/s"]),
+    KeySpec::new(
+        "session-budget",
+        RATE,
+        "How many messages of the session log are sent, of openings and of ends each; the rest is summarised.",
+    )
+    .default(&["5k/s"]),
 ];
 
 pub(super) const METRICS_KEYS: &[KeySpec] =

@@ -11,7 +11,6 @@ const LIMITS: &str = "session limits of real servers";
 const FORWARDING: &str = "forwarding other than fullnat";
 const SCHEDULERS: &str = "more schedulers";
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
-const SESSION_LOG: &str = "the session log";
 
 /// How long a session may be silent in a state: zero would end it at once, and the wheel of the
 /// session table turns once in 31 days.
@@ -239,8 +238,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
         ]),
         "Which sessions are logged for audits.",
     )
-    .default(&["off"])
-    .later(SESSION_LOG),
+    .default(&["off"]),
     KeySpec::new(
         "drain",
         duration(0, DAY),

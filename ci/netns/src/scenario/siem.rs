@@ -1,0 +1,367 @@
+//! A real rsyslog gets Weir's events by UDP, TCP and TLS: in a flood of them, and after it was away.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::Run;
+use crate::attack::FLOOD_GATEWAY;
+use crate::inside::flood::{Burst, Vector};
+use crate::lab::{Lab, REAL_LINK, Topology, real_address};
+use crate::process::{Process, Transport};
+use crate::weir::find_row;
+use crate::{Service, WeirConf, WeirProcess};
+
+/// The receivers: their transport and port.
+const RECEIVERS: [(&str, u16); 3] = [("udp", 514), ("tcp", 601), ("tls", 6514)];
+/// The service whose sessions are logged; nobody answers there.
+const PORT: u16 = 9;
+/// Messages of one code in a second.
+const BUDGET: u64 = 50;
+/// New sessions per second in the flood; each is two events.
+const FLOOD: u32 = 50_000;
+const FLOOD_MS: u64 = 2_000;
+
+/// rsyslog in the first real server's namespace; it ends when dropped.
+struct Rsyslog<'lab> {
+    lab: &'lab Lab,
+    process: Option<Process>,
+}
+
+/// One message as rsyslog took it apart.
+struct Message {
+    code: String,
+    id: u64,
+    suppressed: u64,
+    is_summary: bool,
+}
+
+pub(super) fn run(run: &mut Run) -> Result<()> {
+    let lab = Lab::new(Topology {
+        reals: 1,
+        ..Topology::default()
+    })?;
+    lab.expect_floods()?;
+    // Sessions that nobody answers are over soon.
+    lab.real(0)?.nft(&format!(
+        "table netdev weir-sink {{\nchain ingress {{\n\
+         type filter hook ingress device {REAL_LINK} priority 0\nudp dport {PORT} drop\n}}\n}}\n"
+    ))?;
+    certificates(lab.dir())?;
+    let mut rsyslog = Rsyslog {
+        lab: &lab,
+        process: None,
+    };
+    rsyslog.start()?;
+    flood(run, &lab)?;
+    let seconds = run.figure(5, 60);
+    away(run, &lab, &mut rsyslog, seconds)
+}
+
+/// More events than a SIEM wants: what arrives is within the budget and says how many it stands for.
+fn flood(run: &mut Run, lab: &Lab) -> Result<()> {
+    let weir = WeirProcess::start(lab, &run.weir, &conf(lab, BUDGET, 4096))?;
+    connected(&weir)?;
+    let burst = Burst {
+        after_ms: 200,
+        rate: FLOOD,
+        ms: FLOOD_MS,
+    };
+    let began = Instant::now();
+    lab.start_flood(lab.flood(PORT, &[Vector::Udp], &[burst])?)?
+        .report()?;
+    // Two seconds after the last session has ended all is told.
+    thread::sleep(Duration::from_secs(3));
+    let seconds = began.elapsed().as_secs() + 1;
+    let services = weir.show("services")?;
+    let sink = find_row(&services, "name", "sink")?;
+    let sessions = sink
+        .get("opened")
+        .and_then(Value::as_u64)
+        .context("no count of sessions")?;
+    let lost = count_lost(&weir)?;
+    let rows = weir.show("syslog")?;
+    weir.stop()?;
+    for (transport, _) in RECEIVERS {
+        run.check(&format!("siem: a flood of events by {transport}"), || {
+            let row = find_row(&rows, "name", transport)?;
+            let messages = messages(lab, transport)?;
+            let mut told = 0;
+            for code in ["session-opened", "session-ended"] {
+                let of_code = messages.iter().filter(|it| it.code == code);
+                let (mut count, mut said) = (0, 0);
+                for message in of_code {
+                    count += 1;
+                    said += message.suppressed + u64::from(!message.is_summary);
+                }
+                let most = BUDGET * (seconds + 1);
+                ensure!(count <= most, "{count} messages {code} in {seconds} s");
+                told += said;
+            }
+            let dropped = row
+                .get("dropped")
+                .and_then(Value::as_u64)
+                .context("no count of drops")?;
+            ensure!(dropped == 0, "{dropped} dropped: {row}");
+            ensure!(
+                told + lost == 2 * sessions,
+                "{told} told and {lost} lost of {sessions} sessions opened and ended"
+            );
+            let rate = 1_000 * told / FLOOD_MS;
+            Ok(format!(
+                "{} messages stand for {told} events, {rate} a second; {lost} were lost in the \
+                 worker's ring",
+                messages.len()
+            ))
+        });
+    }
+    Ok(())
+}
+
+/// rsyslog stops for a while: what is missing afterwards is what Weir says it dropped.
+fn away(run: &mut Run, lab: &Lab, rsyslog: &mut Rsyslog<'_>, seconds: u64) -> Result<()> {
+    for (transport, _) in RECEIVERS {
+        fs::write(file(lab, transport), "").context("cannot empty a log")?;
+    }
+    let per_second = run.figure(500, 100);
+    let weir = WeirProcess::start(lab, &run.weir, &conf(lab, 5_000, 2_048))?;
+    connected(&weir)?;
+    let burst = Burst {
+        after_ms: 200,
+        rate: per_second,
+        ms: (seconds + 2) * 1_000,
+    };
+    let flooding = lab.start_flood(lab.flood(PORT, &[Vector::Udp], &[burst])?)?;
+    thread::sleep(Duration::from_millis(1_200));
+    rsyslog.stop()?;
+    thread::sleep(Duration::from_secs(seconds));
+    rsyslog.start()?;
+    flooding.report()?;
+    let end = Instant::now() + Duration::from_secs(13);
+    let rows = loop {
+        thread::sleep(Duration::from_millis(300));
+        let rows = weir.show("syslog")?;
+        let all = rows.as_array().into_iter().flatten();
+        let is_settled = |row: &Value| row["connected"] == true && row["queued"] == 0;
+        if all.clone().all(is_settled) {
+            break rows;
+        }
+        ensure!(Instant::now() < end, "it does not settle: {rows}");
+    };
+    // What is said of the drops themselves comes a little later.
+    thread::sleep(Duration::from_millis(1_500));
+    let log = weir.log();
+    weir.stop()?;
+    for (transport, _) in RECEIVERS {
+        let name = format!("siem: rsyslog away for {seconds} s, by {transport}");
+        run.check(&name, || {
+            let row = find_row(&rows, "name", transport)?;
+            let dropped = row
+                .get("dropped")
+                .and_then(Value::as_u64)
+                .context("no count of drops")?;
+            let repeated = row
+                .get("repeated")
+                .and_then(Value::as_u64)
+                .unwrap_or_default();
+            let messages = messages(lab, transport)?;
+            let ids: BTreeSet<u64> = messages.iter().map(|it| it.id).collect();
+            let last = ids.last().copied().unwrap_or_default();
+            let missing = last - ids.len() as u64;
+            ensure!(
+                missing == dropped,
+                "{missing} of {last} are missing, {dropped} were dropped: {row}"
+            );
+            ensure!(dropped > 0, "nothing was dropped, so nothing was shown");
+            ensure!(
+                log.contains("syslog-down") && log.contains("syslog-dropped"),
+                "the log does not say so:\n{log}"
+            );
+            Ok(format!(
+                "{missing} of {last} missing, as many as were dropped; {} came twice ({repeated} \
+                 sent again)",
+                messages.len() - ids.len()
+            ))
+        });
+    }
+    Ok(())
+}
+
+fn conf(lab: &Lab, session_budget: u64, queue: u32) -> WeirConf {
+    let mut conf = WeirConf::new("af-packet", 1, lab.dir());
+    conf.gateway = Some(FLOOD_GATEWAY);
+    let mut sink = Service::udp("sink", PORT, &[0]);
+    "session-log     = both\ntimeout-one-way = 100ms".clone_into(&mut sink.more);
+    conf.services = vec![sink];
+    for (transport, port) in RECEIVERS {
+        // A string takes all that is written to it.
+        let _ = write!(
+            conf.more,
+            "[syslog {transport}]\nserver          = {}:{port}\ntransport       = {transport}\n\
+             budget          = {BUDGET}/s\nsession-budget  = {session_budget}/s\n\
+             queue           = {queue}\n",
+            real_address(0)
+        );
+        if transport == "tls" {
+            let file = lab.dir().join("ca.pem");
+            let _ = writeln!(conf.more, "ca-file         = {}", file.display());
+        }
+    }
+    conf
+}
+
+/// Waits until every receiver is connected.
+fn connected(weir: &WeirProcess<'_>) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let rows = weir.show("syslog")?;
+        let mut all = rows.as_array().into_iter().flatten();
+        if all.all(|row| row["connected"] == true) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "not connected: {rows}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Returns how many records of the session log found no room in a worker's ring.
+fn count_lost(weir: &WeirProcess<'_>) -> Result<u64> {
+    let events = weir.show("events")?;
+    let all = events.as_array().into_iter().flatten();
+    let lost = all.filter(|row| row["code"] == "session-log-lost");
+    let totals = lost.filter_map(|row| row.pointer("/fields/total")?.as_str()?.parse().ok());
+    Ok(totals.max().unwrap_or_default())
+}
+
+/// Reads what rsyslog took by one transport.
+fn messages(lab: &Lab, transport: &str) -> Result<Vec<Message>> {
+    let text = fs::read_to_string(file(lab, transport)).context("rsyslog wrote nothing")?;
+    text.lines().map(message).collect()
+}
+
+/// Reads a line: the code and the structured data as rsyslog understood them, and the message.
+fn message(line: &str) -> Result<Message> {
+    let mut parts = line.split('\t');
+    let mut next = || parts.next().with_context(|| format!("`{line}` is cut off"));
+    let (code, data, text) = (next()?, next()?, next()?);
+    let find = |name: &str| -> Option<u64> {
+        let (_, rest) = data.split_once(&format!("{name}=\""))?;
+        rest.split('"').next()?.parse().ok()
+    };
+    Ok(Message {
+        code: code.to_owned(),
+        id: find("sequenceId").with_context(|| format!("`{line}` has no sequence id"))?,
+        suppressed: find("suppressed").unwrap_or_default(),
+        is_summary: text.contains("more of these were left out"),
+    })
+}
+
+fn file(lab: &Lab, transport: &str) -> std::path::PathBuf {
+    lab.dir().join(format!("rsyslog-{transport}.log"))
+}
+
+/// Makes an authority and a certificate for rsyslog's address.
+fn certificates(dir: &Path) -> Result<()> {
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    let at = |name: &str| dir.join(name).display().to_string();
+    let lines = [
+        format!(
+            "openssl req -x509 {key} -subj /CN=lab -keyout {} -out {}",
+            at("ca.key"),
+            at("ca.pem")
+        ),
+        format!(
+            "openssl req -x509 {key} -subj /CN=siem -CA {} -CAkey {} \
+             -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:{} \
+             -keyout {} -out {}",
+            at("ca.pem"),
+            at("ca.key"),
+            real_address(0),
+            at("siem.key"),
+            at("siem.pem")
+        ),
+    ];
+    for line in lines {
+        crate::command::run(&mut crate::command::words(&line))?;
+    }
+    Ok(())
+}
+
+impl Rsyslog<'_> {
+    fn start(&mut self) -> Result<()> {
+        let dir = self.lab.dir();
+        let at = |name: &str| dir.join(name).display().to_string();
+        let mut text = format!(
+            "global(workDirectory=\"{}\" defaultNetstreamDriverCAFile=\"{}\" \
+             defaultNetstreamDriverCertFile=\"{}\" defaultNetstreamDriverKeyFile=\"{}\")\n\
+             module(load=\"imudp\")\nmodule(load=\"imtcp\")\n\
+             template(name=\"line\" type=\"string\" \
+             string=\"%msgid%\\t%structured-data%\\t%msg%\\n\")\n",
+            dir.display(),
+            at("ca.pem"),
+            at("siem.pem"),
+            at("siem.key"),
+        );
+        for (transport, port) in RECEIVERS {
+            let file = file(self.lab, transport);
+            let input = match transport {
+                "udp" => "type=\"imudp\"",
+                "tls" => {
+                    "type=\"imtcp\" streamDriver.name=\"gtls\" streamDriver.mode=\"1\" \
+                     streamDriver.authMode=\"anon\""
+                }
+                _ => "type=\"imtcp\"",
+            };
+            let _ = writeln!(
+                text,
+                "ruleset(name=\"{transport}\") {{ action(type=\"omfile\" file=\"{}\" \
+                 template=\"line\") }}\ninput({input} port=\"{port}\" ruleset=\"{transport}\")",
+                file.display()
+            );
+        }
+        fs::write(dir.join("rsyslog.conf"), text).context("cannot write rsyslog.conf")?;
+        let mut command = self.lab.real(0)?.command("rsyslogd");
+        let (file, pid) = (at("rsyslog.conf"), at("rsyslog.pid"));
+        command.args(["-n", "-f", &file, "-i", &pid]);
+        let mut process = self.lab.start("rsyslog", &mut command)?;
+        for (transport, port) in RECEIVERS {
+            let by = if transport == "udp" {
+                Transport::Udp
+            } else {
+                Transport::Tcp
+            };
+            process.wait_listening(by, port)?;
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.stop(Duration::from_secs(5))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_rsyslog_is_read() {
+        let line = "session-ended\t[meta sequenceId=\"7\"][weir@32473 class=\"session\" \
+                    suppressed=\"12\"]\t12 more of these were left out";
+        let message = message(line).unwrap();
+        assert_eq!(message.code, "session-ended");
+        assert_eq!((message.id, message.suppressed), (7, 12));
+        assert!(message.is_summary);
+        assert!(super::message("cut\t[meta]").is_err());
+    }
+}
