@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use weir_model::{
     AllDown, Availability, ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId,
     Forward, Generation, Lip, LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol,
-    RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId, SessionLog, Slots, Snapshot,
-    Timeouts, TimestampMode, Workers,
+    RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId, SessionLog, Slots,
+    Snapshot, Timeouts, TimestampMode, Workers,
 };
 
 use super::ids::Ids;
