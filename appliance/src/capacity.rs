@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::log;
+
 /// Whatever is larger is another file.
 const MOST_BYTES: u64 = 64 << 10;
 
@@ -61,9 +63,7 @@ pub(crate) fn read(path: &Path) -> Result<Capacity, String> {
             return Err(format!("not measured: {advice}"));
         }
         Err(error) => {
-            let cause = error.to_string();
-            let cause = cause.split(" (os error").next().unwrap_or_default();
-            let cause = cause.to_lowercase();
+            let cause = log::words(&error);
             return Err(format!("cannot read {}: {cause}", path.display()));
         }
     };

@@ -2,11 +2,19 @@
 //! packets go on.
 
 use std::fmt::Display;
-use std::io::{Write, stderr, stdout};
+use std::io::{self, Write, stderr, stdout};
 
 /// Says a sentence.
 pub(crate) fn say(sentence: impl Display) {
     let _ = writeln!(stderr(), "weir: {sentence}");
+}
+
+/// Returns what the system said, for the end of a sentence: its number says nothing that its words
+/// do not.
+pub(crate) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_lowercase()
 }
 
 /// Prints a report of several lines as it is.

@@ -15,6 +15,7 @@ use weir_model::{MasterKey, Service, Snapshot, SynproxyMode};
 use zeroize::Zeroizing;
 
 use crate::daemon::random;
+use crate::log::words;
 
 /// What a secret has at least.
 const LEAST_BYTES: usize = 16;
@@ -269,13 +270,6 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     name.into()
-}
-
-/// The number behind the words says nothing that they do not.
-fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or_default();
-    words.to_lowercase()
 }
 
 impl fmt::Display for Mistake {

@@ -15,6 +15,9 @@ use weir_conf::SourceText;
 
 use self::disk::{Disk, RealDisk};
 
+use crate::daemon::machine::first_directory;
+use crate::log::words;
+
 mod disk;
 #[cfg(test)]
 mod power_cut;
@@ -41,14 +44,7 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Returns the directory of what outlives the daemon: the one that a service manager says, or
 /// `/var/lib/weir`.
 pub(crate) fn directory() -> PathBuf {
-    let listed = std::env::var("STATE_DIRECTORY").ok();
-    let first = listed
-        .as_deref()
-        .and_then(|listed| listed.split(':').next());
-    match first {
-        Some(directory) if !directory.is_empty() => directory.into(),
-        Some(_) | None => "/var/lib/weir".into(),
-    }
+    first_directory("STATE_DIRECTORY", "/var/lib/weir")
 }
 
 /// A configuration that was applied.
@@ -204,7 +200,7 @@ impl State {
     }
 
     fn cannot_write(&self, error: &io::Error) -> String {
-        let cause = cause(error);
+        let cause = words(error);
         format!("cannot write into {}: {cause}", self.folder.display())
     }
 
@@ -325,13 +321,7 @@ fn escaped(path: &Path) -> String {
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> String {
-    format!("cannot read {}: {}", path.display(), cause(error))
-}
-
-fn cause(error: &io::Error) -> String {
-    let words = error.to_string();
-    let words = words.split(" (os error").next().unwrap_or_default();
-    words.to_lowercase()
+    format!("cannot read {}: {}", path.display(), words(error))
 }
 
 #[cfg(test)]

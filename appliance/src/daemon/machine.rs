@@ -58,15 +58,20 @@ pub(crate) fn raise_open_files() {
 /// Returns the directory for what must survive a kill but not a reboot: what a service manager
 /// says, or `/run/weir`.
 pub(crate) fn run_dir() -> PathBuf {
-    first_directory(std::env::var("RUNTIME_DIRECTORY").ok().as_deref())
+    first_directory("RUNTIME_DIRECTORY", "/run/weir")
+}
+
+/// Returns the directory that a service manager says in a variable, or the usual one.
+pub(crate) fn first_directory(variable: &str, usual: &str) -> PathBuf {
+    first_of(std::env::var(variable).ok().as_deref(), usual)
 }
 
 /// A service manager may list several, with colons between them; the first is the daemon's own.
-fn first_directory(listed: Option<&str>) -> PathBuf {
+fn first_of(listed: Option<&str>, usual: &str) -> PathBuf {
     let first = listed.and_then(|listed| listed.split(':').next());
     match first {
         Some(directory) if !directory.is_empty() => directory.into(),
-        Some(_) | None => "/run/weir".into(),
+        Some(_) | None => usual.into(),
     }
 }
 
@@ -273,10 +278,10 @@ mod tests {
 
     #[test]
     fn the_service_manager_says_where_the_run_directory_is() {
-        assert_eq!(first_directory(None), PathBuf::from("/run/weir"));
-        assert_eq!(first_directory(Some("")), PathBuf::from("/run/weir"));
+        assert_eq!(first_of(None, "/run/weir"), PathBuf::from("/run/weir"));
+        assert_eq!(first_of(Some(""), "/run/weir"), PathBuf::from("/run/weir"));
         assert_eq!(
-            first_directory(Some("/run/a:/run/b")),
+            first_of(Some("/run/a:/run/b"), "/run/weir"),
             PathBuf::from("/run/a")
         );
     }

@@ -10,6 +10,7 @@ use weir_control::{HealthRow, PoolRow, ServiceRow};
 use weir_model::{Protocol, Snapshot};
 
 use super::Findings;
+use crate::log::words;
 
 /// Real servers that are tried at the same time.
 const AT_ONCE: usize = 32;
@@ -182,12 +183,6 @@ fn some(all: &[String]) -> String {
         Some(more) if more > 0 => format!("{told}; and {more} more"),
         Some(_) | None => told,
     }
-}
-
-fn words(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or_default();
-    words.to_lowercase()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use ureq::{Agent, Error};
 use weir_model::{HttpCheck, TlsCheck};
 
 use super::standing::{Answer, Cause, Outcome};
+use crate::log;
 
 /// Pages that are fetched at the same time.
 const MOST_THREADS: usize = 256;
@@ -280,11 +281,7 @@ fn wrong<T>(error: &Error, job: &Job<T>) -> Wrong {
                 None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     Wrong::Said("the connection ended before the page".to_owned())
                 }
-                None => {
-                    let cause = error.to_string().to_lowercase();
-                    let cause = cause.split(" (os error").next().unwrap_or_default();
-                    Wrong::Said(cause.to_owned())
-                }
+                None => Wrong::Said(log::words(error)),
             }
         }
         Error::Protocol(error) => Wrong::Said(format!("no HTTP: {error}")),

@@ -15,6 +15,8 @@ use std::thread;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use serde::{Deserialize, Serialize};
 
+use crate::log;
+
 mod program;
 
 /// The name by which the child is called; what the binary does goes by it.
@@ -242,8 +244,7 @@ pub(crate) fn refusal(path: &Path) -> Option<String> {
     let found = match std::fs::metadata(path) {
         Ok(found) => found,
         Err(error) => {
-            let cause = error.to_string().to_lowercase();
-            let cause = cause.split(" (os error").next().unwrap_or_default();
+            let cause = log::words(&error);
             return Some(format!("{shown} cannot be run: {cause}"));
         }
     };
