@@ -133,7 +133,7 @@ fn done_text(row: &AppliedRow, done: &str) -> String {
     text
 }
 
-fn ask(order: &Order, request: &Request) -> Result<Vec<Value>> {
+pub(crate) fn ask(order: &Order, request: &Request) -> Result<Vec<Value>> {
     let mut client: Client = show::connect(order.socket.as_deref())?;
     let mut rows = client.request(request)?;
     let mut all = Vec::new();

@@ -93,7 +93,7 @@ impl Order {
             (Ok(client), _) => client,
             // Nobody said that there is one.
             (Err(_), None) => return Ok(Vec::new()),
-            (Err(error), Some(_)) => return Err(error.into()),
+            (Err(error), Some(_)) => return Err(error),
         };
         let rows: Vec<WorkerRow> = client.show(What::Workers, Filter::default())?;
         let cpus = rows.into_iter().filter_map(|row| row.cpu);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use weir_conf::{Purpose, Style};
-use weir_control::{ClientError, Code, Flags, Question, What};
+use weir_control::{ClientError, Code, Flags, ModeWish, Question, Request, What};
 use weir_lvs::{Given, PortGiven, Refusal};
 
 use self::completion::CompletionShell;
@@ -23,7 +23,8 @@ use crate::daemon::machine;
 use crate::drain::RealOf;
 use crate::state::State;
 use crate::{
-    apply, bench, capture, configuration, daemon, doctor, drain, explain, import, ipvsadm, show,
+    apply, bench, capture, configuration, daemon, doctor, drain, explain, import, ipvsadm,
+    overrides, show, support,
 };
 
 /// Done.
@@ -138,6 +139,37 @@ enum Verb {
         #[command(flatten)]
         daemon: DaemonArguments,
     },
+    /// Opens no new sessions on this appliance, or opens them again; those that exist go on.
+    Maintenance {
+        /// Whether it begins or ends.
+        #[arg(value_enum)]
+        turn: Turn,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Sets when a service answers SYNs with cookies, over what the configuration says.
+    Synproxy {
+        /// The service.
+        service: String,
+        /// When; `default` is what the configuration says.
+        #[arg(value_enum)]
+        mode: Mode,
+        /// The word `for` and how long, e.g. `for 10m`; without it until somebody takes it back.
+        #[arg(value_name = "for TIME", num_args = 0..=2)]
+        span: Vec<String>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Writes what whoever helps asks for first into one file: configuration, counters, events,
+    /// facts of the machine; no secrets.
+    Support {
+        /// The file; it must not exist yet.
+        #[arg(short, long, value_name = "FILE.tar")]
+        output: Option<PathBuf>,
+        /// The control socket of the daemon.
+        #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
+        socket: Option<PathBuf>,
+    },
     /// Shows what the running daemon knows.
     Show(ShowArguments),
     /// Says each decision that the running daemon would take for a packet, without taking it.
@@ -197,6 +229,9 @@ struct ShowArguments {
     /// Only sessions of this client.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// How far back the history goes: a line a second up to `10m`, else a line a minute.
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    span: Option<Duration>,
     /// The control socket of the daemon.
     #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
     socket: Option<PathBuf>,
@@ -333,6 +368,37 @@ enum ReportFormat {
     Short,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Turn {
+    /// It begins.
+    On,
+    /// It ends.
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// Never.
+    Off,
+    /// While there is a flood.
+    Adaptive,
+    /// For every connection.
+    Always,
+    /// As the configuration says.
+    Default,
+}
+
+impl Mode {
+    fn wish(self) -> ModeWish {
+        match self {
+            Self::Off => ModeWish::Off,
+            Self::Adaptive => ModeWish::Adaptive,
+            Self::Always => ModeWish::Always,
+            Self::Default => ModeWish::Default,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Shown {
     /// Services with their real servers.
@@ -359,6 +425,10 @@ enum Shown {
     Syslog,
     /// The configurations that were applied and are kept, for `weir rollback`.
     Generations,
+    /// The rates of the last ten minutes, or of up to a day with `--span`.
+    History,
+    /// What was set at run time over the configuration.
+    Overrides,
 }
 
 impl Shown {
@@ -376,6 +446,8 @@ impl Shown {
             Self::Events => What::Events,
             Self::Syslog => What::Syslog,
             Self::Generations => What::Generations,
+            Self::History => What::History,
+            Self::Overrides => What::Overrides,
         }
     }
 }
@@ -435,6 +507,20 @@ pub(crate) fn main() -> ExitCode {
             weight: ByCommand(weight),
             daemon,
         } => asked(drain::weight(&daemon.into(), real, weight)),
+        Verb::Maintenance { turn, daemon } => {
+            let on = turn == Turn::On;
+            changed(overrides::set(&daemon.into(), &Request::Maintenance { on }))
+        }
+        Verb::Synproxy {
+            service,
+            mode,
+            span,
+            daemon,
+        } => synproxy(service, mode, &span, daemon),
+        Verb::Support { output, socket } => asked(support::support(&support::Order {
+            file: output,
+            socket,
+        })),
         Verb::Show(arguments) => show(arguments),
         Verb::Explain(arguments) => explain(arguments),
         Verb::Capture(arguments) => asked(capture::capture(&capture::Order {
@@ -497,6 +583,22 @@ fn check(file: &Path, format: ReportFormat) -> u8 {
     }
 }
 
+fn synproxy(service: String, mode: Mode, span: &[String], daemon: DaemonArguments) -> u8 {
+    let span = match overrides::span(span) {
+        Ok(span) => span,
+        Err(sentence) => {
+            failed(sentence);
+            return BAD_INPUT;
+        }
+    };
+    let request = Request::Synproxy {
+        service,
+        mode: mode.wish(),
+        for_ms: span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+    };
+    changed(overrides::set(&daemon.into(), &request))
+}
+
 fn show(arguments: ShowArguments) -> u8 {
     let shown = show::show(&show::Order {
         what: arguments.what.what(),
@@ -504,6 +606,7 @@ fn show(arguments: ShowArguments) -> u8 {
         watch: arguments.watch,
         service: arguments.service,
         client: arguments.client,
+        span: arguments.span,
         socket: arguments.socket,
     });
     asked(shown)

@@ -78,8 +78,8 @@ pub(crate) enum Command {
     Capture(Option<Box<Tap>>),
     /// Reset the sessions of a real server at some places of the table.
     Reset { real: RealId, cursor: u32 },
-    /// Open no more sessions.
-    Drain,
+    /// Open sessions, or open no more.
+    Admit { sessions: bool },
     /// End the thread.
     Stop,
 }

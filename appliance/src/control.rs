@@ -25,9 +25,11 @@ use crate::control::apply::{Asker, Wanted, Wish};
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
 use crate::control::floods::Floods;
+use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
 use crate::control::overlay::orders::{Meant, Wanted as Ordering};
+use crate::control::overrides::Overrides;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::scene::Scene;
@@ -37,6 +39,7 @@ use crate::event::EventRecord;
 use crate::fleet::Fleet;
 use crate::health::runner::{End, Ran, Runner};
 use crate::health::{Book, Prober};
+use crate::metrics::Exporter;
 use crate::state::{self, Applied, State};
 
 mod answer;
@@ -50,9 +53,12 @@ mod doctor;
 mod events;
 mod explain;
 mod floods;
+pub(crate) mod history;
 pub(crate) mod kept;
+mod metrics;
 pub(crate) mod operator;
 mod overlay;
+pub(crate) mod overrides;
 pub(crate) mod ports;
 mod rates;
 mod reload;
@@ -86,6 +92,7 @@ pub(crate) struct ControlParts {
     pub(crate) runner: Option<Runner>,
     /// What became of them.
     pub(crate) hooks: Receiver<Ran>,
+    pub(crate) exporter: Exporter,
     pub(crate) clock: Clock,
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) listeners: Vec<Listener>,
@@ -118,6 +125,7 @@ pub(crate) struct Control {
     prober: Prober,
     runner: Option<Runner>,
     hooks: Receiver<Ran>,
+    metrics: metrics::Metrics,
     clock: Clock,
     /// A worker said something about a flood.
     floods_turned: bool,
@@ -172,6 +180,8 @@ impl Control {
                 devices: parts.devices,
                 rates: Rates::default(),
                 floods: Floods::default(),
+                history: History::default(),
+                overrides: Overrides::default(),
                 events: Events::default(),
             },
             poll: parts.poll,
@@ -185,6 +195,7 @@ impl Control {
             prober: parts.prober,
             runner: parts.runner,
             hooks: parts.hooks,
+            metrics: metrics::Metrics::new(parts.exporter),
             clock: parts.clock,
             floods_turned: false,
             session_log_lost: 0,
@@ -254,6 +265,9 @@ impl Control {
                 }
             }
         }
+        for record in self.server.events() {
+            self.scene.events.say(Instant::now(), record);
+        }
         while let Some(order) = self.server.next_order() {
             self.carry_out(order);
         }
@@ -287,6 +301,15 @@ impl Control {
         self.look_at_floods();
         self.look_at_unconfirmed();
         self.look_at_drains();
+        self.look_at_overrides();
+        if self.scene.history.is_due(now) {
+            let fleet = &self.scene.fleet;
+            let (pictures, traffic, floods) = (fleet.pictures(), fleet.traffic(), fleet.floods());
+            let snapshot = &self.scene.running.snapshot;
+            let history = &mut self.scene.history;
+            let wall = SystemTime::now();
+            history.look(now, wall, snapshot, &pictures, &traffic, &floods);
+        }
         self.scene.floods.look_at_capacity(now, &self.capacity);
         self.look_at_session_log(now);
         self.scene.events.tick(now);
@@ -346,7 +369,7 @@ impl Control {
         }
         let patience = self.scene.running.snapshot.node.stop_after;
         self.stop = Some(Instant::now() + patience);
-        self.scene.fleet.drain();
+        self.scene.fleet.admit(false);
         if self.sessions() > 0 {
             let sentence = format!(
                 "stopping when {} sessions have ended, in {} at most; a second signal stops \
@@ -422,6 +445,17 @@ impl Control {
                 confirm: confirm_ms.map(Duration::from_millis),
             }),
             Request::Capture(wanted) => self.capture(order.client, &order.operator, &wanted),
+            Request::Maintenance { on } => {
+                self.set_maintenance(order.client, &order.operator, on);
+            }
+            Request::Synproxy {
+                service,
+                mode,
+                for_ms,
+            } => {
+                let asker = Asker::Client(order.client, order.operator);
+                self.set_synproxy(asker, &service, mode, for_ms.map(Duration::from_millis));
+            }
             Request::Confirm {} => self.confirm(order.client, order.operator),
             Request::Rollback { generation } => self.apply(Wish {
                 asker: Asker::Client(order.client, order.operator),
@@ -455,6 +489,7 @@ impl Control {
             }
             // These change nothing; the server has answered them itself.
             Request::Show { .. }
+            | Request::Hello(_)
             | Request::Explain(_)
             | Request::Diff { .. }
             | Request::Doctor {}
@@ -541,6 +576,7 @@ impl Control {
                     self.scene
                         .rates
                         .sample_pools(Instant::now(), &self.forecast.uses);
+                    self.pools_are_known();
                 }
             }
             Answer::Untapped(tap) => drop(tap),

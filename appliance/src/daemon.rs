@@ -37,6 +37,7 @@ use crate::handoff;
 use crate::health::runner::{Child, Ran};
 use crate::health::{self, Prober};
 use crate::log;
+use crate::metrics::{self, Exporter};
 use crate::publish::{Boards, Published};
 use crate::secret;
 use crate::state::{self, State};
@@ -126,6 +127,11 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
             None
         }
     };
+    let exporter = Exporter::start().context("cannot start the metrics thread")?;
+    if let Some(address) = snapshot.metrics {
+        exporter.serve(Some(metrics::listen(address)?));
+        log::say(format!("metrics at {}", metrics::address_of(address)));
+    }
     if snapshot.services.iter().any(health::learns) {
         health::blind_spots().into_iter().for_each(log::say);
     }
@@ -143,6 +149,7 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
         prober,
         runner,
         hooks: hooks_ran,
+        exporter,
         clock,
         devices,
         listeners,

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use weir_control::{
-    CheckRow, CheckStatus, Client, ClientError, Filter, HealthRow, PoolRow, PortRow, Request,
-    ServiceRow, What, WorkerRow,
+    CheckRow, CheckStatus, Client, Filter, HealthRow, PoolRow, PortRow, Request, ServiceRow, What,
+    WorkerRow,
 };
 use weir_model::{Port, Snapshot};
 
@@ -150,12 +150,12 @@ fn examine_machine(
     files::secrets(snapshot, findings);
 }
 
-fn no_daemon(error: &ClientError, findings: &mut Findings) {
+fn no_daemon(error: &anyhow::Error, findings: &mut Findings) {
     findings.warn(
         "daemon",
         "",
         format!(
-            "no daemon was asked ({error}): drivers in use, next hops, ports left, rings and \
+            "no daemon was asked ({error:#}): drivers in use, next hops, ports left, rings and \
              steering are not known"
         ),
         "`weir run`, or name its socket with --socket",

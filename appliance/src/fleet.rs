@@ -142,10 +142,10 @@ impl Fleet {
         workers.map(|worker| worker.boards.flood.read()).collect()
     }
 
-    /// Opens no more sessions.
-    pub(crate) fn drain(&self) {
+    /// Opens sessions, or opens no more.
+    pub(crate) fn admit(&self, sessions: bool) {
         for worker in &self.workers {
-            worker.send(Command::Drain);
+            worker.send(Command::Admit { sessions });
         }
     }
 

@@ -87,7 +87,7 @@ fn change(
     let nowhere = |error: anyhow::Error| (0, error);
     let pending = Pending::beside(socket);
     let turn = pending.turn().map_err(nowhere)?;
-    let mut client = show::connect(Some(socket)).map_err(|error| nowhere(error.into()))?;
+    let mut client = show::connect(Some(socket)).map_err(nowhere)?;
     let (document, text) = running_text(&mut client).map_err(nowhere)?;
     let waiting = pending.read().map_err(nowhere)?;
     let edited = weir_lvs::edit(&document, &waiting, commands, strictness)

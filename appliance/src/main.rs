@@ -26,10 +26,13 @@ mod idle;
 mod import;
 mod ipvsadm;
 mod log;
+mod metrics;
+mod overrides;
 mod publish;
 mod secret;
 mod show;
 mod state;
+mod support;
 mod worker;
 
 fn main() -> std::process::ExitCode {

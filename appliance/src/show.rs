@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
-    Client, ClientError, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, GenerationRow, HealthRow,
-    LedgerReply, PoolRow, PortRow, Request, ServiceRow, SessionRow, SyslogRow, What, WorkerRow,
+    Client, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, GenerationRow, HealthRow, HistoryRow,
+    Introduction, LedgerReply, OverrideRow, PoolRow, PortRow, Request, ServiceRow, SessionRow,
+    SyslogRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -24,6 +25,8 @@ pub(crate) struct Order {
     pub(crate) watch: Option<Duration>,
     pub(crate) service: Option<String>,
     pub(crate) client: Option<IpAddr>,
+    /// Of the history, how far back.
+    pub(crate) span: Option<Duration>,
     pub(crate) socket: Option<PathBuf>,
 }
 
@@ -51,15 +54,22 @@ pub(crate) fn show(order: &Order) -> Result<()> {
     }
 }
 
-/// Connects to the socket that is named, or else to one of those that a daemon has.
+/// Connects to the socket that is named, or else to one of those that a daemon has, and says who
+/// is behind us where the environment tells.
 ///
 /// # Errors
-/// When there is no daemon behind it.
-pub(crate) fn connect(socket: Option<&Path>) -> Result<Client, ClientError> {
-    match socket {
+/// When there is no daemon behind it, or the environment has a name that is none.
+pub(crate) fn connect(socket: Option<&Path>) -> Result<Client> {
+    let said = Introduction::from_environment(|name| std::env::var(name).ok());
+    let said = said.map_err(anyhow::Error::msg)?;
+    let mut client = match socket {
         Some(path) => Client::connect(path),
         None => Client::connect_first(DEFAULT_SOCKETS),
+    }?;
+    if let Some(said) = &said {
+        client.introduce(said)?;
     }
+    Ok(client)
 }
 
 /// Takes it for success that whoever read us has seen enough.
@@ -78,11 +88,15 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         service: order.service.clone(),
         client: order.client,
         limit: None,
+        seconds: order.span.map(|span| span.as_secs()),
     };
     if order.what == What::Sessions {
         return print_sessions(order, client, filter, out);
     }
     let rows: Vec<Value> = client.show(order.what, filter)?;
+    if !order.json && order.what != What::Config && order.what != What::Overrides {
+        tell_maintenance(client, out)?;
+    }
     if order.json {
         let value = match order.what {
             What::Ledger => rows
@@ -99,7 +113,9 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             | What::Health
             | What::Events
             | What::Syslog
-            | What::Generations => Value::Array(rows),
+            | What::Generations
+            | What::History
+            | What::Overrides => Value::Array(rows),
         };
         return Ok(writeln!(out, "{value}")?);
     }
@@ -113,6 +129,8 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         What::Health => weir_control::health(&read::<HealthRow>(rows)?),
         What::Generations => weir_control::generations(&read::<GenerationRow>(rows)?),
         What::Syslog => weir_control::syslog(&read::<SyslogRow>(rows)?),
+        What::History => weir_control::history(&read::<HistoryRow>(rows)?),
+        What::Overrides => weir_control::overrides(&read::<OverrideRow>(rows)?),
         What::Events => weir_control::events(&read::<EventRow>(rows)?),
         What::Ledger => {
             let ledgers: Vec<LedgerReply> = read(rows)?;
@@ -127,6 +145,15 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         }
     };
     Ok(out.write_all(text.as_bytes())?)
+}
+
+/// Whoever looks at a box that opens no sessions is told so first.
+fn tell_maintenance(client: &mut Client, out: &mut impl Write) -> Result<()> {
+    let rows: Vec<OverrideRow> = client.show(What::Overrides, Filter::default())?;
+    for row in rows.iter().filter(|row| row.setting == "maintenance") {
+        writeln!(out, "{}", row.sentence())?;
+    }
+    Ok(())
 }
 
 /// There may be millions: they are printed as they come.

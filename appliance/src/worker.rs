@@ -285,8 +285,8 @@ impl Worker {
                 let (count, next) = director.reset_sessions(now, real, cursor, RESET_PLACES);
                 Some(Answer::Reset { real, count, next })
             }
-            Command::Drain => {
-                self.director.drain();
+            Command::Admit { sessions } => {
+                self.director.admit(sessions);
                 None
             }
             Command::Stop => {

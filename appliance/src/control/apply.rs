@@ -9,6 +9,7 @@ use weir_model::{EventClass, Severity, Snapshot};
 
 use super::kept::{Kept, Unconfirmed};
 use super::operator::Operator;
+use super::overrides::{Configured, Overrides};
 use super::server::ClientId;
 use super::{Control, diff, ports, reload, set_owned};
 use crate::configuration::{self, Configuration};
@@ -39,6 +40,8 @@ pub(super) enum Asker {
     Signal,
     /// Nobody confirmed the one that runs.
     Silence,
+    /// The time that was set is over.
+    Time,
     /// A client of a control socket, who waits for the answer.
     Client(ClientId, Operator),
 }
@@ -50,23 +53,27 @@ pub(super) enum Wanted {
     Texts(Vec<ConfigText>),
     /// One that was applied before, or the one before where none is named.
     Earlier(Option<u64>),
+    /// The running one, with this set over it; what is new concerns this service.
+    Over(String, Overrides),
 }
 
 /// A configuration on its way to the workers.
 #[derive(Debug)]
 pub(super) struct Applying {
-    found: Found,
-    wish: Wish,
+    pub(super) found: Found,
+    pub(super) wish: Wish,
 }
 
 /// A configuration that was wanted, and where it was found.
 #[derive(Debug)]
-struct Found {
-    configuration: Configuration,
+pub(super) struct Found {
+    pub(super) configuration: Configuration,
     /// The print of the daemon's own files when it was read.
-    files: String,
+    pub(super) files: String,
     /// Its number when it ran before.
-    earlier: Option<u64>,
+    pub(super) earlier: Option<u64>,
+    /// What it says itself where something is set over it.
+    pub(super) configured: Configured,
 }
 
 impl Control {
@@ -172,6 +179,8 @@ impl Control {
             let text = format!("{sentence}; the running configuration is unchanged");
             return Err(rejection(Code::NeedsRestart, text));
         }
+        let snapshot = Arc::make_mut(&mut found.configuration.snapshot);
+        found.configured = self.scene.overrides.put_into(snapshot);
         self.prepare(&mut found.configuration).map_err(|error| {
             let text = format!("{error:#}; the running configuration is unchanged");
             rejection(Code::Failed, text)
@@ -197,6 +206,10 @@ impl Control {
                 earlier = Some(*generation);
                 vec![diff::kept_text(*generation, text)]
             }
+            (Wanted::Over(..), _) => {
+                let text = "what is set over a configuration is no configuration".to_owned();
+                return Err(rejection(Code::Failed, text));
+            }
             (Wanted::Earlier(wanted), _) => {
                 let running = (old.generation.0, self.scene.running.effective.as_str());
                 let found = kept.earlier(running, *wanted);
@@ -208,7 +221,7 @@ impl Control {
         let files = match &wish.wanted {
             // Not what they are a moment later.
             Wanted::Texts(sent) if sent.is_empty() => state::print_of(&texts),
-            Wanted::Texts(_) | Wanted::Earlier(_) => kept.own_print(),
+            Wanted::Texts(_) | Wanted::Earlier(_) | Wanted::Over(..) => kept.own_print(),
         };
         let (loaded, _) = configuration::compose(&texts, Some(old)).map_err(|report| {
             let text = report.render(Style::long(Purpose::Apply));
@@ -218,6 +231,7 @@ impl Control {
             configuration: configuration::configuration(loaded, old.generation.0 + 1),
             files,
             earlier,
+            configured: Configured::new(),
         })
     }
 
@@ -267,6 +281,7 @@ impl Control {
             let before = before.map_or(&[][..], |before| &before.addresses);
             ports::ensure_addresses(port, before)?;
         }
+        self.open_page(&new.snapshot)?;
         let before = running.owned_addresses();
         let meanwhile = reload::owned_meanwhile(&before, &new.snapshot.owned_addresses());
         if let Err(error) = set_owned(&mut self.scene.devices, &meanwhile) {
@@ -282,6 +297,10 @@ impl Control {
         let Some(Applying { found, wish }) = self.applying.take() else {
             return;
         };
+        if let Wanted::Over(service, next) = wish.wanted {
+            self.finish_override(found.configuration, &wish.asker, &service, next);
+            return self.apply_the_next();
+        }
         let new = found.configuration;
         let (now, snapshot) = (Instant::now(), new.snapshot.clone());
         if let Err(error) = set_owned(&mut self.scene.devices, &snapshot.owned_addresses()) {
@@ -292,6 +311,7 @@ impl Control {
                 .system(now, Severity::Warning, "address-kept", sentence);
         }
         let old = std::mem::replace(&mut self.scene.running, new);
+        self.turn_page(&old.snapshot);
         let generation = snapshot.generation.0;
         self.scene.events.adopt(&snapshot);
         let summary = reload::summary(&old.snapshot, &snapshot);
@@ -300,6 +320,10 @@ impl Control {
         let (before, overlay) = (&old.snapshot, &mut self.scene.overlay);
         for event in overlay.adopt(before, &snapshot, now, stays) {
             self.scene.events.say(now, event);
+        }
+        for sentence in self.scene.overrides.settle(&found.configured) {
+            let events = &mut self.scene.events;
+            events.system(now, Severity::Warning, "override-dropped", sentence);
         }
         let by = wish.asker.name();
         let text = self.scene.running.effective.clone();
@@ -327,6 +351,10 @@ impl Control {
             warning,
         };
         self.answer(&wish.asker, &row);
+        self.apply_the_next();
+    }
+
+    fn apply_the_next(&mut self) {
         while self.applying.is_none()
             && let Some(next) = self.apply_next.pop_front()
         {
@@ -397,10 +425,10 @@ impl Control {
                 "nobody confirmed, but the configuration of before cannot come back: {}",
                 rejection.text
             ),
-            (Asker::Signal | Asker::Client(..), true) => {
+            (Asker::Signal | Asker::Time | Asker::Client(..), true) => {
                 format!("a configuration with mistakes was not applied{by}")
             }
-            (Asker::Signal | Asker::Client(..), false) => {
+            (Asker::Signal | Asker::Time | Asker::Client(..), false) => {
                 format!("no configuration was applied{by}: {}", rejection.text)
             }
         };
@@ -418,14 +446,16 @@ impl Asker {
         match self {
             Self::Signal => String::new(),
             Self::Silence => " because nobody confirmed".to_owned(),
+            Self::Time => " because its time is over".to_owned(),
             Self::Client(_, operator) => format!(" by {operator}"),
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Signal => "SIGHUP".to_owned(),
             Self::Silence => "nobody confirmed".to_owned(),
+            Self::Time => "its time is over".to_owned(),
             Self::Client(_, operator) => operator.to_string(),
         }
     }
@@ -444,7 +474,7 @@ pub(super) fn operator_event(
 ) -> EventRecord {
     let record = EventRecord::new(EventClass::Operator, severity, code, text);
     match asker {
-        Asker::Signal | Asker::Silence => record.field("by", asker.name()),
+        Asker::Signal | Asker::Silence | Asker::Time => record.field("by", asker.name()),
         Asker::Client(_, operator) => record
             .field("by", &operator.name)
             .field("from", &operator.from),

@@ -1,7 +1,9 @@
 //! One client of a control socket: lines in, lines out, one request at a time.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 use weir_control::{
@@ -17,6 +19,26 @@ use crate::control::overlay::ask::CensusJob;
 
 /// No more rows are made for a client that has not read so many bytes yet.
 const HIGH_WATER: usize = 256 * 1024;
+
+/// A client that takes nothing of what is written to it for this long is cut off.
+const READS_WITHIN: Duration = Duration::from_secs(30);
+/// A client that has begun a line must end it within this long.
+const LINE_WITHIN: Duration = Duration::from_secs(30);
+/// A client that asks nothing for this long makes room for others.
+const ASKS_WITHIN: Duration = Duration::from_mins(15);
+
+/// Why a client is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// A line longer than the limit, in bytes.
+    LineTooLong(usize),
+    /// A line without an end.
+    LineUnfinished,
+    /// It does not read.
+    ReadsNothing,
+    /// It asks nothing.
+    Idle,
+}
 
 /// A request that needs answers of workers.
 #[derive(Debug)]
@@ -73,12 +95,21 @@ pub(crate) struct Connection {
     out: VecDeque<u8>,
     /// Nothing more is read; what is to be written is still written.
     closing: bool,
+    /// When it last took something of what is written to it, or had nothing to take.
+    took_at: Instant,
+    /// When it last ended a line, or had none begun.
+    line_at: Instant,
+    /// When it last asked something.
+    asked_at: Instant,
+    /// Why it is cut off, and whether that was said.
+    cut: Option<(Cut, bool)>,
 }
 
 impl Connection {
     /// Greets a client.
     pub(crate) fn new(stream: UnixStream, role: Role, node: &str) -> Self {
         let operator = Operator::of(&stream, role);
+        let now = Instant::now();
         let mut connection = Self {
             stream,
             operator,
@@ -89,18 +120,20 @@ impl Connection {
             }),
             out: VecDeque::new(),
             closing: false,
+            took_at: now,
+            line_at: now,
+            asked_at: now,
+            cut: None,
         };
         connection.send_line(&Greeting::new(role, env!("CARGO_PKG_VERSION"), node).to_line());
         connection
     }
 
     /// Refuses a client instead of greeting it.
-    pub(crate) fn refused(stream: UnixStream, code: Code, text: &str) -> Self {
-        let mut connection = Self::new(stream, Role::Viewer, "");
-        connection.out.clear();
-        connection.refuse(code, text);
-        connection.closing = true;
-        connection
+    pub(crate) fn turn_away(&mut self, code: Code, text: &str) {
+        self.out.clear();
+        self.refuse(code, text);
+        self.closing = true;
     }
 
     /// Reads a piece of what has arrived, unless a request is under way or much is waiting to be
@@ -130,8 +163,16 @@ impl Connection {
 
     /// Returns the next request; lines that are none are answered here.
     pub(crate) fn next_request(&mut self) -> Option<Request> {
-        while self.is_free() {
-            match self.reader.next_line()? {
+        while self.is_free() && self.cut.is_none() {
+            let Some(line) = self.reader.next_line() else {
+                if self.reader.buffered() == 0 {
+                    self.line_at = Instant::now();
+                }
+                return None;
+            };
+            self.line_at = Instant::now();
+            self.asked_at = self.line_at;
+            match line {
                 Ok(line) => match Request::parse(&line) {
                     Ok(request) => match request.permitted(self.operator.role) {
                         Ok(()) => return Some(request),
@@ -139,9 +180,8 @@ impl Connection {
                     },
                     Err(rejection) => self.send(&Reply::refused(&rejection)),
                 },
-                Err(error @ LineError::TooLong { .. }) => {
-                    self.refuse(Code::TooLong, &error.to_string());
-                    self.closing = true;
+                Err(LineError::TooLong { limit }) => {
+                    self.cut_off(Cut::LineTooLong(limit));
                     return None;
                 }
                 Err(error @ LineError::NotText) => self.refuse(Code::NotJson, &error.to_string()),
@@ -170,13 +210,42 @@ impl Connection {
             let (head, _) = self.out.as_slices();
             match self.stream.write(head) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => drop(self.out.drain(..len)),
+                Ok(len) => {
+                    self.out.drain(..len);
+                    self.took_at = Instant::now();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Cuts off a client that does not read, does not end its line or asks nothing, and says so once;
+    /// also where its line was too long. Whoever calls this forgets a client that does not read:
+    /// it would not take a last word either.
+    pub(crate) fn judge(&mut self, now: Instant) -> Option<Cut> {
+        if self.out.is_empty() {
+            self.took_at = now;
+        }
+        // What waits for us does not run against the client.
+        if !self.is_free() {
+            self.line_at = now;
+            self.asked_at = now;
+        }
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if since(self.took_at) >= READS_WITHIN {
+            return Some(Cut::ReadsNothing);
+        }
+        if !self.closing && since(self.line_at) >= LINE_WITHIN {
+            self.cut_off(Cut::LineUnfinished);
+        }
+        if !self.closing && since(self.asked_at) >= ASKS_WITHIN {
+            self.cut_off(Cut::Idle);
+        }
+        let (cut, said) = self.cut.as_mut()?;
+        (!std::mem::replace(said, true)).then_some(*cut)
     }
 
     /// Says whether more may be queued.
@@ -194,12 +263,38 @@ impl Connection {
         self.out.len()
     }
 
+    fn cut_off(&mut self, cut: Cut) {
+        let code = match cut {
+            Cut::LineTooLong(_) => Code::TooLong,
+            Cut::LineUnfinished | Cut::ReadsNothing | Cut::Idle => Code::Idle,
+        };
+        self.refuse(code, &format!("{cut}; the connection is closed"));
+        self.closing = true;
+        self.cut = Some((cut, false));
+    }
+
     fn is_free(&self) -> bool {
         self.job.is_none() && self.has_room()
     }
 
     fn send_line(&mut self, line: &str) {
         self.out.extend(line.as_bytes());
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |duration| humantime::format_duration(duration);
+        match self {
+            Self::LineTooLong(limit) => {
+                write!(f, "{}", LineError::TooLong { limit: *limit })
+            }
+            Self::LineUnfinished => {
+                write!(f, "the line was not ended within {}", span(LINE_WITHIN))
+            }
+            Self::ReadsNothing => write!(f, "nothing was read for {}", span(READS_WITHIN)),
+            Self::Idle => write!(f, "nothing was asked for {}", span(ASKS_WITHIN)),
+        }
     }
 }
 
@@ -270,6 +365,48 @@ mod tests {
         let answers = sent(&mut connection, &mut client);
         assert!(answers.contains("9004"), "{answers}");
         assert!(connection.is_over());
+    }
+
+    #[test]
+    fn who_does_not_read_ends_no_line_or_asks_nothing_is_cut_off_and_nobody_else() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let almost = |span: Duration| start + span.saturating_sub(second);
+        let (mut deaf, _client) = pair();
+        assert_eq!(deaf.judge(start), None);
+        assert_eq!(deaf.judge(almost(READS_WITHIN)), None);
+        assert_eq!(
+            deaf.judge(start + READS_WITHIN + second),
+            Some(Cut::ReadsNothing)
+        );
+
+        let (mut slow, mut client) = pair();
+        sent(&mut slow, &mut client);
+        client.write_all(b"{").unwrap();
+        slow.read().unwrap();
+        assert_eq!(slow.next_request(), None);
+        assert_eq!(slow.judge(almost(LINE_WITHIN)), None);
+        let late = Instant::now() + LINE_WITHIN;
+        assert_eq!(slow.judge(late), Some(Cut::LineUnfinished));
+        assert_eq!(slow.judge(late), None, "it is said once");
+        let word = sent(&mut slow, &mut client);
+        assert!(word.contains("8011") && word.contains("30s"), "{word}");
+        assert!(slow.is_over());
+
+        let (mut idle, mut client) = pair();
+        sent(&mut idle, &mut client);
+        for minute in 0..14 {
+            idle.line_at = start + Duration::from_mins(minute);
+            assert_eq!(idle.judge(start + Duration::from_mins(minute)), None);
+        }
+        // Its line is ended: there is none.
+        idle.line_at = start + ASKS_WITHIN;
+        assert_eq!(idle.judge(start + ASKS_WITHIN + second), Some(Cut::Idle));
+
+        let (mut busy, mut client) = pair();
+        sent(&mut busy, &mut client);
+        busy.job = Some(Job::Change(None));
+        assert_eq!(busy.judge(start + ASKS_WITHIN * 2), None);
     }
 
     #[test]

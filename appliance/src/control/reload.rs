@@ -38,6 +38,10 @@ pub(crate) fn summary(old: &Snapshot, new: &Snapshot) -> String {
             );
         }
     }
+    if old.metrics != new.metrics {
+        text.push_str(if text.is_empty() { "" } else { ", " });
+        text.push_str("~metrics");
+    }
     if text.is_empty() {
         text.push_str("no service or pool changed");
     }

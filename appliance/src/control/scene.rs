@@ -4,8 +4,10 @@ use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::control::events::Events;
 use crate::control::floods::Floods;
+use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
+use crate::control::overrides::Overrides;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::fleet::Fleet;
@@ -21,6 +23,8 @@ pub(crate) struct Scene {
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) rates: Rates,
     pub(crate) floods: Floods,
+    pub(crate) history: History,
+    pub(crate) overrides: Overrides,
     pub(crate) health: Book,
     pub(crate) events: Events,
 }

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
-use weir_control::{Code, ConfigText, Filter, Reply, Request, ServiceRow, What};
+use weir_control::{
+    Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Reply, Request, ServiceRow, What,
+};
 use weir_director::{PoolUse, SessionView};
-use weir_model::ServiceId;
+use weir_model::{EventClass, Role, ServiceId, Severity};
 
 use crate::command::{Answer, Command, Ticket};
 use crate::control::answer;
-use crate::control::connection::{Connection, Job, SessionsJob};
+use crate::control::connection::{Connection, Cut, Job, SessionsJob};
 use crate::control::diff;
 use crate::control::doctor;
 use crate::control::explain;
@@ -21,16 +23,21 @@ use crate::control::overlay;
 use crate::control::overlay::orders::Meant;
 use crate::control::scene::Scene;
 use crate::control::sockets::Listener;
+use crate::event::EventRecord;
 
 #[cfg(test)]
 mod tests;
 
 /// Clients at the same time; more are refused with a sentence.
 const MOST_CLIENTS: usize = 64;
+/// Viewers at the same time: operators always find room.
+const MOST_VIEWERS: usize = 48;
+/// Clients of one account that is neither root nor ours.
+const MOST_OF_ONE: usize = 16;
 /// Places of the session table in one command to a worker: some tens of microseconds of its time.
 const CHUNK: usize = 2048;
-/// Requests of one client before the others get their turn.
-const REQUESTS_A_TURN: usize = 64;
+/// What one client may take of the control thread's time before the others get their turn.
+const TURN: Duration = Duration::from_millis(2);
 
 /// A change that a client asks for. The client waits until it is finished.
 #[derive(Debug)]
@@ -51,6 +58,8 @@ pub(crate) struct Server {
     /// By their token, which is also the ticket of their questions to workers.
     clients: BTreeMap<usize, Connection>,
     next_client: usize,
+    /// What happened with clients and was not yet said.
+    happened: Vec<EventRecord>,
 }
 
 impl Server {
@@ -74,6 +83,7 @@ impl Server {
             next_client: first + listeners.len(),
             listeners,
             clients: BTreeMap::new(),
+            happened: Vec::new(),
         })
     }
 
@@ -178,12 +188,16 @@ impl Server {
         self.clients.get(&client).map(Connection::has_room)
     }
 
+    /// Returns what happened with clients since it was last asked.
+    pub(crate) fn events(&mut self) -> Vec<EventRecord> {
+        std::mem::take(&mut self.happened)
+    }
+
     fn accept(&mut self, place: usize, registry: &Registry, scene: &Scene) {
-        let Some(listener) = self.listeners.get(place) else {
-            return;
-        };
         // An error other than "nobody else" concerns one client only; the next may do better.
-        while let Ok((mut stream, _)) = listener.socket.accept() {
+        while let Some(listener) = self.listeners.get(place)
+            && let Ok((mut stream, _)) = listener.socket.accept()
+        {
             let token = self.next_client;
             self.next_client += 1;
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -194,48 +208,88 @@ impl Server {
                 continue;
             }
             let admitted = listener.admits(&stream);
-            let connection = if !admitted {
+            let mut connection =
+                Connection::new(stream, listener.role, &scene.running.snapshot.node.name);
+            if !admitted {
                 let text = "only root and the group of this socket may use it";
-                Connection::refused(stream, Code::NotPermitted, text)
-            } else if self.clients.len() >= MOST_CLIENTS {
-                let text = format!("{MOST_CLIENTS} clients are connected already; try again later");
-                Connection::refused(stream, Code::Busy, &text)
-            } else {
-                Connection::new(stream, listener.role, &scene.running.snapshot.node.name)
-            };
+                connection.turn_away(Code::NotPermitted, text);
+            } else if let Some(text) = self.no_room_for(&connection.operator) {
+                connection.turn_away(Code::Busy, &text);
+            }
             self.clients.insert(token, connection);
-            serve(&mut self.clients, token, scene);
+            self.serve(token, scene);
         }
+    }
+
+    /// Says why one more client has no place, where it has none.
+    fn no_room_for(&self, newcomer: &Operator) -> Option<String> {
+        let others = || self.clients.values().map(|client| &client.operator);
+        if others().count() >= MOST_CLIENTS {
+            return Some(format!(
+                "{MOST_CLIENTS} clients are connected already; try again later"
+            ));
+        }
+        let viewers = others().filter(|other| other.role == Role::Viewer).count();
+        if newcomer.role == Role::Viewer && viewers >= MOST_VIEWERS {
+            return Some(format!(
+                "{MOST_VIEWERS} viewers are connected already; try again later"
+            ));
+        }
+        let same = others().filter(|other| other.uid == newcomer.uid).count();
+        (!newcomer.is_ours() && same >= MOST_OF_ONE).then(|| {
+            format!(
+                "{} has {MOST_OF_ONE} connections already; end one of them",
+                newcomer.name
+            )
+        })
     }
 
     fn serve(&mut self, client: usize, scene: &Scene) {
-        serve(&mut self.clients, client, scene);
+        let Some(connection) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let mut alive = attend(connection, Ticket(client as u64), scene).is_ok();
+        if let Some(cut) = connection.judge(Instant::now()) {
+            alive &= cut != Cut::ReadsNothing;
+            self.happened.extend(cut_event(&connection.operator, cut));
+            // Its last word; where that does not get through, it goes without.
+            alive &= connection.write().is_ok();
+        }
+        if !alive || connection.is_over() {
+            self.clients.remove(&client);
+        }
     }
 }
 
-fn serve(clients: &mut BTreeMap<usize, Connection>, client: usize, scene: &Scene) {
-    let Some(connection) = clients.get_mut(&client) else {
-        return;
-    };
-    let alive = attend(connection, Ticket(client as u64), scene).is_ok();
-    if !alive || connection.is_over() {
-        clients.remove(&client);
+/// Makes the event of a client that was cut off; idleness is none.
+fn cut_event(operator: &Operator, cut: Cut) -> Option<EventRecord> {
+    if cut == Cut::Idle {
+        return None;
     }
+    let role = operator.role.name();
+    let text = format!("{role} {operator} is cut off: {cut}");
+    let (class, severity) = (EventClass::Security, Severity::Warning);
+    let record = EventRecord::new(class, severity, "client-cut-off", text);
+    let record = record.field("by", &operator.name);
+    Some(record.field("from", &operator.from).field("role", role))
 }
 
+/// Gives a client its turn.
 fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Result<()> {
-    for _ in 0..REQUESTS_A_TURN {
-        let got_some = connection.read()?;
+    let end = Instant::now() + TURN;
+    loop {
         while let Some(request) = connection.next_request() {
             begin(connection, ticket, &request, scene);
+            if Instant::now() >= end {
+                return connection.write();
+            }
         }
         connection.write()?;
         ask_for_more(connection, ticket, scene);
-        if !got_some {
-            break;
+        if Instant::now() >= end || !connection.read()? {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Answers a request, or begins to where workers must be asked.
@@ -246,6 +300,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             return overlay::ask::begin(connection, ticket, &Meant { service, real }, scene);
         }
         Request::Show { what, filter } => (what, filter),
+        Request::Hello(said) => return answer_hello(connection, said),
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
         Request::Diff { texts } => return answer_diff(connection, texts, scene),
         Request::Doctor {} => return doctor::begin(connection, ticket, scene),
@@ -255,17 +310,24 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         | Request::Weight { .. }
         | Request::Capture(_)
         | Request::Confirm {}
-        | Request::Rollback { .. } => {
+        | Request::Rollback { .. }
+        | Request::Maintenance { .. }
+        | Request::Synproxy { .. } => {
             connection.job = Some(Job::Change(Some(request.clone())));
             return;
         }
     };
+    show(connection, ticket, *what, filter, scene);
+}
+
+/// Answers a `show`, or begins to where workers must be asked.
+fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter, scene: &Scene) {
     let service = match answer::service_of(&scene.running.snapshot, filter) {
         Ok(service) => service,
         Err(rejection) => return connection.send(&Reply::refused(&rejection)),
     };
     match what {
-        What::Services => send_rows(connection, *what, filter, &services(scene, service)),
+        What::Services => send_rows(connection, what, filter, &services(scene, service)),
         What::Ports => {
             let pictures = scene.fleet.pictures();
             let devices = scene.devices.iter().enumerate();
@@ -275,18 +337,18 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
                     Some(answer::port(port, &device.view(), place, &pictures))
                 })
                 .collect();
-            send_rows(connection, *what, filter, &rows);
+            send_rows(connection, what, filter, &rows);
         }
         What::Workers => {
             let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
             let poll = scene.running.snapshot.workers.poll;
             let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates);
-            send_rows(connection, *what, filter, &rows);
+            send_rows(connection, what, filter, &rows);
         }
         What::Ledger => {
             send_rows(
                 connection,
-                *what,
+                what,
                 filter,
                 &[answer::ledger(&scene.fleet.pictures())],
             );
@@ -297,21 +359,28 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
             let busiest = busy.max().unwrap_or_default();
             let floods = &scene.floods;
             let rows = floods.rows(now, &scene.running.snapshot, service, &published, busiest);
-            send_rows(connection, *what, filter, &rows);
+            send_rows(connection, what, filter, &rows);
         }
         What::Health => {
             let rows = scene.health.rows(&scene.running.snapshot, service);
-            send_rows(connection, *what, filter, &rows);
+            send_rows(connection, what, filter, &rows);
         }
-        What::Events => send_rows(connection, *what, filter, &scene.events.rows()),
-        What::Syslog => send_rows(connection, *what, filter, &scene.events.receivers()),
+        What::Events => send_rows(connection, what, filter, &scene.events.rows()),
+        What::Syslog => send_rows(connection, what, filter, &scene.events.receivers()),
+        What::History => {
+            let seconds = filter.seconds.unwrap_or(HISTORY_SECONDS);
+            let snapshot = &scene.running.snapshot;
+            let rows = scene.history.rows(snapshot, service, seconds);
+            send_rows(connection, what, filter, &rows);
+        }
+        What::Overrides => send_rows(connection, what, filter, &scene.overrides.rows()),
         What::Generations => {
             let running = scene.running.snapshot.generation.0;
-            send_rows(connection, *what, filter, &scene.kept.rows(running));
+            send_rows(connection, what, filter, &scene.kept.rows(running));
         }
         What::Config => {
             let lines = scene.overlay.config_lines(&scene.running.effective);
-            send_rows(connection, *what, filter, &lines);
+            send_rows(connection, what, filter, &lines);
         }
         What::Sessions => {
             connection.job = Some(Job::Sessions(SessionsJob {
@@ -347,6 +416,16 @@ fn services(scene: &Scene, only: Option<ServiceId>) -> Vec<ServiceRow> {
         health,
         &scene.overlay,
     )
+}
+
+fn answer_hello(connection: &mut Connection, said: &Introduction) {
+    match connection.operator.introduce(said) {
+        Ok(()) => {
+            connection.send(&Reply::identity(&connection.operator.row()));
+            connection.send(&Reply::done(1));
+        }
+        Err(rejection) => connection.send(&Reply::refused(&rejection)),
+    }
 }
 
 fn answer_diff(connection: &mut Connection, texts: &[ConfigText], scene: &Scene) {

@@ -180,6 +180,11 @@ impl Book {
             .collect()
     }
 
+    /// Says whether a check looks at a real server.
+    pub(crate) fn is_checked(&self, real: RealId) -> bool {
+        self.reals.get(&real).is_some_and(|watch| watch.is_checked)
+    }
+
     /// Takes what the prober found, and returns what is to be said about it.
     pub(crate) fn take(&mut self, finding: Finding, snapshot: &Snapshot) -> Vec<EventRecord> {
         let Some(watched) = self.targets.get_mut(&finding.id) else {

@@ -584,10 +584,17 @@ fn a_new_snapshot_is_taken_and_the_old_one_comes_back_with_its_boards() {
 #[test]
 fn a_draining_worker_opens_no_session_and_a_stopped_one_ends() {
     let bench = benches(1).remove(0);
-    bench.control.commands.send(Command::Drain).unwrap();
+    let admit = |bench: &Bench, sessions| {
+        let command = Command::Admit { sessions };
+        bench.control.commands.send(command).unwrap();
+    };
+    admit(&bench, false);
     bench.receive(WAN, from_client(5000, b"late"));
     let mut benches = [bench];
     assert!(settle(&mut benches, 0).is_empty());
+    admit(&benches[0], true);
+    benches[0].receive(WAN, from_client(5001, b"after"));
+    assert_eq!(settle(&mut benches, 0).len(), 1);
     let [bench] = benches;
     bench.control.commands.send(Command::Stop).unwrap();
     bench.worker.run();

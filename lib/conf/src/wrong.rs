@@ -110,6 +110,7 @@ fn without_unit(of: &Type) -> Option<(&'static str, usize)> {
         | Type::Address
         | Type::Addresses
         | Type::Endpoint
+        | Type::OwnEndpoint
         | Type::Reference(_) => None,
     }
 }
@@ -153,6 +154,7 @@ fn outside(of: &Type) -> [Option<String>; 2] {
         | Type::Addresses
         | Type::Listen
         | Type::Endpoint
+        | Type::OwnEndpoint
         | Type::Reference(_) => [None, None],
     }
 }
@@ -188,7 +190,7 @@ fn of_another_type(of: &Type) -> &'static [&'static str] {
             "203.0.113.10:80/sctp",
             ":80/tcp",
         ],
-        Type::Endpoint => &[
+        Type::Endpoint | Type::OwnEndpoint => &[
             "web",
             "10.0.1.11",
             "10.0.1.11:http",

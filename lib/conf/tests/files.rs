@@ -101,7 +101,6 @@ fn the_complete_example_reports_exactly_what_this_build_does_not_have() {
             "`persist` is not available in this build",
             "`max-sessions=` is not available in this build",
             "`min-sessions=` is not available in this build",
-            "[metrics] is not available in this build",
             "[ha] is not available in this build",
         ]
     );

@@ -10,7 +10,8 @@ use thiserror::Error;
 use weir_model::Role;
 
 use crate::{
-    Code, Filter, Greeting, LineError, LineReader, REPLY_LIMIT, Reply, Request, SCHEMA, What,
+    Code, Filter, Greeting, Introduction, LineError, LineReader, REPLY_LIMIT, Reply, Request,
+    SCHEMA, What,
 };
 
 /// Where the daemon listens when nothing else is said, in the order in which they are tried.
@@ -164,6 +165,26 @@ impl Client {
     #[must_use]
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    /// Says who the person behind this client is. A daemon that does not know the request, or does
+    /// not take our word for it, goes by our account; that is no error.
+    ///
+    /// # Errors
+    /// Says what failed and what to try next.
+    pub fn introduce(&mut self, said: &Introduction) -> Result<(), ClientError> {
+        let mut rows = self.request(&Request::Hello(said.clone()))?;
+        loop {
+            match rows.next_row() {
+                Ok(Some(_)) => {}
+                Ok(None)
+                | Err(ClientError::Refused {
+                    code: Code::NotPermitted | Code::UnknownRequest,
+                    ..
+                }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Sends a request; the rows of the answer come one by one, so that an answer of any length

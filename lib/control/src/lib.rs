@@ -18,7 +18,10 @@ mod events;
 mod explain;
 mod flood;
 mod health;
+mod history;
+mod identity;
 mod message;
+mod overrides;
 mod rows;
 mod syslog;
 mod table;
@@ -37,7 +40,10 @@ pub use explain::{
 };
 pub use flood::{CapacityRow, FingerprintRow, FloodRow, SourceRow, floods};
 pub use health::{HealthRow, LearnedRow, health};
+pub use history::{HISTORY_SECONDS, HistoryRow, history};
+pub use identity::{IdentityRow, Introduction, Login};
 pub use message::{Code, Filter, Greeting, Rejection, Reply, Request, SCHEMA, What, permits};
+pub use overrides::{ModeWish, OverrideRow, overrides};
 pub use rows::{
     LedgerReply, PoolRealRow, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow,
     SynproxyRow, WorkerLedger, WorkerRow,

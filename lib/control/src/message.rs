@@ -8,7 +8,7 @@ use weir_model::Role;
 
 use crate::{
     AppliedRow, CaptureOrder, CaptureRow, ChangeRow, CheckRow, ConfigText, DrainRow, ExplainRow,
-    OrderedRow, Question,
+    IdentityRow, Introduction, ModeWish, OrderedRow, OverrideRow, Question,
 };
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
@@ -65,6 +65,9 @@ codes! {
     Ordered = "1021", "What a `drain`, an `enable` or a `weight` did.";
     Draining = "1022", "How far a real server is from having no sessions.";
     Syslog = "1030", "A row of `show syslog`.";
+    Identity = "1031", "Who the daemon takes the client for.";
+    History = "1032", "A point of `show history`.";
+    Override = "1033", "A setting that holds over the configuration.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -75,6 +78,7 @@ codes! {
     NeedsRestart = "8008", "The configuration changes what only a restart can change.";
     Unconfirmed = "8009", "A configuration waits to be confirmed or rolled back.";
     NothingToDo = "8010", "There is nothing that the request could act on.";
+    Idle = "8011", "The client took too long; the connection is closed.";
     NotJson = "9001", "The line is not a JSON object.";
     UnknownRequest = "9002", "The object names no request.";
     BadArgument = "9003", "The request has an argument that is missing, unknown or wrong.";
@@ -144,6 +148,10 @@ pub enum What {
     Syslog,
     /// The configurations that were applied and are kept.
     Generations,
+    /// The rates of the last minutes, or of the last day.
+    History,
+    /// What was set at run time over the configuration.
+    Overrides,
 }
 
 impl What {
@@ -163,6 +171,8 @@ impl What {
             Self::Events => Code::Event,
             Self::Syslog => Code::Syslog,
             Self::Generations => Code::Generation,
+            Self::History => Code::History,
+            Self::Overrides => Code::Override,
         }
     }
 }
@@ -180,6 +190,10 @@ pub struct Filter {
     /// At most so many rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Of the history, how many seconds back; up to 600 there is a point for each second, further
+    /// back one for each minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
 
 /// A request: `{"do":"show","what":"sessions","filter":{"service":"web"}}`.
@@ -194,6 +208,9 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Filter::is_everything")]
         filter: Filter,
     },
+    /// Says who the person behind the client is:
+    /// `{"do":"hello","name":"alice","from":"192.0.2.1"}`.
+    Hello(Introduction),
     /// Says what would become of a packet:
     /// `{"do":"explain","client":"192.0.2.1:40000","service":"203.0.113.10:443/tcp","flags":"S"}`.
     Explain(Question),
@@ -224,6 +241,23 @@ pub enum Request {
     Capture(CaptureOrder),
     /// Makes the configuration stay that waits for it.
     Confirm {},
+    /// Opens no new sessions on this appliance, or opens them again:
+    /// `{"do":"maintenance","on":true}`.
+    Maintenance {
+        /// Whether it begins or ends.
+        on: bool,
+    },
+    /// Sets when a service answers SYNs with cookies:
+    /// `{"do":"synproxy","service":"web","mode":"always","for_ms":600000}`.
+    Synproxy {
+        /// The service.
+        service: String,
+        /// When; `default` is what the configuration says.
+        mode: ModeWish,
+        /// After how many milliseconds the configuration's holds again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
     /// Runs on a configuration that was applied before.
     Rollback {
         /// Which; none means the one before, or drops the one that waits to be confirmed.
@@ -291,8 +325,21 @@ impl Filter {
 impl Request {
     /// The names that a request can have.
     pub const NAMES: &'static [&'static str] = &[
-        "show", "explain", "apply", "diff", "capture", "confirm", "rollback", "doctor", "drain",
-        "enable", "weight", "draining",
+        "show",
+        "hello",
+        "explain",
+        "apply",
+        "diff",
+        "capture",
+        "confirm",
+        "rollback",
+        "doctor",
+        "drain",
+        "enable",
+        "weight",
+        "draining",
+        "maintenance",
+        "synproxy",
     ];
 
     /// Reads a request from a line.
@@ -345,6 +392,7 @@ impl Request {
     pub const fn needs(&self) -> Role {
         match self {
             Self::Show { .. }
+            | Self::Hello(_)
             | Self::Explain(_)
             | Self::Diff { .. }
             | Self::Doctor {}
@@ -356,7 +404,9 @@ impl Request {
             | Self::Rollback { .. }
             | Self::Drain { .. }
             | Self::Enable { .. }
-            | Self::Weight { .. } => Role::Operator,
+            | Self::Weight { .. }
+            | Self::Maintenance { .. }
+            | Self::Synproxy { .. } => Role::Operator,
         }
     }
 
@@ -428,6 +478,18 @@ impl Reply {
     #[must_use]
     pub fn check(row: &CheckRow) -> Self {
         Self::coded(Code::Check, row)
+    }
+
+    /// Makes the line that says who the daemon takes the client for.
+    #[must_use]
+    pub fn identity(row: &IdentityRow) -> Self {
+        Self::coded(Code::Identity, row)
+    }
+
+    /// Makes the line of a setting that holds over the configuration, or no longer does.
+    #[must_use]
+    pub fn overridden(row: &OverrideRow) -> Self {
+        Self::coded(Code::Override, row)
     }
 
     /// Makes a line of what a `diff` found.
@@ -555,7 +617,7 @@ mod tests {
             filter: Filter {
                 service: Some("web".to_owned()),
                 client: Some("192.0.2.1".parse().unwrap()),
-                limit: None,
+                ..Filter::default()
             },
         };
         let line = request.to_line();
@@ -638,7 +700,7 @@ mod tests {
         let deep = "[".repeat(60_000);
         assert_eq!(Request::parse(&deep).unwrap_err().code, Code::NotJson);
         let long = format!("{{\"do\":\"{}\"}}", "x".repeat(60_000));
-        assert!(Request::parse(&long).unwrap_err().text.len() < 300);
+        assert!(Request::parse(&long).unwrap_err().text.len() < 400);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct ServiceRow {
     pub synproxy: SynproxyRow,
     /// Sessions that exist now.
     pub sessions: u64,
+    /// Those of them that are not, or no longer, established.
+    pub inactive: u64,
     /// New sessions per second.
     pub sessions_per_s: u64,
     /// Sessions opened since the daemon started.
@@ -75,6 +77,8 @@ pub struct ServiceRealRow {
     pub weight: u32,
     /// `up`, `down`, `drain`, or `sorry` for the sorry server.
     pub state: String,
+    /// Whether a health check looks at it; if not, it is taken to be up.
+    pub checked: bool,
     /// What holds for it by command.
     pub by_command: Vec<String>,
     /// Established sessions.

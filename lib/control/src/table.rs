@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::{LedgerReply, PoolRow, PortRow, ServiceRow, SessionRow, WorkerLedger, WorkerRow};
+use crate::{
+    LedgerReply, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow, WorkerLedger, WorkerRow,
+};
 
 /// How a column is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,14 +98,7 @@ pub fn services(rows: &[ServiceRow]) -> String {
         return "no services\n".to_owned();
     }
     let mut table = Table::new(&[
-        "SERVICE",
-        "ADDRESS",
-        "STATE",
-        ">WEIGHT",
-        ">SESSIONS",
-        ">INACT",
-        ">NEW/S",
-        ">IN",
+        "SERVICE", "ADDRESS", "SCHED", "STATE", ">WEIGHT", ">ACTIVE", ">INACT", ">NEW/S", ">IN",
         ">OUT",
     ]);
     let mut reasons = Vec::new();
@@ -114,9 +109,10 @@ pub fn services(rows: &[ServiceRow]) -> String {
             service.name.clone(),
             format!("{first}/{}", service.protocol),
             service.scheduler.clone(),
+            state_of(service),
             String::new(),
-            count(service.sessions),
-            String::new(),
+            count(service.sessions.saturating_sub(service.inactive)),
+            count(service.inactive),
             count(service.sessions_per_s),
             bytes(service.bytes_in),
             bytes(service.bytes_out),
@@ -134,7 +130,12 @@ pub fn services(rows: &[ServiceRow]) -> String {
             table.line([
                 String::new(),
                 format!("-> {}", real.address),
-                real.state.clone(),
+                String::new(),
+                if real.state == "up" && !real.checked {
+                    "unchecked".to_owned()
+                } else {
+                    real.state.clone()
+                },
                 real.weight.to_string(),
                 count(real.sessions),
                 count(real.inactive),
@@ -143,6 +144,7 @@ pub fn services(rows: &[ServiceRow]) -> String {
                 bytes(real.bytes_out),
             ]);
         }
+        others(&mut table, service);
     }
     let mut text = table.render();
     // A reason is too long for a column, and most services have none.
@@ -151,6 +153,41 @@ pub fn services(rows: &[ServiceRow]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How many of a service's real servers take new sessions.
+fn state_of(service: &ServiceRow) -> String {
+    let up = service.reals.iter().filter(|real| real.state == "up");
+    format!("{}/{} up", up.count(), service.reals.len())
+}
+
+/// What a service has beside its real servers, so that the lines add up: sessions of real servers
+/// that the file no longer has, and packets that came to none.
+fn others(table: &mut Table, service: &ServiceRow) {
+    let sum = |pick: fn(&ServiceRealRow) -> u64| service.reals.iter().map(pick).sum::<u64>();
+    let active = service.sessions.saturating_sub(service.inactive);
+    let rest = [
+        active.saturating_sub(sum(|real| real.sessions)),
+        service.inactive.saturating_sub(sum(|real| real.inactive)),
+        service.bytes_in.saturating_sub(sum(|real| real.bytes_in)),
+        service.bytes_out.saturating_sub(sum(|real| real.bytes_out)),
+    ];
+    if rest == [0; 4] {
+        return;
+    }
+    let [active, inactive, bytes_in, bytes_out] = rest;
+    table.line([
+        String::new(),
+        "-> none of these".to_owned(),
+        String::new(),
+        String::new(),
+        String::new(),
+        count(active),
+        count(inactive),
+        String::new(),
+        bytes(bytes_in),
+        bytes(bytes_out),
+    ]);
 }
 
 /// Returns the table of LIP pools, the use towards each real server below its pool.
@@ -330,6 +367,11 @@ pub fn ledger(reply: &LedgerReply) -> String {
     for (i, (name, _)) in moved.enumerate() {
         if i == 0 {
             table.words("", columns.iter().map(|_| ""));
+            // Whoever adds these up to the frames above gets something else.
+            table.words(
+                "what Weir did, beside the frames above (`weir help NAME` explains each)",
+                std::iter::empty(),
+            );
         }
         let of = |w: &WorkerLedger| w.counters.get(name).copied().unwrap_or_default();
         table.row(name, columns.iter().map(|(_, w)| of(w)).collect());
@@ -358,7 +400,8 @@ impl Grid {
     }
 
     fn render(&self) -> String {
-        let names = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let columns = self.0.iter().filter(|(_, cells)| !cells.is_empty());
+        let names = columns.map(|(name, _)| name.len()).max().unwrap_or(0);
         let cells = self.0.iter().flat_map(|(_, cells)| cells);
         let width = cells.map(String::len).max().unwrap_or(0) + 2;
         let mut text = String::new();
@@ -454,7 +497,8 @@ mod tests {
             listen: vec!["203.0.113.10:80".to_owned(), "203.0.113.11:80".to_owned()],
             protocol: "tcp".to_owned(),
             scheduler: "wlc".to_owned(),
-            sessions: 1200,
+            sessions: 1207,
+            inactive: 7,
             sessions_per_s: 31,
             bytes_in: 2048,
             bytes_out: 5_000_000,
@@ -462,8 +506,11 @@ mod tests {
                 address: "10.0.1.11:80".to_owned(),
                 weight: 3,
                 state: "up".to_owned(),
+                checked: true,
                 sessions: 1200,
                 inactive: 7,
+                bytes_in: 1024,
+                bytes_out: 5_000_000,
                 ..ServiceRealRow::default()
             }],
             ..ServiceRow::default()
@@ -472,12 +519,28 @@ mod tests {
         assert_eq!(
             text,
             "\
-SERVICE  ADDRESS              STATE  WEIGHT  SESSIONS  INACT  NEW/S      IN     OUT
-web      203.0.113.10:80/tcp  wlc                1200            31  2.0KiB  4.7MiB
+SERVICE  ADDRESS              SCHED  STATE   WEIGHT  ACTIVE  INACT  NEW/S      IN     OUT
+web      203.0.113.10:80/tcp  wlc    1/1 up            1200      7     31  2.0KiB  4.7MiB
          203.0.113.11:80/tcp
-         -> 10.0.1.11:80      up          3      1200      7             0B      0B
+         -> 10.0.1.11:80             up           3    1200      7         1.0KiB  4.7MiB
+         -> none of these                                 0      0         1.0KiB      0B
 "
         );
+    }
+
+    #[test]
+    fn a_real_server_that_nobody_checks_is_not_said_to_be_up() {
+        let row = ServiceRow {
+            reals: vec![ServiceRealRow {
+                address: "10.0.1.11:80".to_owned(),
+                state: "up".to_owned(),
+                ..ServiceRealRow::default()
+            }],
+            ..ServiceRow::default()
+        };
+        let text = services(&[row]);
+        assert!(text.contains("-> 10.0.1.11:80         unchecked"), "{text}");
+        assert!(!text.contains("none of these"), "{text}");
     }
 
     #[test]
@@ -544,6 +607,7 @@ rx                    15        10         5
 + handed out           0         0         0
 balanced              NO       yes        NO
 
+what Weir did, beside the frames above (`weir help NAME` explains each)
 session-opened         1         1         0
 "
         );

@@ -340,9 +340,9 @@ impl Director {
         self.ledger.drop(DropReason::HandOffFull);
     }
 
-    /// Stops opening sessions; those that exist go on.
-    pub fn drain(&mut self) {
-        self.draining = true;
+    /// Stops opening sessions, or opens them again; those that exist go on.
+    pub fn admit(&mut self, sessions: bool) {
+        self.draining = !sessions;
     }
 
     /// Takes what checks found of a real server and operators ordered: its share of new sessions.

@@ -414,7 +414,7 @@ fn a_client_whose_real_server_has_not_answered_waits_and_its_repeated_syn_is_abs
 #[test]
 fn a_worker_that_drains_promises_nothing_and_says_so() {
     let mut world = proxied("mode = always");
-    world.directors_mut()[0].drain();
+    world.directors_mut()[0].admit(false);
     let said = agrees(&mut world, &tcp(5000, S));
     assert_eq!(synproxy(&said), SynproxyState::Draining);
     assert_eq!(fate(&said), Fate::Refuse(DropReason::NoReal));

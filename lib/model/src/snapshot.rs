@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use ipnet::IpNet;
@@ -90,6 +90,8 @@ pub struct Snapshot {
     pub services: Slots<Service>,
     /// The receivers of log messages.
     pub syslog: Vec<Syslog>,
+    /// Where the metrics page is served; none serves none.
+    pub metrics: Option<SocketAddr>,
     /// One more than the highest [`RealId`] ever given out.
     pub real_bound: u32,
     /// One more than the highest [`LipId`] ever given out.

@@ -140,5 +140,6 @@ fn empty() -> Snapshot {
         syslog: Vec::new(),
         real_bound: 0,
         lip_bound: 0,
+        metrics: None,
     }
 }

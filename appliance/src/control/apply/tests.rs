@@ -15,6 +15,8 @@ use weir_control::{
 use weir_director::SessionView;
 use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role, WorkerId};
 
+mod orders;
+
 use super::*;
 use crate::clock::Clock;
 use crate::command::{Answer, Command, WorkerEnd, channels};
@@ -24,6 +26,7 @@ use crate::control::{ControlParts, WAKER};
 use crate::doorbell::Doorbell;
 use crate::fleet::{Fleet, WorkerHandle};
 use crate::health::Prober;
+use crate::metrics::Exporter;
 use crate::publish::{Boards, Published};
 use crate::state::State;
 
@@ -108,6 +111,7 @@ impl Home {
             prober: Prober::start(clock.clone(), waker.clone()).unwrap(),
             runner: None,
             hooks: crossbeam_channel::unbounded().1,
+            exporter: Exporter::start().unwrap(),
             clock,
             devices: Vec::new(),
             listeners: vec![listener.unwrap()],

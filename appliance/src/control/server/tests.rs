@@ -18,14 +18,18 @@ use weir_model::{
     ControlSocket, DropReason, FloodCounters, PortId, Protocol, RealId, Role, ServiceId, WorkerId,
 };
 
+mod hostile;
+
 use super::*;
 use crate::clock::Clock;
 use crate::command::{WorkerEnd, channels};
 use crate::configuration::configuration;
 use crate::control::events::Events as EventHub;
 use crate::control::floods::Floods;
+use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
+use crate::control::overrides::Overrides;
 use crate::control::rates::Rates;
 use crate::doorbell::Doorbell;
 use crate::fleet::{Blueprint, Fleet, WorkerHandle};
@@ -61,6 +65,10 @@ struct Played {
     sessions: u32,
     role: Role,
     most_queued: usize,
+    /// Changes that reached control.
+    orders: usize,
+    /// What the server said of its clients.
+    happened: Vec<EventRecord>,
 }
 
 impl Played {
@@ -102,6 +110,8 @@ impl Played {
                 devices: Vec::new(),
                 rates: Rates::default(),
                 floods: Floods::default(),
+                history: History::default(),
+                overrides: Overrides::default(),
                 health,
                 events: EventHub::default(),
             },
@@ -109,6 +119,8 @@ impl Played {
             sessions,
             role: Role::Viewer,
             most_queued: 0,
+            orders: 0,
+            happened: Vec::new(),
         }
     }
 
@@ -138,7 +150,9 @@ impl Played {
             for event in &events {
                 server.event(event, FIRST, poll.registry(), scene);
             }
+            self.happened.extend(server.events());
             while let Some(order) = server.next_order() {
+                self.orders += 1;
                 let applied = AppliedRow {
                     generation: 2,
                     summary: format!("{:?} by {}", order.request, order.operator.role.name()),
@@ -231,7 +245,7 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
         | Command::FloodHint { .. }
         | Command::Capture(_)
         | Command::Reset { .. }
-        | Command::Drain
+        | Command::Admit { .. }
         | Command::Stop) => panic!("{other:?}"),
     }
 }
@@ -275,6 +289,7 @@ fn filter(service: Option<&str>, client: Option<&str>, limit: Option<u64>) -> Fi
         service: service.map(str::to_owned),
         client: client.map(|address| address.parse().unwrap()),
         limit,
+        seconds: None,
     }
 }
 
@@ -546,7 +561,7 @@ fn an_unknown_service_is_refused_with_the_names_that_there_are() {
 fn a_client_too_many_is_told_and_the_others_are_served() {
     let mut played = Played::new("many", 1);
     let error = played.serve(|path| {
-        let mut all: Vec<Client> = (0..MOST_CLIENTS)
+        let mut all: Vec<Client> = (0..MOST_VIEWERS)
             .map(|_| Client::connect(&path).unwrap())
             .collect();
         let error = Client::connect(&path).unwrap_err();

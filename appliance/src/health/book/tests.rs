@@ -91,7 +91,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::Explain { .. }
             | Command::Capture(_)
             | Command::Reset { .. }
-            | Command::Drain
+            | Command::Admit { .. }
             | Command::Neighbours { .. }
             | Command::Reach { .. }
             | Command::Stop) => panic!("{other:?}"),
@@ -434,7 +434,7 @@ fn told_one(book: &mut Book, snapshot: &Snapshot) -> Vec<String> {
             | Command::Reach { .. }
             | Command::FloodHint { .. }
             | Command::Capture(_)
-            | Command::Drain
+            | Command::Admit { .. }
             | Command::Stop) => panic!("{other:?}"),
         }
         true

@@ -1,6 +1,6 @@
 //! Builds the snapshot from objects that are known to fit together.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use weir_model::{
@@ -141,6 +141,7 @@ impl Builder<'_> {
             endpoints,
             services,
             syslog: syslog::receivers(self.objects)?,
+            metrics: self.metrics(),
             real_bound: self.ids.reals.bound() as u32,
             lip_bound: self.ids.lips.bound() as u16,
         })
@@ -210,6 +211,12 @@ impl Builder<'_> {
             cpus: cpus(control)?,
             sockets,
         })
+    }
+
+    fn metrics(&self) -> Option<SocketAddr> {
+        let metrics = of_kind(self.objects, Kind::Metrics).next()?;
+        let (address, port) = metrics.one("listen").and_then(endpoint_of)?;
+        Some(SocketAddr::new(address, port))
     }
 
     fn pool(&mut self, pool: &Object) -> Option<LipPool> {

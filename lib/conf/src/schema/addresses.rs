@@ -195,6 +195,27 @@ pub(super) fn listen(value: &str) -> Result<Parsed, Problem> {
 
 /// Reads `ADDRESS:PORT` or `[ADDRESS]:PORT`.
 pub(super) fn endpoint(value: &str, example: &str) -> Result<(IpAddr, u16), Problem> {
+    let (ip, port) = any_endpoint(value, example)?;
+    usable(ip).map_err(|what| unreachable(value, ip, what))?;
+    Ok((ip, port))
+}
+
+/// Reads where this machine itself listens: the loopback address is one, and `0.0.0.0` is all.
+pub(super) fn own_endpoint(value: &str, example: &str) -> Result<(IpAddr, u16), Problem> {
+    let (ip, port) = any_endpoint(value, example)?;
+    if ip.is_unspecified() || ip.is_loopback() {
+        return Ok((ip, port));
+    }
+    usable(ip).map_err(|what| unreachable(value, ip, what))?;
+    Ok((ip, port))
+}
+
+fn unreachable(value: &str, ip: IpAddr, what: &str) -> Problem {
+    let message = format!("`{value}` cannot be reached: {ip} is {what}");
+    Problem::whole(value, message, "")
+}
+
+fn any_endpoint(value: &str, example: &str) -> Result<(IpAddr, u16), Problem> {
     let message = || format!("`{}` is not ADDRESS:PORT", quote(value));
     let Some((ip, port)) = value.rsplit_once(':') else {
         let end = value.chars().count();
@@ -221,13 +242,6 @@ pub(super) fn endpoint(value: &str, example: &str) -> Result<(IpAddr, u16), Prob
         address_in(value, ip, 0)?
     };
     let port = port_number(port, at, &message)?;
-    usable(ip).map_err(|what| {
-        Problem::whole(
-            value,
-            format!("`{value}` cannot be reached: {ip} is {what}"),
-            "",
-        )
-    })?;
     Ok((ip, port))
 }
 

@@ -62,6 +62,7 @@ impl Type {
             Self::Addresses => &["10.0.8.0/28"],
             Self::Listen => &["203.0.113.10:443/tcp"],
             Self::Endpoint => &["10.0.1.11:443"],
+            Self::OwnEndpoint => &["127.0.0.1:9110"],
             Self::WordOr(word, other) => {
                 let example = other.example(avoided);
                 return if avoided.contains(&example.as_str()) {

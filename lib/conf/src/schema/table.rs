@@ -14,7 +14,6 @@ use service::SERVICE;
 
 /// Names of capabilities that this build does not have.
 const DEFENCE: &str = "defence profiles";
-const METRICS: &str = "the metrics page";
 const HA: &str = "high availability";
 
 const MOST_COUNT: u64 = 1_000_000_000;
@@ -133,7 +132,7 @@ pub(crate) static SECTIONS: [SectionSpec; 13] = [
         kind: Kind::Metrics,
         word: "metrics",
         naming: Naming::Single,
-        availability: Availability::Later(METRICS),
+        availability: Availability::Now,
         help: "The page that monitoring reads.",
         keys: METRICS_KEYS,
     },

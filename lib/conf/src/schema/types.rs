@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use weir_model::{AddressRange, Protocol};
 
 use super::addresses::{
-    address, addresses, endpoint, interface, listen, network, port_number, prefix_length,
+    address, addresses, endpoint, interface, listen, network, own_endpoint, port_number,
+    prefix_length,
 };
 use super::{Availability, Kind};
 use crate::lexer::quote;
@@ -65,6 +66,8 @@ pub(crate) enum Type {
     Listen,
     /// `ADDRESS:PORT`.
     Endpoint,
+    /// `ADDRESS:PORT` of this machine.
+    OwnEndpoint,
     /// The name of another section.
     Reference(Kind),
     /// A word with a meaning of its own, or a value of another type.
@@ -198,6 +201,8 @@ impl Type {
             Self::Address => address(value).map(Parsed::Address),
             Self::Addresses => addresses(value).map(Parsed::Addresses),
             Self::Listen => listen(value),
+            Self::OwnEndpoint => own_endpoint(value, "e.g. 127.0.0.1:9110")
+                .map(|(ip, port)| Parsed::Endpoint(ip, port)),
             Self::Endpoint => {
                 endpoint(value, "e.g. 10.0.1.11:443").map(|(ip, port)| Parsed::Endpoint(ip, port))
             }
@@ -249,6 +254,7 @@ impl Type {
             Self::Addresses => "a network, FIRST-LAST, or one address".to_owned(),
             Self::Listen => "ADDRESS:PORT/tcp or ADDRESS:PORT/udp".to_owned(),
             Self::Endpoint => "ADDRESS:PORT".to_owned(),
+            Self::OwnEndpoint => "ADDRESS:PORT of this machine; 0.0.0.0 is each address".to_owned(),
             Self::Reference(kind) => {
                 let name = format!("the name of a [{}]", kind.spec().word);
                 match kind.implied() {
@@ -532,7 +538,7 @@ mod tests {
             for of in [
                 Type::Name, Type::Device, Type::Path, Type::Host, Type::Server, Type::UrlPath,
                 Type::Flag, Type::PrefixLength, Type::Network, Type::Interface, Type::Address,
-                Type::Addresses, Type::Listen, Type::Endpoint,
+                Type::Addresses, Type::Listen, Type::Endpoint, Type::OwnEndpoint,
             ] {
                 if let Err(problem) = of.parse(&text) {
                     prop_assert!(!problem.message.is_empty());

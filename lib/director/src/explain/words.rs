@@ -209,7 +209,7 @@ impl fmt::Display for Sentence<'_> {
                 )
             }
             Explained::Pick { draining: true, .. } => {
-                f.write_str("no session is opened any more: Weir is stopping")
+                f.write_str("no session is opened: Weir is stopping or in maintenance")
             }
             Explained::Pick {
                 address: Some((address, port)),
@@ -277,7 +277,7 @@ impl Sentence<'_> {
             SynproxyState::Off => return f.write_str("SYNs are passed on: the service has none"),
             SynproxyState::Always => return f.write_str("every SYN is answered with a cookie"),
             SynproxyState::Draining => {
-                return f.write_str("no cookie is sent any more: Weir is stopping");
+                return f.write_str("no cookie is sent: Weir is stopping or in maintenance");
             }
             SynproxyState::Quiet => f.write_str("SYNs are passed on: there is no flood")?,
             SynproxyState::Verifying => {

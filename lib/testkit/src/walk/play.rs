@@ -310,7 +310,7 @@ impl Player {
             Item::Drain => {
                 self.settled = false;
                 for director in world.directors_mut() {
-                    director.drain();
+                    director.admit(false);
                 }
                 world.turn()
             }

@@ -83,12 +83,13 @@ pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
     .default(&["5k/s"]),
 ];
 
-pub(super) const METRICS_KEYS: &[KeySpec] =
-    &[
-        KeySpec::new("listen", Type::Server, "Where the page is served.")
-            .example("127.0.0.1:9110")
-            .required(),
-    ];
+pub(super) const METRICS_KEYS: &[KeySpec] = &[KeySpec::new(
+    "listen",
+    Type::OwnEndpoint,
+    "Where the page is served, at the path /metrics: an address of this machine, not a VIP; none \
+     serves none.",
+)
+.example("127.0.0.1:9110")];
 
 pub(super) const HA_KEYS: &[KeySpec] = &[
     KeySpec::new("peer", Type::Address, "The address of the other appliance.")

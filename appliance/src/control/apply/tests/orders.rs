@@ -1,0 +1,462 @@
+//! What operators set at run time, who they are, and the metrics page, through a whole control
+//! thread.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use weir_control::{Introduction, LedgerReply, ModeWish, OverrideRow};
+use weir_model::{Counter, Counters, DropReason, Ledger, ServiceId, SynproxyMode};
+
+use super::*;
+use crate::publish::Vitals;
+
+const ADAPTIVE: &str = "
+[port wan]
+device = wan
+address = 10.80.0.1/24
+[lip-pool blue]
+port = wan
+address = 10.80.0.200
+[synproxy one]
+mode = adaptive
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+synproxy = one
+real = 10.80.0.11:80
+";
+
+fn modes(played: &Played) -> Vec<SynproxyMode> {
+    let all = played.snapshots.iter();
+    all.filter_map(|snapshot| snapshot.services.get(0))
+        .map(|service| service.synproxy.mode)
+        .collect()
+}
+
+fn overrides(played: &mut Played) -> Vec<OverrideRow> {
+    played.serve(|client| show(client, What::Overrides))
+}
+
+/// Sends a request whose answer is a setting.
+fn set(played: &mut Played, request: Request) -> Result<OverrideRow, (Code, String)> {
+    played.serve(move |client| {
+        let mut rows = client.request(&request).unwrap();
+        match rows.next_row() {
+            Ok(row) => Ok(serde_json::from_value(row.unwrap()).unwrap()),
+            Err(ClientError::Refused { code, text }) => Err((code, text)),
+            Err(error) => panic!("{error}"),
+        }
+    })
+}
+
+fn synproxy(mode: ModeWish, for_ms: Option<u64>) -> Request {
+    Request::Synproxy {
+        service: "web".to_owned(),
+        mode,
+        for_ms,
+    }
+}
+
+#[test]
+fn a_change_carries_the_name_and_the_origin_that_a_forced_command_gives() {
+    let home = Home::new("hello");
+    let mut played = home.start();
+    let request = wanted(&format!("{CONF}{DNS}"), None);
+    let said: Introduction =
+        serde_json::from_str(r#"{"name":"alice","from":"192.0.2.1"}"#).unwrap();
+    played
+        .serve(move |client| {
+            client.introduce(&said).unwrap();
+            ask(client, &request)
+        })
+        .unwrap();
+    let event = played.events("applied").pop().unwrap();
+    assert_eq!(event.fields["by"], "alice");
+    let from = &event.fields["from"];
+    assert!(from.starts_with("ssh 192.0.2.1, account "), "{from}");
+    assert!(
+        event.text.contains("by alice (ssh 192.0.2.1, account "),
+        "{}",
+        event.text
+    );
+}
+
+#[test]
+fn maintenance_holds_until_it_is_taken_back_and_is_told_once() {
+    let home = Home::new("maintenance");
+    let mut played = home.start();
+    for _ in 0..2 {
+        let row = set(&mut played, Request::Maintenance { on: true }).unwrap();
+        assert_eq!(
+            (row.setting.as_str(), row.value.as_str()),
+            ("maintenance", "on")
+        );
+    }
+    assert_eq!(overrides(&mut played).len(), 1);
+    played.apply(&format!("{CONF}{DNS}")).unwrap();
+    assert_eq!(overrides(&mut played).len(), 1, "an apply does not end it");
+    let row = set(&mut played, Request::Maintenance { on: false }).unwrap();
+    assert_eq!(row.value, "off");
+    assert_eq!(overrides(&mut played), []);
+    let events = played.events("maintenance");
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| event.fields["what"].as_str())
+        .collect();
+    assert_eq!(told, ["on", "off"]);
+}
+
+#[test]
+fn a_service_answers_with_cookies_as_it_is_set_to_until_that_is_over() {
+    let home = Home::new("synproxy");
+    home.write(ADAPTIVE);
+    let mut played = home.start();
+    let row = set(&mut played, synproxy(ModeWish::Always, None)).unwrap();
+    assert_eq!(
+        (row.value.as_str(), row.configured.as_str()),
+        ("always", "adaptive")
+    );
+    assert_eq!(modes(&played), [SynproxyMode::Always; 2]);
+    played.services();
+
+    // The same configuration, and one that changes another service, leave it as it is set.
+    played.apply(&format!("{ADAPTIVE}{DNS}")).unwrap();
+    assert_eq!(modes(&played), [SynproxyMode::Always; 2]);
+    assert!(
+        !played.config().contains("always"),
+        "a setting is no configuration"
+    );
+
+    set(&mut played, synproxy(ModeWish::Default, None)).unwrap();
+    assert_eq!(modes(&played), [SynproxyMode::Adaptive; 2]);
+    assert_eq!(overrides(&mut played), []);
+
+    set(&mut played, synproxy(ModeWish::Off, Some(300))).unwrap();
+    assert_eq!(modes(&played), [SynproxyMode::Off; 2]);
+    played.serve_until(|control| control.scene.overrides.rows().is_empty());
+    assert_eq!(modes(&played), [SynproxyMode::Adaptive; 2]);
+    let last = played.events("synproxy").pop().unwrap();
+    assert!(
+        last.text.contains("again because its time is over"),
+        "{}",
+        last.text
+    );
+}
+
+#[test]
+fn a_configuration_that_changes_what_was_set_wins_and_says_so() {
+    let home = Home::new("override");
+    home.write(ADAPTIVE);
+    let mut played = home.start();
+    set(&mut played, synproxy(ModeWish::Always, None)).unwrap();
+    played.apply(&ADAPTIVE.replace("adaptive", "off")).unwrap();
+    assert_eq!(modes(&played), [SynproxyMode::Off; 2]);
+    assert_eq!(overrides(&mut played), []);
+    let dropped = played.events("override-dropped").pop().unwrap();
+    assert!(
+        dropped.text.contains("as the new configuration says"),
+        "{}",
+        dropped.text
+    );
+}
+
+#[test]
+fn what_cannot_be_set_is_refused_with_a_sentence() {
+    let home = Home::new("unset");
+    home.write(&format!("{CONF}{DNS}"));
+    let mut played = home.start();
+    let of = |service: &str, for_ms| Request::Synproxy {
+        service: service.to_owned(),
+        mode: ModeWish::Always,
+        for_ms,
+    };
+    let (code, text) = set(&mut played, of("wbe", None)).unwrap_err();
+    assert_eq!(code, Code::UnknownName, "{text}");
+    let (code, text) = set(&mut played, of("dns", None)).unwrap_err();
+    assert_eq!(code, Code::BadArgument, "{text}");
+    let (code, text) = set(&mut played, of("web", Some(u64::MAX))).unwrap_err();
+    assert_eq!(code, Code::BadArgument, "{text}");
+    assert_eq!(overrides(&mut played), []);
+}
+
+/// An address where nobody listens.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+fn get(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn metrics(address: SocketAddr) -> prometheus_parse::Scrape {
+    let answer = get(address, "GET /metrics HTTP/1.1\r\nHost: lb1\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(body.ends_with("# EOF\n"));
+    let lines = body.lines().map(|line| Ok(line.to_owned()));
+    prometheus_parse::Scrape::parse(lines).unwrap()
+}
+
+/// Adds up the samples of a family that have the labels.
+fn sum(scrape: &prometheus_parse::Scrape, name: &str, labels: &[(&str, &str)]) -> u64 {
+    let matches = |sample: &&prometheus_parse::Sample| {
+        sample.metric == name
+            && labels
+                .iter()
+                .all(|(key, value)| sample.labels.get(key) == Some(*value))
+    };
+    let found: Vec<_> = scrape.samples.iter().filter(matches).collect();
+    assert!(!found.is_empty(), "{name} {labels:?}");
+    let values =
+        found.iter().map(|sample| match sample.value {
+            prometheus_parse::Value::Counter(value)
+            | prometheus_parse::Value::Gauge(value)
+            | prometheus_parse::Value::Untyped(value) => value,
+            ref other @ (prometheus_parse::Value::Histogram(_)
+            | prometheus_parse::Value::Summary(_)) => panic!("{name}: {other:?}"),
+        });
+    let sum: f64 = values.sum();
+    // Whole, and small enough to be exact: the text is the number.
+    format!("{sum}").parse().unwrap()
+}
+
+/// What the page and `show ledger` say of each worker.
+fn equals(page: &prometheus_parse::Scrape, ledger: &LedgerReply) {
+    for (worker, row) in ledger.workers.iter().enumerate() {
+        let worker = worker.to_string();
+        let of = |name: &str, more: &[(&str, &str)]| {
+            sum(page, name, &[&[("worker", worker.as_str())], more].concat())
+        };
+        assert_eq!(of("weir_frames_received_total", &[]), row.rx);
+        assert_eq!(of("weir_frames_originated_total", &[]), row.originated);
+        assert_eq!(of("weir_frames_handed_in_total", &[]), row.handed_in);
+        assert_eq!(of("weir_frames_transmitted_total", &[]), row.tx);
+        assert_eq!(of("weir_frames_delivered_total", &[]), row.delivered);
+        assert_eq!(of("weir_frames_held", &[]), row.held);
+        assert_eq!(of("weir_frames_handed_out_total", &[]), row.handed_out);
+        assert_eq!(of("weir_ledger_balanced", &[]), u64::from(row.balanced));
+        for (reason, count) in &row.dropped {
+            let dropped = of("weir_frames_dropped_total", &[("reason", reason)]);
+            assert_eq!(dropped, *count, "{reason}");
+        }
+        for (counter, count) in &row.counters {
+            let name = format!("weir_{}_total", counter.replace('-', "_"));
+            assert_eq!(of(&name, &[]), *count, "{counter}");
+        }
+    }
+}
+
+#[test]
+fn the_metrics_page_equals_show_ledger_to_the_packet_and_moves_with_an_apply() {
+    let home = Home::new("metrics");
+    let first = free_address();
+    let page_at = |address| format!("{CONF}[metrics]\nlisten = {address}\n");
+    home.write(&page_at(first));
+    let mut played = home.start();
+    played.control.metrics_from(first);
+    for (place, worker) in played.control.scene.fleet.workers().iter().enumerate() {
+        let seed = 1_000_003 * (place as u64 + 1);
+        let mut ledger = Ledger {
+            rx: seed,
+            tx: seed - 7,
+            ..Ledger::default()
+        };
+        let mut counters = Counters::default();
+        for (at, reason) in DropReason::ALL.iter().enumerate() {
+            ledger.drop_many(*reason, seed + at as u64);
+        }
+        for (at, counter) in counters.values_mut().iter_mut().enumerate() {
+            *counter = seed * 3 + at as u64;
+        }
+        let stats = netmap_io::PortStats::default();
+        worker
+            .published
+            .write(&ledger, &counters, Vitals::default(), [stats].iter());
+    }
+    played.serve_until(Control::metrics_are_shown);
+    let ledger: Vec<LedgerReply> = played.serve(|client| show(client, What::Ledger));
+    let ledger = &ledger[0];
+    let page = metrics(first);
+    equals(&page, ledger);
+    let opened = Counter::SessionOpened.label();
+    assert_eq!(
+        sum(&page, "weir_session_opened_total", &[]),
+        ledger.total.counters[opened]
+    );
+    assert_eq!(sum(&page, "weir_real_up", &[("real", "10.80.0.11:80")]), 1);
+    for sample in &page.samples {
+        assert!(sample.metric.starts_with("weir_"), "{}", sample.metric);
+        let family = sample
+            .metric
+            .trim_end_matches("_total")
+            .trim_end_matches("_info");
+        assert!(page.docs.contains_key(family), "{family} is not explained");
+    }
+
+    let second = free_address();
+    played.apply(&page_at(second)).unwrap();
+    // A page is shown for a tenth of a second.
+    thread::sleep(Duration::from_millis(150));
+    assert_eq!(
+        sum(&metrics(second), "weir_configuration_generation", &[]),
+        2
+    );
+    for _ in 0..100 {
+        if TcpStream::connect(first).is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(TcpStream::connect(first).is_err(), "the old page is closed");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, text) = played
+        .apply(&page_at(taken.local_addr().unwrap()))
+        .unwrap_err();
+    assert_eq!(code, Code::Failed);
+    assert!(text.contains("[metrics] listen"), "{text}");
+    assert!(
+        text.contains("the running configuration is unchanged"),
+        "{text}"
+    );
+    metrics(second);
+    assert_eq!(
+        played.snapshots[0]
+            .services
+            .get(ServiceId(0).index())
+            .unwrap()
+            .name,
+        "web"
+    );
+}
+
+#[test]
+fn every_metric_of_the_dashboard_is_on_the_page() {
+    let home = Home::new("dashboard");
+    let address = free_address();
+    home.write(&format!("{ADAPTIVE}[metrics]\nlisten = {address}\n"));
+    let mut played = home.start();
+    played.control.metrics_from(address);
+    played.serve_until(Control::metrics_are_shown);
+    let page = get(address, "GET /metrics HTTP/1.1\r\nHost: lb1\r\n\r\n");
+    let dashboard = include_str!("../../../../../docs/grafana-dashboard.json");
+    let json: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let panels = json["panels"].as_array().unwrap();
+    assert!(panels.len() >= 10);
+    let mut names = 0;
+    let words = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    for name in words.filter(|word| word.starts_with("weir_")) {
+        let family = name.trim_end_matches("_total").trim_end_matches("_info");
+        assert!(
+            page.contains(&format!("# TYPE {family} ")),
+            "{name} is not on the page"
+        );
+        names += 1;
+    }
+    assert!(names >= 20, "{names}");
+}
+
+#[test]
+fn whoever_asks_for_anything_else_is_told_what_there_is() {
+    let home = Home::new("http");
+    let address = free_address();
+    home.write(&format!("{CONF}[metrics]\nlisten = {address}\n"));
+    let played = home.start();
+    played.control.metrics_from(address);
+    for (request, status, sentence) in [
+        ("GET / HTTP/1.1\r\n\r\n", "404", "there is only /metrics"),
+        ("POST /metrics HTTP/1.1\r\n\r\n", "405", "with GET"),
+        (
+            "DELETE /x HTTP/1.0\r\n\r\n",
+            "404",
+            "there is only /metrics",
+        ),
+        ("\u{16}\u{3}\u{1}\r\n\r\n", "400", "not HTTP/1"),
+    ] {
+        let answer = get(address, request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains(sentence), "{answer}");
+    }
+    let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(12_000));
+    assert!(get(address, &long).starts_with("HTTP/1.1 431 "));
+
+    // Whoever stands in the way makes room for whoever comes.
+    let silent: Vec<_> = (0..100)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    metrics(address);
+    drop(silent);
+}
+
+#[test]
+fn no_secret_is_in_the_support_bundle() {
+    let home = Home::new("support");
+    let key = home.folder.join("cookie.key");
+    let digits = "d41d8cd98f00b204e9800998ecf8427e5a3c";
+    fs::write(&key, format!("{digits}\n")).unwrap();
+    let secret_file = format!("mode = adaptive\nsecret-file = {}", key.display());
+    home.write(&ADAPTIVE.replace("mode = adaptive", &secret_file));
+    let mut played = home.start();
+    // Somebody's mistake: the key in a request, which becomes an event.
+    let (_, text) = set(
+        &mut played,
+        Request::Synproxy {
+            service: digits.to_owned(),
+            mode: ModeWish::Always,
+            for_ms: None,
+        },
+    )
+    .unwrap_err();
+    assert!(text.contains(digits));
+    let now = Instant::now();
+    let events = &mut played.control.scene.events;
+    events.system(
+        now,
+        Severity::Notice,
+        "secret",
+        format!("the key is {digits}"),
+    );
+    let parts = played.serve(crate::support::parts_of);
+    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    for name in [
+        "README.txt",
+        "daemon.json",
+        "config.conf",
+        "show/ledger.json",
+        "show/events.json",
+        "show/history.json",
+        "machine/proc/version",
+    ] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    let half = digits.len() / 2;
+    let bytes: Vec<u8> = (0..half)
+        .map(|at| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap())
+        .collect();
+    for (name, part) in &parts {
+        let has = |secret: &[u8]| part.windows(secret.len()).any(|here| here == secret);
+        assert!(!has(digits.as_bytes()), "the key is in {name}");
+        assert!(!has(&bytes), "the key is in {name}");
+    }
+    let config = parts
+        .iter()
+        .find(|(name, _)| name == "config.conf")
+        .unwrap();
+    let config = String::from_utf8_lossy(&config.1).into_owned();
+    assert!(config.contains(&format!("= {}", key.display())), "{config}");
+    let events = parts
+        .iter()
+        .find(|(name, _)| name == "show/events.json")
+        .unwrap();
+    assert!(String::from_utf8_lossy(&events.1).contains("the key is (left out)"));
+}

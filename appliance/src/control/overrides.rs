@@ -1,0 +1,444 @@
+//! What operators set at run time over the configuration: maintenance, and when a service answers
+//! SYNs with cookies. They hold by name until somebody takes them back, their time is over, the
+//! configuration changes what they are set over, or the daemon ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use weir_control::{Code, ModeWish, OverrideRow, Rejection, Reply};
+use weir_model::{EventClass, Protocol, ServiceId, Severity, Snapshot, SynproxyMode};
+
+use super::apply::{Applying, Asker, Found, Wanted, Wish};
+use super::operator::Operator;
+use super::server::ClientId;
+use super::{Control, answer};
+use crate::configuration::Configuration;
+use crate::event::EventRecord;
+
+/// The longest time that an override may be set for.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
+/// What is set over the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overrides {
+    maintenance: Option<Set>,
+    /// By the service's name.
+    synproxy: BTreeMap<String, Synproxy>,
+}
+
+/// Who set something, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Set {
+    by: String,
+    since: SystemTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Synproxy {
+    mode: SynproxyMode,
+    /// What the configuration says.
+    configured: SynproxyMode,
+    set: Set,
+    until: Option<(Instant, SystemTime)>,
+}
+
+/// What a configuration itself says of the services that something is set for.
+pub(crate) type Configured = BTreeMap<String, SynproxyMode>;
+
+impl Overrides {
+    /// Says whether the appliance opens no new sessions.
+    pub(crate) fn is_maintenance(&self) -> bool {
+        self.maintenance.is_some()
+    }
+
+    /// Returns a row for each override.
+    pub(crate) fn rows(&self) -> Vec<OverrideRow> {
+        let maintenance = self.maintenance.as_ref().map(maintenance_row);
+        let synproxy = self.synproxy.iter().map(|(name, one)| one.row(name));
+        maintenance.into_iter().chain(synproxy).collect()
+    }
+
+    /// Returns what is set for a service, where something is.
+    pub(crate) fn synproxy(&self, service: &str) -> Option<OverrideRow> {
+        let one = self.synproxy.get(service)?;
+        Some(one.row(service))
+    }
+
+    /// Puts what is set into a snapshot that a configuration was just made into, and returns what
+    /// the configuration itself says there. What it changes is left as it says.
+    pub(crate) fn put_into(&self, snapshot: &mut Snapshot) -> Configured {
+        let mut configured = Configured::new();
+        for (name, one) in &self.synproxy {
+            let Some(id) = service_of(snapshot, name) else {
+                continue;
+            };
+            let said = mode_of(snapshot, id);
+            configured.extend(said.map(|mode| (name.clone(), mode)));
+            if said == Some(one.configured) {
+                set_mode(snapshot, id, one.mode);
+            }
+        }
+        configured
+    }
+
+    /// Forgets what a configuration, which runs now, has changed or no longer has; returns a
+    /// sentence for each.
+    pub(crate) fn settle(&mut self, configured: &Configured) -> Vec<String> {
+        let mut sentences = Vec::new();
+        self.synproxy.retain(|name, one| {
+            let sentence = match configured.get(name) {
+                Some(mode) if *mode == one.configured => return true,
+                Some(mode) => format!(
+                    "synproxy of {name} is {} as the new configuration says; it was set to {} by {}",
+                    mode.name(),
+                    one.mode.name(),
+                    one.set.by
+                ),
+                None => format!(
+                    "synproxy of {name} was set to {} by {}; the service is gone, and that with it",
+                    one.mode.name(),
+                    one.set.by
+                ),
+            };
+            sentences.push(sentence);
+            false
+        });
+        sentences
+    }
+
+    /// Takes back what is set of a snapshot that runs.
+    fn take_out_of(&self, snapshot: &mut Snapshot) {
+        for (name, one) in &self.synproxy {
+            if let Some(id) = service_of(snapshot, name) {
+                set_mode(snapshot, id, one.configured);
+            }
+        }
+    }
+
+    /// Returns the names of those whose time is over.
+    fn over(&self, now: Instant) -> Vec<String> {
+        let all = self.synproxy.iter();
+        all.filter(|(_, one)| one.until.is_some_and(|(at, _)| now >= at))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}
+
+impl Synproxy {
+    fn row(&self, name: &str) -> OverrideRow {
+        OverrideRow {
+            setting: "synproxy".to_owned(),
+            object: name.to_owned(),
+            value: self.mode.name().to_owned(),
+            configured: self.configured.name().to_owned(),
+            by: self.set.by.clone(),
+            since: moment(self.set.since),
+            until: self.until.map(|(_, at)| moment(at)),
+        }
+    }
+}
+
+fn maintenance_row(set: &Set) -> OverrideRow {
+    OverrideRow {
+        setting: "maintenance".to_owned(),
+        value: "on".to_owned(),
+        configured: "off".to_owned(),
+        by: set.by.clone(),
+        since: moment(set.since),
+        ..OverrideRow::default()
+    }
+}
+
+fn moment(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+fn service_of(snapshot: &Snapshot, name: &str) -> Option<ServiceId> {
+    let mut all = snapshot.services.iter();
+    all.find(|service| service.name == name).map(|s| s.id)
+}
+
+fn mode_of(snapshot: &Snapshot, id: ServiceId) -> Option<SynproxyMode> {
+    let service = snapshot.services.get(id.index())?;
+    Some(service.synproxy.mode)
+}
+
+fn set_mode(snapshot: &mut Snapshot, id: ServiceId, mode: SynproxyMode) {
+    if let Some(mut service) = snapshot.services.get(id.index()).cloned() {
+        service.synproxy.mode = mode;
+        snapshot.services.insert(id.index(), service);
+    }
+}
+
+impl Control {
+    /// Opens no new sessions from now on, or opens them again.
+    pub(super) fn set_maintenance(&mut self, client: ClientId, operator: &Operator, on: bool) {
+        if self.stop.is_some() {
+            let text = "the daemon is stopping".to_owned();
+            let refused = Reply::refused(&Rejection {
+                code: Code::Stopping,
+                text,
+            });
+            return self.finish(client, &[refused]);
+        }
+        let before = self.scene.overrides.is_maintenance();
+        if before != on {
+            self.scene.overrides.maintenance = on.then(|| Set {
+                by: operator.to_string(),
+                since: SystemTime::now(),
+            });
+            self.scene.fleet.admit(!on);
+            let sessions = self.sessions();
+            let (severity, sentence) = if on {
+                let sentence =
+                    format!("maintenance by {operator}: no new sessions; {sessions} go on");
+                (Severity::Warning, sentence)
+            } else {
+                let sentence = format!("maintenance ended by {operator}: new sessions are opened");
+                (Severity::Notice, sentence)
+            };
+            let record = EventRecord::new(EventClass::Operator, severity, "maintenance", sentence);
+            let record = record
+                .field("by", &operator.name)
+                .field("from", &operator.from)
+                .field("what", if on { "on" } else { "off" })
+                .field("generation", self.scene.running.snapshot.generation.0);
+            self.scene.events.say(Instant::now(), record);
+        }
+        let row = match &self.scene.overrides.maintenance {
+            Some(set) => maintenance_row(set),
+            None => OverrideRow {
+                setting: "maintenance".to_owned(),
+                value: "off".to_owned(),
+                configured: "off".to_owned(),
+                ..OverrideRow::default()
+            },
+        };
+        self.finish(client, &[Reply::overridden(&row), Reply::done(1)]);
+    }
+
+    /// Sets when a service answers SYNs with cookies.
+    pub(super) fn set_synproxy(
+        &mut self,
+        asker: Asker,
+        service: &str,
+        wish: ModeWish,
+        span: Option<Duration>,
+    ) {
+        match self.with_synproxy(&asker, service, wish, span) {
+            Ok(next) => self.run_over(asker, service, next),
+            Err(rejection) => self.refuse_override(&asker, &rejection),
+        }
+    }
+
+    /// Takes back what has come to its end.
+    pub(super) fn look_at_overrides(&mut self) {
+        let over = self.scene.overrides.over(Instant::now());
+        let Some(name) = over.first().filter(|_| self.applying.is_none()) else {
+            return;
+        };
+        self.set_synproxy(Asker::Time, name, ModeWish::Default, None);
+    }
+
+    /// Returns what is set when this is set as well.
+    fn with_synproxy(
+        &self,
+        asker: &Asker,
+        name: &str,
+        wish: ModeWish,
+        span: Option<Duration>,
+    ) -> Result<Overrides, Rejection> {
+        let refused = |code, text: String| Err(Rejection { code, text });
+        if self.stop.is_some() {
+            return refused(Code::Stopping, "the daemon is stopping".to_owned());
+        }
+        if self.applying.is_some() {
+            let text = "a configuration is being applied; try again".to_owned();
+            return refused(Code::Busy, text);
+        }
+        if span.is_some_and(|span| span > LONGEST) {
+            let text = "a setting may hold for a year at most; leave the time out".to_owned();
+            return refused(Code::BadArgument, text);
+        }
+        let snapshot = &self.scene.running.snapshot;
+        let filter = weir_control::Filter {
+            service: Some(name.to_owned()),
+            ..weir_control::Filter::default()
+        };
+        let id = answer::service_of(snapshot, &filter)?.unwrap_or_default();
+        let Some(service) = snapshot.services.get(id.index()) else {
+            return refused(Code::UnknownName, format!("there is no service `{name}`"));
+        };
+        if service.protocol != Protocol::Tcp {
+            let text = format!("{name} is a service of UDP, which has no SYNs");
+            return refused(Code::BadArgument, text);
+        }
+        let mut next = self.scene.overrides.clone();
+        let set = next.synproxy.remove(name);
+        let configured = set.map_or(service.synproxy.mode, |set| set.configured);
+        if let Some(mode) = wish.mode() {
+            let one = Synproxy {
+                mode,
+                configured,
+                set: Set {
+                    by: asker.name(),
+                    since: SystemTime::now(),
+                },
+                until: span.map(|span| (Instant::now() + span, SystemTime::now() + span)),
+            };
+            next.synproxy.insert(name.to_owned(), one);
+        }
+        Ok(next)
+    }
+
+    /// Has the workers run on the configuration with this set over it.
+    fn run_over(&mut self, asker: Asker, service: &str, next: Overrides) {
+        let running = &self.scene.running;
+        let mut snapshot = Snapshot::clone(&running.snapshot);
+        self.scene.overrides.take_out_of(&mut snapshot);
+        let configured = next.put_into(&mut snapshot);
+        let configuration = Configuration {
+            snapshot: Arc::new(snapshot),
+            ..running.clone()
+        };
+        self.scene.fleet.apply(&configuration.snapshot);
+        self.applying = Some(Applying {
+            found: Found {
+                configuration,
+                files: String::new(),
+                earlier: None,
+                configured,
+            },
+            wish: Wish {
+                asker,
+                wanted: Wanted::Over(service.to_owned(), next),
+                confirm: None,
+                over: None,
+            },
+        });
+    }
+
+    /// Every worker runs on the configuration with this set over it.
+    pub(super) fn finish_override(
+        &mut self,
+        configuration: Configuration,
+        asker: &Asker,
+        service: &str,
+        next: Overrides,
+    ) {
+        self.scene.running = configuration;
+        self.scene.overrides = next;
+        self.watch_health();
+        let snapshot = &self.scene.running.snapshot;
+        let mode = service_of(snapshot, service).and_then(|id| mode_of(snapshot, id));
+        let mode = mode.map_or("gone", SynproxyMode::name);
+        let row = self.scene.overrides.synproxy(service);
+        let (by, generation) = (asker.by(), snapshot.generation.0);
+        let sentence = match &row {
+            Some(row) => row.sentence(),
+            None => format!("synproxy of {service} is {mode} again{by}, as the configuration says"),
+        };
+        let record = super::apply::operator_event(Severity::Warning, "synproxy", sentence, asker);
+        let record = record.field("service", service).field("what", mode);
+        let record = record.field("generation", generation);
+        self.scene.events.say(Instant::now(), record);
+        if let Asker::Client(client, _) = asker {
+            let row = row.unwrap_or_else(|| OverrideRow {
+                setting: "synproxy".to_owned(),
+                object: service.to_owned(),
+                value: mode.to_owned(),
+                configured: mode.to_owned(),
+                ..OverrideRow::default()
+            });
+            self.finish(*client, &[Reply::overridden(&row), Reply::done(1)]);
+        }
+    }
+
+    fn refuse_override(&mut self, asker: &Asker, rejection: &Rejection) {
+        if let Asker::Client(client, _) = asker {
+            self.finish(*client, &[Reply::refused(rejection)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(mode: &str) -> Snapshot {
+        let text = format!(
+            "[port wan]\ndevice = wan\naddress = 10.80.0.1/24\n\
+             [lip-pool blue]\nport = wan\naddress = 10.80.0.200\n\
+             [synproxy one]\nmode = {mode}\n\
+             [service web]\nlisten = 10.80.0.100:80/tcp\nlip-pool = blue\nsynproxy = one\n\
+             real = 10.80.0.11:80\n"
+        );
+        let loaded = weir_conf::parse_str("test.conf", &text, None);
+        loaded
+            .map_err(|report| panic!("{report}"))
+            .unwrap()
+            .snapshot
+    }
+
+    fn overrides(mode: SynproxyMode, configured: SynproxyMode) -> Overrides {
+        let one = Synproxy {
+            mode,
+            configured,
+            set: Set {
+                by: "alice (ssh 192.0.2.1)".to_owned(),
+                since: SystemTime::UNIX_EPOCH,
+            },
+            until: None,
+        };
+        Overrides {
+            maintenance: None,
+            synproxy: [("web".to_owned(), one)].into(),
+        }
+    }
+
+    #[test]
+    fn what_is_set_holds_over_each_configuration_that_says_the_same_as_before() {
+        let mut set = overrides(SynproxyMode::Always, SynproxyMode::Adaptive);
+        let mut next = snapshot("adaptive");
+        let configured = set.put_into(&mut next);
+        assert_eq!(mode_of(&next, ServiceId(0)), Some(SynproxyMode::Always));
+        assert_eq!(set.settle(&configured), Vec::<String>::new());
+        assert_eq!(set.rows()[0].value, "always");
+        set.take_out_of(&mut next);
+        assert_eq!(next, snapshot("adaptive"));
+    }
+
+    #[test]
+    fn a_configuration_that_says_something_new_wins_and_that_is_said() {
+        let mut set = overrides(SynproxyMode::Always, SynproxyMode::Adaptive);
+        let mut next = snapshot("off");
+        let configured = set.put_into(&mut next);
+        assert_eq!(mode_of(&next, ServiceId(0)), Some(SynproxyMode::Off));
+        assert_eq!(
+            set.settle(&configured),
+            [
+                "synproxy of web is off as the new configuration says; it was set to always by alice \
+              (ssh 192.0.2.1)"
+            ]
+        );
+        assert_eq!(set.rows(), []);
+    }
+
+    #[test]
+    fn what_is_set_for_a_service_goes_with_it_and_ends_when_its_time_is_over() {
+        let mut set = overrides(SynproxyMode::Off, SynproxyMode::Adaptive);
+        let now = Instant::now();
+        assert!(set.over(now).is_empty());
+        let until = (now, SystemTime::UNIX_EPOCH + Duration::from_mins(10));
+        set.synproxy.get_mut("web").unwrap().until = Some(until);
+        assert_eq!(set.over(now), ["web"]);
+        assert_eq!(set.rows()[0].until.as_deref(), Some("1970-01-01T00:10:00Z"));
+        let sentences = set.settle(&Configured::new());
+        assert!(
+            sentences[0].contains("the service is gone"),
+            "{sentences:?}"
+        );
+        assert_eq!(set, Overrides::default());
+    }
+}

@@ -1,0 +1,152 @@
+//! What a bundle must not say.
+
+use std::fs;
+
+/// What stands where something was left out.
+const LEFT_OUT: &str = "(left out)";
+/// Words in the names of keys whose values are nobody's business.
+const SECRET_WORDS: &[&str] = &[
+    "secret",
+    "password",
+    "passphrase",
+    "token",
+    "community",
+    "auth",
+];
+/// Keys that name a program with its arguments.
+const PROGRAMS: &[&str] = &["exec", "program", "command", "run", "up-hook", "down-hook"];
+/// Anything shorter would be found everywhere.
+const SHORTEST: usize = 6;
+/// Whatever is larger is no secret of ours.
+const LARGEST: u64 = 64 << 10;
+
+/// Leaves secrets out of texts. What was found in the configuration is left out of all others too.
+#[derive(Debug, Default)]
+pub(super) struct Redactor {
+    found: Vec<Vec<u8>>,
+}
+
+impl Redactor {
+    /// Returns a line of a configuration as it may be shown.
+    pub(super) fn line(&mut self, line: &str) -> String {
+        let Some((before, value)) = line.split_once('=') else {
+            return line.to_owned();
+        };
+        let key = before.trim_start_matches(['#', ' ']).trim();
+        let value = value.trim();
+        if PROGRAMS.contains(&key) {
+            let (program, arguments) = value.split_once(' ').unwrap_or((value, ""));
+            if arguments.is_empty() {
+                return line.to_owned();
+            }
+            self.note(arguments);
+            arguments.split_whitespace().for_each(|one| self.note(one));
+            return format!("{before}= {program} {LEFT_OUT}");
+        }
+        if key == "get"
+            && let Some((path, query)) = value.split_once('?')
+        {
+            self.note(query);
+            return format!("{before}= {path}?{LEFT_OUT}");
+        }
+        let is_secret = key == "key" || SECRET_WORDS.iter().any(|word| key.contains(word));
+        if is_secret && value.starts_with('/') {
+            self.note_file(value);
+        } else if is_secret && !value.starts_with(|c: char| c.is_ascii_digit()) {
+            self.note(value);
+            return format!("{before}= {LEFT_OUT}");
+        }
+        line.to_owned()
+    }
+
+    /// Returns a text without anything that was found to be a secret.
+    pub(super) fn text(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut text = bytes.to_vec();
+        for secret in &self.found {
+            text = without(&text, secret);
+        }
+        text
+    }
+
+    fn note(&mut self, secret: &str) {
+        self.note_bytes(secret.as_bytes());
+    }
+
+    fn note_bytes(&mut self, secret: &[u8]) {
+        if secret.len() >= SHORTEST && !self.found.iter().any(|known| known == secret) {
+            self.found.push(secret.to_vec());
+        }
+    }
+
+    /// What is in a secret file stays out, however it came to be elsewhere.
+    fn note_file(&mut self, path: &str) {
+        let is_small = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= LARGEST);
+        if is_small && let Ok(bytes) = fs::read(path) {
+            self.note_bytes(bytes.trim_ascii());
+        }
+    }
+}
+
+fn without(text: &[u8], secret: &[u8]) -> Vec<u8> {
+    let mut left = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.windows(secret.len()).position(|here| here == secret) {
+        let (before, behind) = rest.split_at(at);
+        left.extend_from_slice(before);
+        left.extend_from_slice(LEFT_OUT.as_bytes());
+        rest = behind.get(secret.len()..).unwrap_or_default();
+    }
+    left.extend_from_slice(rest);
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_the_configuration_are_left_out_of_it_and_of_everything_else() {
+        let mut redactor = Redactor::default();
+        for (line, shown) in [
+            (
+                "exec            = /bin/check --password hunter22",
+                "exec            = /bin/check (left out)",
+            ),
+            (
+                "get             = /healthz?token=swordfish",
+                "get             = /healthz?(left out)",
+            ),
+            ("get             = /healthz", "get             = /healthz"),
+            (
+                "password        = correct-horse",
+                "password        = (left out)",
+            ),
+            ("secret-rotation = 15m", "secret-rotation = 15m"),
+            (
+                "secret-file     = /nowhere/cookie.key",
+                "secret-file     = /nowhere/cookie.key",
+            ),
+            ("[service web]", "[service web]"),
+            ("# idle          = 15m", "# idle          = 15m"),
+        ] {
+            assert_eq!(redactor.line(line), shown);
+        }
+        let event = "check failed: /bin/check --password hunter22 said: token=swordfish";
+        let shown = String::from_utf8(redactor.text(event.as_bytes())).unwrap();
+        assert_eq!(
+            shown,
+            "check failed: /bin/check (left out) said: (left out)"
+        );
+    }
+
+    #[test]
+    fn what_a_secret_file_holds_is_left_out_wherever_it_is() {
+        let path = std::env::temp_dir().join(format!("weir-{}-redact.key", std::process::id()));
+        fs::write(&path, "00112233445566778899aabbccddeeff\n").unwrap();
+        let mut redactor = Redactor::default();
+        redactor.line(&format!("secret-file = {}", path.display()));
+        fs::remove_file(&path).unwrap();
+        let text = redactor.text(b"key 00112233445566778899aabbccddeeff, and again 0011");
+        assert_eq!(text, b"key (left out), and again 0011");
+    }
+}
