@@ -11,7 +11,7 @@ use super::kept::{Kept, Unconfirmed};
 use super::operator::Operator;
 use super::overrides::{Configured, Overrides};
 use super::server::ClientId;
-use super::{Control, diff, ports, reload, set_owned};
+use super::{Control, diff, overlay, ports, reload, set_owned};
 use crate::configuration::{self, Configuration};
 use crate::event::EventRecord;
 use crate::state::{self, Applied};
@@ -168,7 +168,7 @@ impl Control {
         }
         let runs = self.scene.running.effective.lines();
         if let Some(over) = &wish.over
-            && !over.lines().eq(runs)
+            && !overlay::without_orders(over).eq(runs)
         {
             let text = "another configuration was applied meanwhile; nothing changed, try again";
             return Err(rejection(Code::Busy, text.to_owned()));

@@ -20,6 +20,9 @@ pub(crate) mod orders;
 #[cfg(test)]
 mod tests;
 
+/// How a comment begins that says what holds beside the configuration.
+const BY_COMMAND: &str = "# by command: ";
+
 /// A real server of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RealName {
@@ -405,10 +408,16 @@ impl Overlay {
                 real,
             };
             let words = self.words(&name).into_iter();
-            lines.extend(words.map(|words| format!("# by command: {real} {words}")));
+            lines.extend(words.map(|words| format!("{BY_COMMAND}{real} {words}")));
         }
         lines
     }
+}
+
+/// Returns the lines that [`Overlay::config_lines`] was made of.
+pub(in crate::control) fn without_orders(config: &str) -> impl Iterator<Item = &str> {
+    let lines = config.lines();
+    lines.filter(|line| !line.starts_with(BY_COMMAND))
 }
 
 /// Returns every real server by its name.

@@ -342,7 +342,18 @@ fn what_was_made_from_another_configuration_than_runs_is_not_applied() {
         confirm_ms: None,
         over: Some(config),
     };
+    let drain = Request::Drain {
+        service: "web".to_owned(),
+        real: "10.80.0.11".to_owned(),
+        deadline_ms: None,
+        then: None,
+    };
+    played.serve(move |client| {
+        let mut rows = client.request(&drain).unwrap();
+        while rows.next_row().unwrap().is_some() {}
+    });
     let before = played.config();
+    assert!(before.contains("# by command: "), "{before}");
     played.ask(over(before.clone(), &with_dns())).unwrap();
     assert_eq!(played.services(), ["web", "dns"]);
     let (code, text) = played.ask(over(before, CONF)).unwrap_err();
