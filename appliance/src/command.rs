@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_director::{
-    ExplainQuery, Explained, NeighbourView, Notice, PoolUse, Reach, SessionRecord, SessionView,
+    ExplainQuery, Explained, NeighbourView, Networks, Notice, PoolUse, Reach, SessionRecord,
+    SessionView,
 };
 use weir_model::{Offer, PortId, RealId, RealState, ServiceId, Snapshot};
 use weir_wire::{ArpRepr, EthAddr};
@@ -80,6 +81,16 @@ pub(crate) enum Command {
     Reset { real: RealId, cursor: u32 },
     /// Open sessions, or open no more.
     Admit { sessions: bool },
+    /// Drop the packets of these networks, for all services, and end their sessions; the networks
+    /// of before come back with [`Answer::Denied`]. None ends the denial.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "operators deny networks through a control socket only"
+        )
+    )]
+    Deny { networks: Arc<Networks> },
     /// End the thread.
     Stop,
 }
@@ -96,6 +107,8 @@ pub(crate) enum Answer {
         retired: Arc<Snapshot>,
         boards: Arc<Boards>,
     },
+    /// Networks are denied; these were until now, to be freed by control.
+    Denied { retired: Arc<Networks> },
     /// Sessions, and where to go on.
     Sessions {
         ticket: Ticket,

@@ -580,6 +580,8 @@ impl Control {
                 }
             }
             Answer::Untapped(tap) => drop(tap),
+            // Freed here, off the packet path.
+            Answer::Denied { retired } => drop(retired),
             Answer::PoolUse { .. }
             | Answer::Sessions { .. }
             | Answer::Explained { .. }

@@ -285,6 +285,10 @@ impl Worker {
                 let (count, next) = director.reset_sessions(now, real, cursor, RESET_PLACES);
                 Some(Answer::Reset { real, count, next })
             }
+            Command::Deny { networks } => {
+                let retired = self.director.deny(networks);
+                Some(Answer::Denied { retired })
+            }
             Command::Admit { sessions } => {
                 self.director.admit(sessions);
                 None

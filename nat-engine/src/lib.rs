@@ -37,7 +37,8 @@ pub use ports::{
 pub use rewrite::{Changed, OptionPolicy, translate_fragment, translate_tcp, translate_udp};
 pub use rng::Rng;
 pub use scheduler::{
-    Candidate, Load, RoundRobin, Scheduler, WeightedLeastConnection, WeightedRoundRobin, scheduler,
+    Asker, By, Candidate, Consistent, Failover, Least, Load, Locality, PowerOfTwo, Replicated,
+    RoundRobin, Rule, Scheduler, WeightedRoundRobin, scheduler,
 };
 pub use session::{Session, SessionFlags, SessionId, State, Timer};
 pub use steady::{SteadyOptions, pass_steady};

@@ -118,6 +118,7 @@ fn of_value(kind: &str, key: &str, change: Change) -> &'static str {
         ("service", "real" | "scheduler" | "lip-pool" | "health", _) => {
             "for new sessions; those that are open go on"
         }
+        ("service", "persist", _) => "clients may belong to other workers; their sessions may end",
         ("service", key, _) if key == "idle" || key.starts_with("timeout-") => {
             "for all sessions, with their next packet"
         }

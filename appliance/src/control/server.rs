@@ -121,7 +121,10 @@ impl Server {
             | Answer::Explained { ticket, .. }
             | Answer::Neighbours { ticket, .. }
             | Answer::Reached { ticket, .. } => *ticket,
-            Answer::Applied { .. } | Answer::Untapped(_) | Answer::Reset { .. } => return,
+            Answer::Applied { .. }
+            | Answer::Untapped(_)
+            | Answer::Reset { .. }
+            | Answer::Denied { .. } => return,
         };
         let client = ticket.0 as usize;
         // A client that has gone does not want its answer any more.
@@ -141,7 +144,10 @@ impl Server {
                 drop(to);
                 doctor::take(connection, &rows, scene);
             }
-            Answer::Applied { .. } | Answer::Untapped(_) | Answer::Reset { .. } => {}
+            Answer::Applied { .. }
+            | Answer::Untapped(_)
+            | Answer::Reset { .. }
+            | Answer::Denied { .. } => {}
         }
         self.serve(client, scene);
     }

@@ -265,6 +265,7 @@ mod tests {
             address: [10, 0, 0, 9].into(),
             port: 80,
             weight: 1,
+            limit: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use mio::{Poll as MioPoll, Token, Waker};
 use netmap_io::memory::MemoryPort;
 use netmap_io::{Burst, Frame, FramePool, Port, PortInfo, PortStats};
-use weir_director::{Director, PortFacts, SessionView, WorkerFacts};
+use weir_director::{Director, Networks, PortFacts, SessionView, WorkerFacts};
 use weir_model::{DropReason, Poll, PortId, Snapshot, WorkerId};
 use weir_testkit::{PacketSpec, Transport, UdpSpec, arp_frame};
 use weir_wire::{
@@ -299,6 +299,7 @@ impl Bench {
             } => rows,
             other @ (Answer::Sessions { .. }
             | Answer::Applied { .. }
+            | Answer::Denied { .. }
             | Answer::PoolUse { .. }
             | Answer::Untapped(_)
             | Answer::Reset { .. }
@@ -598,4 +599,30 @@ fn a_draining_worker_opens_no_session_and_a_stopped_one_ends() {
     let [bench] = benches;
     bench.control.commands.send(Command::Stop).unwrap();
     bench.worker.run();
+}
+
+#[test]
+fn a_denied_network_loses_its_session_and_gets_none_until_the_denial_ends() {
+    let mut benches = benches(1);
+    benches[0].receive(WAN, from_client(5000, b"warm up"));
+    assert_eq!(settle(&mut benches, 0).len(), 1);
+    let client = ipnet::IpNet::from(std::net::IpAddr::V4(CLIENT));
+    let deny = |bench: &mut Bench, networks: &[ipnet::IpNet]| {
+        let networks = Arc::new(Networks::denied(networks));
+        let command = Command::Deny { networks };
+        bench.control.commands.send(command).unwrap();
+        bench.worker.turn();
+        let answer = bench.control.answers.try_recv().unwrap();
+        assert!(matches!(answer, Answer::Denied { .. }), "{answer:?}");
+    };
+    deny(&mut benches[0], &[client]);
+    assert!(benches[0].ask_sessions().is_empty());
+    benches[0].receive(WAN, from_client(5000, b"denied"));
+    assert!(settle(&mut benches, 0).is_empty());
+    let ledger = benches[0].published.read().ledger;
+    assert_eq!(ledger.dropped(DropReason::Denied), 1);
+    deny(&mut benches[0], &[]);
+    benches[0].receive(WAN, from_client(5000, b"again"));
+    assert_eq!(settle(&mut benches, 0).len(), 1);
+    assert_books(&benches);
 }

@@ -241,11 +241,6 @@ impl OptionSpec {
         self.default = Some(value);
         self
     }
-
-    const fn later(mut self, capability: &'static str) -> Self {
-        self.availability = Availability::Later(capability);
-        self
-    }
 }
 
 #[cfg(test)]

@@ -241,7 +241,9 @@ fn cases(key: &KeySpec, given: &Given) -> Vec<Case> {
     // What is behind it are options.
     let sample = sample.split_whitespace().next().unwrap_or_default();
     let digits = sample.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    if let (Type::Duration { .. }, (number, unit)) = (key.of, sample.split_at(digits.len())) {
+    if let (Type::Duration { .. }, (number, unit)) = (key.of, sample.split_at(digits.len()))
+        && key.options.is_empty()
+    {
         let says = ["has a blank in it", &format!("write `{sample}`")];
         let torn = line(&format!("{number} {unit}"));
         case("a blank before the unit", vec![torn], here, &says);

@@ -14,11 +14,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
 use weir_model::{
-    AllDown, Availability, BadAck, Check, ClientAddress, ClientWindow, Driver, EndpointId,
+    AllDown, Availability, BadAck, Check, ClientAddress, ClientWindow, Defence, Driver, EndpointId,
     EventClass, ExecCheck, Facility, Forward, Generation, Health, HttpCheck, LipId, MasterKey,
-    Offer, Poll, PoolId, PortId, Protocol, Quorum, RealId, Role, SchedulerKind, Service, ServiceId,
-    SessionLog, Snapshot, Synproxy, SynproxyMode, Syslog, SyslogFormat, TimestampMode, TlsCheck,
-    Transport, UdpCheck, WeightFrom,
+    Offer, Persist, Poll, PoolId, PortId, PrefixRate, Protocol, Quorum, RealId, RealLimit, Refusal,
+    Role, SchedulerKind, Service, ServiceId, SessionLog, Snapshot, Synproxy, SynproxyMode, Syslog,
+    SyslogFormat, TimestampMode, TlsCheck, Transport, UdpCheck, WeightFrom,
 };
 
 const NETWORK: &str = "
@@ -180,6 +180,7 @@ fn every_value_of_a_profile_reaches_the_services_that_name_it() {
         alpha: true,
     };
     assert_eq!(web.health, Some(health));
+    check_limits(web);
     assert!(!web.connection_reuse);
     assert_eq!((web.ack_storm, web.max_sessions), (25, Some(250_000)));
     assert_eq!(web.session_log, SessionLog::Both);
@@ -227,6 +228,40 @@ fn every_value_of_a_profile_reaches_the_services_that_name_it() {
         slow_start: Duration::from_secs(30),
     };
     assert_eq!(web.availability, availability);
+}
+
+fn check_limits(web: &Service) {
+    let defence = Defence {
+        syn_rate: Some(PrefixRate {
+            per_second: 200,
+            burst: 400,
+            prefix: 24,
+        }),
+        new_sessions: Some(PrefixRate {
+            per_second: 500,
+            burst: 1000,
+            prefix: 32,
+        }),
+        invalid_flags: Refusal::Forward,
+        fragments: Refusal::Drop,
+        deny: vec!["192.0.2.0/24".parse().unwrap()],
+        allow: vec!["192.0.2.128/25".parse().unwrap()],
+    };
+    assert_eq!(web.defence.as_deref(), Some(&defence));
+    let persist = Persist {
+        timeout: Duration::from_mins(10),
+        prefix: 24,
+    };
+    assert_eq!(web.persist, Some(persist));
+    let limit = |max_sessions, min_sessions| {
+        Some(RealLimit {
+            max_sessions,
+            min_sessions,
+        })
+    };
+    let limits: Vec<_> = web.reals.iter().map(|real| real.limit).collect();
+    // Three quarters of ten, rounded up, where nothing is said.
+    assert_eq!(limits, [limit(50_000, 40_000), None, limit(10, 8)]);
 }
 
 #[test]
@@ -314,6 +349,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!(web.synproxy, Synproxy::default());
     assert_eq!(web.synproxy.mode, SynproxyMode::Off);
     assert_eq!((&web.health, web.max_sessions), (&None, None));
+    assert_eq!((&web.defence, web.persist), (&None, None));
     assert!(web.connection_reuse);
     assert_eq!(web.ack_storm, 10);
     let t = web.timeouts;

@@ -12,17 +12,18 @@ use nat_engine::{
     Steering, TimerWheel,
 };
 use weir_model::{
-    Counter, Counters, DropReason, Ledger, Now, PortId, RealId, RealState, SchedulerKind, Snapshot,
-    Verdict,
+    Counter, Counters, DropReason, Ledger, Now, PortId, RealState, SchedulerKind, Snapshot, Verdict,
 };
 
 use weir_simd::Width;
 
 use crate::audit::Audit;
+use crate::defence::Guard;
 use crate::found::{Burst, LOOKUPS, Lookup};
 use crate::fragments::Fragments;
 use crate::neighbours::Neighbours;
 use crate::outbox::Outbox;
+use crate::persist::Persistence;
 use crate::plan::Plan;
 use crate::rate::RateLimit;
 use crate::synproxy::Synproxy;
@@ -67,6 +68,12 @@ pub struct Director {
     pub(crate) synproxy: Synproxy,
     /// What control says of each real server, by id.
     pub(crate) real_states: Vec<RealState>,
+    /// The real servers that have as many sessions as they may, by id: until they have fewer again.
+    pub(crate) full: Vec<bool>,
+    pub(crate) guard: Guard,
+    /// Whether any client is limited or denied.
+    pub(crate) guarded: bool,
+    pub(crate) persistence: Persistence,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
     pub(crate) icmp_rate: RateLimit,
@@ -157,6 +164,10 @@ impl Director {
             audit: Audit::new(),
             synproxy: Synproxy::new(guard_seed),
             real_states: Vec::new(),
+            full: Vec::new(),
+            guard: Guard::default(),
+            guarded: false,
+            persistence: Persistence::default(),
             ledger: Ledger::default(),
             counters: Counters::default(),
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
@@ -272,6 +283,8 @@ impl Director {
     pub fn tick(&mut self, now: Now) {
         let now_ms = millis(now);
         self.tick_floods(now);
+        self.sweep_denied(now);
+        self.tick_persistence(now);
         self.expire(now, EXPIRIES);
         self.ask_neighbours(now_ms);
         for _ in 0..ANNOUNCEMENTS {
@@ -285,7 +298,8 @@ impl Director {
     /// Returns how long the worker may wait at most before the next [`tick`](Self::tick).
     #[must_use]
     pub fn idle_for(&self, now: Now) -> Duration {
-        if !self.announcements.is_empty() || self.has_originated() {
+        let busy = !self.announcements.is_empty() || self.guard.is_sweeping();
+        if busy || self.has_originated() {
             return Duration::ZERO;
         }
         let asking = if self.neighbours.is_asking() {
@@ -345,17 +359,6 @@ impl Director {
         self.draining = !sessions;
     }
 
-    /// Takes what checks found of a real server and operators ordered: its share of new sessions.
-    pub fn set_real_state(&mut self, real: RealId, state: RealState) {
-        let Some(place) = self.real_states.get_mut(real.index()) else {
-            return;
-        };
-        if core::mem::replace(place, state) != state {
-            let snapshot = Arc::clone(&self.snapshot);
-            self.update_schedulers(&snapshot);
-        }
-    }
-
     /// Returns the next thing that the control thread should know.
     pub fn next_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
@@ -393,6 +396,8 @@ impl Director {
         self.synproxy.apply(&snapshot, now.wall_ms, millis(now));
         self.real_states
             .resize(snapshot.real_bound as usize, RealState::default());
+        self.full.resize(snapshot.real_bound as usize, false);
+        self.guard.apply(&snapshot);
         let plan = Plan::new(&snapshot, &self.facts, &self.ports, &self.synproxy);
         // The first worker speaks for all: an address is announced once.
         if self.facts.id.0 == 0 {
@@ -406,6 +411,10 @@ impl Director {
         }
         self.change_offers(&plan);
         self.plan = plan;
+        self.guarded = self.plan.defends || self.guard.denies();
+        if self.plan.persists {
+            self.persistence.make_room(self.facts.sessions);
+        }
         self.traffic
             .grow(snapshot.services.bound(), snapshot.real_bound as usize);
         self.update_schedulers(&snapshot);

@@ -168,6 +168,9 @@ impl Director {
         }
         if let Some(session) = self.table.remove_leaving(&mut self.wheel, leaving) {
             self.traffic.removed(&session);
+            if self.plan.persists {
+                self.persisted_ended(now, &session);
+            }
         }
     }
 

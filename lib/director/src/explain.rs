@@ -81,6 +81,15 @@ pub enum Explained {
     },
     /// Whether the packet's acknowledgement is tried as a cookie.
     Cookie(CookieTrial),
+    /// The client is limited or denied, and the packet is dropped for this reason.
+    Defence(Ipv4Addr, DropReason),
+    /// The client had a real server, and new sessions of it go there.
+    Persist {
+        /// The real server.
+        real: RealId,
+        /// Its address and port.
+        address: (Ipv4Addr, u16),
+    },
     /// Whether the service may have one more session on this worker.
     Limit {
         /// Those that it has.
@@ -100,6 +109,8 @@ pub enum Explained {
         weight: u16,
         /// Whether a health check found it down.
         down: bool,
+        /// Whether it has as many sessions on this worker as it may.
+        full: bool,
         /// Its sessions on this worker.
         load: Load,
     },

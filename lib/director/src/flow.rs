@@ -69,6 +69,12 @@ impl Director {
         direction: Direction,
     ) -> Verdict {
         if direction == Direction::Inbound {
+            let service = self.table.get(id).map(|session| session.service);
+            if let Some(service) = service
+                && let Some(reason) = self.unwelcome_segment(now, &found.v4, tcp, service)
+            {
+                return Verdict::Drop(reason);
+            }
             if tcp.opens() {
                 if let Some(verdict) = self.syn_of_session(now, packet, found, tcp, id) {
                     return verdict;

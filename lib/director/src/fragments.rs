@@ -103,6 +103,15 @@ impl Director {
             dst: v4.dst,
             ident: fragment.id,
         };
+        let named = match v4.l4_kind {
+            L4::Udp { dst_port, .. } => self.plan.listening(v4.dst, dst_port, v4.protocol),
+            L4::NonFirstFragment | L4::Tcp(_) | L4::Icmp { .. } | L4::Other(_) => None,
+        };
+        let defence = named.and_then(|service| self.plan.service(service)?.defence.as_ref());
+        if defence.is_some_and(|defence| defence.refuses_fragments) {
+            // It is not noted, so those behind it are nobody's.
+            return Verdict::Drop(DropReason::FragmentRefused);
+        }
         let datagram = match v4.l4_kind {
             L4::Udp {
                 src_port, dst_port, ..
@@ -135,6 +144,13 @@ impl Director {
             service: None,
         };
         let session = self.table.find(hash, &flow);
+        if self.guarded
+            && session.is_none()
+            && to == Owned::Vip
+            && let Some(reason) = self.unwelcome(now, v4, named)
+        {
+            return Verdict::Drop(reason);
+        }
         match (v4.l4_kind, session) {
             (L4::NonFirstFragment, Some((id, direction))) => {
                 self.udp(now, packet, &found, id, direction)

@@ -23,6 +23,8 @@ extern crate alloc;
 mod arp;
 mod asked;
 mod audit;
+mod buckets;
+mod defence;
 mod director;
 mod emit;
 mod expire;
@@ -34,9 +36,12 @@ mod fragments;
 mod icmp;
 mod map;
 mod neighbours;
+mod networks;
 mod open;
 mod outbox;
 mod packet;
+mod persist;
+mod pick;
 mod plan;
 mod rate;
 mod report;
@@ -57,6 +62,7 @@ pub use explain::{
 pub use facts::{
     NeighbourView, Notice, PoolUse, PortFacts, Reach, SessionView, SpreadFacts, WorkerFacts,
 };
+pub use networks::Networks;
 pub use packet::{Packet, Source};
 pub use synproxy::Top;
 pub use weir_model::Verdict;

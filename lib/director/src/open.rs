@@ -3,10 +3,10 @@
 use core::net::Ipv4Addr;
 
 use nat_engine::{
-    Candidate, Direction, FlowHash, FlowKey, InsertError, PortUse, Rest, Session, SessionFlags,
-    SessionId, State, Taken, Timer, scheduler,
+    Direction, FlowHash, FlowKey, InsertError, PortUse, Rest, Session, SessionFlags, SessionId,
+    State, Taken, Timer,
 };
-use weir_model::{Counter, DropReason, Event, Now, ServiceId, Snapshot, Verdict};
+use weir_model::{Counter, DropReason, Event, Now, ServiceId, Verdict};
 use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
 
 use crate::director::millis;
@@ -89,8 +89,11 @@ impl Director {
         if self.is_full(service) {
             return Err(self.refuse(now, packet, v4, service, DropReason::ServiceFull));
         }
-        let real = match self.pick(service) {
-            Ok(real) => real,
+        if !self.takes_session(now, key.src, service) {
+            return Err(self.refuse(now, packet, v4, service, DropReason::SessionRate));
+        }
+        let (real, whose) = match self.pick(now, service, key) {
+            Ok(picked) => picked,
             Err(reason) => return Err(self.refuse(now, packet, v4, service, reason)),
         };
         let hop = self.way(now, packet, l3, v4, real.address)?;
@@ -148,6 +151,7 @@ impl Director {
                 self.audit.note(now, session, SessionChange::Opened);
             }
         }
+        self.note_picked(now, &real, whose);
         self.count(Counter::SessionOpened);
         Ok((id, hop))
     }
@@ -180,61 +184,6 @@ impl Director {
     pub(crate) fn living(&self, service: ServiceId) -> u64 {
         let sessions = self.traffic.service(service).sessions;
         sessions.saturating_sub(self.synproxy.floods.uncounted(service))
-    }
-
-    /// Follows a change of the services' real servers; schedulers of the same kind keep their turn.
-    pub(crate) fn update_schedulers(&mut self, snapshot: &Snapshot) {
-        self.schedulers
-            .resize_with(snapshot.services.bound(), || None);
-        let states = &self.real_states;
-        for (index, place) in self.schedulers.iter_mut().enumerate() {
-            let Some(service) = snapshot.services.get(index) else {
-                *place = None;
-                continue;
-            };
-            let same = place
-                .as_ref()
-                .is_some_and(|(kind, _)| *kind == service.scheduler);
-            if !same {
-                *place = Some((
-                    service.scheduler,
-                    scheduler(service.scheduler, self.facts.id.0),
-                ));
-            }
-            let candidates: alloc::vec::Vec<Candidate> = service
-                .reals
-                .iter()
-                .map(|real| {
-                    let state = states.get(real.id.index()).copied().unwrap_or_default();
-                    Candidate {
-                        real: real.id,
-                        weight: state.effective_weight(real.weight),
-                    }
-                })
-                .collect();
-            if let Some((_, scheduler)) = place {
-                scheduler.update(&candidates);
-            }
-        }
-    }
-
-    fn pick(&mut self, service: ServiceId) -> Result<RealPlan, DropReason> {
-        if self.draining {
-            return Err(DropReason::NoReal);
-        }
-        let traffic = &self.traffic;
-        let scheduler = self
-            .schedulers
-            .get_mut(service.index())
-            .and_then(Option::as_mut);
-        let picked =
-            scheduler.and_then(|(_, scheduler)| scheduler.pick(&|real| traffic.load(real)));
-        let plan = self.plan.service(service);
-        picked
-            .and_then(|real| plan?.real(real))
-            .or_else(|| plan?.sorry())
-            .copied()
-            .ok_or(DropReason::NoReal)
     }
 
     fn syn_options(&self, packet: &Packet<'_>, v4: &V4, service: ServiceId) -> OptionSummary {

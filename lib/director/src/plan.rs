@@ -10,6 +10,7 @@ use weir_model::{
 };
 use weir_wire::{EthAddr, KindSet, Toa};
 
+use crate::defence::{Compiled, DefencePlan, mask};
 use crate::map::FixedMap;
 use crate::route::{Routes, v4};
 use crate::synproxy::{Synproxy, SynproxyPlan};
@@ -54,6 +55,10 @@ pub(crate) struct ServicePlan {
     /// How many sessions this worker has room for: as many as it has local ports towards the real
     /// servers, and not more than `max_sessions`.
     pub(crate) room: u64,
+    /// What its clients may not.
+    pub(crate) defence: Option<DefencePlan>,
+    /// How long its clients keep their real server, where they do.
+    pub(crate) persist: Option<PersistPlan>,
     /// The pool of its source addresses.
     pub(crate) pool: PoolId,
     /// The used share of the pool's ports in percent at which an event is raised.
@@ -66,10 +71,28 @@ pub(crate) struct ServicePlan {
     sorry: Option<RealId>,
 }
 
+/// How many sessions a real server may have on this worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LimitPlan {
+    /// With so many it takes no more,
+    pub(crate) most: u64,
+    /// until it has fewer than this.
+    pub(crate) least: u64,
+}
+
+/// How a service keeps its clients where they were.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PersistPlan {
+    /// The bits of an address by which clients are told apart.
+    pub(crate) mask: u32,
+    pub(crate) timeout_ms: u32,
+}
+
 /// A real server as a new session needs it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RealPlan {
     pub(crate) id: RealId,
+    pub(crate) weight: u16,
     pub(crate) address: Ipv4Addr,
     pub(crate) port: u16,
     /// The local ports towards it.
@@ -101,6 +124,12 @@ pub(crate) struct Plan {
     lips: Vec<Option<Ipv4Addr>>,
     ports: Vec<Option<PortPlan>>,
     pub(crate) routes: Routes,
+    /// Whether any service has a defence profile.
+    pub(crate) defends: bool,
+    /// Whether any service keeps its clients where they were.
+    pub(crate) persists: bool,
+    /// By the real server's id; empty where none is limited.
+    limits: Vec<Option<LimitPlan>>,
     /// Every address with the port at which it is announced.
     pub(crate) announced: Vec<(PortId, Ipv4Addr)>,
 }
@@ -116,6 +145,7 @@ impl Plan {
         let mut listens = Vec::new();
         let mut services: Vec<Option<ServicePlan>> = Vec::new();
         services.resize_with(snapshot.services.bound(), || None);
+        let mut compiled = Compiled::default();
         for service in snapshot.services.iter() {
             for listen in &service.listen {
                 if let IpAddr::V4(vip) = listen.address {
@@ -131,6 +161,7 @@ impl Plan {
                     service,
                     locals,
                     synproxy.plan(service, facts.workers),
+                    DefencePlan::new(service, facts.workers, &mut compiled),
                     facts.workers,
                 ));
             }
@@ -158,6 +189,9 @@ impl Plan {
         Self {
             owned: FixedMap::new(&owned),
             listens: FixedMap::new(&listens),
+            defends: services.iter().flatten().any(|it| it.defence.is_some()),
+            persists: services.iter().flatten().any(|it| it.persist.is_some()),
+            limits: limits(snapshot, facts.workers),
             services,
             lips,
             ports,
@@ -199,6 +233,12 @@ impl Plan {
         self.ports.iter().flatten().any(|port| port.mac() == mac)
     }
 
+    /// Returns how many sessions a real server may have on this worker, if that is limited.
+    #[inline]
+    pub(crate) fn limit(&self, real: RealId) -> Option<LimitPlan> {
+        *self.limits.get(real.index())?
+    }
+
     #[inline]
     pub(crate) fn lip(&self, id: LipId) -> Option<Ipv4Addr> {
         *self.lips.get(id.index())?
@@ -211,6 +251,7 @@ impl ServicePlan {
         service: &Service,
         locals: &LocalPorts,
         synproxy: Option<SynproxyPlan>,
+        defence: Option<DefencePlan>,
         workers: u8,
     ) -> Self {
         let toa = match (service.client_address, service.protocol) {
@@ -238,6 +279,7 @@ impl ServicePlan {
             .filter_map(|real| match real.address {
                 IpAddr::V4(address) => Some(RealPlan {
                     id: real.id,
+                    weight: real.weight,
                     address,
                     port: real.port,
                     set: locals.set(service.pool, real.endpoint)?,
@@ -250,11 +292,18 @@ impl ServicePlan {
             .iter()
             .map(|real| u64::from(locals.usage(real.set).total));
         let ports: u64 = ports.sum();
-        // Clients are spread evenly over the workers by a keyed hash.
-        let share = |sessions: u32| u64::from(sessions.div_ceil(u32::from(workers.max(1))));
-        let max_sessions = service.max_sessions.map_or(u64::MAX, share);
+        let max_sessions = service
+            .max_sessions
+            .map_or(u64::MAX, |all| share_of(all, workers));
         Self {
             synproxy,
+            defence,
+            persist: service.persist.map(|persist| PersistPlan {
+                mask: mask(persist.prefix),
+                timeout_ms: u32::try_from(persist.timeout.as_millis())
+                    .unwrap_or(u32::MAX)
+                    .min(i32::MAX as u32 + (1 << 30)),
+            }),
             connection_reuse: service.connection_reuse,
             ack_storm: service.ack_storm,
             max_sessions,
@@ -353,6 +402,31 @@ impl PortPlan {
     pub(crate) fn mac(&self) -> EthAddr {
         self.facts.mac
     }
+}
+
+/// Returns a worker's share of sessions: a keyed hash spreads clients evenly over all.
+fn share_of(sessions: u32, workers: u8) -> u64 {
+    u64::from(sessions.div_ceil(u32::from(workers.max(1))))
+}
+
+fn limits(snapshot: &Snapshot, workers: u8) -> Vec<Option<LimitPlan>> {
+    let mut limits = Vec::new();
+    for real in snapshot.services.iter().flat_map(|service| &service.reals) {
+        let Some(limit) = real.limit else {
+            continue;
+        };
+        if limits.is_empty() {
+            limits.resize(snapshot.real_bound as usize, None);
+        }
+        if let Some(place) = limits.get_mut(real.id.index()) {
+            let most = share_of(limit.max_sessions, workers);
+            *place = Some(LimitPlan {
+                most,
+                least: share_of(limit.min_sessions, workers).clamp(1, most.max(1)),
+            });
+        }
+    }
+    limits
 }
 
 fn owned_addresses(snapshot: &Snapshot, locals: &LocalPorts) -> Vec<(Ipv4Addr, Owned)> {

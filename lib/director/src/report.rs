@@ -28,7 +28,10 @@ impl Director {
     /// Returns the traffic of a real server on this worker.
     #[must_use]
     pub fn real_traffic(&self, real: RealId) -> TrafficCounters {
-        self.traffic.real(real)
+        TrafficCounters {
+            full: u64::from(self.is_real_full(real)),
+            ..self.traffic.real(real)
+        }
     }
 
     /// Says whether this worker itself sees a flood of a service, whatever the others told it.

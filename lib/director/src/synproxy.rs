@@ -11,7 +11,6 @@ use weir_model::{
 
 use self::desk::Desks;
 use self::early::EarlyPool;
-use self::flood::Floods;
 use self::release::Releases;
 use self::waiting::Waitings;
 
@@ -26,8 +25,8 @@ mod waiting;
 
 pub(crate) use self::cookie::agreed;
 pub(crate) use self::desk::Desk;
-pub(crate) use self::flood::Flood;
 pub use self::flood::Top;
+pub(crate) use self::flood::{Flood, Floods};
 
 /// All of an unanswered handshake, retries included, is over after this long.
 const OPEN_WITHIN_MS: u32 = 950;

@@ -70,6 +70,12 @@ impl Director {
             return self.hand_off_plain(packet, owner);
         }
         let asked = burst.asked(seen.at);
+        if self.guarded
+            && to == Owned::Vip
+            && let Some(reason) = self.unwelcome_plain(now, packet, &key, asked.service)
+        {
+            return Verdict::Drop(reason);
+        }
         match self.stranger(now, packet, &asked) {
             Some(verdict) => verdict,
             None => self.walk_long(now, packet, seen, to, None, asked.service),
@@ -131,6 +137,9 @@ impl Director {
         if let Some(reason) = self.unwanted(packet, v4.src, to) {
             return Verdict::Drop(reason);
         }
+        if self.guarded && to == Owned::Vip && self.is_denied(v4.src, None) {
+            return Verdict::Drop(DropReason::Denied);
+        }
         let l3 = parsed.l3;
         if v4.fragment.is_some() {
             return self.fragment(now, packet, l3, &v4, to);
@@ -160,7 +169,29 @@ impl Director {
             return self.hand_off(packet, &found, owner);
         }
         let session = self.table.find(hash, &key);
+        if self.guarded && to == Owned::Vip && session.is_none() {
+            let service = self.plan.listening(key.dst, key.dst_port, key.protocol);
+            if let Some(reason) = self.unwelcome(now, &v4, service) {
+                return Verdict::Drop(reason);
+            }
+        }
         self.flow(now, packet, &found, session)
+    }
+
+    /// Says why a plain packet that belongs to no session is not wanted, if it is not.
+    #[cold]
+    #[inline(never)]
+    fn unwelcome_plain(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+        key: &FlowKey,
+        service: Option<ServiceId>,
+    ) -> Option<DropReason> {
+        let v4 = V4::plain_again(packet.frame.bytes())?;
+        let listening = || self.plan.listening(key.dst, key.dst_port, key.protocol);
+        let service = service.or_else(listening);
+        self.unwelcome(now, &v4, service)
     }
 
     fn hand_off(&mut self, packet: &mut Packet<'_>, found: &Found, owner: WorkerId) -> Verdict {
@@ -224,10 +255,31 @@ impl Director {
     }
 
     fn owner_of_client(&self, key: &FlowKey, hash: FlowHash) -> u8 {
+        if self.plan.persists
+            && let Some(owner) = self.owner_of_prefix(key)
+        {
+            return owner;
+        }
         let steering = self.clients.as_ref();
         steering
             .and_then(|steering| steering.owner(key))
             .unwrap_or_else(|| hash.owner(self.facts.workers))
+    }
+
+    /// Returns the worker that remembers which real server a client has: all of its flows are that
+    /// one's, whichever queue a NIC puts them into.
+    #[cold]
+    fn owner_of_prefix(&self, key: &FlowKey) -> Option<u8> {
+        let service = self.plan.listening(key.dst, key.dst_port, key.protocol)?;
+        let persist = self.plan.service(service)?.persist?;
+        let hash = self.table.hash(&FlowKey {
+            src: Ipv4Addr::from_bits(key.src.to_bits() & persist.mask),
+            dst: Ipv4Addr::UNSPECIFIED,
+            src_port: 0,
+            dst_port: 0,
+            protocol: 0,
+        });
+        Some(hash.owner(self.facts.workers))
     }
 
     /// Completes a checksum of which a virtual peer left the pseudo header's sum only.

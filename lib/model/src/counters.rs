@@ -56,6 +56,9 @@ counters! {
     ArpAnswered = "arp-answered", "ARP requests for a VIP or LIP that were answered.";
     ArpRequested = "arp-requested", "ARP requests that Weir sent.";
     ArpAnnounced = "arp-announced", "Gratuitous ARP announcements that Weir sent.";
+    PersistUsed = "persist-used", "New sessions that went to the real server which their client had before.";
+    PersistMoved = "persist-moved", "New sessions whose client lost its earlier real server: it was removed, is down, has no weight, or is full.";
+    PersistDisplaced = "persist-displaced", "Clients whose real server was forgotten before its time, because others needed the room.";
     NeighbourLearned = "neighbour-learned", "Neighbours whose Ethernet address became known or changed.";
 }
 
@@ -133,11 +136,13 @@ pub struct TrafficCounters {
     pub bytes_out: u64,
     /// New sessions refused: no real server, no local port, table full.
     pub refused: u64,
+    /// Of a real server: the workers on which it has as many sessions as it may.
+    pub full: u64,
 }
 
 impl TrafficCounters {
     /// The number of values.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 
     /// Returns the values in a fixed order, for publishing.
     #[must_use]
@@ -151,6 +156,7 @@ impl TrafficCounters {
             self.bytes_in,
             self.bytes_out,
             self.refused,
+            self.full,
         ]
     }
 
@@ -166,6 +172,7 @@ impl TrafficCounters {
             bytes_in,
             bytes_out,
             refused,
+            full,
         ] = values;
         Self {
             opened,
@@ -176,6 +183,7 @@ impl TrafficCounters {
             bytes_in,
             bytes_out,
             refused,
+            full,
         }
     }
 

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod counters;
+mod defence;
 mod event;
 mod flood;
 mod health;
@@ -22,6 +23,7 @@ mod time;
 mod verdict;
 
 pub use counters::{Counter, Counters, TrafficCounters};
+pub use defence::{Defence, Persist, PrefixRate, RealLimit};
 pub use event::Event;
 pub use flood::{FloodCounters, HeavyHitter, LATENCY_BOUNDS_US, LATENCY_BUCKETS};
 pub use health::{
@@ -33,8 +35,8 @@ pub use ids::{
 pub use ledger::Ledger;
 pub use policy::{
     AllDown, BadAck, ClientAddress, ClientWindow, DrainEnd, EventClass, Facility, Forward, Poll,
-    Protocol, Role, SchedulerKind, SessionLog, Severity, SynproxyMode, SyslogFormat, Timeouts,
-    TimestampMode, Transport, WeightFrom,
+    Protocol, Refusal, Role, SchedulerKind, SessionLog, Severity, SynproxyMode, SyslogFormat,
+    Timeouts, TimestampMode, Transport, WeightFrom,
 };
 pub use snapshot::{
     AddressRange, Control, ControlSocket, Drain, Driver, Endpoint, Lip, LipPool, Listen, Node,

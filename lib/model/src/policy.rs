@@ -59,8 +59,28 @@ named!(
         RoundRobin = "rr",
         /// Each in turn, as often as its weight says.
         WeightedRoundRobin = "wrr",
+        /// The one with the fewest sessions.
+        LeastConnection = "lc",
         /// The one with the fewest sessions for its weight.
         WeightedLeastConnection = "wlc",
+        /// The one with the shortest expected delay.
+        ShortestExpectedDelay = "sed",
+        /// An idle one, else the one with the shortest expected delay.
+        NeverQueue = "nq",
+        /// By a consistent hash of the client's address.
+        SourceHash = "sh",
+        /// By a consistent hash of the address that the client asks for.
+        DestinationHash = "dh",
+        /// The one of a destination, by load.
+        Locality = "lblc",
+        /// One of a destination's set, by load.
+        LocalityReplicated = "lblcr",
+        /// By a consistent hash of the client's address.
+        Maglev = "maglev",
+        /// The first that takes sessions.
+        Failover = "failover",
+        /// The better of two picked at random.
+        PowerOfTwo = "p2c",
     }
 );
 
@@ -125,6 +145,16 @@ named!(
         Exit = "exit",
         /// The first line of its output is the weight.
         FirstLine = "first-line",
+    }
+);
+
+named!(
+    /// What becomes of packets that a defence may refuse.
+    Refusal {
+        /// Dropped and counted.
+        Drop = "drop",
+        /// Treated like other packets.
+        Forward = "forward",
     }
 );
 

@@ -1,6 +1,7 @@
 //! The snapshot: one immutable, checked configuration, as every thread sees it.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -8,9 +9,9 @@ use core::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Availability, ClientAddress, DrainEnd, EndpointId, Forward, Generation, Health, LipId, Poll,
-    PoolId, PortId, Protocol, RealId, Role, SchedulerKind, ServiceId, SessionLog, Synproxy, Syslog,
-    Timeouts, TimestampMode,
+    Availability, ClientAddress, Defence, DrainEnd, EndpointId, Forward, Generation, Health, LipId,
+    Persist, Poll, PoolId, PortId, Protocol, RealId, RealLimit, Role, SchedulerKind, ServiceId,
+    SessionLog, Synproxy, Syslog, Timeouts, TimestampMode,
 };
 
 /// Objects by id, with holes where an id's object was removed.
@@ -293,6 +294,10 @@ pub struct Service {
     pub drain: Option<Drain>,
     /// Which of its sessions are logged.
     pub session_log: SessionLog,
+    /// Limits on what clients may send; services of one profile share them.
+    pub defence: Option<Arc<Defence>>,
+    /// How long clients keep their real server; none lets each session go to any.
+    pub persist: Option<Persist>,
     /// The real servers in the order of the file.
     pub reals: Vec<RealServer>,
 }
@@ -319,6 +324,8 @@ pub struct RealServer {
     pub port: u16,
     /// Its share of new sessions; 0 takes none and keeps those it has.
     pub weight: u16,
+    /// How many sessions it may have; none leaves that to the service.
+    pub limit: Option<RealLimit>,
 }
 
 impl Service {

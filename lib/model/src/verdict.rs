@@ -56,6 +56,11 @@ drop_reasons! {
     NotOurs = "not-ours", "Neither for a VIP nor a LIP, and this driver has no host path to give it to.";
     UnknownProtocol = "unknown-protocol", "For a VIP or LIP, but neither TCP, UDP nor ICMP.";
     Fragment = "fragment", "An IP fragment whose ports are not known, because its datagram's first fragment has not come before it, or one of TCP or ICMP.";
+    Denied = "denied", "From a client whose network is denied, by the service's `[defence]` profile or by an operator.";
+    SynRate = "syn-rate", "A SYN of a client prefix that has sent as many as `syn-rate` allows.";
+    SessionRate = "session-rate", "A new session of a client prefix that has opened as many as `new-sessions` allows; the client was refused.";
+    InvalidFlags = "invalid-flags", "A segment with flags that no host sends, to a service whose `[defence]` profile refuses them.";
+    FragmentRefused = "fragment-refused", "A fragment of a datagram to a service whose `[defence]` profile refuses them.";
     NoService = "no-service", "For a VIP, but no service listens at that port and protocol.";
     NoSession = "no-session", "Belongs to no session and cannot open one.";
     BadCookie = "bad-cookie", "Belongs to no session, and its acknowledgement is no cookie of ours.";
@@ -66,7 +71,7 @@ drop_reasons! {
     HandshakesFull = "handshakes-full", "A valid cookie, but as many handshakes as there is room for wait for their real servers.";
     AckStorm = "ack-storm", "One of the ACKs that both ends of a session send each other endlessly about numbers that do not fit.";
     ServiceFull = "service-full", "The service has as many sessions as `max-sessions` allows.";
-    NoReal = "no-real", "The service has no real server that takes new sessions.";
+    NoReal = "no-real", "The service has no real server that takes new sessions: all are down, full or have no weight.";
     LipExhausted = "lip-exhausted", "No LIP of the pool has a free port towards the real server; the client was refused.";
     TableFull = "table-full", "The session table has no free entry.";
     StaleSession = "stale-session", "The session's service was removed; both ends were reset.";

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use weir_model::RealId;
 
-use super::{Candidate, Load, Scheduler};
+use super::{Asker, Candidate, Load, Scheduler, takes};
 
 /// Each real server in turn; a weight only says whether it takes part.
 #[derive(Clone, Debug)]
@@ -31,21 +31,21 @@ impl Scheduler for RoundRobin {
         self.candidates.extend_from_slice(candidates);
     }
 
-    fn pick(&mut self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
-        let (place, real) = self.next()?;
+    fn pick(&mut self, asker: &dyn Asker) -> Option<RealId> {
+        let (place, real) = self.next(asker)?;
         self.turn.passes(place);
         Some(real)
     }
 
-    fn peek(&self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
-        self.next().map(|(_, real)| real)
+    fn peek(&self, asker: &dyn Asker) -> Option<RealId> {
+        self.next(asker).map(|(_, real)| real)
     }
 }
 
 impl RoundRobin {
-    fn next(&self) -> Option<(usize, RealId)> {
+    fn next(&self, asker: &dyn Asker) -> Option<(usize, RealId)> {
         let mut order = self.turn.order(&self.candidates);
-        let (place, candidate) = order.find(|(_, candidate)| candidate.weight > 0)?;
+        let (place, candidate) = order.find(|(_, candidate)| takes(asker, **candidate))?;
         Some((place, candidate.real))
     }
 }
@@ -53,7 +53,8 @@ impl RoundRobin {
 /// Each real server as often as its weight says, spread evenly over the round.
 ///
 /// Every pick adds each weight to its real server's credit, takes the one with the most credit and
-/// subtracts the sum of all weights from it. Weights 5, 1, 1 give `a a b a c a a`.
+/// subtracts the sum of those weights from it. Weights 5, 1, 1 give `a a b a c a a`. The credit of
+/// one that is full stands still.
 #[derive(Clone, Debug)]
 pub struct WeightedRoundRobin {
     shares: Vec<Share>,
@@ -79,19 +80,21 @@ impl WeightedRoundRobin {
         }
     }
 
-    fn next(&mut self) -> Option<RealId> {
+    fn next(&mut self, asker: &dyn Asker) -> Option<RealId> {
         let mut best: Option<&mut Share> = None;
+        let mut total = 0;
         for share in &mut self.shares {
-            if share.candidate.weight == 0 {
+            if !takes(asker, share.candidate) {
                 continue;
             }
+            total += i64::from(share.candidate.weight);
             share.credit = share.next_credit();
             if best.as_ref().is_none_or(|best| share.credit > best.credit) {
                 best = Some(share);
             }
         }
         let best = best?;
-        best.credit -= self.total;
+        best.credit -= total;
         Some(best.candidate.real)
     }
 }
@@ -113,18 +116,18 @@ impl Scheduler for WeightedRoundRobin {
         self.total = total;
         if total > 0 {
             for _ in 0..core::mem::take(&mut self.skip) {
-                self.next();
+                self.next(&|_: RealId| Load::default());
             }
         }
     }
 
-    fn pick(&mut self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
-        self.next()
+    fn pick(&mut self, asker: &dyn Asker) -> Option<RealId> {
+        self.next(asker)
     }
 
-    fn peek(&self, _load: &dyn Fn(RealId) -> Load) -> Option<RealId> {
+    fn peek(&self, asker: &dyn Asker) -> Option<RealId> {
         let mut best: Option<&Share> = None;
-        for share in self.shares.iter().filter(|it| it.candidate.weight > 0) {
+        for share in self.shares.iter().filter(|it| takes(asker, it.candidate)) {
             if best.is_none_or(|best| share.next_credit() > best.next_credit()) {
                 best = Some(share);
             }
@@ -188,13 +191,14 @@ mod tests {
         let candidate = |&(real, weight)| Candidate {
             real: RealId(real),
             weight,
+            share: weight,
         };
         weights.iter().map(candidate).collect()
     }
 
     fn picks(scheduler: &mut dyn Scheduler, count: usize) -> Vec<u32> {
         (0..count)
-            .map(|_| scheduler.pick(&|_| Load::default()).unwrap().0)
+            .map(|_| scheduler.pick(&|_: RealId| Load::default()).unwrap().0)
             .collect()
     }
 
@@ -219,11 +223,11 @@ mod tests {
         let schedulers: [&mut dyn Scheduler; 2] =
             [&mut RoundRobin::new(1), &mut WeightedRoundRobin::new(1)];
         for scheduler in schedulers {
-            assert_eq!(scheduler.peek(&|_| Load::default()), None);
+            assert_eq!(scheduler.peek(&|_: RealId| Load::default()), None);
             scheduler.update(&list);
             for _ in 0..20 {
-                let peeked = [(); 3].map(|()| scheduler.peek(&|_| Load::default()));
-                let picked = scheduler.pick(&|_| Load::default());
+                let peeked = [(); 3].map(|()| scheduler.peek(&|_: RealId| Load::default()));
+                let picked = scheduler.pick(&|_: RealId| Load::default());
                 assert_eq!(peeked, [picked; 3]);
             }
         }
@@ -260,9 +264,9 @@ mod tests {
         let schedulers: [&mut dyn Scheduler; 2] =
             [&mut RoundRobin::new(3), &mut WeightedRoundRobin::new(3)];
         for scheduler in schedulers {
-            assert_eq!(scheduler.pick(&|_| Load::default()), None);
+            assert_eq!(scheduler.pick(&|_: RealId| Load::default()), None);
             scheduler.update(&candidates(&[(1, 0), (2, 0)]));
-            assert_eq!(scheduler.pick(&|_| Load::default()), None);
+            assert_eq!(scheduler.pick(&|_: RealId| Load::default()), None);
             scheduler.update(&candidates(&[(1, 0), (2, 1)]));
             assert_eq!(picks(scheduler, 3), [2, 2, 2]);
         }
@@ -332,5 +336,29 @@ mod tests {
         let close = |real: u32, expected: usize| tally[&real].abs_diff(expected) <= 100;
         assert!(close(3, 2000), "{tally:?}");
         assert!(close(1, 1000 + 2333) && close(2, 500 + 1167), "{tally:?}");
+    }
+
+    #[test]
+    fn one_that_is_full_is_left_out_and_the_others_keep_their_shares() {
+        let list = candidates(&[(1, 5), (2, 3), (3, 2)]);
+        let full = crate::scheduler::asked::Asked::with_full(&[1]);
+        let mut rr = RoundRobin::new(0);
+        let mut wrr = WeightedRoundRobin::new(0);
+        rr.update(&list);
+        wrr.update(&list);
+        let mut of_rr = Vec::new();
+        let mut weighted = Vec::new();
+        for _ in 0..100 {
+            assert_eq!(wrr.peek(&full), {
+                let picked = wrr.pick(&full);
+                weighted.push(picked.unwrap().0);
+                picked
+            });
+            of_rr.push(rr.pick(&full).unwrap().0);
+        }
+        assert_eq!(tally(&of_rr), [(2, 50), (3, 50)].into());
+        assert_eq!(tally(&weighted), [(2, 60), (3, 40)].into());
+        // It comes back without a claim to what it missed.
+        assert_eq!(tally(&picks(&mut wrr, 10)), [(1, 5), (2, 3), (3, 2)].into());
     }
 }

@@ -87,6 +87,8 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
         max_sessions: None,
         drain: None,
         session_log: weir_model::SessionLog::Off,
+        defence: None,
+        persist: None,
         timeouts: Timeouts {
             idle: Duration::from_mins(15),
             syn_recv: Duration::from_secs(30),
@@ -104,6 +106,7 @@ fn service(n: u16, endpoints: &[u32]) -> Service {
                 address: address(1, id as u16),
                 port: 8080,
                 weight: 1,
+                limit: None,
             })
             .collect(),
     }

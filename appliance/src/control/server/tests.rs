@@ -246,6 +246,7 @@ fn play(place: usize, command: Command, sessions: u32) -> Answer {
         | Command::Capture(_)
         | Command::Reset { .. }
         | Command::Admit { .. }
+        | Command::Deny { .. }
         | Command::Stop) => panic!("{other:?}"),
     }
 }

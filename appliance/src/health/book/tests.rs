@@ -88,6 +88,7 @@ fn told(book: &mut Book, snapshot: &Snapshot) -> Told {
             | Command::PoolUse { .. }
             | Command::FloodHint { .. }
             | Command::Vip { .. }
+            | Command::Deny { .. }
             | Command::Explain { .. }
             | Command::Capture(_)
             | Command::Reset { .. }
@@ -432,6 +433,7 @@ fn told_one(book: &mut Book, snapshot: &Snapshot) -> Vec<String> {
             | Command::Explain { .. }
             | Command::Neighbours { .. }
             | Command::Reach { .. }
+            | Command::Deny { .. }
             | Command::FloodHint { .. }
             | Command::Capture(_)
             | Command::Admit { .. }

@@ -87,6 +87,7 @@ fn ask(bench: &mut Bench, query: ExplainQuery) -> Vec<Explained> {
         } => decisions,
         other @ (Answer::Sessions { .. }
         | Answer::Applied { .. }
+        | Answer::Denied { .. }
         | Answer::PoolUse { .. }
         | Answer::Untapped(_)
         | Answer::Reset { .. }

@@ -1,20 +1,22 @@
 //! Builds the snapshot from objects that are known to fit together.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use weir_model::{
-    AllDown, Availability, ClientAddress, Control, ControlSocket, Driver, Endpoint, EndpointId,
-    Forward, Generation, Lip, LipId, LipPool, Listen, Node, Poll, PoolId, Port, PortId, Protocol,
-    RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId, SessionLog, Slots,
-    Snapshot, Timeouts, TimestampMode, Workers,
+    AllDown, Availability, ClientAddress, Control, ControlSocket, Defence, Driver, Endpoint,
+    EndpointId, Forward, Generation, Lip, LipId, LipPool, Listen, Node, Persist, Poll, PoolId,
+    Port, PortId, Protocol, RealId, RealServer, Role, Route, SchedulerKind, Service, ServiceId,
+    SessionLog, Slots, Snapshot, Timeouts, TimestampMode, Workers,
 };
 
 use super::ids::Ids;
 use super::network::{address_of, net_of};
 use super::pools::MOST_LIPS;
 use super::profiles;
-use super::services::{drain_of, endpoint_of, listen_of, quorum_of, weight_of};
+use super::services::{drain_of, endpoint_of, limit_of, listen_of, quorum_of, weight_of};
 use super::syslog;
 use super::values::{duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
@@ -30,6 +32,7 @@ pub(super) fn build(
     let mut builder = Builder {
         objects,
         ids: AllIds::new(previous),
+        defences: BTreeMap::new(),
         exhausted: None,
     };
     let snapshot = builder.snapshot(previous);
@@ -104,6 +107,8 @@ impl AllIds {
 struct Builder<'a> {
     objects: &'a [Object],
     ids: AllIds,
+    /// Those that services use, by name.
+    defences: BTreeMap<String, Arc<Defence>>,
     /// What there is more of than ids.
     exhausted: Option<&'static str>,
 }
@@ -312,6 +317,17 @@ impl Builder<'_> {
             max_sessions: number(service, "max-sessions").map(|sessions| sessions as u32),
             drain: drain_of(service),
             session_log: named(SessionLog::NAMES, word(service, "session-log")?)?,
+            defence: match text(service, "defence") {
+                Some(name) => Some(self.defence(name)?),
+                None => None,
+            },
+            persist: service.one("persist").and_then(|item| {
+                let Parsed::Duration(timeout) = item.parsed else {
+                    return None;
+                };
+                let prefix = profiles::prefix_of(item);
+                Some(Persist { timeout, prefix })
+            }),
             reals,
         })
     }
@@ -335,6 +351,15 @@ impl Builder<'_> {
             all_down: named(AllDown::NAMES, word(service, "all-down")?)?,
             slow_start: duration(service, "slow-start")?,
         })
+    }
+
+    fn defence(&mut self, name: String) -> Option<Arc<Defence>> {
+        if let Some(defence) = self.defences.get(&name) {
+            return Some(Arc::clone(defence));
+        }
+        let defence = Arc::new(profiles::defence(self.objects, &name)?);
+        self.defences.insert(name, Arc::clone(&defence));
+        Some(defence)
     }
 
     fn real(
@@ -371,6 +396,7 @@ impl Builder<'_> {
             address,
             port,
             weight: weight_of(item) as u16,
+            limit: limit_of(item),
         })
     }
 }

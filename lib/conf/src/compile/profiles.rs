@@ -1,13 +1,17 @@
 //! Profiles that services refer to by name: what cannot work, and what each service gets of them.
 
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
 use weir_model::{
-    BadAck, Check, ClientWindow, ExecCheck, Health, HttpCheck, Offer, Synproxy, SynproxyMode,
-    TlsCheck, UdpCheck, WeightFrom,
+    BadAck, Check, ClientWindow, Defence, ExecCheck, Health, HttpCheck, Offer, PrefixRate, Refusal,
+    Synproxy, SynproxyMode, TlsCheck, UdpCheck, WeightFrom,
 };
 
 use super::values::{bytes, duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
 use crate::schema::{DefaultValue, Kind, Parsed};
+use crate::source::Place;
 use crate::tree::{Item, Object, of_kind};
 
 /// Checks every profile by itself, and the services that use one.
@@ -17,6 +21,9 @@ pub(super) fn check(objects: &[Object], sink: &mut Sink) {
     }
     for profile in of_kind(objects, Kind::Synproxy) {
         check_synproxy(profile, sink);
+    }
+    for profile in of_kind(objects, Kind::Defence) {
+        check_defence(profile, sink);
     }
     for service in of_kind(objects, Kind::Service) {
         check_forward(objects, service, sink);
@@ -112,6 +119,53 @@ fn http(profile: &Object, tls: Option<TlsCheck>) -> Option<HttpCheck> {
     })
 }
 
+/// Returns the limits that a service's profile names; nothing where it has none.
+pub(super) fn defence(objects: &[Object], name: &str) -> Option<Defence> {
+    let profile = profile(objects, Kind::Defence, name)?;
+    let networks = |key| {
+        let nets = profile.all(key).iter().filter_map(network_of);
+        nets.map(|(net, _)| net).collect()
+    };
+    Some(Defence {
+        syn_rate: profile.one("syn-rate").and_then(rate_of),
+        new_sessions: profile.one("new-sessions").and_then(rate_of),
+        invalid_flags: named(Refusal::NAMES, word(profile, "invalid-flags")?)?,
+        fragments: named(Refusal::NAMES, word(profile, "fragments")?)?,
+        deny: networks("deny"),
+        allow: networks("allow"),
+    })
+}
+
+/// Returns the prefix length that a value is counted by.
+pub(super) fn prefix_of(item: &Item) -> u8 {
+    match item.option("per") {
+        Some(Parsed::Number(length)) => *length as u8,
+        Some(_) | None => 32,
+    }
+}
+
+fn rate_of(item: &Item) -> Option<PrefixRate> {
+    let Parsed::Number(per_second) = item.parsed else {
+        return None;
+    };
+    let burst = match item.option("burst") {
+        Some(Parsed::Number(burst)) => *burst,
+        Some(_) | None => per_second,
+    };
+    Some(PrefixRate {
+        per_second: per_second as u32,
+        burst: burst as u32,
+        prefix: prefix_of(item),
+    })
+}
+
+fn network_of(item: &Item) -> Option<(IpNet, Place)> {
+    let Parsed::Network(net) = item.parsed else {
+        return None;
+    };
+    Some((net, item.place?))
+}
+
 fn profile<'a>(objects: &'a [Object], kind: Kind, name: &str) -> Option<&'a Object> {
     of_kind(objects, kind).find(|profile| profile.name == name)
 }
@@ -182,6 +236,46 @@ fn check_health(profile: &Object, sink: &mut Sink) {
             profile.title()
         );
         contradiction(profile, message, "timeout", "interval", sink);
+    }
+}
+
+fn check_defence(profile: &Object, sink: &mut Sink) {
+    for key in ["syn-rate", "new-sessions"] {
+        if let Some(item) = profile.one(key) {
+            check_prefix(item, sink);
+        }
+    }
+    let mut first: BTreeMap<IpNet, (&str, Place)> = BTreeMap::new();
+    for key in ["deny", "allow"] {
+        for (net, place) in profile.all(key).iter().filter_map(network_of) {
+            if net.addr().is_ipv6() {
+                let message = format!("the network {net} is not available in this build");
+                sink.at(place, message, "it belongs to IPv6");
+                continue;
+            }
+            let Some((other, other_place)) = first.insert(net, (key, place)) else {
+                continue;
+            };
+            let (message, note) = if other == key {
+                let message = format!("{} has `{key} = {net}` twice", profile.title());
+                (message, "again here")
+            } else {
+                let message = format!("{} denies and allows {net}", profile.title());
+                (message, "leave one of them out")
+            };
+            sink.between(message, place, note, Some(other_place), "first here");
+        }
+    }
+}
+
+/// Checks the prefix length that a value is counted by.
+pub(super) fn check_prefix(item: &Item, sink: &mut Sink) {
+    let option = item.options.iter().find(|(name, ..)| *name == "per");
+    if let Some((_, Parsed::Number(length), Some(place))) = option
+        && *length > 32
+    {
+        let message = format!("`/{length}` is longer than an IPv4 address");
+        sink.at(*place, message, "must be between /0 and /32");
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weir_model::{Drain, DrainEnd, Protocol, Quorum};
+use weir_model::{Drain, DrainEnd, Protocol, Quorum, RealLimit};
 
 use super::network::Network;
+use super::profiles;
 use super::values::named;
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed};
@@ -23,6 +24,55 @@ pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) 
         listens(service, network, &mut taken, sink);
         client_address(service, sink);
         reals(service, network, sink);
+        for item in service.all("real") {
+            limits(item, sink);
+        }
+        if let Some(item) = service.one("persist") {
+            profiles::check_prefix(item, sink);
+        }
+    }
+}
+
+/// Returns how many sessions a real server may have.
+pub(super) fn limit_of(item: &Item) -> Option<RealLimit> {
+    let Some(Parsed::Number(most)) = item.option("max-sessions") else {
+        return None;
+    };
+    let least = match item.option("min-sessions") {
+        Some(Parsed::Number(least)) => *least,
+        Some(_) | None => (most * 3).div_ceil(4),
+    };
+    Some(RealLimit {
+        max_sessions: *most as u32,
+        min_sessions: least as u32,
+    })
+}
+
+fn limits(item: &Item, sink: &mut Sink) {
+    let number = |name: &str| {
+        let option = item.options.iter().find(|(option, ..)| *option == name);
+        match option {
+            Some((_, Parsed::Number(number), place)) => Some((*number, place.or(item.place)?)),
+            Some(_) | None => None,
+        }
+    };
+    let Some((least, place)) = number("min-sessions") else {
+        return;
+    };
+    match number("max-sessions") {
+        None => sink.at(
+            place,
+            "`min-sessions` says nothing without `max-sessions`",
+            "add `max-sessions=`, or leave this out",
+        ),
+        Some((most, other)) if least > most => sink.between(
+            format!("`min-sessions` {least} is greater than `max-sessions` {most}"),
+            place,
+            "a full real server would never be full",
+            Some(other),
+            "`max-sessions` here",
+        ),
+        Some(_) => {}
     }
 }
 

@@ -13,7 +13,6 @@ use profiles::{DEFENCE_KEYS, HEALTH_KEYS, SYNPROXY_KEYS};
 use service::SERVICE;
 
 /// Names of capabilities that this build does not have.
-const DEFENCE: &str = "defence profiles";
 const HA: &str = "high availability";
 
 const MOST_COUNT: u64 = 1_000_000_000;
@@ -108,7 +107,7 @@ pub(crate) static SECTIONS: [SectionSpec; 13] = [
         kind: Kind::Defence,
         word: "defence",
         naming: Naming::Named,
-        availability: Availability::Later(DEFENCE),
+        availability: Availability::Now,
         help: "Limits on what clients may send.",
         keys: DEFENCE_KEYS,
     },

@@ -85,34 +85,56 @@ impl Director {
         each(Explained::Session(view));
         Some(match (session, to, service) {
             (Some((session, Direction::Inbound)), ..) => {
-                self.decide_of_session(query, session, each)
+                self.decide_of_session(now, query, session, each)
             }
             // A real server is no client; what it sends is answered by its session.
             (Some((session, Direction::Outbound)), ..) => self.decide_way(session.client, each),
             (None, Owned::Lip { .. }, _) => Fate::Drop(DropReason::NoSession),
             (None, Owned::Vip, None) => Fate::Drop(DropReason::NoService),
-            (None, Owned::Vip, Some(service)) => self.decide_of_stranger(query, service, each),
+            (None, Owned::Vip, Some(service)) => self.decide_of_stranger(now, query, service, each),
         })
     }
 
     /// A packet that belongs to no session.
-    fn decide_of_stranger(&self, query: &ExplainQuery, service: ServiceId, each: Each<'_>) -> Fate {
+    fn decide_of_stranger(
+        &self,
+        now: Now,
+        query: &ExplainQuery,
+        service: ServiceId,
+        each: Each<'_>,
+    ) -> Fate {
+        let client = query.client.0;
+        let opens = query.protocol == Protocol::Udp || segment(query, SeqNumber(0)).opens();
+        if let Some(reason) = self.would_refuse(now, client, service, opens) {
+            each(Explained::Defence(client, reason));
+            return if reason == DropReason::SessionRate {
+                Fate::Refuse(reason)
+            } else {
+                Fate::Drop(reason)
+            };
+        }
         if query.protocol == Protocol::Udp {
-            return self.decide_opening(service, each);
+            return self.decide_opening(now, query, service, each);
         }
         self.explain_synproxy(service, each);
         let tcp = segment(query, SeqNumber(0));
         if !tcp.opens() {
-            return self.decide_of_ack(service, &tcp, each);
+            return self.decide_of_ack(now, query, service, &tcp, each);
         }
         if self.sends_cookies(service) {
             return self.decide_cookie(query.client.0, service, each);
         }
-        self.decide_opening(service, each)
+        self.decide_opening(now, query, service, each)
     }
 
     /// A packet of a client that has a session.
-    fn decide_of_session(&self, query: &ExplainQuery, session: &Session, each: Each<'_>) -> Fate {
+    fn decide_of_session(
+        &self,
+        now: Now,
+        query: &ExplainQuery,
+        session: &Session,
+        each: Each<'_>,
+    ) -> Fate {
         if !self.keeps_lip(session) || self.plan.service(session.service).is_none() {
             return Fate::Refuse(DropReason::StaleSession);
         }
@@ -128,7 +150,7 @@ impl Director {
             match other {
                 SessionSyn::Replaces => {
                     self.explain_synproxy(service, each);
-                    return self.decide_opening(service, each);
+                    return self.decide_opening(now, query, service, each);
                 }
                 SessionSyn::Cookie => {
                     self.explain_synproxy(service, each);
@@ -153,7 +175,14 @@ impl Director {
     }
 
     /// A segment that belongs to no session and opens none by itself.
-    fn decide_of_ack(&self, service: ServiceId, tcp: &Tcp, each: Each<'_>) -> Fate {
+    fn decide_of_ack(
+        &self,
+        now: Now,
+        query: &ExplainQuery,
+        service: ServiceId,
+        tcp: &Tcp,
+        each: Each<'_>,
+    ) -> Fate {
         let plan = self.plan.service(service);
         let Some(plan) = plan.and_then(|plan| plan.synproxy.as_ref()) else {
             each(Explained::Cookie(CookieTrial::NotTried));
@@ -175,7 +204,7 @@ impl Director {
             return Fate::Drop(DropReason::Deferred);
         }
         each(Explained::Cookie(CookieTrial::Tried(plan.bad_ack)));
-        match self.decide_opening(service, each) {
+        match self.decide_opening(now, query, service, each) {
             Fate::Forward(_) | Fate::Hold(_) => Fate::IfValid,
             fate @ (Fate::Host
             | Fate::Drop(_)
@@ -258,7 +287,13 @@ impl Director {
     }
 
     /// A packet that opens a session.
-    fn decide_opening(&self, service: ServiceId, each: Each<'_>) -> Fate {
+    fn decide_opening(
+        &self,
+        now: Now,
+        query: &ExplainQuery,
+        service: ServiceId,
+        each: Each<'_>,
+    ) -> Fate {
         let plan = self.plan.service(service);
         let configured = self.snapshot.services.get(service.index());
         let (Some(plan), Some(configured)) = (plan, configured) else {
@@ -280,15 +315,30 @@ impl Director {
                 address: (of_plan.address, of_plan.port),
                 weight: if state.draining { 0 } else { weight },
                 down: !state.up,
+                full: self.is_real_full(real.id),
                 load: self.traffic.load(real.id),
             });
         }
-        let scheduler = self.schedulers.get(service.index());
-        let picked = scheduler.and_then(Option::as_ref).and_then(|(_, it)| {
-            let real = it.peek(&|real| self.traffic.load(real))?;
-            plan.real(real)
-        });
-        let sorry = if picked.is_none() { plan.sorry() } else { None };
+        let key = FlowKey {
+            src: query.client.0,
+            dst: query.vip.0,
+            src_port: query.client.1,
+            dst_port: query.vip.1,
+            protocol: query.protocol.number(),
+        };
+        let peeked = self.peek(now, service, &key);
+        if let Some((real, true)) = peeked {
+            each(Explained::Persist {
+                real: real.id,
+                address: (real.address, real.port),
+            });
+        }
+        let picked = peeked.map(|(real, _)| real);
+        let sorry = if picked.is_none() {
+            plan.sorry().copied()
+        } else {
+            None
+        };
         let picked = picked.or(sorry).filter(|_| !self.draining);
         each(Explained::Pick {
             scheduler: configured.scheduler,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use weir_model::{BadAck, Offer, PortId, Snapshot};
+use weir_model::{BadAck, DropReason, Offer, PortId, Snapshot};
 
 use super::{CookieTrial, Destination, Explained, Fate, Sender, SessionSyn, SynproxyState};
 
@@ -27,6 +27,8 @@ impl Explained {
             Self::Synproxy { .. } => "synproxy",
             Self::SynAck { .. } => "syn-ack",
             Self::Cookie(_) => "cookie",
+            Self::Defence(..) => "defence",
+            Self::Persist { .. } => "persist",
             Self::Limit { .. } => "limit",
             Self::Real { .. } => "real",
             Self::Pick { .. } => "pick",
@@ -74,9 +76,12 @@ impl Explained {
             Self::Cookie(CookieTrial::TriedIfForeign) => "tried-if-foreign",
             Self::Cookie(CookieTrial::Deferred) => "deferred",
             Self::Cookie(CookieTrial::NotTried) => "not-tried",
+            Self::Defence(_, reason) => reason.label(),
+            Self::Persist { .. } => "kept",
             Self::Limit { full, .. } => room(!full),
             Self::Real { down: true, .. } => "down",
             Self::Real { weight: 0, .. } => "drain",
+            Self::Real { full: true, .. } => "full",
             Self::Real { .. } => "candidate",
             Self::Pick { draining: true, .. } => "draining",
             Self::Pick { sorry: true, .. } => "sorry",
@@ -181,6 +186,20 @@ impl fmt::Display for Sentence<'_> {
                      now"
                 }
             }),
+            Explained::Defence(client, DropReason::Denied) => {
+                write!(f, "packets of {client} are denied")
+            }
+            Explained::Defence(client, reason) => {
+                write!(
+                    f,
+                    "the prefix of {client} has used up its rate: {}",
+                    reason.label()
+                )
+            }
+            Explained::Persist {
+                address: (address, port),
+                ..
+            } => write!(f, "the client had {address}:{port} before and keeps it"),
             Explained::Limit {
                 sessions,
                 most,
@@ -197,10 +216,15 @@ impl fmt::Display for Sentence<'_> {
                 address: (address, port),
                 weight,
                 down,
+                full,
                 load,
                 ..
             } => {
-                let health = if *down { "is down" } else { "takes part" };
+                let health = match (down, full) {
+                    (true, _) => "is down",
+                    (false, true) => "is full",
+                    (false, false) => "takes part",
+                };
                 write!(
                     f,
                     "{address}:{port} {health}: weight {weight}, {} established and {} other \

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use nat_engine::{Session, SessionFlags};
 use synproxy_engine::{Change, Checked, Fingerprint, TopKeys, Trigger};
 use weir_model::{
-    Event, FloodCounters, HeavyHitter, Now, Offer, ServiceId, Snapshot, SynproxyMode,
+    Event, FloodCounters, HeavyHitter, Now, Offer, RealId, ServiceId, Snapshot, SynproxyMode,
 };
 use weir_wire::{KindSet, OptionSummary, V4};
 
@@ -67,6 +67,8 @@ pub(crate) struct Told {
 #[derive(Default)]
 pub(crate) struct Floods {
     services: Vec<Flood>,
+    /// How many sessions of each real server are half open or over.
+    reals: Vec<u32>,
     half_open: u32,
     ticked_ms: u32,
     faded_ms: u32,
@@ -201,6 +203,7 @@ impl Floods {
     /// for their lifetime after the start.
     pub(crate) fn apply(&mut self, snapshot: &Snapshot, now_ms: u32) {
         let bound = snapshot.services.bound();
+        self.reals.resize(snapshot.real_bound as usize, 0);
         for id in self.services.len()..bound {
             let mut flood = Flood::new(now_ms);
             if let Some(service) = snapshot.services.get(id) {
@@ -232,6 +235,7 @@ impl Floods {
             session.flags.set(SessionFlags::COUNTED_HALF_OPEN);
             flood.half_open += 1;
             self.half_open += 1;
+            self.uncount(session.real_id);
         }
     }
 
@@ -242,6 +246,7 @@ impl Floods {
         {
             session.flags.set(SessionFlags::COUNTED_OVER);
             flood.over += 1;
+            self.uncount(session.real_id);
         }
     }
 
@@ -252,6 +257,7 @@ impl Floods {
         {
             session.flags.clear(SessionFlags::COUNTED_OVER);
             flood.over -= 1;
+            self.recount(session.real_id);
         }
     }
 
@@ -264,6 +270,23 @@ impl Floods {
         })
     }
 
+    /// Returns how many of a real server's sessions nothing has proven, or are over.
+    pub(crate) fn uncounted_of_real(&self, real: RealId) -> u64 {
+        self.reals.get(real.index()).copied().map_or(0, u64::from)
+    }
+
+    fn uncount(&mut self, real: RealId) {
+        if let Some(count) = self.reals.get_mut(real.index()) {
+            *count += 1;
+        }
+    }
+
+    fn recount(&mut self, real: RealId) {
+        if let Some(count) = self.reals.get_mut(real.index()) {
+            *count -= 1;
+        }
+    }
+
     /// Takes a half-open session out again: it was proven, or it is over.
     pub(crate) fn not_half_open(&mut self, session: &mut Session) {
         if session.flags.has(SessionFlags::COUNTED_HALF_OPEN) {
@@ -272,6 +295,7 @@ impl Floods {
             if let Some(flood) = self.services.get_mut(session.service.index()) {
                 flood.half_open -= 1;
             }
+            self.recount(session.real_id);
         }
     }
 

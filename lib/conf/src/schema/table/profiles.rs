@@ -2,13 +2,21 @@
 
 use super::{COUNT, Choice, DAY, HOUR, KeySpec, MINUTE, OptionSpec, RATE, Type, duration};
 
+/// Names of capabilities that this build does not have.
+const ANSWERS: &str = "answers to what belongs to nothing";
+
 /// The prefix length by which clients are told apart.
 pub(super) const PER: OptionSpec = OptionSpec::new(
     "per",
     Type::PrefixLength,
-    "The prefix length of client addresses that are counted together.",
+    "The prefix length of client addresses that count as one.",
+)
+.default("/32");
+const BURST: OptionSpec = OptionSpec::new(
+    "burst",
+    COUNT,
+    "How many may come at once; those of a second where it is not given.",
 );
-const BURST: OptionSpec = OptionSpec::new("burst", COUNT, "How many may come at once.");
 
 const DROP_OR_FORWARD: Type = Type::Choice(&[
     Choice::now("drop", "Dropped and counted."),
@@ -260,12 +268,16 @@ pub(super) const SYNPROXY_KEYS: &[KeySpec] = &[
 ];
 
 pub(super) const DEFENCE_KEYS: &[KeySpec] = &[
-    KeySpec::new("syn-rate", RATE, "How many SYNs a client prefix may send.")
-        .options(&[BURST, PER]),
+    KeySpec::new(
+        "syn-rate",
+        RATE,
+        "How many SYNs a client prefix may send, split evenly over the workers.",
+    )
+    .options(&[BURST, PER]),
     KeySpec::new(
         "new-sessions",
         RATE,
-        "How many sessions a client prefix may open.",
+        "How many sessions a client prefix may open, split evenly over the workers.",
     )
     .options(&[BURST, PER]),
     KeySpec::new(
@@ -277,7 +289,7 @@ pub(super) const DEFENCE_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "fragments",
         DROP_OR_FORWARD,
-        "What happens to IP fragments.",
+        "What happens to fragments of datagrams; those of TCP are always dropped.",
     )
     .default(&["forward"]),
     KeySpec::new(
@@ -285,23 +297,25 @@ pub(super) const DEFENCE_KEYS: &[KeySpec] = &[
         Type::Flag,
         "Whether segments of no session that do not open one are dropped instead of answered.",
     )
-    .default(&["yes"]),
+    .default(&["yes"])
+    .later(ANSWERS),
     KeySpec::new(
         "udp-drop",
         Type::Flag,
         "Whether datagrams for a VIP without a service are dropped instead of answered.",
     )
-    .default(&["yes"]),
+    .default(&["yes"])
+    .later(ANSWERS),
     KeySpec::new(
         "deny",
         Type::Network,
-        "A network whose packets are dropped.",
+        "A network whose packets are dropped; of networks that contain each other the smallest one counts.",
     )
     .list(),
     KeySpec::new(
         "allow",
         Type::Network,
-        "A network that no limit applies to.",
+        "A network that no rate limits and no larger denied network stops.",
     )
     .list(),
 ];

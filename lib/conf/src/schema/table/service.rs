@@ -3,13 +3,10 @@
 use weir_model::Protocol;
 
 use super::profiles::PER;
-use super::{COUNT, Choice, DAY, DEFENCE, HOUR, KeySpec, Kind, OptionSpec, Type, duration};
+use super::{COUNT, Choice, DAY, HOUR, KeySpec, Kind, OptionSpec, Type, duration};
 
 /// Names of capabilities that this build does not have.
-const PERSISTENCE: &str = "persistence";
-const LIMITS: &str = "session limits of real servers";
 const FORWARDING: &str = "forwarding other than fullnat";
-const SCHEDULERS: &str = "more schedulers";
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 
 /// How long a session may be silent in a state: zero would end it at once, and the wheel of the
@@ -55,24 +52,19 @@ pub(super) const SERVICE: &[KeySpec] = &[
             Choice::now("rr", "Each in turn."),
             Choice::now("wrr", "Each in turn, as often as its weight says."),
             Choice::now("wlc", "The one with the fewest sessions for its weight."),
-            Choice::later("lc", SCHEDULERS, "The one with the fewest sessions."),
-            Choice::later(
-                "sed",
-                SCHEDULERS,
-                "The one with the shortest expected delay.",
+            Choice::now("lc", "The one with the fewest sessions."),
+            Choice::now("sed", "The one with the shortest expected delay."),
+            Choice::now("nq", "An idle one, else the shortest expected delay."),
+            Choice::now("sh", "By a hash of the client's address, as maglev."),
+            Choice::now("dh", "By a hash of the destination."),
+            Choice::now("lblc", "The same for a destination, by load."),
+            Choice::now("lblcr", "A set for a destination, by load."),
+            Choice::now(
+                "maglev",
+                "By a consistent hash of the client's address: changes move few clients.",
             ),
-            Choice::later(
-                "nq",
-                SCHEDULERS,
-                "An idle one, else the shortest expected delay.",
-            ),
-            Choice::later("sh", SCHEDULERS, "By a hash of the client's address."),
-            Choice::later("dh", SCHEDULERS, "By a hash of the destination."),
-            Choice::later("lblc", SCHEDULERS, "The same for a destination, by load."),
-            Choice::later("lblcr", SCHEDULERS, "A set for a destination, by load."),
-            Choice::later("maglev", SCHEDULERS, "By a consistent hash of the client."),
-            Choice::later("failover", SCHEDULERS, "The first that is up."),
-            Choice::later("p2c", SCHEDULERS, "The better of two picked at random."),
+            Choice::now("failover", "The first that is up."),
+            Choice::now("p2c", "The better of two picked at random."),
         ]),
         "How the real server of a new session is picked.",
     )
@@ -90,8 +82,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
         Type::Reference(Kind::Defence),
         "Limits on what clients may send.",
     )
-    .example("edge")
-    .later(DEFENCE),
+    .example("edge"),
     KeySpec::new(
         "health",
         Type::Reference(Kind::Health),
@@ -129,8 +120,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
         duration(1000, 31 * DAY),
         "How long a client keeps its real server after its last session.",
     )
-    .options(&[PER])
-    .later(PERSISTENCE),
+    .options(&[PER]),
     KeySpec::new(
         "idle",
         TIMEOUT,
@@ -310,15 +300,13 @@ pub(super) const SERVICE: &[KeySpec] = &[
             OptionSpec::new(
                 "max-sessions",
                 COUNT,
-                "How many sessions it may have at most.",
-            )
-            .later(LIMITS),
+                "How many sessions it may have at most, split evenly over the workers; a full one gets no new ones.",
+            ),
             OptionSpec::new(
                 "min-sessions",
                 COUNT,
-                "Below how many sessions a full one takes new ones again.",
-            )
-            .later(LIMITS),
+                "Below how many sessions a full one takes new ones again; three quarters of max-sessions where it is not given.",
+            ),
         ]),
     KeySpec::new(
         "sorry",
