@@ -4,12 +4,17 @@
 use std::fs;
 use std::io;
 use std::ops::Range;
+use std::thread;
+use std::time::Instant;
 
 /// The smallest page.
 const PAGE: usize = 4096;
-/// What is made of pages in one go: others that need the kernel's books of this process wait for
-/// no longer than that takes.
-const PIECE: usize = 8 << 20;
+/// What is made of pages in one go, one huge page at most: others that need the kernel's books of
+/// this process wait for no longer than that takes.
+const PIECE: usize = 2 << 20;
+/// Of the time that this takes, the pages of a range take one part in so many; in between, whoever
+/// waited has its turn.
+const SHARE: u32 = 5;
 
 /// Asks the kernel to back a range of memory with huge pages where it is touched from now on. A
 /// refusal costs speed and nothing else.
@@ -34,6 +39,10 @@ pub fn prefer(memory: &Range<usize>) {
 /// Makes the pages of a range of memory that was reserved for writing, a piece at a time, so that
 /// nobody waits for one at its first use. What the memory holds stays as it is.
 ///
+/// The kernel's books of this process are held meanwhile, and who allocates waits for them. So the
+/// calling thread gives way by pauses: one of low priority would keep everybody waiting for as long
+/// as others keep it from its core.
+///
 /// # Errors
 /// When there is not as much memory. A kernel before 5.14 cannot do it: pages are then made when
 /// they are first used.
@@ -41,6 +50,7 @@ pub fn populate(memory: &Range<usize>) -> io::Result<()> {
     let end = memory.end / PAGE * PAGE;
     for start in (memory.start.next_multiple_of(PAGE)..end).step_by(PIECE) {
         let bytes = PIECE.min(end - start);
+        let begun = Instant::now();
         // SAFETY: this advice changes no byte of what the pages hold, whosever they are; the kernel
         // refuses addresses that are not mapped or not writable.
         let done = unsafe {
@@ -57,6 +67,7 @@ pub fn populate(memory: &Range<usize>) -> io::Result<()> {
                 Some(_) | None => Err(error),
             };
         }
+        thread::sleep(begun.elapsed() * (SHARE - 1));
     }
     Ok(())
 }

@@ -53,5 +53,5 @@ pub use frame::{ChecksumState, Frame, RegionId};
 pub use gso::Packets;
 pub use pool::{FramePool, PoolError};
 pub use port::{DriverKind, Port, PortInfo, PortStats};
-pub use thread::{give_way, prefer_this_thread};
+pub use thread::prefer_this_thread;
 pub use wait::WaitSet;

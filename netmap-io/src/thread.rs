@@ -4,8 +4,6 @@ use std::io;
 
 /// How much a packet thread goes before ordinary ones: half way to the most that there is.
 const NICE: libc::c_int = -10;
-/// The least that there is.
-const LEAST: libc::c_int = 19;
 
 /// Lets the calling thread go before ordinary ones on its core. It does not become a real-time
 /// thread, so a flood cannot keep operators out.
@@ -13,21 +11,8 @@ const LEAST: libc::c_int = 19;
 /// # Errors
 /// When the kernel refuses, for lack of `CAP_SYS_NICE`.
 pub fn prefer_this_thread() -> io::Result<()> {
-    set_nice(NICE)
-}
-
-/// Lets the calling thread run only where nobody else wants to: for what is of use, but in no
-/// hurry.
-///
-/// # Errors
-/// When the kernel refuses, which it has no reason for.
-pub fn give_way() -> io::Result<()> {
-    set_nice(LEAST)
-}
-
-fn set_nice(nice: libc::c_int) -> io::Result<()> {
     // SAFETY: `setpriority` takes numbers only; 0 names the calling thread.
-    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
     if done == 0 {
         return Ok(());
     }

@@ -42,14 +42,14 @@ impl Memory {
         huge_pages::prefer(reserved);
     }
 
-    /// Has the pages of a worker's tables made by a thread that gives way to all others. The worker
-    /// works meanwhile: a session that needs a page before it is made waits for that one only.
-    /// Whoever is the last to end says how much lies in huge pages.
+    /// Has the pages of a worker's tables made by a thread that makes pauses, and has the priority of
+    /// the calling worker: what it holds, that worker may need. The worker works meanwhile: a session
+    /// that needs a page before it is made waits for that one only. Whoever is the last to end says
+    /// how much lies in huge pages.
     pub(crate) fn fill(self: Arc<Self>, tables: Vec<Range<usize>>, cpus: Vec<u16>) {
         let run = move || {
-            // Both are a matter of where and when, and cannot fail for cores that are allowed.
+            // A matter of where, and cannot fail for cores that are allowed.
             let _ = machine::pin(&cpus);
-            let _ = netmap_io::give_way();
             for table in &tables {
                 if let Err(error) = huge_pages::populate(table) {
                     log::say(format!(

@@ -9,15 +9,15 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{DRIVERS, Run};
-use crate::lab::{LAN, Lab, REAL_LINK, Topology, VIP, real_address};
+use crate::lab::{LAN, Lab, REAL_LINK, Topology, real_address};
 use crate::server::Nginx;
 use crate::{Service, WeirConf, WeirProcess};
 
 /// The bits of `NET_BIND_SERVICE`, `NET_ADMIN`, `NET_RAW` and `BPF`.
 const FOR_CHANGES: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 39;
 
-/// Pages that prove the ways to the real servers and back.
-const PAGES: u32 = 20;
+/// Pages that prove the ways to the real servers and back, from the first moment on.
+const PAGES: u64 = 1_000;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     for driver in DRIVERS {
@@ -27,10 +27,8 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         conf.services = vec![Service::tcp("web", 80, &[0, 1])];
         let weir = WeirProcess::start(&lab, &run.weir, &conf)?;
         run.check(&format!("{driver}: a good lab has no failure"), || {
-            for _ in 0..PAGES {
-                let get = format!("curl -s -f -m 5 --retry 3 -o /dev/null http://{VIP}/bench");
-                lab.client.run(&get)?;
-            }
+            let pages = lab.http_get(lab.pages(80, "/bench", PAGES))?;
+            ensure!(pages.failed() == 0, "pages at once: {pages:?}");
             let found = Found::of(&weir)?;
             ensure!(found.succeeded, "exit status 1: {found:?}");
             let failures = found.named("failure");
@@ -45,9 +43,10 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
                 ensure!(found.says("ok", check, ""), "no ok of {check}: {found:?}");
             }
             Ok(format!(
-                "{} ok, {} warnings",
+                "{} ok, {} warnings; the slowest of {PAGES} pages at once took {:.0} ms",
                 found.named("ok").len(),
-                found.named("warning").len()
+                found.named("warning").len(),
+                pages.slowest_ms
             ))
         });
         run.check(&format!("{driver}: four faults are named"), || {
