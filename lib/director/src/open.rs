@@ -12,6 +12,7 @@ use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
 use crate::director::millis;
 use crate::flow::timestamps_in;
 use crate::found::Found;
+use crate::pick::Proof;
 use crate::plan::RealPlan;
 use crate::route::Hop;
 use crate::{Director, Notice, Packet, SessionChange, SessionEnd};
@@ -50,7 +51,7 @@ impl Director {
             L4::Tcp(tcp) => return self.ack_without_session(now, packet, found, tcp, service),
             L4::Udp { .. } | L4::Icmp { .. } | L4::NonFirstFragment | L4::Other(_) => (None, None),
         };
-        let (id, hop) = match self.establish(now, packet, found, service, beginning) {
+        let (id, hop) = match self.establish(now, packet, found, service, beginning, Proof::None) {
             Ok(established) => established,
             Err(verdict) => return verdict,
         };
@@ -70,7 +71,7 @@ impl Director {
     }
 
     /// Picks a real server, takes a local port and puts a session into the table; or refuses the
-    /// packet that asked for it. `beginning` is what a client of TCP offers. Returns the session and
+    /// packet that asked for it. `beginning` is what a client of TCP offers, `proof` what proves it. Returns the session and
     /// the way to its real server.
     pub(crate) fn establish(
         &mut self,
@@ -84,6 +85,7 @@ impl Director {
         }: &Found,
         service: ServiceId,
         beginning: Option<Beginning>,
+        proof: Proof,
     ) -> Result<(SessionId, Hop), Verdict> {
         self.complete_checksum(packet, l3, v4);
         if self.is_full(service) {
@@ -92,7 +94,7 @@ impl Director {
         if !self.takes_session(now, key.src, service) {
             return Err(self.refuse(now, packet, v4, service, DropReason::SessionRate));
         }
-        let (real, whose) = match self.pick(now, service, key) {
+        let (real, whose) = match self.pick(now, service, key, proof) {
             Ok(picked) => picked,
             Err(reason) => return Err(self.refuse(now, packet, v4, service, reason)),
         };

@@ -71,13 +71,14 @@ impl Director {
         now: Now,
         service: ServiceId,
         key: &FlowKey,
+        proof: Proof,
     ) -> Result<(RealPlan, Option<Whose>), DropReason> {
         if self.draining {
             return Err(DropReason::NoReal);
         }
         let mut whose = self.whose(service, key.src);
         if let Some(had) = whose.and_then(|whose| self.persistence.find(&whose, millis(now))) {
-            match self.kept(service, had) {
+            match self.kept(service, had, proof) {
                 Kept::Takes(real) => {
                     self.count(Counter::PersistUsed);
                     return Ok((real, whose));
@@ -91,6 +92,7 @@ impl Director {
         let plan = self.plan.service(service);
         let newcomer = Newcomer {
             counts: Counts {
+                proof,
                 traffic: &self.traffic,
                 floods: &self.synproxy.floods,
                 full: &self.full,
@@ -120,15 +122,16 @@ impl Director {
         now: Now,
         service: ServiceId,
         key: &FlowKey,
+        proof: Proof,
     ) -> Option<(RealPlan, bool)> {
         let whose = self.whose(service, key.src);
         let had = whose.and_then(|whose| self.persistence.find(&whose, millis(now)));
-        if let Some(Kept::Takes(real)) = had.map(|had| self.kept(service, had)) {
+        if let Some(Kept::Takes(real)) = had.map(|had| self.kept(service, had, proof)) {
             return Some((real, true));
         }
         let plan = self.plan.service(service)?;
         let newcomer = Newcomer {
-            counts: self.counts(),
+            counts: self.counts(proof),
             table: &self.table,
             key,
             now_ms: millis(now),
@@ -142,7 +145,7 @@ impl Director {
     pub(crate) fn note_picked(&mut self, now: Now, real: &RealPlan, whose: Option<Whose>) {
         if let Some(limit) = self.plan.limit(real.id) {
             // Who was picked was not full, so it is the upper limit that counts.
-            let full = self.counts().living(real.id) >= limit.most;
+            let full = self.counts(Proof::None).counted(real.id) >= limit.most;
             if let Some(place) = self.full.get_mut(real.id.index()) {
                 *place = full;
             }
@@ -172,12 +175,13 @@ impl Director {
     }
 
     /// Says whether a real server has as many sessions as it may on this worker.
-    pub(crate) fn is_real_full(&self, real: RealId) -> bool {
-        self.counts().is_full(real)
+    pub(crate) fn is_real_full(&self, real: RealId, proof: Proof) -> bool {
+        self.counts(proof).is_full(real)
     }
 
-    fn counts(&self) -> Counts<'_> {
+    fn counts(&self, proof: Proof) -> Counts<'_> {
         Counts {
+            proof,
             traffic: &self.traffic,
             floods: &self.synproxy.floods,
             full: &self.full,
@@ -209,7 +213,7 @@ impl Director {
     }
 
     /// Says what became of the real server that a client had.
-    fn kept(&self, service: ServiceId, had: RealId) -> Kept {
+    fn kept(&self, service: ServiceId, had: RealId, proof: Proof) -> Kept {
         let plan = self.plan.service(service);
         let Some(real) = plan.and_then(|plan| plan.real(had)) else {
             return Kept::Gone;
@@ -219,11 +223,20 @@ impl Director {
         if state.effective_weight(real.weight) == 0 {
             return Kept::Gone;
         }
-        if self.counts().is_full(had) {
+        if self.counts(proof).is_full(had) {
             return Kept::Full;
         }
         Kept::Takes(*real)
     }
+}
+
+/// What proves that a client which wants a new session is where it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing does: it sent a first packet.
+    None,
+    /// It returned a cookie.
+    Cookie,
 }
 
 /// What became of the real server that a client had.
@@ -244,6 +257,7 @@ struct Newcomer<'a> {
 
 /// What is known of the sessions of real servers.
 struct Counts<'a> {
+    proof: Proof,
     traffic: &'a Traffic,
     floods: &'a Floods,
     full: &'a [bool],
@@ -251,17 +265,23 @@ struct Counts<'a> {
 }
 
 impl Counts<'_> {
-    /// Returns the sessions of a real server that were proven and are not over.
-    fn living(&self, real: RealId) -> u64 {
+    /// Returns the sessions of a real server that count against its limit: those that are not over.
+    /// Half-open ones may all be completed, so they count, too; but not against a client that has
+    /// proven itself, or a flood that went on before cookies answered it could keep it out.
+    fn counted(&self, real: RealId) -> u64 {
         let all = self.traffic.real(real).sessions;
-        all.saturating_sub(self.floods.uncounted_of_real(real))
+        let going_on = all.saturating_sub(self.floods.over_of_real(real));
+        match self.proof {
+            Proof::None => going_on,
+            Proof::Cookie => going_on.saturating_sub(self.floods.half_open_of_real(real)),
+        }
     }
 
     /// Says whether a real server takes no more: at the upper limit, until it is below the lower.
     fn is_full(&self, real: RealId) -> bool {
         self.plan.limit(real).is_some_and(|limit| {
             let was = self.full.get(real.index()) == Some(&true);
-            self.living(real) >= if was { limit.least } else { limit.most }
+            self.counted(real) >= if was { limit.least } else { limit.most }
         })
     }
 }

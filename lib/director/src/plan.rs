@@ -1,12 +1,13 @@
 //! The plan: what packets ask of a snapshot, worked out when it is applied.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
 use nat_engine::{LipSetId, LocalPorts, State};
 use weir_model::{
-    ClientAddress, LipId, PoolId, PortId, Protocol, RealId, Service, ServiceId, SessionLog,
-    Snapshot, TimestampMode,
+    ClientAddress, LipId, PoolId, PortId, Protocol, RealId, RealServer, Service, ServiceId,
+    SessionLog, Snapshot, TimestampMode,
 };
 use weir_wire::{EthAddr, KindSet, Toa};
 
@@ -53,10 +54,10 @@ pub(crate) struct ServicePlan {
     /// How many sessions this worker may have of it.
     pub(crate) max_sessions: u64,
     /// How many sessions this worker has room for: as many as it has local ports towards the real
-    /// servers, and not more than `max_sessions`.
+    /// servers, and not more than `max_sessions` or its real servers may have.
     pub(crate) room: u64,
     /// What its clients may not.
-    pub(crate) defence: Option<DefencePlan>,
+    pub(crate) defence: Option<Box<DefencePlan>>,
     /// How long its clients keep their real server, where they do.
     pub(crate) persist: Option<PersistPlan>,
     /// The pool of its source addresses.
@@ -162,7 +163,7 @@ impl Plan {
                     locals,
                     synproxy.plan(service, facts.workers),
                     DefencePlan::new(service, facts.workers, &mut compiled),
-                    facts.workers,
+                    facts,
                 ));
             }
         }
@@ -191,7 +192,7 @@ impl Plan {
             listens: FixedMap::new(&listens),
             defends: services.iter().flatten().any(|it| it.defence.is_some()),
             persists: services.iter().flatten().any(|it| it.persist.is_some()),
-            limits: limits(snapshot, facts.workers),
+            limits: limits(snapshot, facts),
             services,
             lips,
             ports,
@@ -252,7 +253,7 @@ impl ServicePlan {
         locals: &LocalPorts,
         synproxy: Option<SynproxyPlan>,
         defence: Option<DefencePlan>,
-        workers: u8,
+        facts: &WorkerFacts,
     ) -> Self {
         let toa = match (service.client_address, service.protocol) {
             (ClientAddress::Toa, Protocol::Tcp) => Some(service.toa_kind),
@@ -294,10 +295,12 @@ impl ServicePlan {
         let ports: u64 = ports.sum();
         let max_sessions = service
             .max_sessions
-            .map_or(u64::MAX, |all| share_of(all, workers));
+            .map_or(u64::MAX, |all| share_of(all, facts));
+        let limits = service.reals.iter().map(|real| limit_of(real, facts));
+        let of_reals: Option<u64> = limits.map(|limit| Some(limit?.most)).sum();
         Self {
             synproxy,
-            defence,
+            defence: defence.map(Box::new),
             persist: service.persist.map(|persist| PersistPlan {
                 mask: mask(persist.prefix),
                 timeout_ms: u32::try_from(persist.timeout.as_millis())
@@ -307,7 +310,7 @@ impl ServicePlan {
             connection_reuse: service.connection_reuse,
             ack_storm: service.ack_storm,
             max_sessions,
-            room: ports.min(max_sessions),
+            room: ports.min(max_sessions).min(of_reals.unwrap_or(u64::MAX)),
             toa_kind: toa,
             forbidden: KindSet::TOA.with(service.toa_kind),
             mss_adjust: service.mss_adjust,
@@ -404,26 +407,37 @@ impl PortPlan {
     }
 }
 
-/// Returns a worker's share of sessions: a keyed hash spreads clients evenly over all.
-fn share_of(sessions: u32, workers: u8) -> u64 {
-    u64::from(sessions.div_ceil(u32::from(workers.max(1))))
+/// Returns this worker's share of sessions: a keyed hash spreads clients evenly over all. The
+/// shares of all workers are as many together, unless there are fewer sessions than workers.
+fn share_of(sessions: u32, facts: &WorkerFacts) -> u64 {
+    let workers = u64::from(facts.workers.max(1));
+    let sessions = u64::from(sessions);
+    let rest = u64::from(u64::from(facts.id.0) < sessions % workers);
+    (sessions / workers + rest).max(1)
 }
 
-fn limits(snapshot: &Snapshot, workers: u8) -> Vec<Option<LimitPlan>> {
+/// Returns how many sessions a real server may have on this worker, where that is limited.
+fn limit_of(real: &RealServer, facts: &WorkerFacts) -> Option<LimitPlan> {
+    let limit = real.limit?;
+    let most = share_of(limit.max_sessions, facts);
+    Some(LimitPlan {
+        most,
+        least: share_of(limit.min_sessions, facts).min(most),
+    })
+}
+
+fn limits(snapshot: &Snapshot, facts: &WorkerFacts) -> Vec<Option<LimitPlan>> {
     let mut limits = Vec::new();
     for real in snapshot.services.iter().flat_map(|service| &service.reals) {
-        let Some(limit) = real.limit else {
+        let limit = limit_of(real, facts);
+        if limit.is_none() {
             continue;
-        };
+        }
         if limits.is_empty() {
             limits.resize(snapshot.real_bound as usize, None);
         }
         if let Some(place) = limits.get_mut(real.id.index()) {
-            let most = share_of(limit.max_sessions, workers);
-            *place = Some(LimitPlan {
-                most,
-                least: share_of(limit.min_sessions, workers).clamp(1, most.max(1)),
-            });
+            *place = limit;
         }
     }
     limits

@@ -4,6 +4,7 @@ use nat_engine::Session;
 use weir_model::{Counters, Ledger, Now, Protocol, RealId, ServiceId, TrafficCounters};
 
 use crate::director::millis;
+use crate::pick::Proof;
 use crate::{Director, PoolUse, SessionRecord, SessionView};
 
 impl Director {
@@ -29,7 +30,7 @@ impl Director {
     #[must_use]
     pub fn real_traffic(&self, real: RealId) -> TrafficCounters {
         TrafficCounters {
-            full: u64::from(self.is_real_full(real)),
+            full: u64::from(self.is_real_full(real, Proof::None)),
             ..self.traffic.real(real)
         }
     }

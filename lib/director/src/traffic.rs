@@ -8,26 +8,38 @@ use weir_model::{RealId, ServiceId, TrafficCounters};
 /// Counts traffic by service and by real server; grows only when the configuration changes.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
-    services: Vec<TrafficCounters>,
-    reals: Vec<TrafficCounters>,
+    services: Vec<Row>,
+    reals: Vec<Row>,
+}
+
+/// What every packet counts in: one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Row {
+    opened: u64,
+    sessions: u64,
+    established: u64,
+    packets_in: u64,
+    packets_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    refused: u64,
 }
 
 impl Traffic {
     pub(crate) fn grow(&mut self, services: usize, reals: usize) {
-        self.services.resize(
-            services.max(self.services.len()),
-            TrafficCounters::default(),
-        );
+        self.services
+            .resize(services.max(self.services.len()), Row::default());
         self.reals
-            .resize(reals.max(self.reals.len()), TrafficCounters::default());
+            .resize(reals.max(self.reals.len()), Row::default());
     }
 
     pub(crate) fn service(&self, id: ServiceId) -> TrafficCounters {
-        self.services.get(id.index()).copied().unwrap_or_default()
+        counters(self.services.get(id.index()))
     }
 
     pub(crate) fn real(&self, id: RealId) -> TrafficCounters {
-        self.reals.get(id.index()).copied().unwrap_or_default()
+        counters(self.reals.get(id.index()))
     }
 
     /// Returns the sessions of a real server, for the schedulers.
@@ -89,12 +101,36 @@ impl Traffic {
     }
 
     #[inline]
-    fn both(&mut self, session: &Session, count: impl Fn(&mut TrafficCounters)) {
+    fn both(&mut self, session: &Session, count: impl Fn(&mut Row)) {
         if let Some(traffic) = self.services.get_mut(session.service.index()) {
             count(traffic);
         }
         if let Some(traffic) = self.reals.get_mut(session.real_id.index()) {
             count(traffic);
         }
+    }
+}
+
+fn counters(row: Option<&Row>) -> TrafficCounters {
+    let Row {
+        opened,
+        sessions,
+        established,
+        packets_in,
+        packets_out,
+        bytes_in,
+        bytes_out,
+        refused,
+    } = row.copied().unwrap_or_default();
+    TrafficCounters {
+        opened,
+        sessions,
+        established,
+        packets_in,
+        packets_out,
+        bytes_in,
+        bytes_out,
+        refused,
+        full: 0,
     }
 }

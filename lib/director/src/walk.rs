@@ -69,13 +69,13 @@ impl Director {
         if let Some(owner) = self.other_owner(packet, &key, hash, to) {
             return self.hand_off_plain(packet, owner);
         }
-        let asked = burst.asked(seen.at);
         if self.guarded
             && to == Owned::Vip
-            && let Some(reason) = self.unwelcome_plain(now, packet, &key, asked.service)
+            && let Some(reason) = self.unwelcome_plain(now, packet, words)
         {
             return Verdict::Drop(reason);
         }
+        let asked = burst.asked(seen.at);
         match self.stranger(now, packet, &asked) {
             Some(verdict) => verdict,
             None => self.walk_long(now, packet, seen, to, None, asked.service),
@@ -185,12 +185,11 @@ impl Director {
         &mut self,
         now: Now,
         packet: &Packet<'_>,
-        key: &FlowKey,
-        service: Option<ServiceId>,
+        words: [u64; 2],
     ) -> Option<DropReason> {
         let v4 = V4::plain_again(packet.frame.bytes())?;
-        let listening = || self.plan.listening(key.dst, key.dst_port, key.protocol);
-        let service = service.or_else(listening);
+        let key = FlowKey::from_words(words);
+        let service = self.plan.listening(key.dst, key.dst_port, key.protocol);
         self.unwelcome(now, &v4, service)
     }
 

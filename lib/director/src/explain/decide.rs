@@ -10,6 +10,7 @@ use super::{
     CookieTrial, Destination, ExplainQuery, Explained, Fate, Sender, SessionSyn, SynproxyState,
 };
 use crate::director::millis;
+use crate::pick::Proof;
 use crate::plan::Owned;
 use crate::walk::is_martian;
 use crate::{Director, SessionView};
@@ -114,7 +115,7 @@ impl Director {
             };
         }
         if query.protocol == Protocol::Udp {
-            return self.decide_opening(now, query, service, each);
+            return self.decide_opening(now, query, service, Proof::None, each);
         }
         self.explain_synproxy(service, each);
         let tcp = segment(query, SeqNumber(0));
@@ -124,7 +125,7 @@ impl Director {
         if self.sends_cookies(service) {
             return self.decide_cookie(query.client.0, service, each);
         }
-        self.decide_opening(now, query, service, each)
+        self.decide_opening(now, query, service, Proof::None, each)
     }
 
     /// A packet of a client that has a session.
@@ -150,7 +151,7 @@ impl Director {
             match other {
                 SessionSyn::Replaces => {
                     self.explain_synproxy(service, each);
-                    return self.decide_opening(now, query, service, each);
+                    return self.decide_opening(now, query, service, Proof::None, each);
                 }
                 SessionSyn::Cookie => {
                     self.explain_synproxy(service, each);
@@ -204,7 +205,7 @@ impl Director {
             return Fate::Drop(DropReason::Deferred);
         }
         each(Explained::Cookie(CookieTrial::Tried(plan.bad_ack)));
-        match self.decide_opening(now, query, service, each) {
+        match self.decide_opening(now, query, service, Proof::Cookie, each) {
             Fate::Forward(_) | Fate::Hold(_) => Fate::IfValid,
             fate @ (Fate::Host
             | Fate::Drop(_)
@@ -292,6 +293,7 @@ impl Director {
         now: Now,
         query: &ExplainQuery,
         service: ServiceId,
+        proof: Proof,
         each: Each<'_>,
     ) -> Fate {
         let plan = self.plan.service(service);
@@ -315,7 +317,7 @@ impl Director {
                 address: (of_plan.address, of_plan.port),
                 weight: if state.draining { 0 } else { weight },
                 down: !state.up,
-                full: self.is_real_full(real.id),
+                full: self.is_real_full(real.id, proof),
                 load: self.traffic.load(real.id),
             });
         }
@@ -326,7 +328,7 @@ impl Director {
             dst_port: query.vip.1,
             protocol: query.protocol.number(),
         };
-        let peeked = self.peek(now, service, &key);
+        let peeked = self.peek(now, service, &key, proof);
         if let Some((real, true)) = peeked {
             each(Explained::Persist {
                 real: real.id,

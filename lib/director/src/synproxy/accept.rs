@@ -12,6 +12,7 @@ use crate::director::millis;
 use crate::flow::timestamps_of;
 use crate::found::Found;
 use crate::open::Beginning;
+use crate::pick::Proof;
 use crate::{Director, Packet};
 
 impl Director {
@@ -56,7 +57,7 @@ impl Director {
             sack: client.sack,
             tsval: timestamps.map_or(0, |timestamps| timestamps.tsval),
         };
-        let id = match self.establish(now, packet, found, service, Some(beginning)) {
+        let id = match self.establish(now, packet, found, service, Some(beginning), Proof::Cookie) {
             Ok((id, _)) => id,
             Err(verdict) => {
                 if let Some(flood) = self.synproxy.floods.get_mut(service) {

@@ -63,12 +63,18 @@ pub(crate) struct Told {
     pub(crate) timestamps: bool,
 }
 
+/// Sessions of a real server that are not proven and going on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Uncounted {
+    half_open: u32,
+    over: u32,
+}
+
 /// All services' of one worker; grows only when the configuration changes.
 #[derive(Default)]
 pub(crate) struct Floods {
     services: Vec<Flood>,
-    /// How many sessions of each real server are half open or over.
-    reals: Vec<u32>,
+    reals: Vec<Uncounted>,
     half_open: u32,
     ticked_ms: u32,
     faded_ms: u32,
@@ -203,7 +209,8 @@ impl Floods {
     /// for their lifetime after the start.
     pub(crate) fn apply(&mut self, snapshot: &Snapshot, now_ms: u32) {
         let bound = snapshot.services.bound();
-        self.reals.resize(snapshot.real_bound as usize, 0);
+        self.reals
+            .resize(snapshot.real_bound as usize, Uncounted::default());
         for id in self.services.len()..bound {
             let mut flood = Flood::new(now_ms);
             if let Some(service) = snapshot.services.get(id) {
@@ -235,7 +242,9 @@ impl Floods {
             session.flags.set(SessionFlags::COUNTED_HALF_OPEN);
             flood.half_open += 1;
             self.half_open += 1;
-            self.uncount(session.real_id);
+            if let Some(real) = self.reals.get_mut(session.real_id.index()) {
+                real.half_open += 1;
+            }
         }
     }
 
@@ -246,7 +255,9 @@ impl Floods {
         {
             session.flags.set(SessionFlags::COUNTED_OVER);
             flood.over += 1;
-            self.uncount(session.real_id);
+            if let Some(real) = self.reals.get_mut(session.real_id.index()) {
+                real.over += 1;
+            }
         }
     }
 
@@ -257,7 +268,9 @@ impl Floods {
         {
             session.flags.clear(SessionFlags::COUNTED_OVER);
             flood.over -= 1;
-            self.recount(session.real_id);
+            if let Some(real) = self.reals.get_mut(session.real_id.index()) {
+                real.over -= 1;
+            }
         }
     }
 
@@ -270,21 +283,16 @@ impl Floods {
         })
     }
 
-    /// Returns how many of a real server's sessions nothing has proven, or are over.
-    pub(crate) fn uncounted_of_real(&self, real: RealId) -> u64 {
-        self.reals.get(real.index()).copied().map_or(0, u64::from)
+    /// Returns how many of a real server's sessions nothing has proven.
+    pub(crate) fn half_open_of_real(&self, real: RealId) -> u64 {
+        let real = self.reals.get(real.index());
+        real.map_or(0, |real| u64::from(real.half_open))
     }
 
-    fn uncount(&mut self, real: RealId) {
-        if let Some(count) = self.reals.get_mut(real.index()) {
-            *count += 1;
-        }
-    }
-
-    fn recount(&mut self, real: RealId) {
-        if let Some(count) = self.reals.get_mut(real.index()) {
-            *count -= 1;
-        }
+    /// Returns how many of a real server's sessions are over but remembered.
+    pub(crate) fn over_of_real(&self, real: RealId) -> u64 {
+        let real = self.reals.get(real.index());
+        real.map_or(0, |real| u64::from(real.over))
     }
 
     /// Takes a half-open session out again: it was proven, or it is over.
@@ -295,7 +303,9 @@ impl Floods {
             if let Some(flood) = self.services.get_mut(session.service.index()) {
                 flood.half_open -= 1;
             }
-            self.recount(session.real_id);
+            if let Some(real) = self.reals.get_mut(session.real_id.index()) {
+                real.half_open -= 1;
+            }
         }
     }
 

@@ -300,7 +300,7 @@ pub(super) const SERVICE: &[KeySpec] = &[
             OptionSpec::new(
                 "max-sessions",
                 COUNT,
-                "How many sessions it may have at most, split evenly over the workers; a full one gets no new ones.",
+                "How many sessions it may have at most, split evenly over the workers; a full one gets no new ones. Those that are over do not count.",
             ),
             OptionSpec::new(
                 "min-sessions",
