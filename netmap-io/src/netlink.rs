@@ -1,13 +1,13 @@
 //! Addresses and XDP programs of a device, asked and changed through rtnetlink.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -41,8 +41,8 @@ pub fn addresses(device: &str) -> Result<Vec<(IpAddr, u8)>, Errno> {
     Ok(found)
 }
 
-/// Adds an address to a device where the kernel has it not, and says whether it was added. It is
-/// left there for good: people may be logged in through it.
+/// Adds an address to a device where the kernel has it not, and says whether it was added. It
+/// outlives the process: people may be logged in through it.
 ///
 /// # Errors
 /// `ENODEV` when there is no such device, `EPERM` without `CAP_NET_ADMIN`.
@@ -51,6 +51,60 @@ pub fn ensure_address(device: &str, address: IpAddr, prefix_len: u8) -> Result<b
     if there {
         return Ok(false);
     }
+    let message = address_message(device, address, prefix_len)?;
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    match request(RouteNetlinkMessage::NewAddress(message), flags) {
+        Ok(_) => Ok(true),
+        // Somebody else was faster.
+        Err(Errno::EEXIST) => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// Removes an address from a device, and says whether it was there.
+///
+/// # Errors
+/// `EBUSY` when the kernel would remove other addresses of its network with it; `ENODEV` when there
+/// is no such device, `EPERM` without `CAP_NET_ADMIN`.
+pub fn remove_address(device: &str, address: IpAddr, prefix_len: u8) -> Result<bool, Errno> {
+    let ifindex = ethtool::facts(device)?.ifindex;
+    let ask = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let mut secondary = None;
+    let mut has_others = false;
+    for answer in request(ask, NLM_F_DUMP)? {
+        let RouteNetlinkMessage::NewAddress(message) = answer else {
+            continue;
+        };
+        let header = &message.header;
+        let Some(IpAddr::V4(found)) = own_address(&message).filter(|_| header.index == ifindex)
+        else {
+            continue;
+        };
+        let is_secondary = header.flags.contains(AddressHeaderFlags::Secondary);
+        if IpAddr::V4(found) == address {
+            secondary = Some(is_secondary);
+        } else if let IpAddr::V4(address) = address
+            && is_secondary
+            && header.prefix_len == prefix_len
+            && of_network(found, prefix_len) == of_network(address, prefix_len)
+        {
+            has_others = true;
+        }
+    }
+    // The first address of a network takes the others with it where they do not step up.
+    if secondary == Some(false) && has_others {
+        return Err(Errno::EBUSY);
+    }
+    let message = address_message(device, address, prefix_len)?;
+    match request(RouteNetlinkMessage::DelAddress(message), NLM_F_ACK) {
+        Ok(_) => Ok(true),
+        // Somebody else was faster.
+        Err(Errno::EADDRNOTAVAIL) => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn address_message(device: &str, address: IpAddr, prefix_len: u8) -> Result<AddressMessage, Errno> {
     let mut message = AddressMessage::default();
     message.header.family = match address {
         IpAddr::V4(_) => AddressFamily::Inet,
@@ -60,13 +114,13 @@ pub fn ensure_address(device: &str, address: IpAddr, prefix_len: u8) -> Result<b
     message.header.index = ethtool::facts(device)?.ifindex;
     message.attributes.push(AddressAttribute::Local(address));
     message.attributes.push(AddressAttribute::Address(address));
-    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    match request(RouteNetlinkMessage::NewAddress(message), flags) {
-        Ok(_) => Ok(true),
-        // Somebody else was faster.
-        Err(Errno::EEXIST) => Ok(false),
-        Err(cause) => Err(cause),
-    }
+    Ok(message)
+}
+
+/// The bits of a network in an address.
+fn of_network(address: Ipv4Addr, prefix_len: u8) -> u32 {
+    let host = 32_u32.saturating_sub(u32::from(prefix_len));
+    address.to_bits().checked_shr(host).unwrap_or_default()
 }
 
 /// Attaches an XDP program without a link, for kernels before 5.9: it stays when the process ends.

@@ -25,6 +25,7 @@ use netmap_io::{
     ethtool, netlink, settings,
 };
 use netns::{Netns, Pair};
+use nix::errno::Errno;
 
 const VIP: &str = "10.9.0.100";
 const OWN: &str = "10.9.0.2";
@@ -670,6 +671,17 @@ fn the_tap_hears_what_the_kernel_hears_and_addresses_are_added_once() {
             assert!(!netlink::ensure_address("w0", ip(OWN), 24).unwrap());
             let addresses = netlink::addresses("w0").unwrap();
             assert_eq!(addresses, [(ip(OWN), 24), (ip("10.9.1.2"), 24)]);
+
+            // The second address of a network hangs on the first.
+            assert!(netlink::ensure_address("w0", ip("10.9.1.3"), 24).unwrap());
+            let first = netlink::remove_address("w0", ip("10.9.1.2"), 24);
+            assert_eq!(first, Err(Errno::EBUSY));
+            assert_eq!(netlink::addresses("w0").unwrap().len(), 3);
+            for address in ["10.9.1.3", "10.9.1.2"] {
+                assert_eq!(netlink::remove_address("w0", ip(address), 24), Ok(true));
+                assert_eq!(netlink::remove_address("w0", ip(address), 24), Ok(false));
+            }
+            assert_eq!(netlink::addresses("w0").unwrap(), addresses[..1]);
         })
         .join()
         .unwrap();
