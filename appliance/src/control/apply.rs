@@ -182,6 +182,7 @@ impl Control {
         let snapshot = Arc::make_mut(&mut found.configuration.snapshot);
         found.configured = self.scene.overrides.put_into(snapshot);
         self.prepare(&mut found.configuration).map_err(|error| {
+            self.take_addresses_back(&old);
             let text = format!("{error:#}; the running configuration is unchanged");
             rejection(Code::Failed, text)
         })?;
@@ -192,6 +193,7 @@ impl Control {
     fn read(&self, wish: &Wish, old: &Snapshot) -> Result<Found, Rejection> {
         let kept = &self.scene.kept;
         let mut earlier = None;
+        let mut number = kept.next_number(old.generation.0);
         let texts = match (&wish.wanted, &kept.unconfirmed) {
             (Wanted::Texts(_), Some(waiting)) => {
                 let text = format!(
@@ -202,8 +204,9 @@ impl Control {
             }
             (Wanted::Texts(texts), None) => diff::texts(kept, texts)?,
             (Wanted::Earlier(None), Some(waiting)) => {
+                // It never ended: what ran in between was a trial of another one.
                 let (generation, text) = &waiting.before;
-                earlier = Some(*generation);
+                (earlier, number) = (Some(*generation), *generation);
                 vec![diff::kept_text(*generation, text)]
             }
             (Wanted::Over(..), _) => {
@@ -228,7 +231,7 @@ impl Control {
             rejection(Code::Mistakes, text)
         })?;
         Ok(Found {
-            configuration: configuration::configuration(loaded, old.generation.0 + 1),
+            configuration: configuration::configuration(loaded, number),
             files,
             earlier,
             configured: Configured::new(),
@@ -279,7 +282,10 @@ impl Control {
         for port in new.snapshot.ports.iter() {
             let before = running.ports.get(port.id.index());
             let before = before.map_or(&[][..], |before| &before.addresses);
-            ports::ensure_addresses(port, before)?;
+            let mut devices = self.scene.devices.iter_mut();
+            if let Some(device) = devices.find(|device| device.id == port.id) {
+                device.give_addresses(port, before)?;
+            }
         }
         self.open_page(&new.snapshot)?;
         let before = running.owned_addresses();
@@ -310,12 +316,15 @@ impl Control {
                 .events
                 .system(now, Severity::Warning, "address-kept", sentence);
         }
+        self.take_addresses_back(&snapshot);
         let old = std::mem::replace(&mut self.scene.running, new);
         self.turn_page(&old.snapshot);
         let generation = snapshot.generation.0;
+        self.scene.kept.numbered(generation);
         self.scene.events.adopt(&snapshot);
         let summary = reload::summary(&old.snapshot, &snapshot);
         self.tell_applied(&wish, found.earlier, generation, &summary);
+        let comes_back = found.earlier == Some(generation);
         let stays = wish.confirm.is_none();
         let (before, overlay) = (&old.snapshot, &mut self.scene.overlay);
         for event in overlay.adopt(before, &snapshot, now, stays) {
@@ -336,6 +345,9 @@ impl Control {
                 before: (old.snapshot.generation.0, old.effective),
             });
             noted.err().map(|error| self.warn_not_kept(error))
+        } else if comes_back {
+            let kept = self.scene.kept.keep_on(applied);
+            kept.err().map(|error| self.warn_not_kept(error))
         } else {
             self.keep(&applied)
         };
@@ -352,6 +364,19 @@ impl Control {
         };
         self.answer(&wish.asker, &row);
         self.apply_the_next();
+    }
+
+    /// Takes the addresses back from the kernel that it has from us and that ports no longer have.
+    fn take_addresses_back(&mut self, snapshot: &Snapshot) {
+        for device in &mut self.scene.devices {
+            let Some(port) = snapshot.ports.get(device.id.index()) else {
+                continue;
+            };
+            if let Err(error) = device.take_addresses_back(port) {
+                let (events, sentence) = (&mut self.scene.events, error.to_string());
+                events.system(Instant::now(), Severity::Warning, "address-kept", sentence);
+            }
+        }
     }
 
     fn apply_the_next(&mut self) {
@@ -377,10 +402,12 @@ impl Control {
                 ("applied", sentence)
             }
             (Some(earlier), _) => {
-                let sentence = format!(
-                    "configuration {earlier} came back{by}, as configuration {generation}: \
-                     {summary}"
-                );
+                let number = if earlier == generation {
+                    String::new()
+                } else {
+                    format!(", as configuration {generation}")
+                };
+                let sentence = format!("configuration {earlier} came back{by}{number}: {summary}");
                 ("rolled-back", sentence)
             }
         };

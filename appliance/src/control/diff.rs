@@ -1,7 +1,10 @@
 //! `diff`: what a configuration would change, and what that does to live sessions.
 
+use std::net::SocketAddr;
+
 use weir_conf::{Change, Purpose, Report, SourceText, Style};
 use weir_control::{ChangeRow, Code, ConfigText, Rejection, ValueChange};
+use weir_model::{DrainEnd, Snapshot};
 
 use super::kept::Kept;
 use super::scene::Scene;
@@ -39,6 +42,7 @@ pub(super) fn rows(scene: &Scene, sent: &[ConfigText]) -> Result<Vec<ChangeRow>,
     let composed = configuration::compose(&texts, Some(&running.snapshot));
     let (loaded, _) = composed.map_err(|report| mistakes(&report))?;
     let traffic = scene.fleet.traffic();
+    let new = &loaded.snapshot;
     let objects = weir_conf::difference(&running.values, &loaded.effective).into_iter();
     Ok(objects
         .map(|object| {
@@ -60,7 +64,14 @@ pub(super) fn rows(scene: &Scene, sent: &[ConfigText]) -> Result<Vec<ChangeRow>,
                         before: value.before.clone(),
                         after: value.after.clone(),
                         effect: match object.change {
-                            Change::Changed => of_value(kind, value.key, value.change()).to_owned(),
+                            Change::Changed => {
+                                let before = value.before.as_deref();
+                                let special = of_service(kind, name, value.key, before, new);
+                                let special = special.filter(|_| value.change() == Change::Removed);
+                                special.unwrap_or_else(|| {
+                                    of_value(kind, value.key, value.change()).to_owned()
+                                })
+                            }
                             Change::Added | Change::Removed => String::new(),
                         },
                     })
@@ -98,6 +109,44 @@ fn of_object(kind: &str, change: Change) -> &'static str {
     }
 }
 
+/// Says what a value that a service no longer has does to live sessions, where that depends on what
+/// else the new configuration says.
+fn of_service(
+    kind: &str,
+    name: &str,
+    key: &str,
+    before: Option<&str>,
+    new: &Snapshot,
+) -> Option<String> {
+    let mut services = new.services.iter();
+    let service = services.find(|service| kind == "service" && service.name == name)?;
+    match (key, service.drain) {
+        ("real", Some(drain)) => {
+            let after = humantime::format_duration(drain.after);
+            Some(match drain.then {
+                DrainEnd::Reset => format!(
+                    "it gets no new sessions; those that are open may go on for {after}, then they \
+                     are reset"
+                ),
+                DrainEnd::Keep => format!(
+                    "it gets no new sessions; those that are open go on, and who is left in {after} \
+                     is told"
+                ),
+            })
+        }
+        ("listen", _) => {
+            let at = before?.split(['/', ' ']).next()?;
+            let at: SocketAddr = at.parse().ok()?;
+            let stays = new.owned_addresses().contains(&at.ip());
+            (!stays).then(|| {
+                "the address is given up, and packets of sessions that are open there are lost"
+                    .to_owned()
+            })
+        }
+        _ => None,
+    }
+}
+
 /// Says what a value that changes does to live sessions.
 fn of_value(kind: &str, key: &str, change: Change) -> &'static str {
     match (kind, key, change) {
@@ -118,9 +167,19 @@ fn of_value(kind: &str, key: &str, change: Change) -> &'static str {
         ("service", "real" | "scheduler" | "lip-pool" | "health", _) => {
             "for new sessions; those that are open go on"
         }
-        ("service", "persist", _) => "clients may belong to other workers; their sessions may end",
+        ("service", "persist", _) => {
+            "for new sessions; with several workers, those that are open may end"
+        }
         ("service", key, _) if key == "idle" || key.starts_with("timeout-") => {
             "for all sessions, with their next packet"
+        }
+        ("defence", "deny", Change::Added | Change::Changed)
+        | ("defence", "allow", Change::Removed | Change::Changed)
+        | ("service", "defence", Change::Added | Change::Changed) => {
+            "sessions of clients that it denies now are reset; others go on"
+        }
+        ("synproxy", "secret-file" | "secret-rotation" | "cookie-lifetime", _) => {
+            "handshakes that are under way fail once; sessions go on"
         }
         _ => "sessions go on",
     }

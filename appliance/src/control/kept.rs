@@ -15,6 +15,8 @@ pub(crate) struct Kept {
     /// The daemon's own file.
     file: PathBuf,
     state: State,
+    /// The highest number that a configuration has had, also one that was not kept.
+    highest: u64,
     pub(crate) unconfirmed: Option<Unconfirmed>,
 }
 
@@ -35,6 +37,7 @@ impl Kept {
         Self {
             file,
             state,
+            highest: 0,
             unconfirmed: None,
         }
     }
@@ -57,6 +60,16 @@ impl Kept {
         // Files that cannot be read now are different files when they can.
         let files = self.own_files().map(|files| state::print_of(&files));
         files.unwrap_or_default()
+    }
+
+    /// Notes the number of a configuration that runs.
+    pub(crate) fn numbered(&mut self, generation: u64) {
+        self.highest = self.highest.max(generation);
+    }
+
+    /// Returns the number of the next configuration: one that none has had while the daemon runs.
+    pub(crate) fn next_number(&self, running: u64) -> u64 {
+        self.highest.max(running) + 1
     }
 
     /// Makes what is kept of a configuration that runs from now on; `files` is the print that the
@@ -100,6 +113,21 @@ impl Kept {
             Some(kept) if kept.files != files => self.keep(&Applied { files, ..kept }),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Keeps on with the configuration that is kept as the one that runs, which `applied` is again:
+    /// only the print of the daemon's own files is that of now.
+    ///
+    /// # Errors
+    /// Says why it will not outlive the daemon.
+    pub(crate) fn keep_on(&self, applied: Applied) -> Result<(), String> {
+        let same = |kept: &Applied| {
+            (kept.generation, &kept.text) == (applied.generation, &applied.text)
+        };
+        let kept = self.state.running().ok().flatten().filter(same);
+        let files = applied.files.clone();
+        let kept = kept.map(|kept| Applied { files, ..kept });
+        self.keep(&kept.unwrap_or(applied))
     }
 
     /// Keeps a configuration as the one that runs.

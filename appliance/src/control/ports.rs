@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use ipnet::IpNet;
 use netmap_io::arp_tap::ArpTap;
 use netmap_io::{Device, DeviceSpec, DriverChoice, ethtool, netlink};
+use nix::errno::Errno;
 use weir_model::{Driver, Port, PortId};
 use weir_wire::ArpRepr;
 
@@ -23,6 +24,8 @@ pub(crate) struct OpenDevice {
     pub(crate) asked: Driver,
     pub(crate) device: Device,
     pub(crate) tap: ArpTap,
+    /// Addresses that the kernel has from us.
+    given: Vec<IpNet>,
 }
 
 impl OpenDevice {
@@ -36,7 +39,8 @@ impl OpenDevice {
             .with_context(|| format!("{}: there is no device `{}`", place(), port.device))?;
         ethtool::ensure_up(&port.device)
             .with_context(|| format!("{}: cannot switch `{}` on", place(), port.device))?;
-        ensure_addresses(port, &[])?;
+        let mut given = Vec::new();
+        ensure_addresses(port, &[], &mut given)?;
         let spec = DeviceSpec {
             device: port.device.clone(),
             driver: choice(port.driver),
@@ -51,7 +55,45 @@ impl OpenDevice {
             asked: port.driver,
             device,
             tap,
+            given,
         })
+    }
+
+    /// Gives the device the addresses of its port that it has not; those that it has are left alone,
+    /// and so are those that it was given before, whatever became of them.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub(crate) fn give_addresses(&mut self, port: &Port, before: &[IpNet]) -> Result<()> {
+        ensure_addresses(port, before, &mut self.given)
+    }
+
+    /// Takes back what the device was given and its port no longer has; what others gave it is
+    /// theirs.
+    ///
+    /// # Errors
+    /// Says which address stays, and why.
+    pub(crate) fn take_addresses_back(&mut self, port: &Port) -> Result<()> {
+        let stays = |given: &IpNet| port.addresses.iter().any(|it| it.addr() == given.addr());
+        let (stay, go) = self.given.iter().partition(|given| stays(given));
+        self.given = stay;
+        let mut kept = Ok(());
+        for address in go {
+            match netlink::remove_address(&port.device, address.addr(), address.prefix_len()) {
+                Ok(true) => log::say(format!("{address} was taken back from `{}`", port.device)),
+                // Somebody else was faster.
+                Ok(false) => {}
+                Err(cause) => {
+                    let cause = match cause {
+                        Errno::EBUSY => "others of its network would go with it",
+                        cause => cause.desc(),
+                    };
+                    let left = format!("{address} stays on `{}`: {cause}", port.device);
+                    kept = kept.and(Err(anyhow!(left)));
+                }
+            }
+        }
+        kept
     }
 
     /// Returns one line for people: which driver runs, how, and why.
@@ -112,28 +154,21 @@ impl OpenDevice {
     }
 }
 
-/// Gives a port's device the addresses that it has not; those that it has are left alone, and so are
-/// those that it was given before, whatever became of them.
-///
-/// # Errors
-/// When the kernel refuses one.
-pub(crate) fn ensure_addresses(port: &Port, before: &[IpNet]) -> Result<()> {
-    let new = port.addresses.iter();
+/// Gives a port's device the addresses that it has not, and notes them.
+fn ensure_addresses(port: &Port, before: &[IpNet], given: &mut Vec<IpNet>) -> Result<()> {
+    let (device, new) = (port.device.as_str(), port.addresses.iter());
     for address in new.filter(|address| !before.contains(address)) {
-        ensure_address(&port.device, address).with_context(|| {
+        let added = netlink::ensure_address(device, address.addr(), address.prefix_len());
+        let added = added.with_context(|| {
             format!(
                 "[port {}] address = {address}: the kernel refuses it",
                 port.name
             )
         })?;
-    }
-    Ok(())
-}
-
-fn ensure_address(device: &str, address: &IpNet) -> Result<()> {
-    let added = netlink::ensure_address(device, address.addr(), address.prefix_len())?;
-    if added {
-        log::say(format!("{address} was added to `{device}`"));
+        if added {
+            given.push(*address);
+            log::say(format!("{address} was added to `{device}`"));
+        }
     }
     Ok(())
 }

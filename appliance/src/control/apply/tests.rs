@@ -235,6 +235,22 @@ impl Played {
         lines.join("\n")
     }
 
+    /// Returns what a text would change.
+    fn diff(&mut self, text: String) -> Vec<ChangeRow> {
+        self.serve(move |client| {
+            let texts = vec![ConfigText {
+                name: "new.conf".to_owned(),
+                text,
+            }];
+            let mut rows = client.request(&Request::Diff { texts }).unwrap();
+            let mut all = Vec::new();
+            while let Some(row) = rows.next_row().unwrap() {
+                all.push(serde_json::from_value(row).unwrap());
+            }
+            all
+        })
+    }
+
     /// Returns the numbers and the states of what is kept.
     fn generations(&mut self) -> Vec<(u64, String)> {
         let rows: Vec<GenerationRow> = self.serve(|client| show(client, What::Generations));
@@ -439,8 +455,12 @@ fn silence_brings_the_configuration_of_before_back_to_the_letter() {
     let event = played.events("rolled-back").remove(0);
     assert_eq!(
         event.text,
-        "configuration 1 came back because nobody confirmed, as configuration 3: -service dns"
+        "configuration 1 came back because nobody confirmed: -service dns"
     );
+    assert_eq!(played.generations(), [(1, "running".to_owned())]);
+    assert_eq!(played.control.scene.running.snapshot.generation.0, 1);
+    // The number of the one that was tried is not given again.
+    assert_eq!(played.apply(&with_dns()).unwrap().generation, 3);
     let (code, _) = played.ask(wanted(&with_dns(), Some(10))).unwrap_err();
     assert_eq!(code, Code::BadArgument);
 }
@@ -477,7 +497,9 @@ fn rollback_drops_what_waits_to_be_confirmed() {
     assert_eq!(played.config(), first);
     assert!(played.control.scene.kept.unconfirmed.is_none());
     let numbers: Vec<u64> = played.generations().iter().map(|(n, _)| *n).collect();
-    assert_eq!(numbers, [1, 3], "what nobody confirmed is not kept");
+    assert_eq!(numbers, [1], "what nobody confirmed is not kept");
+    drop(played);
+    assert_eq!(home.start().config(), first);
 }
 
 #[test]
@@ -645,18 +667,7 @@ fn a_diff_says_what_each_change_does_to_sessions() {
             "real = 10.80.0.11:80 weight=3\nreal = 10.80.0.12:80",
         )
         .replace("10.80.0.200", "10.80.0.201");
-    let rows: Vec<ChangeRow> = played.serve(move |client| {
-        let texts = vec![ConfigText {
-            name: "new.conf".to_owned(),
-            text,
-        }];
-        let mut rows = client.request(&Request::Diff { texts }).unwrap();
-        let mut all = Vec::new();
-        while let Some(row) = rows.next_row().unwrap() {
-            all.push(serde_json::from_value(row).unwrap());
-        }
-        all
-    });
+    let rows = played.diff(text);
     let expected = "\
 ~ [lip-pool blue]
     + address = 10.80.0.201
@@ -675,4 +686,42 @@ fn a_diff_says_what_each_change_does_to_sessions() {
 ";
     assert_eq!(weir_control::changes(&rows), expected);
     assert_eq!(played.generations().len(), 1);
+}
+
+#[test]
+fn a_diff_says_what_becomes_of_sessions_whose_real_server_or_address_is_gone() {
+    let home = Home::new("diff-gone");
+    let mut played = home.start();
+    let two = CONF.replace(
+        "real = 10.80.0.11:80",
+        "listen = 10.80.0.101:80/tcp\nreal = 10.80.0.11:80\nreal = 10.80.0.12:80",
+    );
+    played.apply(&two).unwrap();
+    let without = |drain: &str| {
+        let gone = two.replace("listen = 10.80.0.101:80/tcp\n", drain);
+        gone.replace("real = 10.80.0.12:80", "")
+    };
+    for (drain, expected) in [
+        ("", "it gets no new sessions; those that are open go on"),
+        (
+            "drain = 5m\n",
+            "it gets no new sessions; those that are open may go on for 5m, then they are reset",
+        ),
+        (
+            "drain = 5m  then=keep\n",
+            "it gets no new sessions; those that are open go on, and who is left in 5m is told",
+        ),
+    ] {
+        let rows = played.diff(without(drain));
+        let values = rows.iter().flat_map(|row| &row.values);
+        let effects: BTreeMap<_, _> = values
+            .filter(|value| value.after.is_none())
+            .map(|value| (value.key.as_str(), value.effect.as_str()))
+            .collect();
+        let lost = "the address is given up, and packets of sessions that are open there are lost";
+        assert_eq!(
+            effects,
+            BTreeMap::from([("listen", lost), ("real", expected)])
+        );
+    }
 }

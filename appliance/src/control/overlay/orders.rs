@@ -165,7 +165,7 @@ impl Control {
                     self.scene.overlay.reset(name, real, workers);
                 }
                 DrainEnd::Keep => {
-                    let left = self.scene.fleet.traffic().real(real).sessions;
+                    let left = self.scene.fleet.traffic().real(real).established;
                     let text =
                         format!("the time of {name} to drain is over; {left} sessions go on");
                     let record = about(&name, Severity::Notice, "drain-ended", text);
