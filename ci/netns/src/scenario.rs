@@ -7,6 +7,7 @@ pub mod change_queue;
 pub mod changes;
 pub mod client_address;
 pub mod doctor;
+pub mod drain;
 pub mod flood;
 pub mod handshakes;
 pub mod kill;
@@ -108,6 +109,11 @@ pub const ALL: &[Scenario] = &[
         name: "changes",
         shows: "applies under load, one that nobody confirms, and kill -9 in the midst of them",
         run: changes::run,
+    },
+    Scenario {
+        name: "drain",
+        shows: "weir drain: who blocks it, when it is over, and what becomes of who is left",
+        run: drain::run,
     },
     Scenario {
         name: "capture",

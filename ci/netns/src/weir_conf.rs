@@ -26,6 +26,8 @@ pub struct WeirConf {
     pub gateway: Option<Ipv4Addr>,
     /// The control socket.
     pub socket: PathBuf,
+    /// More addresses of the port towards the real servers.
+    pub lan_addresses: Vec<Ipv4Addr>,
     /// LIP pools.
     pub pools: Vec<Pool>,
     /// Services.
@@ -124,6 +126,7 @@ impl WeirConf {
             control: None,
             gateway: None,
             socket: dir.join("operate.sock"),
+            lan_addresses: Vec::new(),
             pools: vec![Pool::new("blue", lip(0))],
             services: vec![
                 Service::tcp("web", 80, &[0, 1]),
@@ -154,6 +157,9 @@ impl fmt::Display for WeirConf {
             )?;
             if let (WAN, Some(gateway)) = (port, self.gateway) {
                 writeln!(f, "gateway         = {gateway}")?;
+            }
+            for address in self.lan_addresses.iter().filter(|_| port == LAN) {
+                writeln!(f, "address         = {address}/24")?;
             }
             writeln!(f)?;
         }

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub struct Hold {
     pub count: u16,
     /// How long to keep them, in milliseconds.
     pub keep_ms: u64,
+    /// They are let go before that as soon as this file is there.
+    pub until: Option<PathBuf>,
     /// The source address; none: the kernel's choice.
     pub source: Option<Ipv4Addr>,
 }
@@ -59,7 +62,8 @@ impl Hold {
         }
         report.opened = open.len() as u64;
         let end = Instant::now() + Duration::from_millis(self.keep_ms);
-        while Instant::now() < end {
+        let is_over = || self.until.as_ref().is_some_and(|file| file.exists());
+        while Instant::now() < end && !is_over() {
             open.retain_mut(|stream| match echo(stream) {
                 Ok(()) => true,
                 Err(error) => {
@@ -111,6 +115,7 @@ mod tests {
             target,
             count: 3,
             keep_ms: 400,
+            until: None,
             source: None,
         };
         let report = hold.run();

@@ -65,6 +65,7 @@ fn crossings(run: &mut Run, lab: &Lab, program: &Path) -> Result<()> {
         target: SocketAddrV4::new(VIP, ECHO_PORT),
         count: KEPT,
         keep_ms: ms,
+        until: None,
         source: None,
     })?;
     let mut clients = lab.start_connect(plan(lab, ms, 200))?;

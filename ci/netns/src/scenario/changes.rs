@@ -1,19 +1,22 @@
 //! Changes: applies under a load of new connections, one that nobody confirms, and kill -9 in the
 //! midst of an apply.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::{DRIVERS, Run};
 use crate::client::Running;
 use crate::inside::hold::{Hold, HoldReport};
-use crate::lab::{Lab, Topology, VIP, real_address};
+use crate::lab::{LAN, Lab, Topology, VIP, real_address};
 use crate::server::{self, ECHO_PORT, Nginx};
 use crate::{Service, WeirConf, WeirProcess};
 
@@ -21,6 +24,10 @@ use crate::{Service, WeirConf, WeirProcess};
 const CLIENTS: u32 = 500;
 /// The longest that an apply takes here.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Pages that show the shares of the real servers.
+const PAGES: u64 = 220;
+/// An address that an apply gives to a port, and to its kernel interface.
+const EXTRA: Ipv4Addr = Ipv4Addr::new(10, 81, 0, 77);
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let drivers = if run.long {
@@ -50,9 +57,16 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     })?;
     let rounds = run.figure(10, 200);
     let weir = run.weir.clone();
-    run.check(&format!("kill -9 during {rounds} applies"), || {
-        killed(&lab, &weir, rounds)
-    });
+    let drivers = if run.long {
+        &DRIVERS[..]
+    } else {
+        &["af-packet"][..]
+    };
+    for driver in drivers {
+        run.check(&format!("{driver}: kill -9 during {rounds} applies"), || {
+            killed(&lab, &weir, driver, rounds)
+        });
+    }
     Ok(())
 }
 
@@ -65,12 +79,12 @@ fn under_load(
     driver: &str,
 ) -> Result<()> {
     let applies = run.figure(10, 100);
+    let mut held = hold(lab, "load")?;
+    let wrk = lab.start_wrk("/bench", CLIENTS)?;
+    // Until the load is at its height.
+    thread::sleep(Duration::from_millis(500));
     let changes: [fn(&mut WeirConf, u16); 2] = [others, weights];
     for (what, change) in ["of other services", "of weights"].into_iter().zip(changes) {
-        let held = hold(lab, run.figure(3_000, 30_000))?;
-        let wrk = lab.start_wrk("/bench", CLIENTS)?;
-        // Until the load is at its height.
-        thread::sleep(Duration::from_millis(500));
         run.check(&format!("{driver}: {applies} applies {what}"), || {
             let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
             for n in 0..applies {
@@ -86,23 +100,50 @@ fn under_load(
             ))
         });
         weir.apply(conf, &[])?;
-        let (pages, echo) = (wrk.stop()?, held.report()?);
-        run.check(&format!("{driver}: pages during applies {what}"), || {
-            ensure!(pages.errors == 0, "{} failed: {pages:?}", pages.errors);
-            ensure!(pages.requests > 1000, "there was no load: {pages:?}");
-            Ok(format!(
-                "{} pages in as many connections, {CLIENTS} at a time, 99 % within {}; none failed",
-                pages.requests, pages.latency_99
-            ))
-        });
-        run.check(&format!("{driver}: open sessions during them"), || {
-            none_lost(&echo)?;
-            let evicted = weir.counter("session-evicted")?;
-            ensure!(evicted == 0, "{evicted} sessions were reset");
-            Ok(format!("{} rounds of echoes; none was reset", echo.rounds))
-        });
     }
+    let lasted = held.is_running();
+    let (pages, echo) = (wrk.stop()?, let_go(lab, "load", held)?);
+    run.check(&format!("{driver}: pages during them"), || {
+        ensure!(pages.errors == 0, "{} failed: {pages:?}", pages.errors);
+        ensure!(pages.requests > 1000, "there was no load: {pages:?}");
+        Ok(format!(
+            "{} pages in as many connections, {CLIENTS} at a time, 99 % within {}; none failed",
+            pages.requests, pages.latency_99
+        ))
+    });
+    run.check(&format!("{driver}: open sessions during them"), || {
+        ensure!(lasted, "they ended before the applies: {echo:?}");
+        none_lost(&echo)?;
+        let evicted = weir.counter("session-evicted")?;
+        ensure!(evicted == 0, "{evicted} sessions were reset");
+        Ok(format!("{} rounds of echoes; none was reset", echo.rounds))
+    });
     Ok(())
+}
+
+/// What can be told apart of two configurations from outside.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    config: String,
+    json: Value,
+    generations: Value,
+    addresses: String,
+    /// Of pages in a row, how many each real server served.
+    pages: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    fn of(lab: &Lab, weir: &WeirProcess<'_>) -> Result<Self> {
+        let pages = lab.http_get(lab.pages(80, "/bench", PAGES))?;
+        ensure!(pages.failed() == 0, "{pages:?}");
+        Ok(Self {
+            config: weir.show_table("config")?,
+            json: weir.show("config")?,
+            generations: weir.show("generations")?,
+            addresses: lab.lb.ip(&format!("-o addr show dev {LAN}"))?,
+            pages: pages.servers,
+        })
+    }
 }
 
 /// An apply that nobody confirms goes without a trace.
@@ -113,31 +154,36 @@ fn unconfirmed(
     conf: &WeirConf,
     driver: &str,
 ) -> Result<()> {
-    let held = hold(lab, 4000)?;
-    let before = weir.show_table("config")?;
+    let held = hold(lab, "unconfirmed")?;
     let mut new = conf.clone();
     others(&mut new, 0);
     weights(&mut new, 1);
+    new.lan_addresses.push(EXTRA);
     run.check(&format!("{driver}: an apply that nobody confirms"), || {
+        let before = Seen::of(lab, weir)?;
         let said = weir.apply(&new, &["--confirm", "2s"])?;
         ensure!(said.contains("`weir confirm` within 2s"), "{said}");
-        let during = weir.show_table("config")?;
-        ensure!(during != before, "it does not run");
         let begun = Instant::now();
-        while weir.show_table("config")? == during {
+        let during = Seen::of(lab, weir)?;
+        ensure!(during.json != before.json, "it does not run");
+        let extra = EXTRA.to_string();
+        ensure!(during.addresses.contains(&extra), "{}", during.addresses);
+        ensure!(during.pages != before.pages, "{:?}", during.pages);
+        while weir.show_table("config")? == during.config {
             ensure!(begun.elapsed() < LIMIT, "it still runs");
             thread::sleep(Duration::from_millis(50));
         }
         let took = begun.elapsed();
         ensure!(took > Duration::from_millis(1500), "gone after {took:.1?}");
-        let after = weir.show_table("config")?;
-        ensure!(
-            after == before,
-            "the configuration of before was\n{before}\nnow it is\n{after}"
-        );
-        Ok(format!("{} bytes of `show config` as before", after.len()))
+        let after = Seen::of(lab, weir)?;
+        ensure!(after == before, "before it was\n{before:?}\nnow it is\n{after:?}");
+        Ok(format!(
+            "{} bytes of `show config`, generations, addresses of `{LAN}` and shares of {PAGES} \
+             pages as before",
+            after.config.len()
+        ))
     });
-    let echo = held.report()?;
+    let echo = let_go(lab, "unconfirmed", held)?;
     run.check(&format!("{driver}: open sessions meanwhile"), || {
         none_lost(&echo)?;
         Ok(format!("{} rounds of echoes", echo.rounds))
@@ -146,8 +192,8 @@ fn unconfirmed(
 }
 
 /// Kills the daemon again and again at a random moment of an apply.
-fn killed(lab: &Lab, program: &std::path::Path, rounds: u16) -> Result<String> {
-    let mut conf = WeirConf::new("af-packet", 1, lab.dir());
+fn killed(lab: &Lab, program: &Path, driver: &str, rounds: u16) -> Result<String> {
+    let mut conf = WeirConf::new(driver, 1, lab.dir());
     "1k".clone_into(&mut conf.sessions);
     conf.services = vec![Service::tcp("web", 80, &[0])];
     let numbered = |n: u16| {
@@ -253,13 +299,19 @@ fn weights(conf: &mut WeirConf, n: u16) {
     }
 }
 
-fn hold(lab: &Lab, keep_ms: u64) -> Result<Running<HoldReport>> {
+fn hold(lab: &Lab, name: &str) -> Result<Running<HoldReport>> {
     lab.start_hold(Hold {
         target: SocketAddrV4::new(VIP, ECHO_PORT),
         count: 50,
-        keep_ms,
+        keep_ms: 240_000,
+        until: Some(lab.dir().join(name)),
         source: None,
     })
+}
+
+fn let_go(lab: &Lab, name: &str, held: Running<HoldReport>) -> Result<HoldReport> {
+    fs::write(lab.dir().join(name), "").context("cannot end the connections")?;
+    held.report()
 }
 
 fn none_lost(echo: &HoldReport) -> Result<()> {

@@ -35,6 +35,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             target: echo,
             count: 50,
             keep_ms: 12_000,
+            until: None,
             source: None,
         })?;
         let mut loading = lab.start_http_get(get(&lab, 80, PAGES))?;

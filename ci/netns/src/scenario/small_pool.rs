@@ -35,6 +35,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             target,
             count: 30,
             keep_ms: 3_000,
+            until: None,
             source,
         })?;
         run.check(
