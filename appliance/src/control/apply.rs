@@ -11,7 +11,7 @@ use super::kept::{Kept, Unconfirmed};
 use super::operator::Operator;
 use super::overrides::{Configured, Overrides};
 use super::server::ClientId;
-use super::{Control, diff, overlay, ports, reload, set_owned};
+use super::{Control, diff, overlay, reload, set_owned};
 use crate::configuration::{self, Configuration};
 use crate::event::EventRecord;
 use crate::state::{self, Applied};

@@ -121,9 +121,8 @@ impl Kept {
     /// # Errors
     /// Says why it will not outlive the daemon.
     pub(crate) fn keep_on(&self, applied: Applied) -> Result<(), String> {
-        let same = |kept: &Applied| {
-            (kept.generation, &kept.text) == (applied.generation, &applied.text)
-        };
+        let same =
+            |kept: &Applied| (kept.generation, &kept.text) == (applied.generation, &applied.text);
         let kept = self.state.running().ok().flatten().filter(same);
         let files = applied.files.clone();
         let kept = kept.map(|kept| Applied { files, ..kept });

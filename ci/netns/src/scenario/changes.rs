@@ -63,9 +63,10 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         &["af-packet"][..]
     };
     for driver in drivers {
-        run.check(&format!("{driver}: kill -9 during {rounds} applies"), || {
-            killed(&lab, &weir, driver, rounds)
-        });
+        run.check(
+            &format!("{driver}: kill -9 during {rounds} applies"),
+            || killed(&lab, &weir, driver, rounds),
+        );
     }
     Ok(())
 }
@@ -176,7 +177,10 @@ fn unconfirmed(
         let took = begun.elapsed();
         ensure!(took > Duration::from_millis(1500), "gone after {took:.1?}");
         let after = Seen::of(lab, weir)?;
-        ensure!(after == before, "before it was\n{before:?}\nnow it is\n{after:?}");
+        ensure!(
+            after == before,
+            "before it was\n{before:?}\nnow it is\n{after:?}"
+        );
         Ok(format!(
             "{} bytes of `show config`, generations, addresses of `{LAN}` and shares of {PAGES} \
              pages as before",

@@ -47,11 +47,16 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             drain.to_reset()
         });
         let second = drain.hold(MORE)?;
-        run.check(&format!("{driver}: new sessions meanwhile and after"), || {
-            drain.wait_for(0, u64::from(MORE) / 2)?;
-            Ok(format!("{MORE} on both real servers again"))
+        run.check(
+            &format!("{driver}: new sessions meanwhile and after"),
+            || {
+                drain.wait_for(0, u64::from(MORE) / 2)?;
+                Ok(format!("{MORE} on both real servers again"))
+            },
+        );
+        run.check(&format!("{driver}: a drain that lets go on"), || {
+            drain.to_keep()
         });
-        run.check(&format!("{driver}: a drain that lets go on"), || drain.to_keep());
         conf.services = vec![Service::tcp("echo", ECHO_PORT, &[0])];
         for service in &mut conf.services {
             service.more.push_str("\ndrain           = 1s");
@@ -83,7 +88,10 @@ impl Drain<'_> {
         let number = |name: &str| row[name].as_u64();
         let half = u64::from(OPEN) / 2;
         ensure!(number("sessions") == Some(half), "{row}");
-        ensure!(number("deadline_in_s").is_some_and(|left| left <= 2), "{row}");
+        ensure!(
+            number("deadline_in_s").is_some_and(|left| left <= 2),
+            "{row}"
+        );
         let eta = (number("half_in_s"), number("most_in_s"), number("all_in_s"));
         ensure!(eta.0.is_some() && eta.0 <= eta.1 && eta.1 <= eta.2, "{row}");
         let blocking = row["oldest"].as_array().context("nobody blocks it")?;
@@ -97,11 +105,17 @@ impl Drain<'_> {
             "{row}"
         );
         let newer = self.hold_for(MORE, 300)?.report()?;
-        ensure!(newer.opened == u64::from(MORE) && newer.lost.is_empty(), "{newer:?}");
+        ensure!(
+            newer.opened == u64::from(MORE) && newer.lost.is_empty(),
+            "{newer:?}"
+        );
         ensure!(self.sessions(0)? == half, "it got new sessions");
         self.wait_for(0, 0)?;
         let took = begun.elapsed();
-        ensure!(took >= Duration::from_millis(1900), "reset after {took:.1?}");
+        ensure!(
+            took >= Duration::from_millis(1900),
+            "reset after {took:.1?}"
+        );
         self.said("drain-ended", &format!("{half} sessions were reset"))?;
         let on = format!("{}:{ECHO_PORT}@echo", real_address(0));
         run_command(&mut self.weir.order(&["enable", &on]))?;
@@ -126,17 +140,26 @@ impl Drain<'_> {
         let file = self.lab.dir().join("diff.conf");
         fs::write(&file, conf.to_string()).context("cannot write diff.conf")?;
         let diff = run_command(self.weir.order(&["diff"]).arg(&file))?;
-        ensure!(diff.contains("may go on for 1s, then they are reset"), "{diff}");
+        ensure!(
+            diff.contains("may go on for 1s, then they are reset"),
+            "{diff}"
+        );
         self.weir.apply(conf, &[])?;
         let all = u64::from(OPEN) / 2 + u64::from(MORE) / 2;
-        ensure!(self.living()? == all + u64::from(MORE) / 2, "some ended at once");
+        ensure!(
+            self.living()? == all + u64::from(MORE) / 2,
+            "some ended at once"
+        );
         let begun = Instant::now();
         while self.living()? > u64::from(MORE) / 2 {
             ensure!(begun.elapsed() < LIMIT, "{} live on", self.living()?);
             thread::sleep(Duration::from_millis(50));
         }
         self.said("drain-ended", &format!("{all} sessions were reset"))?;
-        Ok(format!("{all} sessions were reset after {:.1?}", begun.elapsed()))
+        Ok(format!(
+            "{all} sessions were reset after {:.1?}",
+            begun.elapsed()
+        ))
     }
 
     fn drain(&self, real: u8, deadline: &str, then: &str) -> Result<Value> {
@@ -204,12 +227,18 @@ impl Drain<'_> {
             let events = self.weir.show("events")?;
             let mut rows = events.as_array().into_iter().flatten();
             let found = rows.any(|row| {
-                row["code"] == code && row["text"].as_str().is_some_and(|text| text.contains(words))
+                row["code"] == code
+                    && row["text"]
+                        .as_str()
+                        .is_some_and(|text| text.contains(words))
             });
             if found {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < LIMIT, "no {code} says `{words}`: {events}");
+            ensure!(
+                begun.elapsed() < LIMIT,
+                "no {code} says `{words}`: {events}"
+            );
             thread::sleep(Duration::from_millis(50));
         }
     }
