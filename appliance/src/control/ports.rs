@@ -84,9 +84,10 @@ impl OpenDevice {
                 // Somebody else was faster.
                 Ok(false) => {}
                 Err(cause) => {
-                    let cause = match cause {
-                        Errno::EBUSY => "others of its network would go with it",
-                        cause => cause.desc(),
+                    let cause = if cause == Errno::EBUSY {
+                        "others of its network would go with it"
+                    } else {
+                        cause.desc()
                     };
                     let left = format!("{address} stays on `{}`: {cause}", port.device);
                     kept = kept.and(Err(anyhow!(left)));

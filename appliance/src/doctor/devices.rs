@@ -298,6 +298,18 @@ fn steering(workers: &[WorkerRow], foretold: bool, findings: &mut Findings) {
         let text = format!("{received} frames so far prove nothing");
         return findings.ok(CHECK, "", text);
     }
+    if received >= ENOUGH * workers.len() as u64
+        && let Some(worker) = workers.iter().find(|worker| worker.rx == 0)
+    {
+        let text = format!("worker {} got none of {received} frames", worker.worker);
+        return findings.warn(
+            CHECK,
+            "",
+            text,
+            "`ethtool -x DEVICE` shows which queues the device spreads over; a few clients alone may \
+             not fill all of them",
+        );
+    }
     let percent = handed * 100 / received;
     let text = format!("{percent} % of {received} frames arrived on another worker's queue");
     if foretold && percent > 10 {
@@ -517,6 +529,8 @@ mod tests {
             of(quiet.clone(), &[worker(10, 9), worker(10, 9)], true),
             Vec::<String>::new()
         );
+        let told = of(quiet.clone(), &[worker(5000, 0), worker(0, 0)], false);
+        assert_eq!(told, ["worker 0 got none of 5000 frames"]);
         let mut odd = worker(1000, 0);
         odd.balanced = false;
         assert!(of(quiet, &[odd], true)[0].contains("not accounted for"));

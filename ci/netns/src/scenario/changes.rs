@@ -234,7 +234,7 @@ fn killed(lab: &Lab, program: &Path, driver: &str, rounds: u16) -> Result<String
             .stderr(Stdio::null())
             .spawn()
             .context("cannot run `weir apply`")?;
-        thread::sleep(takes.mul_f64(moment(n) * 2.0));
+        thread::sleep(takes.mul_f64(moment(n) * 1.2));
         weir.kill()?;
         let done = apply
             .wait()
