@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_change_is_a_configuration_of_its_own() {
-        let conf = WeirConf::new("auto", 1, std::path::Path::new("/tmp/x"));
+        let conf = WeirConf::new("auto", 1, Path::new("/tmp/x"));
         for change in [others, weights] {
             let mut texts: Vec<String> = (0..4)
                 .map(|n| {
