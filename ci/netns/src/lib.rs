@@ -26,6 +26,7 @@ pub mod kernel_synproxy;
 pub mod lab;
 pub mod ledger;
 pub mod machine;
+pub mod metrics;
 pub mod namespace;
 pub mod plain;
 pub mod process;

@@ -26,6 +26,10 @@ const TOOLS: &[(&str, &str)] = &[
         "/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so",
         "rsyslog-gnutls",
     ),
+    (
+        "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py",
+        "python3-prometheus-client",
+    ),
     ("valgrind", "valgrind"),
 ];
 

@@ -92,7 +92,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "storm",
-        shows: "connections in a row through one LIP with 1,000 ports",
+        shows: "connections in a row through one LIP with 1,000 ports; metrics are the ledger to the packet",
         run: storm::run,
     },
     Scenario {

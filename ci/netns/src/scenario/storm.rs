@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 use super::soundness::list;
 use super::{DRIVERS, Run};
 use crate::lab::{Lab, Topology};
-use crate::server;
 use crate::{WeirConf, WeirProcess};
+use crate::{metrics, server};
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let count = run.figure(20_000, 200_000);
@@ -22,6 +22,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             "2000-2999".clone_into(&mut pool.source_ports);
             "0s".clone_into(&mut pool.reuse_after);
         }
+        metrics::SECTION.clone_into(&mut conf.more);
         let weir = WeirProcess::start(&lab, &run.weir, &conf)?;
         run.check(
             &format!("{driver}/{queues}q: {count} connections through 1,000 ports"),
@@ -48,6 +49,9 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         );
         run.check(&format!("{driver}/{queues}q: ledger"), || {
             Ok(weir.ledger()?.to_string())
+        });
+        run.check(&format!("{driver}/{queues}q: metrics"), || {
+            metrics::equals_ledger(&lab, &weir)
         });
     }
     Ok(())
