@@ -680,7 +680,7 @@ impl Control {
                 self.scene.events.happened(now, place, &event, snapshot);
             }
             News::Crashed { port, frame } => {
-                if let Err(error) = self.crashes.push(frame) {
+                if let Err(error) = self.crashes.push(frame, &crate::failure::sentences()) {
                     let sentence = format!("a frame of port {port} cannot be kept: {error}");
                     self.scene
                         .events

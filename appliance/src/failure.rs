@@ -6,12 +6,17 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::SystemTime;
 
 use crate::log;
 
 /// A flood of poisoned packets must not flood the log.
 const MOST_SENTENCES: u32 = 64;
+
+/// What was said of failures in packets, for the crash ring.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 thread_local! {
     static IN_PACKET: Cell<bool> = const { Cell::new(false) };
@@ -29,6 +34,11 @@ pub(crate) fn in_packet<R>(run: impl FnOnce() -> R) -> Result<R, Panicked> {
     let result = catch_unwind(AssertUnwindSafe(run));
     IN_PACKET.set(false);
     result.map_err(|_| Panicked)
+}
+
+/// Returns what was said of failures in packets, each with its time.
+pub(crate) fn sentences() -> Vec<String> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// From now on a panic outside of a packet ends the process with a sentence.
@@ -53,11 +63,16 @@ fn report_survived(info: &PanicHookInfo<'_>) {
     static REPORTED: AtomicU32 = AtomicU32::new(0);
     let reported = REPORTED.fetch_add(1, Ordering::Relaxed);
     if reported < MOST_SENTENCES {
-        log::say(format!(
+        let sentence = format!(
             "{} failed in a packet, which was dropped and its session reset: {}",
             this_thread(),
             describe(info)
-        ));
+        );
+        let at = humantime::format_rfc3339_seconds(SystemTime::now());
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        said.push(format!("{at} {sentence}"));
+        drop(said);
+        log::say(sentence);
     }
     if reported + 1 == MOST_SENTENCES {
         log::say("further failures in packets are counted as `internal` only");
@@ -99,6 +114,11 @@ mod tests {
         if std::env::var_os(CHILD).is_some() {
             end_the_process_on_panics();
             assert_eq!(in_packet(|| panic!("poisoned")), Err::<(), _>(Panicked));
+            let said = sentences();
+            assert!(
+                said.len() == 1 && said[0].contains("poisoned ("),
+                "{said:?}"
+            );
             panic!("a bug");
         }
         let name = "failure::tests::a_panic_outside_of_a_packet_ends_the_process_with_a_sentence";

@@ -126,7 +126,10 @@ fn collect(client: Option<&mut Client>, trouble: Option<String>) -> Vec<Part> {
     let mut notes: Vec<String> = trouble.into_iter().collect();
     let mut redactor = Redactor::default();
     let mut devices = Vec::new();
+    let mut folders = vec![machine::run_dir()];
     if let Some(client) = client {
+        // Where the daemon was given another folder its sockets are often there as well.
+        folders.extend(client.path().parent().map(Path::to_owned));
         let greeting = serde_json::to_string_pretty(client.greeting()).unwrap_or_default();
         push(&mut parts, "daemon.json", greeting);
         // First: it tells what the other files must not say.
@@ -169,16 +172,25 @@ fn collect(client: Option<&mut Client>, trouble: Option<String>) -> Vec<Part> {
             facts_of(&device),
         );
     }
+    let kept = |name: &str| {
+        let mut folders = folders.iter();
+        folders.find_map(|folder| fs::read(folder.join(name)).ok())
+    };
+    let said = kept("crash.txt").map(|bytes| Part {
+        name: "crash.txt".to_owned(),
+        bytes,
+    });
+    parts.extend(said);
     for part in &mut parts {
         part.bytes = redactor.text(&part.bytes);
     }
-    let crashes = machine::run_dir().join("crash.pcap");
-    match fs::read(&crashes) {
-        Ok(bytes) => parts.push(Part {
+    // Frames stay as they came: whoever mends it plays them again.
+    match kept("crash.pcap") {
+        Some(bytes) => parts.push(Part {
             name: "crash.pcap".to_owned(),
             bytes,
         }),
-        Err(_) => notes.push(format!("no frame was kept in {}", crashes.display())),
+        None => notes.push("crash.pcap: processing failed in no frame since the start".to_owned()),
     }
     let mut read_me = read_me(&notes);
     read_me.bytes = redactor.text(&read_me.bytes);
@@ -250,13 +262,15 @@ fn facts_of(device: &str) -> String {
     text + &lines.concat()
 }
 
+/// Returns the bundle's files, and the bundle.
 #[cfg(test)]
-pub(crate) fn parts_of(client: &mut Client) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn parts_of(client: &mut Client) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
     let parts = collect(Some(client), None);
-    parts
-        .into_iter()
-        .map(|part| (part.name, part.bytes))
-        .collect()
+    let path = client.path().with_extension("tar");
+    write(&parts, File::create(&path).unwrap(), SystemTime::now()).unwrap();
+    let bundle = fs::read(path).unwrap();
+    let parts = parts.into_iter().map(|part| (part.name, part.bytes));
+    (parts.collect(), bundle)
 }
 
 #[cfg(test)]

@@ -29,11 +29,11 @@ impl CrashRing {
         }
     }
 
-    /// Adds a frame and writes the file anew.
+    /// Adds a frame and writes the file anew, and beside it what was said of such failures.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn push(&mut self, frame: Vec<u8>) -> io::Result<()> {
+    /// When a file cannot be written.
+    pub(crate) fn push(&mut self, frame: Vec<u8>, said: &[String]) -> io::Result<()> {
         if self.frames.len() == KEPT {
             self.frames.pop_front();
         }
@@ -41,6 +41,7 @@ impl CrashRing {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         self.frames.push_back((now, frame));
+        fs::write(self.file.with_extension("txt"), said.join("\n") + "\n")?;
         let temporary = self.file.with_extension("new");
         let mut writer = PcapWriter::new(BufWriter::new(File::create(&temporary)?), SNAP_LEN)?;
         for (at, frame) in &self.frames {
@@ -60,10 +61,13 @@ mod tests {
         let file = std::env::temp_dir().join(format!("weir-{}-crash.pcap", std::process::id()));
         let mut ring = CrashRing::new(file.clone());
         for n in 0..70_u8 {
-            ring.push(vec![n; 60]).unwrap();
+            ring.push(vec![n; 60], &[format!("{n} failed")]).unwrap();
         }
         let bytes = fs::read(&file).unwrap();
         fs::remove_file(&file).unwrap();
+        let text = file.with_extension("txt");
+        assert_eq!(fs::read_to_string(&text).unwrap(), "69 failed\n");
+        fs::remove_file(&text).unwrap();
         assert_eq!(bytes.len(), 24 + KEPT * (16 + 60));
         assert_eq!((bytes[40], bytes.last()), (6, Some(&69)));
     }

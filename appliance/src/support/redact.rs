@@ -13,8 +13,10 @@ const SECRET_WORDS: &[&str] = &[
     "community",
     "auth",
 ];
-/// Keys that name a program with its arguments.
-const PROGRAMS: &[&str] = &["exec", "program", "command", "run", "up-hook", "down-hook"];
+/// Keys that name a program, perhaps with arguments.
+const PROGRAMS: &[&str] = &["program", "quorum-up", "quorum-down"];
+/// The key of what a check sends, which may log in somewhere.
+const SENT: &str = "send";
 /// Anything shorter would be found everywhere.
 const SHORTEST: usize = 6;
 /// Whatever is larger is no secret of ours.
@@ -40,14 +42,21 @@ impl Redactor {
                 return line.to_owned();
             }
             self.note(arguments);
-            arguments.split_whitespace().for_each(|one| self.note(one));
+            arguments
+                .split_whitespace()
+                .for_each(|one| self.note_pair(one));
             return format!("{before}= {program} {LEFT_OUT}");
         }
         if key == "get"
             && let Some((path, query)) = value.split_once('?')
         {
             self.note(query);
+            query.split('&').for_each(|pair| self.note_pair(pair));
             return format!("{before}= {path}?{LEFT_OUT}");
+        }
+        if key == SENT {
+            self.note(value);
+            return format!("{before}= {LEFT_OUT}");
         }
         let is_secret = key == "key" || SECRET_WORDS.iter().any(|word| key.contains(word));
         if is_secret && value.starts_with('/') {
@@ -70,6 +79,14 @@ impl Redactor {
 
     fn note(&mut self, secret: &str) {
         self.note_bytes(secret.as_bytes());
+    }
+
+    /// A value alone is as secret as with its name.
+    fn note_pair(&mut self, pair: &str) {
+        self.note(pair);
+        if let Some((_, value)) = pair.split_once('=') {
+            self.note(value);
+        }
     }
 
     fn note_bytes(&mut self, secret: &[u8]) {
@@ -109,17 +126,21 @@ mod tests {
         let mut redactor = Redactor::default();
         for (line, shown) in [
             (
-                "exec            = /bin/check --password hunter22",
-                "exec            = /bin/check (left out)",
+                "program         = /bin/check --password hunter22",
+                "program         = /bin/check (left out)",
             ),
             (
-                "get             = /healthz?token=swordfish",
+                "get             = /healthz?user=me&token=swordfish",
                 "get             = /healthz?(left out)",
             ),
             ("get             = /healthz", "get             = /healthz"),
             (
                 "password        = correct-horse",
                 "password        = (left out)",
+            ),
+            (
+                "send            = 1-open-sesame",
+                "send            = (left out)",
             ),
             ("secret-rotation = 15m", "secret-rotation = 15m"),
             (
@@ -131,11 +152,11 @@ mod tests {
         ] {
             assert_eq!(redactor.line(line), shown);
         }
-        let event = "check failed: /bin/check --password hunter22 said: token=swordfish";
+        let event = "check failed: /bin/check --password hunter22 said: token=swordfish, swordfish to 1-open-sesame";
         let shown = String::from_utf8(redactor.text(event.as_bytes())).unwrap();
         assert_eq!(
             shown,
-            "check failed: /bin/check (left out) said: (left out)"
+            "check failed: /bin/check (left out) said: (left out), (left out) to (left out)"
         );
     }
 

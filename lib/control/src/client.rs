@@ -161,6 +161,12 @@ impl Client {
         }))
     }
 
+    /// Returns the socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns what the daemon said first.
     #[must_use]
     pub fn greeting(&self) -> &Greeting {

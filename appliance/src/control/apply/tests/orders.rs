@@ -398,14 +398,24 @@ fn whoever_asks_for_anything_else_is_told_what_there_is() {
     drop(silent);
 }
 
+/// A configuration with a secret in each place that may have one.
+fn with_secrets(key: &std::path::Path) -> String {
+    let secret_file = format!("mode = adaptive\nsecret-file = {}", key.display());
+    let conf = ADAPTIVE.replace("mode = adaptive", &secret_file);
+    format!(
+        "{conf}health = asks\n\
+         [health asks]\ntype = http\nget = /healthz?token=swordfish-7\n\
+         [health runs]\ntype = udp\nsend = hunter22-and-more\n"
+    )
+}
+
 #[test]
-fn no_secret_is_in_the_support_bundle() {
+fn no_secret_is_in_the_support_bundle_and_the_crash_ring_is() {
     let home = Home::new("support");
     let key = home.folder.join("cookie.key");
     let digits = "d41d8cd98f00b204e9800998ecf8427e5a3c";
     fs::write(&key, format!("{digits}\n")).unwrap();
-    let secret_file = format!("mode = adaptive\nsecret-file = {}", key.display());
-    home.write(&ADAPTIVE.replace("mode = adaptive", &secret_file));
+    home.write(&with_secrets(&key));
     let mut played = home.start();
     // Somebody's mistake: the key in a request, which becomes an event.
     let (_, text) = set(
@@ -424,39 +434,51 @@ fn no_secret_is_in_the_support_bundle() {
         now,
         Severity::Notice,
         "secret",
-        format!("the key is {digits}"),
+        format!("the key is {digits}, and swordfish-7 said hunter22-and-more"),
     );
-    let parts = played.serve(crate::support::parts_of);
-    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    let said = ["worker-0 failed in a packet: bad hunter22-and-more (director.rs:7)".to_owned()];
+    played.control.crashes.push(vec![0xee; 60], &said).unwrap();
+    let (parts, bundle) = played.serve(crate::support::parts_of);
+    let part = |name: &str| {
+        let mut all = parts.iter();
+        let found = all.find(|(known, _)| known == name);
+        let names: Vec<_> = parts.iter().map(|(name, _)| name).collect();
+        let (_, bytes) = found.unwrap_or_else(|| panic!("{name} is not in {names:?}"));
+        String::from_utf8_lossy(bytes).into_owned()
+    };
     for name in [
         "README.txt",
         "daemon.json",
-        "config.conf",
         "show/ledger.json",
-        "show/events.json",
         "show/history.json",
         "machine/proc/version",
     ] {
-        assert!(names.contains(&name), "{name} is not in {names:?}");
+        part(name);
     }
     let half = digits.len() / 2;
     let bytes: Vec<u8> = (0..half)
         .map(|at| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap())
         .collect();
-    for (name, part) in &parts {
-        let has = |secret: &[u8]| part.windows(secret.len()).any(|here| here == secret);
-        assert!(!has(digits.as_bytes()), "the key is in {name}");
-        assert!(!has(&bytes), "the key is in {name}");
+    let secrets: [&[u8]; 4] = [
+        digits.as_bytes(),
+        &bytes,
+        b"swordfish-7",
+        b"hunter22-and-more",
+    ];
+    for secret in secrets {
+        let word = String::from_utf8_lossy(secret);
+        for (name, part) in &parts {
+            let has = part.windows(secret.len()).any(|here| here == secret);
+            assert!(!has, "{word} is in {name}");
+        }
+        let has = bundle.windows(secret.len()).any(|here| here == secret);
+        assert!(!has, "{word} is in the bundle");
     }
-    let config = parts
-        .iter()
-        .find(|(name, _)| name == "config.conf")
-        .unwrap();
-    let config = String::from_utf8_lossy(&config.1).into_owned();
+    let config = part("config.conf");
     assert!(config.contains(&format!("= {}", key.display())), "{config}");
-    let events = parts
-        .iter()
-        .find(|(name, _)| name == "show/events.json")
-        .unwrap();
-    assert!(String::from_utf8_lossy(&events.1).contains("the key is (left out)"));
+    assert!(config.contains("/healthz?(left out)"), "{config}");
+    assert!(part("show/events.json").contains("the key is (left out), and"));
+    assert!(part("crash.txt").contains("failed in a packet: bad (left out) (director.rs:7)"));
+    let frames = parts.iter().find(|(name, _)| name == "crash.pcap").unwrap();
+    assert!(frames.1.ends_with(&[0xee; 60]));
 }
