@@ -342,6 +342,28 @@ impl Request {
         "synproxy",
     ];
 
+    /// Returns its name, one of [`Self::NAMES`].
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Show { .. } => "show",
+            Self::Hello(_) => "hello",
+            Self::Explain(_) => "explain",
+            Self::Doctor {} => "doctor",
+            Self::Apply { .. } => "apply",
+            Self::Diff { .. } => "diff",
+            Self::Capture(_) => "capture",
+            Self::Confirm {} => "confirm",
+            Self::Maintenance { .. } => "maintenance",
+            Self::Synproxy { .. } => "synproxy",
+            Self::Rollback { .. } => "rollback",
+            Self::Drain { .. } => "drain",
+            Self::Enable { .. } => "enable",
+            Self::Weight { .. } => "weight",
+            Self::Draining { .. } => "draining",
+        }
+    }
+
     /// Reads a request from a line.
     ///
     /// # Errors
@@ -608,6 +630,19 @@ mod tests {
                 format!("\"{}\"", code.digits())
             );
         }
+    }
+
+    #[test]
+    fn the_names_are_those_of_all_requests() {
+        // What serde knows is what there is: it says so where none is meant.
+        let error = serde_json::from_str::<Request>("{\"do\":\"none of them\"}").unwrap_err();
+        let error = error.to_string();
+        let (_, list) = error.split_once("expected one of ").unwrap();
+        let mut there: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+        let mut named = Request::NAMES.to_vec();
+        there.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(named, there);
     }
 
     #[test]
