@@ -263,6 +263,12 @@ impl Connection {
         self.out.len()
     }
 
+    /// Lets time pass in which it takes nothing.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self) {
+        self.took_at = self.took_at.checked_sub(READS_WITHIN).unwrap();
+    }
+
     fn cut_off(&mut self, cut: Cut) {
         let code = match cut {
             Cut::LineTooLong(_) => Code::TooLong,

@@ -1,4 +1,5 @@
-//! Fuzz targets: what no bytes may do to the configuration, the cookie engine and the director.
+//! Fuzz targets: what no bytes may do to the configuration, the control protocol, the cookie engine and
+//! the director.
 //!
 //! Each target is an ordinary function of bytes that panics when a rule is broken, so that a stored
 //! corpus is replayed by `cargo test -p weir-fuzz`, without a fuzzer. Where cargo-fuzz is installed:
@@ -9,13 +10,14 @@
 //! cargo fuzz cmin process --sanitizer none --no-trace-compares corpus/process
 //! ```
 //!
-//! `conf` has its corpus in the tests of `lib/conf`: give it `../../lib/conf/tests/bad`.
+//! `conf` has its corpus in the tests of `lib/conf`: give it `../../lib/conf/tests/bad`. `control` begins
+//! with the examples of `docs/control.md` and needs none.
 //!
 //! `WEIR_TRACE=1` tells every burst of a life, for whoever looks into a failure.
 //!
-//! The same harness is also driven by a seeded generator, [`confusion`], [`forgery`] and [`rampage`]: longer lives
-//! than a fuzzer's inputs have, which is what fills tables and lets sequence spaces and time-outs
-//! meet.
+//! The same harness is also driven by a seeded generator, [`confusion`], [`babble`], [`forgery`] and
+//! [`rampage`]: longer lives than a fuzzer's inputs have, which is what fills tables and lets sequence
+//! spaces and time-outs meet.
 
 #![allow(
     clippy::indexing_slicing,
@@ -24,6 +26,7 @@
 
 mod choice;
 mod conf;
+mod control;
 mod cookie;
 mod process;
 
@@ -31,6 +34,7 @@ use weir_testkit::{Random, Tally};
 
 use crate::choice::Choice;
 pub use crate::conf::Verdicts;
+pub use crate::control::Heard;
 use crate::process::Life;
 
 /// Reads the bytes as a configuration, and plays them as changes of a good one.
@@ -40,6 +44,17 @@ use crate::process::Life;
 /// When a rule is broken.
 pub fn conf(data: &[u8]) {
     if let Err(error) = conf::run(data) {
+        fail(&format!("{error:#}"));
+    }
+}
+
+/// Plays the bytes as a client of the control socket.
+///
+/// # Panics
+///
+/// When a rule is broken.
+pub fn control(data: &[u8]) {
+    if let Err(error) = control::run(data) {
         fail(&format!("{error:#}"));
     }
 }
@@ -76,6 +91,20 @@ pub fn confusion(seed: u64, cases: u64) -> Verdicts {
     let random = Box::new(Random::new(seed));
     match conf::many(&mut Choice::Seeded(random, cases)) {
         Ok(verdicts) => verdicts,
+        Err(error) => fail(&format!("seed {seed}: {error:#}")),
+    }
+}
+
+/// Plays as many clients of the control socket, and says what came of their lines.
+///
+/// # Panics
+///
+/// When a rule is broken; the message has the seed.
+#[must_use]
+pub fn babble(seed: u64, cases: u64) -> Heard {
+    let random = Box::new(Random::new(seed));
+    match control::many(&mut Choice::Seeded(random, cases)) {
+        Ok(heard) => heard,
         Err(error) => fail(&format!("seed {seed}: {error:#}")),
     }
 }

@@ -145,7 +145,9 @@ mod tests {
 
     use super::*;
 
-    fn page(samples: &[(&str, &[(&str, &str)], f64)]) -> Page {
+    type Sample = (&'static str, &'static [(&'static str, &'static str)], f64);
+
+    fn page(samples: &[Sample]) -> Page {
         let owned = |labels: &[(&str, &str)]| {
             let pairs = labels.iter();
             pairs
@@ -165,8 +167,8 @@ mod tests {
         let row = json!({"rx": 7, "originated": 0, "handed_in": 0, "tx": 5, "delivered": 0,
             "held": 0, "handed_out": 0, "dropped": {"no-session": 2}, "counters": {"arp-in": 3}});
         let ledger = json!({"workers": [row]});
-        let worker: &[(&str, &str)] = &[("worker", "0")];
-        let mut samples: Vec<(&str, &[(&str, &str)], f64)> = COLUMNS
+        let worker: &'static [(&str, &str)] = &[("worker", "0")];
+        let mut samples: Vec<Sample> = COLUMNS
             .iter()
             .map(|(_, name)| (*name, worker, 0.0))
             .collect();
@@ -175,7 +177,7 @@ mod tests {
         samples.push(("weir_arp_in_total", worker, 3.0));
         let error = compare(&page(&samples), &ledger).unwrap_err().to_string();
         assert!(error.contains("is not on the page"), "{error}");
-        let labels: &[(&str, &str)] = &[("worker", "0"), ("reason", "no-session")];
+        let labels: &'static [(&str, &str)] = &[("worker", "0"), ("reason", "no-session")];
         samples.push(("weir_frames_dropped_total", labels, 2.0));
         assert!(compare(&page(&samples), &ledger).is_ok());
         samples[3].2 = 6.0;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ struct Played {
     orders: usize,
     /// What the server said of its clients.
     happened: Vec<EventRecord>,
+    /// Set when the time is to pass in which clients may read.
+    late: Arc<AtomicBool>,
 }
 
 impl Played {
@@ -121,6 +124,7 @@ impl Played {
             most_queued: 0,
             orders: 0,
             happened: Vec::new(),
+            late: Arc::default(),
         }
     }
 
@@ -149,6 +153,11 @@ impl Played {
             }
             for event in &events {
                 server.event(event, FIRST, poll.registry(), scene);
+            }
+            if self.late.load(Ordering::Acquire) {
+                server.clients.values_mut().for_each(Connection::age);
+                server.serve_all(scene);
+                self.late.store(false, Ordering::Release);
             }
             self.happened.extend(server.events());
             while let Some(order) = server.next_order() {

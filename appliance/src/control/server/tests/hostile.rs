@@ -83,7 +83,7 @@ fn a_viewer_changes_nothing_whatever_it_sends() {
             .get(place)
             .unwrap_or_else(|| panic!("no request of {name}"));
         let request = Request::parse(line).unwrap();
-        assert!(line.contains(&format!("\"do\":\"{name}\"")), "{line}");
+        assert_eq!(request.name(), *name, "{line}");
         let reply = &replies[place * 9];
         let refused = reply.code == Code::NotPermitted;
         assert_eq!(
@@ -125,6 +125,53 @@ fn a_gigabyte_without_an_end_of_line_is_cut_off_and_logged_while_others_are_serv
         event.text.contains("the line is longer than 65536 bytes"),
         "{}",
         event.text
+    );
+}
+
+#[test]
+fn who_reads_nothing_is_cut_off_and_logged_while_others_are_served() {
+    const ROWS: u32 = 50_000;
+    let mut played = Played::new("deaf", ROWS);
+    let late = played.late.clone();
+    let closed = played.serve(move |path| {
+        let mut other = Client::connect(&path).unwrap();
+        let mut deaf = UnixStream::connect(&path).unwrap();
+        let mut asked = 0;
+        deaf.set_write_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        // Asks again and again, until nobody listens any more.
+        while asked < 100_000
+            && let Ok(()) = deaf.write_all(b"{\"do\":\"show\",\"what\":\"sessions\"}\n")
+        {
+            asked += 1;
+        }
+        assert!(asked < 100_000, "all of it was read");
+        let rows: Vec<WorkerRow> = other.show(What::Workers, Filter::default()).unwrap();
+        assert_eq!(rows.len(), 2, "beside the one who reads nothing");
+        late.store(true, Ordering::Release);
+        while late.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut rest = Vec::new();
+        // Its end comes behind what was on the way already.
+        let _ = deaf.read_to_end(&mut rest);
+        let rows: Vec<WorkerRow> = other.show(What::Workers, Filter::default()).unwrap();
+        assert_eq!(rows.len(), 2, "and after it");
+        rest.len()
+    });
+    assert!(closed < 1 << 20, "{closed} bytes were written for it");
+    assert!(played.most_queued < 1 << 20, "{}", played.most_queued);
+    let event = played.happened.pop().unwrap();
+    assert_eq!(event.code, "client-cut-off");
+    assert!(
+        event.text.contains("nothing was read for 30s"),
+        "{}",
+        event.text
+    );
+    assert!(
+        played.happened.is_empty(),
+        "nobody else: {:?}",
+        played.happened
     );
 }
 
@@ -179,13 +226,15 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(line, 1..20).prop_map(|lines| lines.join(&b'\n'))
 }
 
+/// `WEIR_CASES=100000 cargo test -p weir no_bytes_of_a_viewer` tries more.
 #[test]
 fn no_bytes_of_a_viewer_stop_the_server_or_reach_control() {
+    let wanted = std::env::var("WEIR_CASES").map_or(400, |cases| cases.parse().unwrap());
     let mut played = Played::new("noise", 10);
-    let cases = played.serve(|path| {
+    let cases: u32 = played.serve(move |path| {
         let mut runner = TestRunner::deterministic();
         let mut cases = 0;
-        for _ in 0..400 {
+        for _ in 0..wanted {
             let bytes = noise().new_tree(&mut runner).unwrap().current();
             let mut stream = UnixStream::connect(&path).unwrap();
             if stream.write_all(&bytes).is_err() {
@@ -204,6 +253,6 @@ fn no_bytes_of_a_viewer_stop_the_server_or_reach_control() {
         assert_eq!(rows.len(), 2);
         cases
     });
-    assert_eq!(cases, 400);
+    assert_eq!(cases, wanted);
     assert_eq!(played.orders, 0);
 }
