@@ -160,6 +160,11 @@ enum Verb {
         #[command(flatten)]
         daemon: DaemonArguments,
     },
+    /// Drops the packets of a network for all services, and ends its sessions.
+    Deny {
+        #[command(subcommand)]
+        turn: Denial,
+    },
     /// Writes what whoever helps asks for first into one file: configuration, counters, events,
     /// facts of the machine; no secrets.
     Support {
@@ -399,6 +404,34 @@ impl Mode {
     }
 }
 
+#[derive(Debug, Subcommand)]
+enum Denial {
+    /// Denies it, until somebody takes it back or the time is over.
+    Add {
+        /// The network, e.g. `192.0.2.0/24`, or one address.
+        #[arg(value_name = "PREFIX")]
+        network: String,
+        /// How long, e.g. `10m`.
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        span: Option<Duration>,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Denies it no longer.
+    Remove {
+        /// The network as it was denied.
+        #[arg(value_name = "PREFIX")]
+        network: String,
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+    /// Shows what is denied by command, since when and by whom.
+    List {
+        #[command(flatten)]
+        daemon: DaemonArguments,
+    },
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Shown {
     /// Services with their real servers.
@@ -517,6 +550,7 @@ pub(crate) fn main() -> ExitCode {
             span,
             daemon,
         } => synproxy(service, mode, &span, daemon),
+        Verb::Deny { turn } => deny(turn),
         Verb::Support { output, socket } => asked(support::support(&support::Order {
             file: output,
             socket,
@@ -595,6 +629,25 @@ fn synproxy(service: String, mode: Mode, span: &[String], daemon: DaemonArgument
         service,
         mode: mode.wish(),
         for_ms: span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+    };
+    changed(overrides::set(&daemon.into(), &request))
+}
+
+fn deny(turn: Denial) -> u8 {
+    let (network, on, span, daemon) = match turn {
+        Denial::Add {
+            network,
+            span,
+            daemon,
+        } => (network, true, span, daemon),
+        Denial::Remove { network, daemon } => (network, false, None, daemon),
+        Denial::List { daemon } => return asked(overrides::denied(&daemon.into())),
+    };
+    let for_ms = span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let request = Request::Deny {
+        network,
+        on,
+        for_ms,
     };
     changed(overrides::set(&daemon.into(), &request))
 }

@@ -83,13 +83,6 @@ pub(crate) enum Command {
     Admit { sessions: bool },
     /// Drop the packets of these networks, for all services, and end their sessions; the networks
     /// of before come back with [`Answer::Denied`]. None ends the denial.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "operators deny networks through a control socket only"
-        )
-    )]
     Deny { networks: Arc<Networks> },
     /// End the thread.
     Stop,

@@ -29,7 +29,7 @@ use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
 use crate::control::overlay::orders::{Meant, Wanted as Ordering};
-use crate::control::overrides::Overrides;
+use crate::control::overrides::{DenyWish, Overrides};
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::scene::Scene;
@@ -455,6 +455,15 @@ impl Control {
             } => {
                 let asker = Asker::Client(order.client, order.operator);
                 self.set_synproxy(asker, &service, mode, for_ms.map(Duration::from_millis));
+            }
+            Request::Deny {
+                network,
+                on,
+                for_ms,
+            } => {
+                let asker = Asker::Client(order.client, order.operator);
+                let span = for_ms.map(Duration::from_millis);
+                self.deny(&asker, &DenyWish { network, on, span });
             }
             Request::Confirm {} => self.confirm(order.client, order.operator),
             Request::Rollback { generation } => self.apply(Wish {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use weir_director::{SessionRecord, SpreadFacts, WorkerFacts};
+use weir_director::{Networks, SessionRecord, SpreadFacts, WorkerFacts};
 use weir_model::{Snapshot, WorkerId};
 
 use crate::command::{COMMANDS, Command, ControlEnd};
@@ -147,6 +147,16 @@ impl Fleet {
         for worker in &self.workers {
             worker.send(Command::Admit { sessions });
         }
+    }
+
+    /// Denies networks, and those of before no longer; says whether every worker was told.
+    pub(crate) fn deny(&self, networks: &Arc<Networks>) -> bool {
+        let mut told = true;
+        for worker in &self.workers {
+            let networks = networks.clone();
+            told &= worker.send(Command::Deny { networks });
+        }
+        told
     }
 
     /// Ends all workers and waits for them; their ports are closed afterwards.

@@ -1,10 +1,10 @@
-//! `weir maintenance` and `weir synproxy`: what operators set at run time over the configuration.
+//! `weir maintenance`, `weir synproxy` and `weir deny`: what operators set at run time over the configuration.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use weir_control::{OverrideRow, Request};
+use weir_control::{Filter, OverrideRow, Request, What};
 
 use crate::apply::{self, Failure, Order};
 use crate::show;
@@ -29,6 +29,9 @@ pub(crate) fn set(order: &Order, request: &Request) -> Result<(), Failure> {
 }
 
 fn sentence(row: &OverrideRow) -> String {
+    if row.setting == "deny" && row.value.is_empty() {
+        return format!("{} is no longer denied by command\n", row.object);
+    }
     if row.value != row.configured {
         return format!("{}\n", row.sentence());
     }
@@ -39,6 +42,24 @@ fn sentence(row: &OverrideRow) -> String {
         "{} of {} is {}, as the configuration says\n",
         row.setting, row.object, row.value
     )
+}
+
+/// Writes which networks are denied by command.
+///
+/// # Errors
+/// When the daemon cannot be asked.
+pub(crate) fn denied(order: &Order) -> Result<()> {
+    let mut client = show::connect(order.socket.as_deref())?;
+    let mut rows: Vec<OverrideRow> = client.show(What::Overrides, Filter::default())?;
+    rows.retain(|row| row.setting == "deny");
+    let text = if order.json {
+        serde_json::to_string(&rows)? + "\n"
+    } else if rows.is_empty() {
+        "no network is denied by command\n".to_owned()
+    } else {
+        weir_control::overrides(&rows)
+    };
+    show::unless_closed(io::stdout().write_all(text.as_bytes()))
 }
 
 /// Reads the words `for TIME` behind a setting; none means until somebody takes it back.
@@ -98,5 +119,21 @@ mod tests {
             ..OverrideRow::default()
         };
         assert_eq!(sentence(&off), "maintenance is off\n");
+        let denied = OverrideRow {
+            setting: "deny".to_owned(),
+            object: "192.0.2.0/24".to_owned(),
+            value: "denied".to_owned(),
+            by: "alice".to_owned(),
+            since: "2026-01-02T03:04:05Z".to_owned(),
+            ..OverrideRow::default()
+        };
+        let said = "192.0.2.0/24 is denied since 2026-01-02T03:04:05Z, by alice\n";
+        assert_eq!(sentence(&denied), said);
+        let ended = OverrideRow {
+            value: String::new(),
+            ..denied
+        };
+        let said = "192.0.2.0/24 is no longer denied by command\n";
+        assert_eq!(sentence(&ended), said);
     }
 }

@@ -17,6 +17,9 @@ use weir_control::{
 /// Sessions in one table; its columns are as wide as these need.
 const SESSIONS_A_TABLE: usize = 1000;
 
+/// Above a table so many denied networks are told one by one.
+const MOST_DENIED: usize = 5;
+
 /// What is to be shown, and how.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -95,7 +98,8 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
     }
     let rows: Vec<Value> = client.show(order.what, filter)?;
     if !order.json && order.what != What::Config && order.what != What::Overrides {
-        tell_maintenance(client, out)?;
+        let rows: Vec<OverrideRow> = client.show(What::Overrides, Filter::default())?;
+        out.write_all(told_first(&rows, order.what).as_bytes())?;
     }
     if order.json {
         let value = match order.what {
@@ -147,13 +151,20 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
     Ok(out.write_all(text.as_bytes())?)
 }
 
-/// Whoever looks at a box that opens no sessions is told so first.
-fn tell_maintenance(client: &mut Client, out: &mut impl Write) -> Result<()> {
-    let rows: Vec<OverrideRow> = client.show(What::Overrides, Filter::default())?;
-    for row in rows.iter().filter(|row| row.setting == "maintenance") {
-        writeln!(out, "{}", row.sentence())?;
-    }
-    Ok(())
+/// Whoever looks at a box that opens no sessions is told so first, and above services and floods
+/// what else holds there by command.
+fn told_first(rows: &[OverrideRow], what: What) -> String {
+    let concerns_all = |row: &&OverrideRow| row.setting == "maintenance";
+    let is_denied = |row: &&OverrideRow| row.setting == "deny";
+    let is_close = matches!(what, What::Services | What::Flood);
+    let denied = rows.iter().filter(is_denied).count();
+    let many = denied > MOST_DENIED;
+    let told = rows
+        .iter()
+        .filter(|row| concerns_all(row) || is_close && !(many && is_denied(row)));
+    let told = told.map(|row| row.sentence() + "\n");
+    let sum = || format!("{denied} networks are denied by command; `weir deny list` shows them\n");
+    told.chain((is_close && many).then(sum)).collect()
 }
 
 /// There may be millions: they are printed as they come.
@@ -194,4 +205,42 @@ fn read<T: DeserializeOwned>(rows: Vec<Value>) -> Result<Vec<T>> {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref().map(io::Error::kind);
     kind == Some(io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(setting: &str, object: &str, value: &str) -> OverrideRow {
+        OverrideRow {
+            setting: setting.to_owned(),
+            object: object.to_owned(),
+            value: value.to_owned(),
+            configured: "off".to_owned(),
+            ..OverrideRow::default()
+        }
+    }
+
+    #[test]
+    fn what_holds_by_command_is_told_above_the_tables_that_it_concerns() {
+        let mut rows = vec![
+            set("maintenance", "", "on"),
+            set("synproxy", "web", "always"),
+            set("deny", "192.0.2.0/24", "denied"),
+        ];
+        let told = told_first(&rows, What::Ports);
+        assert!(told.starts_with("IN MAINTENANCE") && told.lines().count() == 1);
+        let told = told_first(&rows, What::Flood);
+        let lines: Vec<_> = told.lines().collect();
+        assert_eq!(lines.len(), 3, "{told}");
+        assert!(lines[1].starts_with("synproxy of web is always"), "{told}");
+        assert!(lines[2].starts_with("192.0.2.0/24 is denied"), "{told}");
+        for n in 0..MOST_DENIED {
+            rows.push(set("deny", &format!("192.0.2.{n}/32"), "denied"));
+        }
+        let told = told_first(&rows, What::Services);
+        assert_eq!(told.lines().count(), 3, "{told}");
+        let last = "6 networks are denied by command; `weir deny list` shows them\n";
+        assert!(told.ends_with(last), "{told}");
+    }
 }

@@ -101,6 +101,7 @@ impl Candidate {
         for known in neighbours {
             director.learn_neighbour(now, known.port, known.address, known.mac);
         }
+        director.deny(scene.overrides.denied());
         for service in self.snapshot.services.iter() {
             for real in &service.reals {
                 director.set_real_state(real.id, scene.health.told(real.id));

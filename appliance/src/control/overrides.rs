@@ -1,5 +1,5 @@
-//! What operators set at run time over the configuration: maintenance, and when a service answers
-//! SYNs with cookies. They hold by name until somebody takes them back, their time is over, the
+//! What operators set at run time over the configuration: maintenance, when a service answers SYNs
+//! with cookies, and whose packets are dropped. They hold by name until somebody takes them back, their time is over, the
 //! configuration changes what they are set over, or the daemon ends.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use weir_control::{Code, ModeWish, OverrideRow, Rejection, Reply};
+use weir_director::Networks;
 use weir_model::{EventClass, Protocol, ServiceId, Severity, Snapshot, SynproxyMode};
 
 use super::apply::{Applying, Asker, Found, Wanted, Wish};
@@ -15,6 +16,10 @@ use super::server::ClientId;
 use super::{Control, answer};
 use crate::configuration::Configuration;
 use crate::event::EventRecord;
+
+mod deny;
+
+pub(crate) use deny::Wish as DenyWish;
 
 /// The longest time that an override may be set for.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
@@ -25,7 +30,13 @@ pub(crate) struct Overrides {
     maintenance: Option<Set>,
     /// By the service's name.
     synproxy: BTreeMap<String, Synproxy>,
+    denied: deny::Denials,
+    /// Whether a worker has not been told of what is denied now.
+    untold: bool,
 }
+
+/// When something ends, on both clocks.
+type Until = (Instant, SystemTime);
 
 /// Who set something, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +51,7 @@ struct Synproxy {
     /// What the configuration says.
     configured: SynproxyMode,
     set: Set,
-    until: Option<(Instant, SystemTime)>,
+    until: Option<Until>,
 }
 
 /// What a configuration itself says of the services that something is set for.
@@ -56,7 +67,17 @@ impl Overrides {
     pub(crate) fn rows(&self) -> Vec<OverrideRow> {
         let maintenance = self.maintenance.as_ref().map(maintenance_row);
         let synproxy = self.synproxy.iter().map(|(name, one)| one.row(name));
-        maintenance.into_iter().chain(synproxy).collect()
+        let denied = self.denied.rows();
+        maintenance
+            .into_iter()
+            .chain(synproxy)
+            .chain(denied)
+            .collect()
+    }
+
+    /// Returns the networks that are denied, as a director takes them.
+    pub(crate) fn denied(&self) -> Arc<Networks> {
+        self.denied.networks()
     }
 
     /// Returns what is set for a service, where something is.
@@ -234,6 +255,8 @@ impl Control {
 
     /// Takes back what has come to its end.
     pub(super) fn look_at_overrides(&mut self) {
+        self.end_denials();
+        self.tell_denied();
         let over = self.scene.overrides.over(Instant::now());
         let Some(name) = over.first().filter(|_| self.applying.is_none()) else {
             return;
@@ -328,7 +351,8 @@ impl Control {
         next: Overrides,
     ) {
         self.scene.running = configuration;
-        self.scene.overrides = next;
+        // The rest may have been set anew meanwhile.
+        self.scene.overrides.synproxy = next.synproxy;
         self.watch_health();
         let snapshot = &self.scene.running.snapshot;
         let mode = service_of(snapshot, service).and_then(|id| mode_of(snapshot, id));
@@ -392,8 +416,8 @@ mod tests {
             until: None,
         };
         Overrides {
-            maintenance: None,
             synproxy: [("web".to_owned(), one)].into(),
+            ..Overrides::default()
         }
     }
 

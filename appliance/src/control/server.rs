@@ -318,6 +318,7 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         | Request::Confirm {}
         | Request::Rollback { .. }
         | Request::Maintenance { .. }
+        | Request::Deny { .. }
         | Request::Synproxy { .. } => {
             connection.job = Some(Job::Change(Some(request.clone())));
             return;

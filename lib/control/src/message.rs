@@ -258,6 +258,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_ms: Option<u64>,
     },
+    /// Drops the packets of a network for all services, or does so no longer:
+    /// `{"do":"deny","network":"192.0.2.0/24","on":true,"for_ms":600000}`.
+    Deny {
+        /// The network, or an address.
+        network: String,
+        /// Whether it begins or ends.
+        on: bool,
+        /// After how many milliseconds it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
     /// Runs on a configuration that was applied before.
     Rollback {
         /// Which; none means the one before, or drops the one that waits to be confirmed.
@@ -340,6 +351,7 @@ impl Request {
         "draining",
         "maintenance",
         "synproxy",
+        "deny",
     ];
 
     /// Returns its name, one of [`Self::NAMES`].
@@ -356,6 +368,7 @@ impl Request {
             Self::Confirm {} => "confirm",
             Self::Maintenance { .. } => "maintenance",
             Self::Synproxy { .. } => "synproxy",
+            Self::Deny { .. } => "deny",
             Self::Rollback { .. } => "rollback",
             Self::Drain { .. } => "drain",
             Self::Enable { .. } => "enable",
@@ -428,7 +441,8 @@ impl Request {
             | Self::Enable { .. }
             | Self::Weight { .. }
             | Self::Maintenance { .. }
-            | Self::Synproxy { .. } => Role::Operator,
+            | Self::Synproxy { .. }
+            | Self::Deny { .. } => Role::Operator,
         }
     }
 

@@ -10,13 +10,13 @@ use crate::Table;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OverrideRow {
-    /// `maintenance` or `synproxy`.
+    /// `maintenance`, `synproxy` or `deny`.
     pub setting: String,
-    /// What it is set of; empty for the whole appliance.
+    /// What it is set of: a service or a network; empty for the whole appliance.
     pub object: String,
-    /// What holds.
+    /// What holds; empty for what is no longer so.
     pub value: String,
-    /// What the configuration says.
+    /// What the configuration says; empty where it says something for each service.
     pub configured: String,
     /// Who set it.
     pub by: String,
@@ -76,6 +76,9 @@ impl OverrideRow {
                  `weir maintenance off` ends it"
             );
         }
+        if setting == "deny" {
+            return format!("{object} is denied since {since}, by {by}{until}");
+        }
         format!(
             "{setting} of {object} is {value} since {since}, by {by}{until}; the configuration \
              says {configured}"
@@ -96,7 +99,7 @@ pub fn overrides(rows: &[OverrideRow]) -> String {
             row.setting.clone(),
             or_dash(&row.object),
             row.value.clone(),
-            row.configured.clone(),
+            or_dash(&row.configured),
             row.since.clone(),
             or_dash(row.until.as_deref().unwrap_or_default()),
             row.by.clone(),

@@ -12,7 +12,7 @@ use nix::sys::signalfd::SignalFd;
 use weir_control::{
     ChangeRow, Client, ClientError, EventRow, Filter, GenerationRow, Request, What,
 };
-use weir_director::SessionView;
+use weir_director::{Networks, SessionView};
 use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role, WorkerId};
 
 mod orders;
@@ -123,12 +123,14 @@ impl Home {
             warnings: Vec::new(),
             findings: Vec::new(),
         });
+        let nothing = Arc::default();
         Played {
             control: control.unwrap(),
             reals: BTreeMap::new(),
             sessions: Vec::new(),
             resets: Vec::new(),
             origin,
+            denied: vec![nothing; 2],
             snapshots: vec![snapshot; 2],
             ends,
             waker,
@@ -154,6 +156,8 @@ pub(in crate::control) struct Played {
     pub(in crate::control) resets: Vec<RealId>,
     /// How its configuration was found.
     origin: Origin,
+    /// The networks that each worker denies.
+    denied: Vec<Arc<Networks>>,
     /// What each worker runs on.
     snapshots: Vec<Arc<Snapshot>>,
     ends: Vec<WorkerEnd>,
@@ -192,6 +196,10 @@ impl Played {
                     {
                         let retired = std::mem::replace(snapshot, new);
                         Answer::Applied { retired, boards }
+                    } else if let Command::Deny { networks } = command {
+                        let denied = self.denied.get_mut(place).unwrap();
+                        let retired = std::mem::replace(denied, networks);
+                        Answer::Denied { retired }
                     } else if let Command::PoolUse { ticket, rows } = command {
                         Answer::PoolUse { ticket, rows }
                     } else if let Command::Sessions {

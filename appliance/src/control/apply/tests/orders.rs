@@ -8,6 +8,7 @@ use weir_control::{Introduction, LedgerReply, ModeWish, OverrideRow};
 use weir_model::{Counter, Counters, DropReason, Ledger, ServiceId, SynproxyMode};
 
 use super::*;
+use crate::control::overrides::DenyWish;
 use crate::publish::Vitals;
 
 const ADAPTIVE: &str = "
@@ -177,6 +178,150 @@ fn what_cannot_be_set_is_refused_with_a_sentence() {
     let (code, text) = set(&mut played, of("web", Some(u64::MAX))).unwrap_err();
     assert_eq!(code, Code::BadArgument, "{text}");
     assert_eq!(overrides(&mut played), []);
+}
+
+fn deny(network: &str, on: bool, for_ms: Option<u64>) -> Request {
+    Request::Deny {
+        network: network.to_owned(),
+        on,
+        for_ms,
+    }
+}
+
+fn networks(all: &[&str]) -> Vec<Arc<Networks>> {
+    let all: Vec<ipnet::IpNet> = all.iter().map(|one| one.parse().unwrap()).collect();
+    let one = Arc::new(Networks::denied(&all));
+    vec![one; 2]
+}
+
+#[test]
+fn a_network_is_denied_by_every_worker_until_it_is_taken_back_or_its_time_is_over() {
+    let home = Home::new("deny");
+    let mut played = home.start();
+    let row = set(&mut played, deny("192.0.2.0/24", true, None)).unwrap();
+    assert_eq!(
+        (row.setting.as_str(), row.object.as_str(), row.until),
+        ("deny", "192.0.2.0/24", None)
+    );
+    set(&mut played, deny("198.51.100.7", true, Some(300_000))).unwrap();
+    played.apply(&format!("{CONF}{DNS}")).unwrap();
+    let both = networks(&["192.0.2.0/24", "198.51.100.7/32"]);
+    played.serve_until(|_| true);
+    assert_eq!(played.denied, both);
+    let rows = overrides(&mut played);
+    assert_eq!(rows.len(), 2, "an apply does not end it");
+    assert!(rows[1].until.is_some());
+
+    // Its time is set anew, and ends.
+    set(&mut played, deny("198.51.100.7/32", true, Some(200))).unwrap();
+    played.serve_until(|control| control.scene.overrides.rows().len() == 1);
+    played.serve(overrides_of);
+    assert_eq!(played.denied, networks(&["192.0.2.0/24"]));
+    let row = set(&mut played, deny("192.0.2.0/24", false, None)).unwrap();
+    assert_eq!(row.value, "");
+    played.serve(overrides_of);
+    assert_eq!(played.denied, networks(&[]));
+
+    let events = played.events("deny");
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            (
+                event.fields["network"].as_str(),
+                event.fields["what"].as_str(),
+            )
+        })
+        .collect();
+    let (one, other) = ("192.0.2.0/24", "198.51.100.7/32");
+    assert_eq!(
+        told,
+        [
+            (one, "denied"),
+            (other, "denied"),
+            (other, "denied"),
+            (other, "no longer denied"),
+            (one, "no longer denied")
+        ]
+    );
+    assert!(!events[0].fields["by"].is_empty());
+    assert!(
+        events[3].text.contains("because its time is over"),
+        "{}",
+        events[3].text
+    );
+}
+
+fn overrides_of(client: &mut Client) -> Vec<OverrideRow> {
+    show(client, What::Overrides)
+}
+
+#[test]
+fn what_cannot_be_denied_or_is_not_is_refused_with_a_sentence() {
+    let home = Home::new("undeny");
+    let mut played = home.start();
+    for (request, code) in [
+        (deny("192.0.2.7/24", true, None), Code::BadArgument),
+        (deny("2001:db8::/32", true, None), Code::BadArgument),
+        (
+            deny("192.0.2.0/24", true, Some(u64::MAX)),
+            Code::BadArgument,
+        ),
+        (deny("192.0.2.0/24", false, Some(1000)), Code::BadArgument),
+        (deny("192.0.2.0/24", false, None), Code::NothingToDo),
+    ] {
+        let (refused, text) = set(&mut played, request.clone()).unwrap_err();
+        assert_eq!(refused, code, "{request:?}: {text}");
+    }
+    assert_eq!(overrides(&mut played), []);
+    assert!(played.events("deny").is_empty());
+}
+
+#[test]
+fn a_worker_that_does_not_keep_up_is_told_later_what_is_denied() {
+    let home = Home::new("busy-deny");
+    let mut played = home.start();
+    played.held.store(true, Ordering::Relaxed);
+    let asked = crate::command::COMMANDS + 10;
+    let last = format!("10.9.{}.{}", asked >> 8, asked & 255);
+    let end = last.clone();
+    played.serve(move |client| {
+        for n in 1..=asked {
+            let network = format!("10.9.{}.{}", n >> 8, n & 255);
+            for on in [true, false] {
+                if on || network != end {
+                    let mut rows = client.request(&deny(&network, on, None)).unwrap();
+                    while rows.next_row().unwrap().is_some() {}
+                }
+            }
+        }
+    });
+    assert_ne!(played.denied, networks(&[&format!("{last}/32")]));
+    played.held.store(false, Ordering::Relaxed);
+    let end = Instant::now() + Duration::from_secs(20);
+    while played.denied != networks(&[&format!("{last}/32")]) {
+        assert!(Instant::now() < end, "the workers were not told");
+        played.serve(overrides_of);
+    }
+}
+
+#[test]
+fn what_is_set_while_another_setting_is_on_its_way_is_not_lost() {
+    let home = Home::new("meanwhile");
+    home.write(ADAPTIVE);
+    let mut played = home.start();
+    let control = &mut played.control;
+    control.set_synproxy(Asker::Time, "web", ModeWish::Always, None);
+    assert!(control.applying.is_some());
+    let wish = DenyWish {
+        network: "192.0.2.0/24".to_owned(),
+        on: true,
+        span: None,
+    };
+    control.deny(&Asker::Time, &wish);
+    played.serve_until(|control| control.applying.is_none());
+    let rows = overrides(&mut played);
+    let settings: Vec<_> = rows.iter().map(|row| row.setting.as_str()).collect();
+    assert_eq!(settings, ["synproxy", "deny"]);
 }
 
 /// An address where nobody listens.

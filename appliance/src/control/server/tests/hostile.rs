@@ -26,6 +26,7 @@ const EVERY: &[&str] = &[
     r#"{"do":"draining","service":"web","real":"10.80.0.11:80"}"#,
     r#"{"do":"maintenance","on":true}"#,
     r#"{"do":"synproxy","service":"web","mode":"always"}"#,
+    r#"{"do":"deny","network":"192.0.2.0/24","on":true,"for_ms":600000}"#,
 ];
 
 /// Sends lines and returns the line that ends the answer to each.
