@@ -62,8 +62,10 @@ impl Hold {
         }
         report.opened = open.len() as u64;
         let end = Instant::now() + Duration::from_millis(self.keep_ms);
-        let is_over = || self.until.as_ref().is_some_and(|file| file.exists());
-        while Instant::now() < end && !is_over() {
+        let enough = || self.until.as_ref().is_some_and(|file| file.exists());
+        loop {
+            // Asked before the last round: what was lost until then is noticed in it.
+            let is_last = Instant::now() >= end || enough();
             open.retain_mut(|stream| match echo(stream) {
                 Ok(()) => true,
                 Err(error) => {
@@ -72,9 +74,11 @@ impl Hold {
                 }
             });
             report.rounds += 1;
+            if is_last {
+                return report;
+            }
             thread::sleep(TICK);
         }
-        report
     }
 }
 
