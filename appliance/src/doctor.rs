@@ -25,6 +25,7 @@ mod findings;
 mod machine;
 pub(crate) mod process;
 mod reals;
+mod steering;
 
 pub(crate) use findings::Findings;
 use machine::Machine;
@@ -76,6 +77,7 @@ fn examine(order: &Order) -> Result<Vec<CheckRow>> {
             if let Some(snapshot) = of_file(&order.config, &mut findings) {
                 examine_machine(&machine, &snapshot, None, &mut findings);
                 let tried = reals::connect(&snapshot);
+                steering::prove(&snapshot, &tried, &mut findings);
                 reals::check(&snapshot, &tried, &[], &mut findings);
             }
             return Ok(findings.into_rows());
@@ -88,6 +90,7 @@ fn examine(order: &Order) -> Result<Vec<CheckRow>> {
     examine_machine(&machine, &snapshot, Some(&live), &mut findings);
     files::sockets(&snapshot, &mut findings);
     let tried = reals::connect(&snapshot);
+    steering::prove(&snapshot, &tried, &mut findings);
     reals::check(&snapshot, &tried, &live.health, &mut findings);
     reals::ways_back(&live.services, &mut findings);
     reals::pools(&snapshot, &live.pools, &mut findings);

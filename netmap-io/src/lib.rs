@@ -26,6 +26,8 @@ mod frame;
 mod gso;
 #[expect(unsafe_code, reason = "gives the kernel advice about memory")]
 pub mod huge_pages;
+#[expect(unsafe_code, reason = "one system call that fills a number")]
+mod incoming;
 pub mod ingress_drop;
 pub mod memory;
 pub mod netlink;
@@ -51,6 +53,7 @@ pub use clock::{ClockState, clock_state};
 pub use device::{Device, DeviceInfo, DeviceSpec, DriverChoice, OpenError, QueueCount};
 pub use frame::{ChecksumState, Frame, RegionId};
 pub use gso::Packets;
+pub use incoming::incoming_queue;
 pub use pool::{FramePool, PoolError};
 pub use port::{DriverKind, Port, PortInfo, PortStats};
 pub use thread::prefer_this_thread;

@@ -21,9 +21,15 @@ const PAGES: u64 = 1_000;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     for driver in DRIVERS {
-        let lab = Lab::new(Topology::default())?;
+        // What XDP passes to the kernel has the number of its queue.
+        let tells_queues = driver == "af-xdp";
+        let queues = if tells_queues { 2 } else { 1 };
+        let lab = Lab::new(Topology {
+            queues,
+            ..Topology::default()
+        })?;
         let _nginx = Nginx::start_all(&lab)?;
-        let mut conf = WeirConf::new(driver, 1, lab.dir());
+        let mut conf = WeirConf::new(driver, queues, lab.dir());
         conf.services = vec![Service::tcp("web", 80, &[0, 1])];
         let weir = WeirProcess::start(&lab, &run.weir, &conf)?;
         run.check(&format!("{driver}: a good lab has no failure"), || {
@@ -42,6 +48,10 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             ] {
                 ensure!(found.says("ok", check, ""), "no ok of {check}: {found:?}");
             }
+            ensure!(
+                !tells_queues || found.says("ok", "steering", "to 32 connections came in on"),
+                "{found:?}"
+            );
             Ok(format!(
                 "{} ok, {} warnings; the slowest of {PAGES} pages at once took {:.0} ms",
                 found.named("ok").len(),
