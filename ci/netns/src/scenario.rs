@@ -6,6 +6,7 @@ pub mod capture;
 pub mod change_queue;
 pub mod changes;
 pub mod client_address;
+pub mod defence;
 pub mod doctor;
 pub mod drain;
 pub mod flood;
@@ -114,6 +115,11 @@ pub const ALL: &[Scenario] = &[
         name: "drain",
         shows: "weir drain: who blocks it, when it is over, and what becomes of who is left",
         run: drain::run,
+    },
+    Scenario {
+        name: "defence",
+        shows: "clients keep their real server, denied ones get nothing, SYNs come at their rate",
+        run: defence::run,
     },
     Scenario {
         name: "capture",
