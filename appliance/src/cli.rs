@@ -2,6 +2,7 @@
 
 mod check;
 mod completion;
+mod console;
 mod help;
 #[cfg(test)]
 mod parity;
@@ -19,6 +20,7 @@ use weir_control::{ClientError, Code, Flags, ModeWish, Question, Request, What};
 use weir_lvs::{Given, PortGiven, Refusal};
 
 use self::completion::CompletionShell;
+use self::console::ConsoleArguments;
 use crate::daemon::machine;
 use crate::drain::RealOf;
 use crate::state::State;
@@ -177,6 +179,9 @@ enum Verb {
     },
     /// Shows what the running daemon knows.
     Show(ShowArguments),
+    /// Watches and steers the running daemon on a terminal: services, floods, sessions, events,
+    /// configuration.
+    Console(ConsoleArguments),
     /// Says each decision that the running daemon would take for a packet, without taking it.
     Explain(ExplainArguments),
     /// Writes frames out of the data plane into a file, each with what became of it.
@@ -462,6 +467,8 @@ enum Shown {
     History,
     /// What was set at run time over the configuration.
     Overrides,
+    /// The appliance in a few lines: rates, alarms, who is connected.
+    Status,
 }
 
 impl Shown {
@@ -481,6 +488,7 @@ impl Shown {
             Self::Generations => What::Generations,
             Self::History => What::History,
             Self::Overrides => What::Overrides,
+            Self::Status => What::Status,
         }
     }
 }
@@ -556,6 +564,7 @@ pub(crate) fn main() -> ExitCode {
             socket,
         })),
         Verb::Show(arguments) => show(arguments),
+        Verb::Console(arguments) => return console::console(arguments),
         Verb::Explain(arguments) => explain(arguments),
         Verb::Capture(arguments) => asked(capture::capture(&capture::Order {
             file: arguments.file,

@@ -65,6 +65,7 @@ mod reload;
 pub(crate) mod scene;
 mod server;
 pub(crate) mod sockets;
+mod status;
 
 /// Wakes the control thread: somebody put something into a channel.
 pub(crate) const WAKER: Token = Token(0);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use weir_control::{
     Client, DEFAULT_SOCKETS, EventRow, Filter, FloodRow, GenerationRow, HealthRow, HistoryRow,
     Introduction, LedgerReply, OverrideRow, PoolRow, PortRow, Request, ServiceRow, SessionRow,
-    SyslogRow, What, WorkerRow,
+    StatusRow, SyslogRow, What, WorkerRow,
 };
 
 /// Sessions in one table; its columns are as wide as these need.
@@ -97,7 +97,7 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         return print_sessions(order, client, filter, out);
     }
     let rows: Vec<Value> = client.show(order.what, filter)?;
-    if !order.json && order.what != What::Config && order.what != What::Overrides {
+    if !order.json && tells_first(order.what) {
         let rows: Vec<OverrideRow> = client.show(What::Overrides, Filter::default())?;
         out.write_all(told_first(&rows, order.what).as_bytes())?;
     }
@@ -120,6 +120,10 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
             | What::Generations
             | What::History
             | What::Overrides => Value::Array(rows),
+            What::Status => rows
+                .into_iter()
+                .next()
+                .context("the daemon sent no status")?,
         };
         return Ok(writeln!(out, "{value}")?);
     }
@@ -135,6 +139,10 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         What::Syslog => weir_control::syslog(&read::<SyslogRow>(rows)?),
         What::History => weir_control::history(&read::<HistoryRow>(rows)?),
         What::Overrides => weir_control::overrides(&read::<OverrideRow>(rows)?),
+        What::Status => {
+            let rows: Vec<StatusRow> = read(rows)?;
+            weir_control::status(rows.first().context("the daemon sent no status")?)
+        }
         What::Events => weir_control::events(&read::<EventRow>(rows)?),
         What::Ledger => {
             let ledgers: Vec<LedgerReply> = read(rows)?;
@@ -149,6 +157,11 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
         }
     };
     Ok(out.write_all(text.as_bytes())?)
+}
+
+/// What says so itself, or is copied into a file, is not told what holds by command again.
+fn tells_first(what: What) -> bool {
+    !matches!(what, What::Config | What::Overrides | What::Status)
 }
 
 /// Whoever looks at a box that opens no sessions is told so first, and above services and floods

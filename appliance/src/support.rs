@@ -35,6 +35,7 @@ const SHOWN: &[(What, &str)] = &[
     (What::Generations, "generations"),
     (What::History, "history"),
     (What::Overrides, "overrides"),
+    (What::Status, "status"),
 ];
 
 /// What the kernel says of the machine.

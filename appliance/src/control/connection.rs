@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 use weir_control::{
-    Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT, Rejection, Reply,
-    Request,
+    ClientRow, Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT,
+    Rejection, Reply, Request,
 };
 use weir_director::{ExplainQuery, Explained, PoolUse};
 use weir_model::{Role, ServiceId};
@@ -91,6 +92,8 @@ pub(crate) struct Connection {
     pub(crate) stream: UnixStream,
     pub(crate) operator: Operator,
     pub(crate) job: Option<Job>,
+    /// Who is connected, this client among them.
+    pub(crate) roster: Arc<Vec<ClientRow>>,
     reader: LineReader,
     out: VecDeque<u8>,
     /// Nothing more is read; what is to be written is still written.
@@ -114,6 +117,7 @@ impl Connection {
             stream,
             operator,
             job: None,
+            roster: Arc::default(),
             reader: LineReader::new(match role {
                 Role::Viewer => REQUEST_LIMIT,
                 Role::Operator => OPERATOR_REQUEST_LIMIT,

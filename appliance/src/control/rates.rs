@@ -78,6 +78,13 @@ impl Rates {
         self.pools.push_back((at, used(uses)));
     }
 
+    /// Returns the use of each pool towards each real server when it was looked at last.
+    pub(crate) fn pool_use(&self) -> impl Iterator<Item = ((PoolId, EndpointId), u64)> {
+        let last = self.pools.back();
+        last.into_iter()
+            .flat_map(|(_, used)| used.iter().map(|(towards, used)| (*towards, *used)))
+    }
+
     /// Returns the seconds until a pool has no port left towards a real server, where its use
     /// grows and a look of some time ago is there to compare with.
     pub(crate) fn exhausted_in_s(

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
 use weir_control::{
-    Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Reply, Request, ServiceRow, What,
+    ClientRow, Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Reply, Request, ServiceRow,
+    What,
 };
 use weir_director::{PoolUse, SessionView};
 use weir_model::{EventClass, Role, ServiceId, Severity};
@@ -23,6 +25,7 @@ use crate::control::overlay;
 use crate::control::overlay::orders::Meant;
 use crate::control::scene::Scene;
 use crate::control::sockets::Listener;
+use crate::control::status;
 use crate::event::EventRecord;
 
 #[cfg(test)]
@@ -60,6 +63,8 @@ pub(crate) struct Server {
     next_client: usize,
     /// What happened with clients and was not yet said.
     happened: Vec<EventRecord>,
+    /// Who is connected; none where somebody came, went or said who it is since it was made.
+    roster: Option<Arc<Vec<ClientRow>>>,
 }
 
 impl Server {
@@ -84,6 +89,7 @@ impl Server {
             listeners,
             clients: BTreeMap::new(),
             happened: Vec::new(),
+            roster: None,
         })
     }
 
@@ -223,6 +229,7 @@ impl Server {
                 connection.turn_away(Code::Busy, &text);
             }
             self.clients.insert(token, connection);
+            self.roster = None;
             self.serve(token, scene);
         }
     }
@@ -251,9 +258,15 @@ impl Server {
     }
 
     fn serve(&mut self, client: usize, scene: &Scene) {
+        let clients = &self.clients;
+        let roster = self
+            .roster
+            .get_or_insert_with(|| Arc::new(status::roster(clients.values())));
         let Some(connection) = self.clients.get_mut(&client) else {
             return;
         };
+        connection.roster = Arc::clone(roster);
+        let known_as = connection.operator.clone();
         let mut alive = attend(connection, Ticket(client as u64), scene).is_ok();
         if let Some(cut) = connection.judge(Instant::now()) {
             alive &= cut != Cut::ReadsNothing;
@@ -261,8 +274,12 @@ impl Server {
             // Its last word; where that does not get through, it goes without.
             alive &= connection.write().is_ok();
         }
+        if connection.operator != known_as {
+            self.roster = None;
+        }
         if !alive || connection.is_over() {
             self.clients.remove(&client);
+            self.roster = None;
         }
     }
 }
@@ -381,6 +398,10 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             send_rows(connection, what, filter, &rows);
         }
         What::Overrides => send_rows(connection, what, filter, &scene.overrides.rows()),
+        What::Status => {
+            let row = status::row(scene, connection);
+            send_rows(connection, what, filter, &[row]);
+        }
         What::Generations => {
             let running = scene.running.snapshot.generation.0;
             send_rows(connection, what, filter, &scene.kept.rows(running));

@@ -23,6 +23,7 @@ mod identity;
 mod message;
 mod overrides;
 mod rows;
+mod status;
 mod syslog;
 mod table;
 
@@ -48,5 +49,7 @@ pub use rows::{
     LedgerReply, PoolRealRow, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow,
     SynproxyRow, WorkerLedger, WorkerRow,
 };
+pub use status::{AlarmRow, ClientRow, StatusRow, status};
 pub use syslog::{SyslogRow, syslog};
 pub use table::{Table, count, ledger, pools, ports, services, sessions, workers};
+pub use weir_model::Role;

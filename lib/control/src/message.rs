@@ -68,6 +68,7 @@ codes! {
     Identity = "1031", "Who the daemon takes the client for.";
     History = "1032", "A point of `show history`.";
     Override = "1033", "A setting that holds over the configuration.";
+    Status = "1034", "The row of `show status`.";
     NotPermitted = "8001", "The socket's role does not permit the request.";
     UnknownName = "8002", "No object has the name that the request gives.";
     Unavailable = "8003", "This build cannot do what the request asks.";
@@ -152,6 +153,8 @@ pub enum What {
     History,
     /// What was set at run time over the configuration.
     Overrides,
+    /// The appliance in one row: rates, alarms, who is connected.
+    Status,
 }
 
 impl What {
@@ -173,6 +176,7 @@ impl What {
             Self::Generations => Code::Generation,
             Self::History => Code::History,
             Self::Overrides => Code::Override,
+            Self::Status => Code::Status,
         }
     }
 }

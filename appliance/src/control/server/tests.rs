@@ -10,7 +10,7 @@ use mio::{Events, Poll};
 use nat_engine::State;
 use weir_control::{
     AppliedRow, CheckRow, CheckStatus, Client, ClientError, ExplainRow, Flags, FloodRow, PoolRow,
-    Question, ServiceRow, SessionRow, Side, WorkerRow,
+    Question, ServiceRow, SessionRow, Side, StatusRow, WorkerRow,
 };
 use weir_director::{
     Explained, Fate, NeighbourView, PortFacts, Reach, Sender, SpreadFacts, WorkerFacts,
@@ -595,4 +595,41 @@ fn a_client_too_many_is_told_and_the_others_are_served() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn the_status_is_a_row_with_who_is_connected_and_what_is_wrong() {
+    let mut played = Played::new("status", 3);
+    let (mine, others) = played.serve(|path| {
+        let mut other = Client::connect(&path).unwrap();
+        let name = "{\"name\":\"alice\",\"from\":\"192.0.2.1\"}";
+        other
+            .introduce(&serde_json::from_str(name).unwrap())
+            .unwrap();
+        let mut client = Client::connect(&path).unwrap();
+        let mine: Vec<StatusRow> = client.show(What::Status, Filter::default()).unwrap();
+        drop(client);
+        let others: Vec<StatusRow> = other.show(What::Status, Filter::default()).unwrap();
+        (mine, others)
+    });
+    let [status] = mine.as_slice() else {
+        panic!("{} rows", mine.len());
+    };
+    assert_eq!((status.services, status.reals), (2, 2));
+    assert_eq!(status.services_up, 2);
+    assert!(!status.maintenance);
+    assert_eq!(status.alarms as usize, status.alarm_list.len());
+    let names = |status: &StatusRow| -> Vec<(String, bool)> {
+        let clients = status.clients.iter();
+        clients
+            .map(|client| (client.name.clone(), client.you))
+            .collect()
+    };
+    assert!(
+        names(status).contains(&("alice".to_owned(), false)),
+        "{status:?}"
+    );
+    assert_eq!(names(status).iter().filter(|(_, you)| *you).count(), 1);
+    let after = others.first().unwrap();
+    assert_eq!(names(after), [("alice".to_owned(), true)]);
 }

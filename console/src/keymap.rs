@@ -1,0 +1,251 @@
+//! The keys: one table gives what they do, the hints of the footer and the help.
+
+use crate::model::screen::ScreenId;
+use crate::term::input::Key;
+use weir_control::Role;
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Go(ScreenId),
+    NextScreen,
+    PreviousScreen,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Top,
+    Bottom,
+    Open,
+    Back,
+    Fold,
+    Unfold,
+    FoldAll,
+    Sort,
+    ReverseSort,
+    Filter,
+    InverseFilter,
+    Pause,
+    Faster,
+    Slower,
+    Redraw,
+    CommandLine,
+    Help,
+    Undo,
+    Leave,
+    Drain,
+    Enable,
+    Weight,
+    Synproxy,
+    Maintenance,
+}
+
+/// A line of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding {
+    pub(crate) keys: &'static [Key],
+    pub(crate) action: Action,
+    /// Where it works; everywhere where it names none.
+    pub(crate) screens: &'static [ScreenId],
+    pub(crate) role: Role,
+    /// Its hint in the footer; empty for none.
+    pub(crate) hint: &'static str,
+    pub(crate) help: &'static str,
+}
+
+const EVERYWHERE: &[ScreenId] = &[];
+
+const fn view(
+    keys: &'static [Key],
+    action: Action,
+    screens: &'static [ScreenId],
+    hint: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        keys,
+        action,
+        screens,
+        role: Role::Viewer,
+        hint,
+        help,
+    }
+}
+
+const fn operate(
+    keys: &'static [Key],
+    action: Action,
+    screens: &'static [ScreenId],
+    hint: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        keys,
+        action,
+        screens,
+        role: Role::Operator,
+        hint,
+        help,
+    }
+}
+
+use Action as A;
+use Key as K;
+use ScreenId as S;
+
+const LISTS: &[S] = &[
+    S::Services,
+    S::Pools,
+    S::Flood,
+    S::Sessions,
+    S::Ports,
+    S::Events,
+];
+
+/// Every binding, in the order of the footer and of the help.
+#[rustfmt::skip]
+pub(crate) const BINDINGS: &[Binding] = &[
+    view(&[K::Enter], A::Open, EVERYWHERE, "Enter open", "open what is selected: its details"),
+    view(&[K::Char('/')], A::Filter, LISTS, "/ filter", "show only lines with a text"),
+    view(&[K::Char('!')], A::InverseFilter, LISTS, "", "show only lines without a text"),
+    view(&[K::Char('s')], A::Sort, LISTS, "s sort", "sort by the next column"),
+    view(&[K::Char('S')], A::ReverseSort, LISTS, "", "sort the other way round"),
+    operate(&[K::Char('d')], A::Drain, &[S::Services], "d drain", "give a real server no new sessions"),
+    operate(&[K::Char('e')], A::Enable, &[S::Services], "e enable", "give it new sessions again"),
+    operate(&[K::Char('w')], A::Weight, &[S::Services], "w weight", "set a real server's share of new sessions"),
+    operate(&[K::Char('o')], A::Synproxy, &[S::Services, S::Flood], "o synproxy", "set when a service answers SYNs with cookies"),
+    operate(&[K::Char('m')], A::Maintenance, EVERYWHERE, "", "open no new sessions on this appliance, or open them again"),
+    operate(&[K::Char('u')], A::Undo, EVERYWHERE, "", "undo what was changed last, as long as that is offered"),
+    view(&[K::Char('p')], A::Pause, EVERYWHERE, "p pause", "stop the display, not the appliance; again to go on"),
+    view(&[K::Char('?')], A::Help, EVERYWHERE, "? help", "this help; type to search it"),
+    view(&[K::Char('q'), K::Ctrl('c')], A::Leave, EVERYWHERE, "q quit", "leave the console; the appliance runs on"),
+    view(&[K::Esc, K::Backspace], A::Back, EVERYWHERE, "", "back: always safe"),
+    view(&[K::Char('1')], A::Go(S::Services), EVERYWHERE, "", "services and their real servers"),
+    view(&[K::Char('2')], A::Go(S::Pools), EVERYWHERE, "", "LIP pools and the ports they have left"),
+    view(&[K::Char('3')], A::Go(S::Flood), EVERYWHERE, "", "SYN floods and what becomes of them"),
+    view(&[K::Char('4')], A::Go(S::Sessions), EVERYWHERE, "", "sessions"),
+    view(&[K::Char('5')], A::Go(S::Ports), EVERYWHERE, "", "ports, workers and the ledger"),
+    view(&[K::Char('6')], A::Go(S::Events), EVERYWHERE, "", "what happened"),
+    view(&[K::Char('7')], A::Go(S::Config), EVERYWHERE, "", "the configuration"),
+    view(&[K::Tab], A::NextScreen, EVERYWHERE, "", "the next screen"),
+    view(&[K::BackTab], A::PreviousScreen, EVERYWHERE, "", "the screen before"),
+    view(&[K::Up, K::Char('k')], A::Up, EVERYWHERE, "", "up"),
+    view(&[K::Down, K::Char('j')], A::Down, EVERYWHERE, "", "down"),
+    view(&[K::PageUp], A::PageUp, EVERYWHERE, "", "a page up"),
+    view(&[K::PageDown, K::Char(' ')], A::PageDown, EVERYWHERE, "", "a page down"),
+    view(&[K::Home, K::Char('g')], A::Top, EVERYWHERE, "", "the first line"),
+    view(&[K::End, K::Char('G')], A::Bottom, EVERYWHERE, "", "the last line"),
+    view(&[K::Left, K::Char('h')], A::Fold, &[S::Services], "", "hide the real servers of a service"),
+    view(&[K::Right, K::Char('l')], A::Unfold, &[S::Services], "", "show the real servers of a service"),
+    view(&[K::Char('z')], A::FoldAll, &[S::Services], "", "hide or show all real servers"),
+    view(&[K::Char('+')], A::Faster, EVERYWHERE, "", "refresh more often, down to every 0.5 s"),
+    view(&[K::Char('-')], A::Slower, EVERYWHERE, "", "refresh less often, up to every 10 s"),
+    view(&[K::Char('r'), K::Ctrl('l')], A::Redraw, EVERYWHERE, "", "draw anew, and ask the terminal how big it is"),
+    view(&[K::Char(':')], A::CommandLine, EVERYWHERE, "", "command line: as `weir`, Tab completes"),
+];
+
+impl Binding {
+    /// Says whether it works on a screen.
+    pub(crate) fn is_on(&self, screen: ScreenId) -> bool {
+        self.screens.is_empty() || self.screens.contains(&screen)
+    }
+}
+
+/// Returns what a key does on a screen.
+pub(crate) fn binding(key: Key, screen: ScreenId) -> Option<&'static Binding> {
+    let mut all = BINDINGS.iter();
+    all.find(|binding| binding.is_on(screen) && binding.keys.contains(&key))
+}
+
+/// Returns how a key is written.
+pub(crate) fn name(key: Key) -> String {
+    match key {
+        Key::Char(' ') => "Space".to_owned(),
+        Key::Char(symbol) => symbol.to_string(),
+        Key::Ctrl(letter) => format!("Ctrl-{}", letter.to_ascii_uppercase()),
+        Key::Enter => "Enter".to_owned(),
+        Key::Esc => "Esc".to_owned(),
+        Key::Backspace => "Backspace".to_owned(),
+        Key::Delete => "Del".to_owned(),
+        Key::Tab => "Tab".to_owned(),
+        Key::BackTab => "Shift-Tab".to_owned(),
+        Key::Up => "Up".to_owned(),
+        Key::Down => "Down".to_owned(),
+        Key::Left => "Left".to_owned(),
+        Key::Right => "Right".to_owned(),
+        Key::PageUp => "PgUp".to_owned(),
+        Key::PageDown => "PgDn".to_owned(),
+        Key::Home => "Home".to_owned(),
+        Key::End => "End".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_does_two_things_on_a_screen() {
+        for screen in ScreenId::ALL {
+            let mut seen = Vec::new();
+            for binding in BINDINGS.iter().filter(|binding| binding.is_on(screen)) {
+                for key in binding.keys {
+                    assert!(!seen.contains(key), "{key:?} twice on {screen:?}");
+                    seen.push(*key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_is_bound_that_a_line_or_a_multiplexer_takes_for_itself() {
+        for binding in BINDINGS {
+            for key in binding.keys {
+                let allowed = match key {
+                    Key::Char(symbol) => {
+                        symbol.is_ascii_graphic() && *symbol != '~' || *symbol == ' '
+                    }
+                    // XON, XOFF, screen, tmux, telnet: and suspending, which would leave a raw line.
+                    Key::Ctrl(letter) => !"sqabz]".contains(*letter),
+                    Key::Enter
+                    | Key::Esc
+                    | Key::Backspace
+                    | Key::Delete
+                    | Key::Tab
+                    | Key::BackTab
+                    | Key::Up
+                    | Key::Down
+                    | Key::Left
+                    | Key::Right
+                    | Key::PageUp
+                    | Key::PageDown
+                    | Key::Home
+                    | Key::End => true,
+                };
+                assert!(allowed, "{key:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_hint_begins_with_its_key_and_every_binding_has_a_help() {
+        for binding in BINDINGS {
+            let first = binding.keys.first().copied().map(name).unwrap_or_default();
+            let hint = binding.hint;
+            assert!(
+                hint.is_empty() || hint.starts_with(&format!("{first} ")),
+                "{hint}"
+            );
+            assert!(!binding.help.is_empty(), "{first}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_needs_an_operator() {
+        for (key, screen) in [('d', S::Services), ('w', S::Services), ('m', S::Pools)] {
+            let found = binding(Key::Char(key), screen).unwrap();
+            assert_eq!(found.role, Role::Operator);
+        }
+        assert!(binding(Key::Char('d'), S::Pools).is_none());
+    }
+}

@@ -1,0 +1,274 @@
+//! The connection to the daemon: a thread that asks again and again for what the open screen shows,
+//! and one for each change. What was asked for and not answered is never asked again by itself.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use serde_json::Value;
+use weir_control::{
+    Client, ClientError, DEFAULT_SOCKETS, Filter, Greeting, IdentityRow, Request, What,
+};
+
+use crate::Options;
+use crate::model::Want;
+use crate::model::data::Answer;
+use crate::model::link::LinkNews;
+use crate::update::Message;
+
+/// How long to wait before the connection is tried again, at first and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// What is asked of the threads.
+#[derive(Debug)]
+pub(crate) struct Link {
+    wants: Sender<Vec<Want>>,
+    options: Options,
+    began: Instant,
+}
+
+impl Link {
+    /// Starts to ask. Times are counted from `began`.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(crate) fn start<T: Send + 'static>(
+        options: &Options,
+        began: Instant,
+        news: Sender<T>,
+        message: fn(Message) -> T,
+    ) -> io::Result<Self> {
+        let (wants, take) = unbounded();
+        let watch = Watch {
+            options: options.clone(),
+            began,
+            wants: Vec::new(),
+            due: BTreeMap::new(),
+            take,
+            tell: Box::new(move |said| news.send(message(said)).is_ok()),
+        };
+        let thread = thread::Builder::new().name("link".to_owned());
+        thread.spawn(move || watch.run())?;
+        Ok(Self {
+            wants,
+            options: options.clone(),
+            began,
+        })
+    }
+
+    /// Wants other things told from now on.
+    pub(crate) fn want(&self, wants: Vec<Want>) {
+        // The thread ends only with us.
+        let _ = self.wants.send(wants);
+    }
+
+    /// Sends a change over a connection of its own, so that the display goes on while it takes its
+    /// time.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(crate) fn send<T: Send + 'static>(
+        &self,
+        ticket: u64,
+        request: Request,
+        news: Sender<T>,
+        message: fn(Message) -> T,
+    ) -> io::Result<()> {
+        let options = self.options.clone();
+        let thread = thread::Builder::new().name("change".to_owned());
+        thread.spawn(move || {
+            let rows = connect(&options)
+                .and_then(|mut connected| all_rows(&mut connected.client, &request))
+                .map_err(|error| error.to_string());
+            let _ = news.send(message(Message::Replied { ticket, rows }));
+        })?;
+        let _ = self.began;
+        Ok(())
+    }
+}
+
+struct Connected {
+    client: Client,
+    greeting: Greeting,
+    identity: Option<IdentityRow>,
+}
+
+fn connect(options: &Options) -> Result<Connected, ClientError> {
+    let mut client = match &options.socket {
+        Some(path) => Client::connect(path),
+        // A console that changes nothing takes no operator's place.
+        None if options.read_only => Client::connect_first(DEFAULT_SOCKETS.iter().rev()),
+        None => Client::connect_first(DEFAULT_SOCKETS),
+    }?;
+    let greeting = client.greeting().clone();
+    let said = options.introduction.clone().unwrap_or_default();
+    let identity = match all_rows(&mut client, &Request::Hello(said)) {
+        Ok(rows) => rows
+            .into_iter()
+            .next()
+            .and_then(|row| serde_json::from_value(row).ok()),
+        // It does not know who asks, or does not believe it: it goes by our account.
+        Err(ClientError::Refused { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Connected {
+        client,
+        greeting,
+        identity,
+    })
+}
+
+fn all_rows(client: &mut Client, request: &Request) -> Result<Vec<Value>, ClientError> {
+    let mut all = Vec::new();
+    let mut rows = client.request(request)?;
+    while let Some(row) = rows.next_row()? {
+        all.push(row);
+    }
+    Ok(all)
+}
+
+/// The thread that asks again and again.
+struct Watch {
+    options: Options,
+    began: Instant,
+    wants: Vec<Want>,
+    /// When each is to be asked for next, by its place.
+    due: BTreeMap<usize, Instant>,
+    take: Receiver<Vec<Want>>,
+    tell: Box<dyn Fn(Message) -> bool + Send>,
+}
+
+/// Why the thread stops to do what it does.
+enum Stop {
+    /// Nobody listens any more.
+    Over,
+    /// The connection is gone.
+    Lost(String),
+}
+
+impl Watch {
+    fn run(mut self) {
+        let mut pause = BACK_OFF.0;
+        loop {
+            let stop = match connect(&self.options) {
+                Ok(Connected {
+                    client,
+                    greeting,
+                    identity,
+                }) => {
+                    pause = BACK_OFF.0;
+                    let news = LinkNews::Up { greeting, identity };
+                    if (self.tell)(Message::Link(news)) {
+                        self.due.clear();
+                        self.ask(client)
+                    } else {
+                        Stop::Over
+                    }
+                }
+                Err(error) => Stop::Lost(error.to_string()),
+            };
+            let Stop::Lost(why) = stop else {
+                return;
+            };
+            if !(self.tell)(Message::Link(LinkNews::Down(why))) || !self.wait(pause) {
+                return;
+            }
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// Waits; says whether anybody still listens.
+    fn wait(&mut self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        loop {
+            match self.take.recv_deadline(end) {
+                Ok(wants) => self.wants = wants,
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn ask(&mut self, mut client: Client) -> Stop {
+        loop {
+            while let Ok(wants) = self.take.try_recv() {
+                self.change(wants);
+            }
+            let now = Instant::now();
+            let next = (0..self.wants.len())
+                .map(|place| (self.due.get(&place).copied().unwrap_or(now), place))
+                .min();
+            match next {
+                Some((at, place)) if at <= now => {
+                    if let Err(stop) = self.ask_for(place, &mut client) {
+                        return stop;
+                    }
+                }
+                Some((at, _)) => match self.take.recv_deadline(at) {
+                    Ok(wants) => self.change(wants),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Stop::Over,
+                },
+                None => match self.take.recv() {
+                    Ok(wants) => self.change(wants),
+                    Err(_) => return Stop::Over,
+                },
+            }
+        }
+    }
+
+    /// What was wanted already keeps its turn; what is new is asked for now.
+    fn change(&mut self, wants: Vec<Want>) {
+        let mut due = BTreeMap::new();
+        for (place, want) in wants.iter().enumerate() {
+            let same = |old: &Want| old.what == want.what && old.filter == want.filter;
+            let old = self.wants.iter().position(same);
+            if let Some(at) = old.and_then(|old| self.due.get(&old)) {
+                due.insert(place, (*at).min(Instant::now() + want.every));
+            }
+        }
+        self.wants = wants;
+        self.due = due;
+    }
+
+    fn ask_for(&mut self, place: usize, client: &mut Client) -> Result<(), Stop> {
+        let Some(Want {
+            what,
+            filter,
+            every,
+        }) = self.wants.get(place).cloned()
+        else {
+            return Ok(());
+        };
+        let asked = Instant::now();
+        let rows = ask_once(client, what, &filter);
+        let told = Instant::now();
+        // A daemon that needs long is not asked more often than it can answer.
+        let next = (asked + every).max(told + (told - asked) * 4);
+        self.due.insert(place, next);
+        let answer = match rows {
+            Ok(rows) => Answer::read(what, rows),
+            Err(error @ ClientError::Refused { .. }) => Err(error.to_string()),
+            Err(error) => return Err(Stop::Lost(error.to_string())),
+        };
+        let message = Message::Told {
+            what,
+            filter,
+            answer,
+            at: told - self.began,
+            took: told - asked,
+        };
+        if (self.tell)(message) {
+            Ok(())
+        } else {
+            Err(Stop::Over)
+        }
+    }
+}
+
+fn ask_once(client: &mut Client, what: What, filter: &Filter) -> Result<Vec<Value>, ClientError> {
+    let filter = filter.clone();
+    all_rows(client, &Request::Show { what, filter })
+}

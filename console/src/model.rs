@@ -1,0 +1,255 @@
+//! Everything that the console knows and remembers. Nothing here asks, waits or draws.
+
+pub(crate) mod data;
+pub(crate) mod dialog;
+pub(crate) mod editline;
+pub(crate) mod link;
+pub(crate) mod list;
+pub(crate) mod screen;
+pub(crate) mod services;
+pub(crate) mod text;
+
+use std::time::Duration;
+
+use ratatui::layout::Size;
+use weir_control::{Filter, Request, Role, What};
+
+use crate::keymap::Action;
+use crate::model::data::Data;
+use crate::model::dialog::Dialog;
+use crate::model::editline::EditLine;
+use crate::model::link::Link;
+use crate::model::screen::ScreenId;
+use crate::model::services::Services;
+use crate::model::text::TextView;
+use crate::theme::Theme;
+
+/// Lines of the screen that are not the open screen's: header, tabs, rule; rule, status, hints.
+pub(crate) const FRAME_LINES: u16 = 4 + 3;
+/// How long a toast stays.
+const TOAST: Duration = Duration::from_secs(8);
+/// How long an undo is offered.
+const UNDO: Duration = Duration::from_secs(30);
+/// How long an operator may do nothing and stay one.
+pub(crate) const IDLE_OPERATOR: Duration = Duration::from_mins(10);
+
+/// What time it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock {
+    /// Since the console's start.
+    pub(crate) up: Duration,
+    /// Seconds since 1970.
+    pub(crate) unix: u64,
+}
+
+/// What the keys go to.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// The open screen.
+    Screen,
+    /// The filter line of the open screen.
+    Filter { line: EditLine, inverse: bool },
+    /// The command line.
+    Command(EditLine),
+    /// The help; what it is searched for, and how far it is scrolled.
+    Help { search: EditLine, top: usize },
+    /// A question that must be answered first.
+    Dialog(Dialog),
+}
+
+/// How something went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Warn,
+    Bad,
+}
+
+/// A sentence above the hints that goes by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Toast {
+    pub(crate) text: String,
+    pub(crate) tone: Tone,
+    pub(crate) until: Duration,
+}
+
+/// What takes back what was changed last.
+#[derive(Clone, Debug)]
+pub(crate) struct Undo {
+    pub(crate) request: Request,
+    pub(crate) until: Duration,
+}
+
+/// A change that was sent and not answered yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) ticket: u64,
+    /// What is done, as a person says it: `drain of 10.0.1.11:443@web`.
+    pub(crate) what: String,
+    /// What takes it back, where something does.
+    pub(crate) undo: Option<Request>,
+}
+
+/// Something that the open screen wants told again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub(crate) what: What,
+    pub(crate) filter: Filter,
+    /// How often.
+    pub(crate) every: Duration,
+}
+
+/// What is to be done outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Ask the daemon, once.
+    Send { ticket: u64, request: Request },
+    /// Draw everything anew.
+    Redraw,
+    /// Ask the terminal how big it is.
+    AskSize,
+    /// Leave.
+    Leave,
+}
+
+/// The state of the console.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) clock: Clock,
+    pub(crate) size: Size,
+    pub(crate) theme: Theme,
+    pub(crate) read_only: bool,
+    pub(crate) link: Link,
+    pub(crate) data: Data,
+    pub(crate) screen: ScreenId,
+    pub(crate) mode: Mode,
+    pub(crate) services: Services,
+    /// The text of screens that show the daemon's tables as they are.
+    pub(crate) text: TextView,
+    pub(crate) toast: Option<Toast>,
+    pub(crate) undo: Option<Undo>,
+    pub(crate) pending: Vec<Pending>,
+    /// Since when the display stands still.
+    pub(crate) paused: Option<Clock>,
+    pub(crate) every: Duration,
+    /// When a key came last.
+    pub(crate) key_at: Duration,
+    /// Whether an operator who did nothing for long became a viewer.
+    pub(crate) fell_back: bool,
+    /// Until when what is typed belongs to a paste.
+    pub(crate) paste_until: Duration,
+    next_ticket: u64,
+}
+
+impl Model {
+    /// Makes the state of a console that has heard nothing yet.
+    pub(crate) fn new(theme: Theme, size: Size, read_only: bool) -> Self {
+        Self {
+            clock: Clock::default(),
+            size,
+            theme,
+            read_only,
+            link: Link::default(),
+            data: Data::default(),
+            screen: ScreenId::Services,
+            mode: Mode::Screen,
+            services: Services::default(),
+            text: TextView::default(),
+            toast: None,
+            undo: None,
+            pending: Vec::new(),
+            paused: None,
+            every: Duration::from_secs(1),
+            key_at: Duration::ZERO,
+            fell_back: false,
+            paste_until: Duration::ZERO,
+            next_ticket: 1,
+        }
+    }
+
+    /// Returns how many lines the open screen has.
+    pub(crate) fn body_height(&self) -> usize {
+        usize::from(self.size.height.saturating_sub(FRAME_LINES))
+    }
+
+    /// Returns how many lines of a list the open screen has: one is the heading.
+    pub(crate) fn list_height(&self) -> usize {
+        self.body_height().saturating_sub(1)
+    }
+
+    /// Returns what this console may do, or why not more.
+    pub(crate) fn role(&self) -> Result<(), &'static str> {
+        if self.read_only {
+            return Err("this console was started with --read-only");
+        }
+        if self.fell_back {
+            return Err("nobody touched a key for 10 minutes: any key that changes something asks");
+        }
+        match self.link.role() {
+            Some(Role::Operator) => Ok(()),
+            Some(Role::Viewer) => Err("needs operator: this socket is for viewers"),
+            None => Err("the daemon is not connected"),
+        }
+    }
+
+    /// Returns what the open screen and the header want told.
+    pub(crate) fn wants(&self) -> Vec<Want> {
+        let mut wants = vec![Want {
+            what: What::Status,
+            filter: Filter::default(),
+            every: self.every.min(Duration::from_secs(2)),
+        }];
+        if self.paused.is_none() {
+            wants.extend(screen::wants(self));
+        }
+        wants
+    }
+
+    /// Shows a sentence for some seconds.
+    pub(crate) fn say(&mut self, tone: Tone, text: impl Into<String>) {
+        self.toast = Some(Toast {
+            text: text.into(),
+            tone,
+            until: self.clock.up + TOAST,
+        });
+    }
+
+    /// Sends a change, and remembers what takes it back.
+    pub(crate) fn order(
+        &mut self,
+        what: impl Into<String>,
+        request: Request,
+        undo: Option<Request>,
+    ) -> Vec<Effect> {
+        let ticket = self.ticket();
+        let what = what.into();
+        self.pending.push(Pending { ticket, what, undo });
+        vec![Effect::Send { ticket, request }]
+    }
+
+    /// Returns a number that no request had.
+    pub(crate) fn ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        ticket
+    }
+
+    /// Offers to take back what was just done.
+    pub(crate) fn offer_undo(&mut self, request: Request) {
+        self.undo = Some(Undo {
+            request,
+            until: self.clock.up + UNDO,
+        });
+    }
+
+    /// Says whether a key of the footer would do something now; else why not.
+    pub(crate) fn permits(&self, role: Role, action: Action) -> Result<(), &'static str> {
+        match role {
+            Role::Viewer => Ok(()),
+            Role::Operator if action == Action::Undo && self.undo.is_none() => {
+                Err("there is nothing to undo")
+            }
+            Role::Operator => self.role(),
+        }
+    }
+}

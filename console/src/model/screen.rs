@@ -1,0 +1,89 @@
+//! The screens, and what each wants to be told.
+
+use std::time::Duration;
+
+use weir_control::{Filter, What};
+
+use crate::model::{Model, Want, services};
+
+/// A screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ScreenId {
+    Services,
+    Pools,
+    Flood,
+    Sessions,
+    Ports,
+    Events,
+    Config,
+}
+
+impl ScreenId {
+    /// All, in the order of their numbers.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Services,
+        Self::Pools,
+        Self::Flood,
+        Self::Sessions,
+        Self::Ports,
+        Self::Events,
+        Self::Config,
+    ];
+
+    /// Returns its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "Services",
+            Self::Pools => "Pools",
+            Self::Flood => "Flood",
+            Self::Sessions => "Sessions",
+            Self::Ports => "Ports",
+            Self::Events => "Events",
+            Self::Config => "Config",
+        }
+    }
+
+    /// Returns the screen so many further on.
+    pub(crate) fn step(self, by: usize) -> Self {
+        let all = Self::ALL;
+        let at = all.iter().position(|screen| *screen == self);
+        let at = (at.unwrap_or_default() + by) % all.len();
+        all.get(at).copied().unwrap_or(self)
+    }
+}
+
+/// Returns what the open screen wants to be told.
+pub(crate) fn wants(model: &Model) -> Vec<Want> {
+    match model.screen {
+        ScreenId::Services => services::wants(model),
+        ScreenId::Pools => vec![every(What::Pools, model.every)],
+        ScreenId::Flood => vec![every(What::Flood, model.every)],
+        ScreenId::Sessions => vec![Want {
+            what: What::Sessions,
+            filter: Filter {
+                limit: Some(1000),
+                ..Filter::default()
+            },
+            every: model.every.max(Duration::from_secs(2)),
+        }],
+        ScreenId::Ports => vec![
+            every(What::Ports, model.every),
+            every(What::Workers, model.every),
+            every(What::Ledger, model.every),
+        ],
+        ScreenId::Events => vec![every(What::Events, model.every)],
+        ScreenId::Config => vec![
+            every(What::Config, Duration::from_secs(10)),
+            every(What::Generations, Duration::from_secs(10)),
+        ],
+    }
+}
+
+/// Wants all of something.
+pub(crate) fn every(what: What, every: Duration) -> Want {
+    Want {
+        what,
+        filter: Filter::default(),
+        every,
+    }
+}

@@ -1,0 +1,804 @@
+//! The services with their real servers: which lines there are, in which order, and what their rates
+//! are.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use weir_control::{Filter, ServiceRealRow, ServiceRow, What};
+
+use crate::model::data::Told;
+use crate::model::list::{Cursor, Step};
+use crate::model::screen::every;
+use crate::model::{Model, Want};
+
+/// More real servers are hidden below their services until somebody wants to see them.
+const SHOWN_AT_FIRST: usize = 200;
+
+/// What a line is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) service: String,
+    /// The address of a real server; none of the service itself.
+    pub(crate) real: Option<String>,
+}
+
+/// A line: places in what the daemon said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Service(usize),
+    Real(usize, usize),
+    /// What a service has that is at none of its real servers.
+    Others(usize),
+}
+
+/// What the lines are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// As in the configuration.
+    #[default]
+    File,
+    Name,
+    State,
+    Sessions,
+    New,
+    Refused,
+    In,
+    Out,
+}
+
+/// Rates between two answers; none where there was one only, or the daemon began anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Flow {
+    pub(crate) new: Option<f64>,
+    pub(crate) refused: Option<f64>,
+    pub(crate) packets_in: Option<f64>,
+    pub(crate) packets_out: Option<f64>,
+    pub(crate) bits_in: Option<f64>,
+    pub(crate) bits_out: Option<f64>,
+}
+
+/// The rates of a service and of its real servers, in the order of the daemon.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServiceFlow {
+    pub(crate) own: Flow,
+    pub(crate) reals: Vec<Flow>,
+}
+
+/// A text that lines must have, or must not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TextFilter {
+    pub(crate) text: String,
+    pub(crate) inverse: bool,
+}
+
+/// How many there are of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) services: u64,
+    pub(crate) reals: u64,
+    pub(crate) down: u64,
+    pub(crate) draining: u64,
+}
+
+/// How wide what does not change every second is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Widths {
+    pub(crate) name: usize,
+    pub(crate) listen: usize,
+    pub(crate) state: usize,
+}
+
+/// The state of the screen.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) cursor: Cursor,
+    pub(crate) sort: Sort,
+    pub(crate) reverse: bool,
+    pub(crate) filter: TextFilter,
+    /// What is looked at closely.
+    pub(crate) zoom: Option<Name>,
+    /// How far the details are scrolled.
+    pub(crate) zoom_top: usize,
+    pub(crate) flows: Vec<ServiceFlow>,
+    pub(crate) totals: Totals,
+    pub(crate) widths: Widths,
+    selected: Option<Name>,
+    /// Whether real servers are hidden, except where `unlike` says otherwise.
+    folded: bool,
+    unlike: BTreeSet<String>,
+    heard: bool,
+}
+
+impl Sort {
+    /// All, in the order in which the key goes through them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::File,
+        Self::Name,
+        Self::State,
+        Self::Sessions,
+        Self::New,
+        Self::Refused,
+        Self::In,
+        Self::Out,
+    ];
+
+    /// Returns its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::File => "as configured",
+            Self::Name => "by name",
+            Self::State => "worst first",
+            Self::Sessions => "by sessions",
+            Self::New => "by new/s",
+            Self::Refused => "by refused/s",
+            Self::In => "by in b/s",
+            Self::Out => "by out b/s",
+        }
+    }
+
+    fn next(self) -> Self {
+        let at = Self::ALL.iter().position(|sort| *sort == self);
+        let at = (at.unwrap_or_default() + 1) % Self::ALL.len();
+        Self::ALL.get(at).copied().unwrap_or_default()
+    }
+}
+
+impl TextFilter {
+    /// Says whether a text has what is looked for, in any case of letters.
+    pub(crate) fn finds(&self, text: &str) -> bool {
+        text.to_ascii_lowercase()
+            .contains(&self.text.to_ascii_lowercase())
+    }
+}
+
+/// Returns what the screen wants to be told.
+pub(crate) fn wants(model: &Model) -> Vec<Want> {
+    let mut wants = vec![every(What::Services, model.every)];
+    if let Some(zoom) = &model.services.zoom {
+        for what in [What::Health, What::Flood] {
+            wants.push(Want {
+                what,
+                filter: Filter {
+                    service: Some(zoom.service.clone()),
+                    ..Filter::default()
+                },
+                every: model.every,
+            });
+        }
+    }
+    wants
+}
+
+impl Services {
+    /// Takes what the daemon said: rates, lines, and the selection where its object is now.
+    pub(crate) fn arrived(
+        &mut self,
+        before: Option<&Told<Vec<ServiceRow>>>,
+        now: &Told<Vec<ServiceRow>>,
+        height: usize,
+    ) {
+        let rows = &now.value;
+        self.flows = flows(before, now);
+        let reals = || rows.iter().flat_map(|service| &service.reals);
+        let count = |state: &str| reals().filter(|real| real.state == state).count() as u64;
+        self.totals = Totals {
+            services: rows.len() as u64,
+            reals: reals().filter(|real| real.state != "sorry").count() as u64,
+            down: count("down"),
+            draining: count("drain"),
+        };
+        self.widths = Widths {
+            name: longest(rows.iter().map(|service| service.name.chars().count())),
+            listen: longest(rows.iter().map(|service| listen(service).chars().count())),
+            state: longest(rows.iter().map(|service| state(service).chars().count())),
+        };
+        if !self.heard {
+            self.heard = true;
+            self.folded = reals().count() > SHOWN_AT_FIRST;
+        }
+        self.rebuild(rows, height);
+    }
+
+    /// Makes the lines anew; the selection stays on its object.
+    pub(crate) fn rebuild(&mut self, rows: &[ServiceRow], height: usize) {
+        let selected = self.selected.clone();
+        self.lines = self.ordered(rows);
+        let at = selected.as_ref().and_then(|selected| {
+            let same = |line: &Line| name_is(rows, *line, selected);
+            let parent = |line: &Line| {
+                matches!(line, Line::Service(_))
+                    && name_of(rows, *line).is_some_and(|name| name.service == selected.service)
+            };
+            let mut lines = self.lines.iter();
+            let exact = lines.position(same);
+            exact.or_else(|| self.lines.iter().position(parent))
+        });
+        let index = at.unwrap_or(self.cursor.index);
+        self.cursor.select(index, self.lines.len(), height);
+        // What is filtered away is still what the operator chose.
+        if self.selected.is_none() {
+            self.remember(rows);
+        }
+    }
+
+    /// Goes up or down.
+    pub(crate) fn go(&mut self, step: Step, rows: &[ServiceRow], height: usize) {
+        self.cursor.go(step, self.lines.len(), height);
+        self.remember(rows);
+    }
+
+    /// Returns what is selected.
+    pub(crate) fn selected(&self, rows: &[ServiceRow]) -> Option<Name> {
+        let line = self.lines.get(self.cursor.index)?;
+        name_of(rows, *line)
+    }
+
+    /// Sorts by the next column.
+    pub(crate) fn sort_next(&mut self) {
+        self.sort = self.sort.next();
+        self.reverse = false;
+    }
+
+    /// Hides or shows the real servers of the selected service; says whether anything changed.
+    pub(crate) fn fold(&mut self, fold: bool, rows: &[ServiceRow], height: usize) -> bool {
+        let Some(name) = self.selected(rows) else {
+            return false;
+        };
+        let changed = self.is_folded(&name.service) != fold;
+        if fold != self.folded {
+            self.unlike.insert(name.service.clone());
+        } else {
+            self.unlike.remove(&name.service);
+        }
+        if fold {
+            self.selected = Some(Name {
+                service: name.service,
+                real: None,
+            });
+        }
+        self.rebuild(rows, height);
+        self.remember(rows);
+        changed
+    }
+
+    /// Hides all real servers, or shows all.
+    pub(crate) fn fold_all(&mut self, rows: &[ServiceRow], height: usize) {
+        self.folded = !self.folded;
+        self.unlike.clear();
+        self.rebuild(rows, height);
+        self.remember(rows);
+    }
+
+    /// Says whether the real servers of a service are hidden.
+    pub(crate) fn is_folded(&self, service: &str) -> bool {
+        self.folded != self.unlike.contains(service)
+    }
+
+    /// Returns the rates of a line.
+    pub(crate) fn flow(&self, line: Line) -> Flow {
+        let flow = match line {
+            Line::Service(service) => self.flows.get(service).map(|flow| flow.own),
+            Line::Real(service, real) => {
+                let service = self.flows.get(service);
+                service.and_then(|flow| flow.reals.get(real).copied())
+            }
+            Line::Others(_) => None,
+        };
+        flow.unwrap_or_default()
+    }
+
+    fn remember(&mut self, rows: &[ServiceRow]) {
+        if let Some(name) = self.selected(rows) {
+            self.selected = Some(name);
+        }
+    }
+
+    fn ordered(&self, rows: &[ServiceRow]) -> Vec<Line> {
+        let mut services: Vec<usize> = (0..rows.len()).collect();
+        self.arrange(&mut services, |place| {
+            let flow = self.flow(Line::Service(place));
+            rows.get(place).map(|row| sort_key(self.sort, row, flow))
+        });
+        let mut lines = Vec::new();
+        for place in services {
+            let Some(row) = rows.get(place) else {
+                continue;
+            };
+            self.lines_of(place, row, &mut lines);
+        }
+        lines
+    }
+
+    /// Adds the lines of a service, where the filter lets it be seen.
+    fn lines_of(&self, place: usize, row: &ServiceRow, lines: &mut Vec<Line>) {
+        let filtering = !self.filter.text.is_empty();
+        let found = filtering && self.filter.finds(&service_text(row));
+        let real_is_seen = |real: &ServiceRealRow| {
+            if !filtering || (found && !self.filter.inverse) {
+                return true;
+            }
+            self.filter.finds(&real_text(real)) != self.filter.inverse
+        };
+        let mut reals: Vec<usize> = (0..row.reals.len())
+            .filter(|at| row.reals.get(*at).is_some_and(real_is_seen))
+            .collect();
+        let seen = match (filtering, self.filter.inverse) {
+            (false, _) => true,
+            (true, false) => found || !reals.is_empty(),
+            (true, true) => !found,
+        };
+        if !seen {
+            return;
+        }
+        lines.push(Line::Service(place));
+        // Whoever looks for a real server wants to see it, folded or not.
+        let searched = filtering && !self.filter.inverse && !found;
+        if self.is_folded(&row.name) && !searched {
+            return;
+        }
+        self.arrange(&mut reals, |at| {
+            let flow = self.flow(Line::Real(place, at));
+            row.reals
+                .get(at)
+                .map(|real| real_key(self.sort, real, flow))
+        });
+        lines.extend(reals.into_iter().map(|real| Line::Real(place, real)));
+        if others(row) > 0 && !filtering {
+            lines.push(Line::Others(place));
+        }
+    }
+
+    fn arrange(&self, places: &mut [usize], key: impl Fn(usize) -> Option<SortKey>) {
+        if self.sort != Sort::File {
+            // Equal ones stay as configured.
+            places.sort_by_cached_key(|place| key(*place));
+        }
+        if self.reverse {
+            places.reverse();
+        }
+    }
+}
+
+/// What a line is sorted by: a text upwards, or a number downwards.
+#[derive(Debug)]
+enum SortKey {
+    Text(String),
+    Number(f64),
+}
+
+impl Eq for SortKey {}
+
+impl PartialEq for SortKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl PartialOrd for SortKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SortKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Number(a), Self::Number(b)) => b.total_cmp(a),
+            (Self::Text(_), Self::Number(_)) => Ordering::Less,
+            (Self::Number(_), Self::Text(_)) => Ordering::Greater,
+        }
+    }
+}
+
+fn sort_key(sort: Sort, row: &ServiceRow, flow: Flow) -> SortKey {
+    let number = |value: Option<f64>| SortKey::Number(value.unwrap_or(-1.0));
+    match sort {
+        Sort::File => SortKey::Number(0.0),
+        Sort::Name => SortKey::Text(row.name.clone()),
+        Sort::State => SortKey::Number(f64::from(badness(row))),
+        Sort::Sessions => SortKey::Number(row.sessions as f64),
+        Sort::New => number(flow.new.or(Some(row.sessions_per_s as f64))),
+        Sort::Refused => number(flow.refused),
+        Sort::In => number(flow.bits_in),
+        Sort::Out => number(flow.bits_out),
+    }
+}
+
+fn real_key(sort: Sort, real: &ServiceRealRow, flow: Flow) -> SortKey {
+    let number = |value: Option<f64>| SortKey::Number(value.unwrap_or(-1.0));
+    match sort {
+        Sort::File | Sort::Refused => SortKey::Number(0.0),
+        Sort::Name => SortKey::Text(real.address.clone()),
+        Sort::State => SortKey::Number(match real.state.as_str() {
+            "down" => 2.0,
+            "drain" => 1.0,
+            _ => 0.0,
+        }),
+        Sort::Sessions => SortKey::Number((real.sessions + real.inactive) as f64),
+        Sort::New => number(flow.new),
+        Sort::In => number(flow.bits_in),
+        Sort::Out => number(flow.bits_out),
+    }
+}
+
+fn badness(row: &ServiceRow) -> u8 {
+    match (row.state.as_str(), row.reals.iter().any(is_down)) {
+        ("all-down", _) => 4,
+        ("no-quorum", _) => 3,
+        ("sorry", _) => 2,
+        (_, true) => 1,
+        (_, false) => 0,
+    }
+}
+
+fn is_down(real: &ServiceRealRow) -> bool {
+    real.state == "down"
+}
+
+/// Returns where a service is reached: the first address, and how many more there are.
+pub(crate) fn listen(row: &ServiceRow) -> String {
+    let first = row.listen.first().map_or("-", String::as_str);
+    match row.listen.len() {
+        0 | 1 => format!("{first}/{}", row.protocol),
+        more => format!("{first}/{} +{}", row.protocol, more - 1),
+    }
+}
+
+/// Returns the state of a service in a word, and how many of its real servers take new sessions.
+pub(crate) fn state(row: &ServiceRow) -> String {
+    let reals = || row.reals.iter().filter(|real| real.state != "sorry");
+    let up = reals().filter(|real| real.state == "up").count();
+    let word = match row.state.as_str() {
+        "all-down" | "no-quorum" => "DOWN",
+        "sorry" => "SORRY",
+        _ if reals().any(is_down) => "DEGR",
+        // Nobody looks whether they answer.
+        _ if up > 0 && reals().all(|real| !real.checked) => "UNCHK",
+        _ => "UP",
+    };
+    format!("{word} {up}/{}", reals().count())
+}
+
+/// Returns the state of a real server in a word.
+pub(crate) fn real_state(real: &ServiceRealRow) -> &'static str {
+    match real.state.as_str() {
+        "up" if real.checked => "UP",
+        "up" => "UNCHK",
+        "down" => "DOWN",
+        "drain" => "DRAIN",
+        "sorry" => "SORRY",
+        _ => "?",
+    }
+}
+
+fn service_text(row: &ServiceRow) -> String {
+    let SynproxyText(synproxy) = SynproxyText::of(row);
+    format!(
+        "{} {}/{} {} {} {synproxy}",
+        row.name,
+        row.listen.join(" "),
+        row.protocol,
+        row.scheduler,
+        state(row)
+    )
+}
+
+struct SynproxyText(&'static str);
+
+impl SynproxyText {
+    fn of(row: &ServiceRow) -> Self {
+        Self(if row.synproxy.active { "flood" } else { "" })
+    }
+}
+
+fn real_text(real: &ServiceRealRow) -> String {
+    let by_command = real.by_command.join(" ");
+    format!("{} {} {by_command}", real.address, real_state(real))
+}
+
+/// Returns what a line is of.
+pub(crate) fn name_of(rows: &[ServiceRow], line: Line) -> Option<Name> {
+    let (Line::Service(place) | Line::Real(place, _) | Line::Others(place)) = line;
+    let service = rows.get(place)?;
+    let real = match line {
+        Line::Service(_) => None,
+        Line::Others(_) => Some(String::new()),
+        Line::Real(_, real) => Some(service.reals.get(real)?.address.clone()),
+    };
+    Some(Name {
+        service: service.name.clone(),
+        real,
+    })
+}
+
+fn name_is(rows: &[ServiceRow], line: Line, name: &Name) -> bool {
+    let (Line::Service(place) | Line::Real(place, _) | Line::Others(place)) = line;
+    let Some(service) = rows.get(place).filter(|row| row.name == name.service) else {
+        return false;
+    };
+    match (line, &name.real) {
+        (Line::Service(_), None) => true,
+        (Line::Real(_, at), Some(real)) => service
+            .reals
+            .get(at)
+            .is_some_and(|row| row.address == *real),
+        (Line::Others(_), Some(real)) => real.is_empty(),
+        (Line::Service(_), Some(_)) | (Line::Real(..) | Line::Others(_), None) => false,
+    }
+}
+
+/// Returns the sessions of a service that are at none of its real servers: at such that the
+/// configuration no longer has. Without them the lines would not add up.
+pub(crate) fn others(row: &ServiceRow) -> u64 {
+    let at_reals = row.reals.iter().map(|real| real.sessions + real.inactive);
+    row.sessions.saturating_sub(at_reals.sum())
+}
+
+fn longest(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.max().unwrap_or_default()
+}
+
+/// Makes the rates between two answers.
+fn flows(before: Option<&Told<Vec<ServiceRow>>>, now: &Told<Vec<ServiceRow>>) -> Vec<ServiceFlow> {
+    let Some(before) = before else {
+        return now.value.iter().map(|_| ServiceFlow::default()).collect();
+    };
+    let span = now.at.saturating_sub(before.at);
+    let old: BTreeMap<&str, &ServiceRow> = before
+        .value
+        .iter()
+        .map(|row| (row.name.as_str(), row))
+        .collect();
+    now.value
+        .iter()
+        .map(|row| {
+            let old = old.get(row.name.as_str()).copied();
+            service_flow(old, row, span)
+        })
+        .collect()
+}
+
+fn service_flow(old: Option<&ServiceRow>, row: &ServiceRow, span: Duration) -> ServiceFlow {
+    let Some(old) = old else {
+        return ServiceFlow::default();
+    };
+    let rate = |pick: fn(&ServiceRow) -> u64| rate(pick(old), pick(row), span);
+    let bits = |pick: fn(&ServiceRow) -> u64| rate(pick).map(|bytes| bytes * 8.0);
+    ServiceFlow {
+        own: Flow {
+            // Not the daemon's own rate: that of its real servers is made so, and they add up.
+            new: rate(|row| row.opened),
+            refused: rate(|row| row.refused),
+            packets_in: rate(|row| row.packets_in),
+            packets_out: rate(|row| row.packets_out),
+            bits_in: bits(|row| row.bytes_in),
+            bits_out: bits(|row| row.bytes_out),
+        },
+        reals: row
+            .reals
+            .iter()
+            .enumerate()
+            .map(|(place, real)| {
+                let same = |other: &&ServiceRealRow| other.address == real.address;
+                let there = old.reals.get(place).filter(same);
+                let old = there.or_else(|| old.reals.iter().find(same));
+                old.map_or_else(Flow::default, |old| real_flow(old, real, span))
+            })
+            .collect(),
+    }
+}
+
+fn real_flow(old: &ServiceRealRow, real: &ServiceRealRow, span: Duration) -> Flow {
+    let rate = |pick: fn(&ServiceRealRow) -> u64| rate(pick(old), pick(real), span);
+    let bits = |pick: fn(&ServiceRealRow) -> u64| rate(pick).map(|bytes| bytes * 8.0);
+    Flow {
+        new: rate(|real| real.opened),
+        refused: None,
+        packets_in: rate(|real| real.packets_in),
+        packets_out: rate(|real| real.packets_out),
+        bits_in: bits(|real| real.bytes_in),
+        bits_out: bits(|real| real.bytes_out),
+    }
+}
+
+/// A counter that went back is another one: the daemon began anew.
+pub(crate) fn rate(before: u64, now: u64, span: Duration) -> Option<f64> {
+    let more = now.checked_sub(before)?;
+    (span >= Duration::from_millis(50)).then(|| more as f64 / span.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, sessions: u64, reals: &[(&str, &str)]) -> ServiceRow {
+        ServiceRow {
+            name: name.to_owned(),
+            listen: vec!["203.0.113.10:443".to_owned()],
+            protocol: "tcp".to_owned(),
+            sessions,
+            inactive: 0,
+            state: "up".to_owned(),
+            reals: reals
+                .iter()
+                .enumerate()
+                .map(|(place, (address, state))| ServiceRealRow {
+                    address: (*address).to_owned(),
+                    state: (*state).to_owned(),
+                    checked: true,
+                    // They add up to those of the service.
+                    sessions: if place == 0 { sessions } else { 0 },
+                    ..ServiceRealRow::default()
+                })
+                .collect(),
+            ..ServiceRow::default()
+        }
+    }
+
+    fn rows() -> Vec<ServiceRow> {
+        vec![
+            service("web", 5, &[("10.0.0.1:80", "up"), ("10.0.0.2:80", "down")]),
+            service("dns", 9, &[("10.0.0.3:53", "up")]),
+        ]
+    }
+
+    fn told(value: Vec<ServiceRow>, at: u64) -> Told<Vec<ServiceRow>> {
+        Told {
+            value,
+            at: Duration::from_secs(at),
+        }
+    }
+
+    fn names(services: &Services, rows: &[ServiceRow]) -> Vec<String> {
+        let lines = services.lines.iter();
+        lines
+            .filter_map(|line| name_of(rows, *line))
+            .map(|name| name.real.unwrap_or(name.service))
+            .collect()
+    }
+
+    #[test]
+    fn the_selection_stays_on_its_object_while_the_order_changes() {
+        let mut rows = rows();
+        let mut services = Services {
+            sort: Sort::Sessions,
+            ..Services::default()
+        };
+        services.arrived(None, &told(rows.clone(), 1), 10);
+        assert_eq!(
+            names(&services, &rows),
+            ["dns", "10.0.0.3:53", "web", "10.0.0.1:80", "10.0.0.2:80"]
+        );
+        services.go(Step::Bottom, &rows, 10);
+        let selected = services.selected(&rows).unwrap();
+        assert_eq!(selected.real.as_deref(), Some("10.0.0.2:80"));
+        if let Some(web) = rows.first_mut() {
+            web.sessions = 100;
+            web.reals[0].sessions = 100;
+        }
+        services.arrived(None, &told(rows.clone(), 2), 10);
+        assert_eq!(names(&services, &rows).first().unwrap(), "web");
+        assert_eq!(services.selected(&rows), Some(selected));
+        // What has gone leaves the selection with its service.
+        if let Some(web) = rows.first_mut() {
+            web.reals.pop();
+        }
+        services.arrived(None, &told(rows.clone(), 3), 10);
+        assert_eq!(services.selected(&rows).unwrap().service, "web");
+    }
+
+    #[test]
+    fn sessions_at_no_real_server_have_a_line_of_their_own() {
+        let mut rows = rows();
+        if let Some(web) = rows.first_mut() {
+            web.sessions += 7;
+        }
+        let mut services = Services::default();
+        services.arrived(None, &told(rows.clone(), 1), 10);
+        assert!(services.lines.contains(&Line::Others(0)));
+        assert_eq!(others(&rows[0]), 7);
+        services.go(Step::Down, &rows, 10);
+        services.go(Step::Down, &rows, 10);
+        services.go(Step::Down, &rows, 10);
+        assert_eq!(
+            services.lines.get(services.cursor.index),
+            Some(&Line::Others(0))
+        );
+        services.rebuild(&rows, 10);
+        assert_eq!(
+            services.lines.get(services.cursor.index),
+            Some(&Line::Others(0))
+        );
+    }
+
+    #[test]
+    fn a_filter_shows_what_has_the_text_and_its_inverse_what_has_not() {
+        let rows = rows();
+        let mut services = Services::default();
+        services.arrived(None, &told(rows.clone(), 1), 10);
+        services.filter.text = "10.0.0.3".to_owned();
+        services.rebuild(&rows, 10);
+        assert_eq!(names(&services, &rows), ["dns", "10.0.0.3:53"]);
+        services.filter.text = "DOWN".to_owned();
+        services.rebuild(&rows, 10);
+        assert_eq!(names(&services, &rows), ["web", "10.0.0.2:80"]);
+        services.filter.inverse = true;
+        services.rebuild(&rows, 10);
+        assert_eq!(
+            names(&services, &rows),
+            ["web", "10.0.0.1:80", "dns", "10.0.0.3:53"]
+        );
+        services.filter.text = "web".to_owned();
+        services.rebuild(&rows, 10);
+        assert_eq!(names(&services, &rows), ["dns", "10.0.0.3:53"]);
+    }
+
+    #[test]
+    fn folding_hides_real_servers_and_selects_their_service() {
+        let rows = rows();
+        let mut services = Services::default();
+        services.arrived(None, &told(rows.clone(), 1), 10);
+        services.go(Step::Down, &rows, 10);
+        assert!(services.fold(true, &rows, 10));
+        assert_eq!(names(&services, &rows), ["web", "dns", "10.0.0.3:53"]);
+        assert_eq!(services.selected(&rows).unwrap().real, None);
+        services.fold_all(&rows, 10);
+        assert_eq!(names(&services, &rows), ["web", "dns"]);
+        assert!(services.fold(false, &rows, 10));
+        assert_eq!(names(&services, &rows).len(), 4);
+    }
+
+    #[test]
+    fn rates_come_of_two_answers_and_a_daemon_that_began_anew_has_none() {
+        let mut first = rows();
+        let mut second = rows();
+        for (rows, bytes) in [(&mut first, 1_000), (&mut second, 3_000)] {
+            for row in rows.iter_mut() {
+                row.bytes_in = bytes;
+                row.refused = bytes;
+            }
+        }
+        let mut services = Services::default();
+        services.arrived(None, &told(first.clone(), 1), 10);
+        assert_eq!(services.flow(Line::Service(0)).bits_in, None);
+        services.arrived(Some(&told(first.clone(), 1)), &told(second.clone(), 3), 10);
+        assert_eq!(services.flow(Line::Service(0)).bits_in, Some(8_000.0));
+        assert_eq!(services.flow(Line::Service(1)).refused, Some(1_000.0));
+        services.arrived(Some(&told(second, 3)), &told(first, 4), 10);
+        assert_eq!(services.flow(Line::Service(0)).bits_in, None);
+    }
+
+    #[test]
+    fn words_tell_what_nobody_checks_and_who_is_left() {
+        let mut row = service("web", 0, &[("10.0.0.1:80", "up"), ("10.0.0.2:80", "down")]);
+        assert_eq!(state(&row), "DEGR 1/2");
+        row.state = "no-quorum".to_owned();
+        assert_eq!(state(&row), "DOWN 1/2");
+        let mut row = service("web", 0, &[("10.0.0.1:80", "up"), ("10.0.0.9:80", "sorry")]);
+        assert_eq!(state(&row), "UP 1/1");
+        if let Some(real) = row.reals.first_mut() {
+            real.checked = false;
+        }
+        assert_eq!(state(&row), "UNCHK 1/1");
+        row.listen.push("203.0.113.11:443".to_owned());
+        assert_eq!(listen(&row), "203.0.113.10:443/tcp +1");
+    }
+
+    #[test]
+    fn ten_thousand_real_servers_are_hidden_at_first() {
+        let reals: Vec<(String, &str)> =
+            (0..10).map(|n| (format!("10.0.0.{n}:80"), "up")).collect();
+        let reals: Vec<(&str, &str)> = reals.iter().map(|(a, s)| (a.as_str(), *s)).collect();
+        let rows: Vec<ServiceRow> = (0..1000)
+            .map(|n| service(&format!("s{n}"), n, &reals))
+            .collect();
+        let mut services = Services::default();
+        services.arrived(None, &told(rows.clone(), 1), 10);
+        assert_eq!(services.lines.len(), 1000);
+        services.fold_all(&rows, 10);
+        assert_eq!(services.lines.len(), 11_000);
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the whole: what is seen, in how many bytes, and that a terminal shows what was meant.
+
+mod bytes;
+pub(crate) mod fixture;
+mod screens;
+mod stage;
+mod story;
+mod vt;

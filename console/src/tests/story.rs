@@ -1,0 +1,166 @@
+//! What operators do, and what the console does of it.
+
+use serde_json::json;
+use weir_control::{Request, Role};
+
+use crate::model::link::LinkNews;
+use crate::model::{Effect, Mode};
+use crate::term::input::Key;
+use crate::tests::fixture::{Daemon, State};
+use crate::tests::stage::{MONO, Stage};
+use crate::update::Message;
+
+fn stage(state: State) -> Stage {
+    Stage::new(MONO, (80, 24), state)
+}
+
+fn sent(effects: &[Effect]) -> Vec<Request> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { request, .. } => Some(request.clone()),
+        Effect::Redraw | Effect::AskSize | Effect::Leave => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn a_drain_is_sent_only_once_its_verb_is_typed_and_can_be_undone() {
+    let mut stage = stage(State::Calm);
+    assert_eq!(sent(&stage.keys("jd\r")), []);
+    assert_eq!(sent(&stage.keys("drian\r")), []);
+    assert!(matches!(stage.model.mode, Mode::Dialog(_)));
+    let effects = stage.keys("\x15drain\r");
+    let drain = Request::Drain {
+        service: "web-tls".to_owned(),
+        real: "10.0.1.11:443".to_owned(),
+        deadline_ms: None,
+        then: None,
+    };
+    assert_eq!(sent(&effects), [drain]);
+    let Some(Effect::Send { ticket, .. }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let row = json!({"text": "10.0.1.11:443 of web-tls gets no new sessions"});
+    let rows = Ok(vec![row]);
+    stage.message(Message::Replied {
+        ticket: *ticket,
+        rows,
+    });
+    let toast = stage.model.toast.clone().unwrap().text;
+    assert!(
+        toast.ends_with("gets no new sessions  (u undoes it)"),
+        "{toast}"
+    );
+    let enable = Request::Enable {
+        service: "web-tls".to_owned(),
+        real: "10.0.1.11:443".to_owned(),
+    };
+    assert_eq!(sent(&stage.keys("u")), [enable]);
+}
+
+#[test]
+fn the_last_real_server_is_drained_only_once_its_service_is_typed() {
+    let mut stage = stage(State::Down);
+    stage.keys("jd");
+    assert_eq!(sent(&stage.keys("drain\r")), []);
+    assert_eq!(sent(&stage.keys("\x15web-tls\r")).len(), 1);
+}
+
+#[test]
+fn a_viewer_is_told_why_not_and_sends_nothing() {
+    let mut stage = Stage::with_role(MONO, (80, 24), State::Calm, Role::Viewer);
+    assert_eq!(sent(&stage.keys("jd")), []);
+    assert!(matches!(stage.model.mode, Mode::Screen));
+    let toast = stage.model.toast.clone().unwrap().text;
+    assert_eq!(toast, "d: needs operator: this socket is for viewers");
+    let hints = stage.lines().pop().unwrap();
+    assert!(hints.contains("(d drain)"), "{hints}");
+}
+
+#[test]
+fn an_operator_who_does_nothing_for_ten_minutes_only_views() {
+    let mut stage = stage(State::Calm);
+    stage.keys("jd");
+    for _ in 0..10 {
+        stage.pass(60);
+    }
+    assert!(stage.model.fell_back);
+    assert!(matches!(stage.model.mode, Mode::Screen));
+    assert_eq!(sent(&stage.keys("d")), []);
+    stage.keys("operator\r");
+    assert!(!stage.model.fell_back);
+    stage.keys("d");
+    assert_eq!(sent(&stage.keys("drain\r")).len(), 1);
+}
+
+#[test]
+fn a_daemon_that_restarts_leaves_view_sort_and_filter_and_takes_questions_back() {
+    let mut stage = stage(State::Calm);
+    stage.keys("sss/web\rjjd");
+    assert!(matches!(stage.model.mode, Mode::Dialog(_)));
+    let before = stage.model.services.cursor;
+    stage.message(Message::Link(LinkNews::Down("it was closed".to_owned())));
+    assert!(matches!(stage.model.mode, Mode::Screen));
+    assert!(stage.lines().first().unwrap().contains("LOST weir"));
+    assert_eq!(sent(&stage.keys("d")), []);
+    stage.pass(0);
+    stage.message(Message::Link(LinkNews::Up {
+        greeting: Daemon::greeting(Role::Operator),
+        identity: None,
+    }));
+    stage.tell();
+    assert_eq!(stage.model.services.filter.text, "web");
+    assert_eq!(stage.model.services.cursor, before);
+    assert!(!stage.lines().iter().any(|line| line.contains("STALE")));
+}
+
+#[test]
+fn a_paste_does_nothing_but_where_text_is_typed() {
+    let mut stage = stage(State::Calm);
+    let paste = "d\rdrain\rq".repeat(100);
+    assert_eq!(stage.keys(&paste), []);
+    assert!(matches!(stage.model.mode, Mode::Screen));
+    // Its end comes later, in a read of its own.
+    assert_eq!(stage.keys("d"), []);
+    assert!(matches!(stage.model.mode, Mode::Screen));
+}
+
+#[test]
+fn everywhere_escape_goes_back_and_changes_nothing() {
+    for keys in ["?", "/web", ":drain", "jd", "jw", "m", "\r", "o"] {
+        let mut stage = stage(State::Calm);
+        let mut effects = stage.keys(keys);
+        effects.extend(stage.key(Key::Esc));
+        effects.extend(stage.key(Key::Esc));
+        assert_eq!(effects, [], "{keys}");
+        assert!(matches!(stage.model.mode, Mode::Screen), "{keys}");
+        assert_eq!(stage.model.services.zoom, None, "{keys}");
+    }
+}
+
+#[test]
+fn no_size_of_a_terminal_is_too_small_to_say_so() {
+    for (width, height) in [(2, 2), (20, 5), (79, 24), (80, 23), (80, 24), (1000, 300)] {
+        for keys in ["", "?", "jd", "\r", ":x"] {
+            let mut stage = Stage::new(MONO, (width, height), State::Flood);
+            stage.keys(keys);
+            stage.frame();
+        }
+    }
+}
+
+#[test]
+fn names_that_try_to_rule_the_terminal_are_shown_harmless() {
+    let mut stage = stage(State::Calm);
+    if let Some(told) = &mut stage.model.data.services
+        && let Some(row) = told.value.first_mut()
+    {
+        row.name = "web\x1b]0;owned\x07\u{202e}\u{9b}2J".to_owned();
+    }
+    let bytes = stage.frame();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(
+        !text.contains("\x1b]") && !text.contains('\x07'),
+        "{text:?}"
+    );
+    assert!(text.contains("web?]0;"), "{text:?}");
+}

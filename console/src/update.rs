@@ -1,0 +1,502 @@
+//! From what happened to what is known and what is to be done: pure.
+
+pub(crate) mod dialog;
+pub(crate) mod services;
+pub(crate) mod text;
+
+use std::time::Duration;
+
+use ratatui::layout::Size;
+use serde_json::Value;
+use weir_control::{Filter, OrderedRow, Request, What};
+
+use crate::keymap::{self, Action};
+use crate::model::data::Answer;
+use crate::model::editline::EditLine;
+use crate::model::link::{LinkNews, State};
+use crate::model::screen::ScreenId;
+use crate::model::services::TextFilter;
+use crate::model::{Clock, Effect, IDLE_OPERATOR, Mode, Model, Tone};
+use crate::term::input::Key;
+
+/// How long what follows a paste belongs to it.
+const AFTER_PASTE: Duration = Duration::from_millis(200);
+/// How often a display may be refreshed.
+const PERIODS: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Key(Key),
+    /// Something was pasted: its beginning, and how long it is.
+    Paste(String, usize),
+    Size(Size),
+    /// Time went by.
+    Tick,
+    Link(LinkNews),
+    /// The daemon told what was wanted.
+    Told {
+        what: What,
+        filter: Filter,
+        answer: Result<Answer, String>,
+        /// When it was told.
+        at: Duration,
+        took: Duration,
+    },
+    /// The daemon answered a change.
+    Replied {
+        ticket: u64,
+        rows: Result<Vec<Value>, String>,
+    },
+}
+
+/// Takes what happened.
+pub(crate) fn update(model: &mut Model, message: Message, clock: Clock) -> Vec<Effect> {
+    model.clock = clock;
+    expire(model);
+    match message {
+        Message::Key(key) => on_key(model, key),
+        Message::Paste(text, length) => on_paste(model, &text, length),
+        Message::Size(size) => {
+            model.size = size;
+            refit(model);
+            Vec::new()
+        }
+        Message::Tick => Vec::new(),
+        Message::Link(news) => {
+            on_link(model, news);
+            Vec::new()
+        }
+        Message::Told {
+            what,
+            filter,
+            answer,
+            at,
+            took,
+        } => {
+            model.link.took = took;
+            match answer {
+                Ok(answer) => on_told(model, &filter, answer, at),
+                Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", noun(what))),
+            }
+            Vec::new()
+        }
+        Message::Replied { ticket, rows } => {
+            on_reply(model, ticket, rows);
+            Vec::new()
+        }
+    }
+}
+
+/// Lets go what has had its time.
+fn expire(model: &mut Model) {
+    let now = model.clock.up;
+    if model.toast.as_ref().is_some_and(|toast| toast.until <= now) {
+        model.toast = None;
+    }
+    if model.undo.as_ref().is_some_and(|undo| undo.until <= now) {
+        model.undo = None;
+    }
+    let idle = now.saturating_sub(model.key_at) >= IDLE_OPERATOR;
+    if idle && !model.fell_back && model.role().is_ok() {
+        model.fell_back = true;
+        // Whoever walked away from a question does not come back to it by accident.
+        if matches!(model.mode, Mode::Dialog(_) | Mode::Command(_)) {
+            model.mode = Mode::Screen;
+        }
+        model.say(
+            Tone::Warn,
+            "nobody touched a key for 10 minutes: this console only views now",
+        );
+    }
+}
+
+fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    if model.clock.up < model.paste_until {
+        return on_paste_rest(model, key);
+    }
+    model.key_at = model.clock.up;
+    match &mut model.mode {
+        Mode::Screen => on_screen_key(model, key),
+        Mode::Filter { .. } => on_filter_key(model, key),
+        Mode::Command(_) => on_command_key(model, key),
+        Mode::Help { .. } => on_help_key(model, key),
+        Mode::Dialog(_) => dialog::key(model, key),
+    }
+}
+
+fn on_paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
+    model.paste_until = model.clock.up + AFTER_PASTE;
+    match &mut model.mode {
+        Mode::Filter { line, .. } | Mode::Command(line) | Mode::Help { search: line, .. } => {
+            line.insert(text.lines().next().unwrap_or_default());
+        }
+        // What is typed to confirm is typed.
+        Mode::Screen | Mode::Dialog(_) => model.say(
+            Tone::Warn,
+            format!("a paste of {length} bytes is ignored: keys that do something are typed"),
+        ),
+    }
+    Vec::new()
+}
+
+/// The end of a paste that the terminal does not mark comes as keys.
+fn on_paste_rest(model: &mut Model, key: Key) -> Vec<Effect> {
+    if matches!(key, Key::Char(_) | Key::Enter | Key::Tab) {
+        model.paste_until = model.clock.up + AFTER_PASTE;
+        return Vec::new();
+    }
+    model.paste_until = Duration::ZERO;
+    on_key(model, key)
+}
+
+fn on_screen_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    let Some(binding) = keymap::binding(key, model.screen) else {
+        return Vec::new();
+    };
+    if let Err(reason) = model.permits(binding.role, binding.action) {
+        if model.fell_back {
+            dialog::be_operator(model);
+            return Vec::new();
+        }
+        model.say(Tone::Warn, format!("{}: {reason}", keymap::name(key)));
+        return Vec::new();
+    }
+    act(model, binding.action)
+}
+
+/// Does what a key means wherever it means the same; the rest is the open screen's.
+fn act(model: &mut Model, action: Action) -> Vec<Effect> {
+    match action {
+        Action::Go(screen) => go(model, screen),
+        Action::NextScreen => go(model, model.screen.step(1)),
+        Action::PreviousScreen => go(model, model.screen.step(ScreenId::ALL.len() - 1)),
+        Action::Filter => begin_filter(model, false),
+        Action::InverseFilter => begin_filter(model, true),
+        Action::Pause => {
+            model.paused = match model.paused {
+                None => Some(model.clock),
+                Some(_) => None,
+            };
+        }
+        Action::Faster => pace(model, false),
+        Action::Slower => pace(model, true),
+        Action::Redraw => return vec![Effect::Redraw, Effect::AskSize],
+        Action::CommandLine => model.mode = Mode::Command(EditLine::default()),
+        Action::Help => {
+            model.mode = Mode::Help {
+                search: EditLine::default(),
+                top: 0,
+            };
+        }
+        Action::Leave => return vec![Effect::Leave],
+        Action::Undo => {
+            if let Some(undo) = model.undo.take() {
+                return model.order("undo", undo.request, None);
+            }
+        }
+        Action::Maintenance => return dialog::maintenance(model),
+        Action::Up
+        | Action::Down
+        | Action::PageUp
+        | Action::PageDown
+        | Action::Top
+        | Action::Bottom
+        | Action::Open
+        | Action::Back
+        | Action::Fold
+        | Action::Unfold
+        | Action::FoldAll
+        | Action::Sort
+        | Action::ReverseSort
+        | Action::Drain
+        | Action::Enable
+        | Action::Weight
+        | Action::Synproxy => return on_screen(model, action),
+    }
+    Vec::new()
+}
+
+/// Gives an action to the open screen.
+fn on_screen(model: &mut Model, action: Action) -> Vec<Effect> {
+    match model.screen {
+        ScreenId::Services => services::act(model, action),
+        ScreenId::Pools
+        | ScreenId::Flood
+        | ScreenId::Sessions
+        | ScreenId::Ports
+        | ScreenId::Events
+        | ScreenId::Config => text::act(model, action),
+    }
+}
+
+fn go(model: &mut Model, screen: ScreenId) {
+    model.screen = screen;
+    model.text.top = 0;
+    refit(model);
+}
+
+/// Keeps selections in sight, after the size or the screen changed.
+fn refit(model: &mut Model) {
+    let height = model.list_height();
+    let length = model.services.lines.len();
+    model.services.cursor.fit(length, height);
+}
+
+fn pace(model: &mut Model, slower: bool) {
+    let at = PERIODS.iter().position(|period| *period == model.every);
+    let at = at.unwrap_or(1);
+    let at = if slower { at + 1 } else { at.saturating_sub(1) };
+    if let Some(period) = PERIODS.get(at) {
+        model.every = *period;
+    }
+    let text = format!("refresh every {} s", model.every.as_secs_f64());
+    model.say(Tone::Good, text);
+}
+
+fn begin_filter(model: &mut Model, inverse: bool) {
+    let filter = filter_of(model);
+    let text = if filter.inverse == inverse {
+        filter.text
+    } else {
+        String::new()
+    };
+    model.mode = Mode::Filter {
+        line: EditLine::with(&text),
+        inverse,
+    };
+}
+
+/// Returns the filter of the open screen.
+pub(crate) fn filter_of(model: &Model) -> TextFilter {
+    match model.screen {
+        ScreenId::Services => model.services.filter.clone(),
+        ScreenId::Pools
+        | ScreenId::Flood
+        | ScreenId::Sessions
+        | ScreenId::Ports
+        | ScreenId::Events
+        | ScreenId::Config => model.text.filter.clone(),
+    }
+}
+
+fn set_filter(model: &mut Model, filter: TextFilter) {
+    match model.screen {
+        ScreenId::Services => services::filter(model, filter),
+        ScreenId::Pools
+        | ScreenId::Flood
+        | ScreenId::Sessions
+        | ScreenId::Ports
+        | ScreenId::Events
+        | ScreenId::Config => model.text.filter = filter,
+    }
+}
+
+fn on_filter_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    let Mode::Filter { line, inverse } = &mut model.mode else {
+        return Vec::new();
+    };
+    let inverse = *inverse;
+    match key {
+        Key::Enter => model.mode = Mode::Screen,
+        Key::Esc => {
+            model.mode = Mode::Screen;
+            set_filter(model, TextFilter::default());
+        }
+        Key::Backspace if line.is_empty() => {
+            model.mode = Mode::Screen;
+            set_filter(model, TextFilter::default());
+        }
+        key => {
+            line.key(key);
+            let text = line.text();
+            set_filter(model, TextFilter { text, inverse });
+        }
+    }
+    Vec::new()
+}
+
+fn on_command_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    let Mode::Command(line) = &mut model.mode else {
+        return Vec::new();
+    };
+    match key {
+        Key::Esc | Key::Enter => model.mode = Mode::Screen,
+        Key::Backspace if line.is_empty() => model.mode = Mode::Screen,
+        key => {
+            line.key(key);
+        }
+    }
+    Vec::new()
+}
+
+fn on_help_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    let Mode::Help { search, top } = &mut model.mode else {
+        return Vec::new();
+    };
+    match key {
+        Key::Esc | Key::Enter => model.mode = Mode::Screen,
+        Key::Char('?' | 'q') | Key::Backspace if search.is_empty() => model.mode = Mode::Screen,
+        Key::Up => *top = top.saturating_sub(1),
+        Key::Down => *top += 1,
+        Key::PageUp => *top = top.saturating_sub(10),
+        Key::PageDown => *top += 10,
+        key => {
+            search.key(key);
+            *top = 0;
+        }
+    }
+    Vec::new()
+}
+
+fn on_link(model: &mut Model, news: LinkNews) {
+    let now = model.clock.up;
+    match news {
+        LinkNews::Up { greeting, identity } => {
+            let was_lost = model.link.is_lost();
+            model.link.state = State::Online;
+            model.link.since = now;
+            model.link.greeting = Some(greeting);
+            model.link.identity = identity;
+            if was_lost {
+                let at = crate::units::time_of_day(model.clock.unix);
+                model.say(Tone::Good, format!("weir answers again since {at}"));
+            }
+        }
+        LinkNews::Down(why) => {
+            model.link.why = why;
+            if model.link.state == State::Online {
+                model.link.since = now;
+            }
+            if model.link.state == State::Online || model.data.status.is_some() {
+                model.link.state = State::Lost;
+            }
+            // Nothing that was asked before is done after: the operator decides anew.
+            if matches!(model.mode, Mode::Dialog(_)) {
+                model.mode = Mode::Screen;
+                model.say(
+                    Tone::Warn,
+                    "the connection is lost; the question is taken back",
+                );
+            }
+            model.undo = None;
+        }
+    }
+}
+
+fn on_told(model: &mut Model, filter: &Filter, answer: Answer, at: Duration) {
+    let was = model.data.status.as_ref().map(|told| {
+        let status = &told.value;
+        (status.uptime_s, status.generation)
+    });
+    let before = match answer {
+        Answer::Services(_) => model.data.services.take(),
+        Answer::Pools(_)
+        | Answer::Sessions(_)
+        | Answer::Ports(_)
+        | Answer::Workers(_)
+        | Answer::Ledger(_)
+        | Answer::Flood(_)
+        | Answer::Config(_)
+        | Answer::Health(_)
+        | Answer::Events(_)
+        | Answer::Syslog(_)
+        | Answer::Generations(_)
+        | Answer::History(_)
+        | Answer::Overrides(_)
+        | Answer::Status(_) => None,
+    };
+    let is_services = matches!(answer, Answer::Services(_));
+    let is_status = matches!(answer, Answer::Status(_));
+    model.data.keep(filter, answer, at);
+    if is_services {
+        let height = model.list_height();
+        if let Some(now) = &model.data.services {
+            model.services.arrived(before.as_ref(), now, height);
+        }
+    }
+    if is_status && let (Some(was), Some(now)) = (was, &model.data.status) {
+        let (status, (uptime_s, generation)) = (&now.value, was);
+        if status.uptime_s < uptime_s {
+            let started = model.clock.unix.saturating_sub(status.uptime_s);
+            let text = format!(
+                "weir restarted {}, generation {}",
+                crate::units::time_of_day(started),
+                status.generation
+            );
+            model.say(Tone::Warn, text);
+        } else if status.generation != generation {
+            let text = format!("configuration {} runs now", status.generation);
+            model.say(Tone::Good, text);
+        }
+    }
+}
+
+fn on_reply(model: &mut Model, ticket: u64, rows: Result<Vec<Value>, String>) {
+    let at = model.pending.iter().position(|one| one.ticket == ticket);
+    let Some(pending) = at.map(|at| model.pending.remove(at)) else {
+        return;
+    };
+    match rows {
+        Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", pending.what)),
+        Ok(rows) => {
+            let (tone, mut text) = told_by(&pending.what, &rows);
+            if let Some(undo) = pending.undo {
+                text.push_str("  (u undoes it)");
+                model.offer_undo(undo);
+            }
+            model.say(tone, text);
+        }
+    }
+}
+
+/// Returns what the daemon says of a change, with its warning where it has one.
+fn told_by(what: &str, rows: &[Value]) -> (Tone, String) {
+    let ordered = rows
+        .first()
+        .cloned()
+        .map(serde_json::from_value::<OrderedRow>);
+    match ordered {
+        Some(Ok(row)) if !row.text.is_empty() => match row.warning {
+            Some(warning) => (Tone::Warn, format!("{}; {warning}", row.text)),
+            None => (Tone::Good, row.text),
+        },
+        Some(Ok(_) | Err(_)) | None => (Tone::Good, format!("{what}: done")),
+    }
+}
+
+/// Returns what a `show` is called.
+fn noun(what: What) -> &'static str {
+    match what {
+        What::Services => "services",
+        What::Pools => "pools",
+        What::Sessions => "sessions",
+        What::Ports => "ports",
+        What::Workers => "workers",
+        What::Ledger => "ledger",
+        What::Flood => "flood",
+        What::Config => "config",
+        What::Health => "health",
+        What::Events => "events",
+        What::Syslog => "syslog",
+        What::Generations => "generations",
+        What::History => "history",
+        What::Overrides => "overrides",
+        What::Status => "status",
+    }
+}
+
+/// Returns the request that sets a weight.
+pub(crate) fn weight(service: &str, real: &str, weight: Option<u16>) -> Request {
+    Request::Weight {
+        service: service.to_owned(),
+        real: real.to_owned(),
+        weight,
+    }
+}

@@ -1,0 +1,79 @@
+//! From what is known to what is seen: pure.
+
+pub(crate) mod canvas;
+pub(crate) mod dialog;
+pub(crate) mod footer;
+pub(crate) mod header;
+pub(crate) mod help;
+pub(crate) mod services;
+pub(crate) mod text;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use crate::model::screen::ScreenId;
+use crate::model::{FRAME_LINES, Mode, Model};
+use crate::view::canvas::Canvas;
+
+/// The least that the screens are made for.
+const LEAST: (u16, u16) = (80, 24);
+
+/// Draws everything; returns where the cursor is, where something is typed.
+pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
+    let area = *buffer.area();
+    let mut canvas = Canvas::new(buffer, area);
+    header::draw(model, &mut canvas);
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        let text = format!(
+            "{} by {} characters: the console needs {} by {}; r asks again",
+            area.width, area.height, LEAST.0, LEAST.1
+        );
+        canvas.put(0, 3, &text, model.theme.warn());
+        return None;
+    }
+    let body = Rect {
+        y: 4,
+        height: area.height - FRAME_LINES,
+        ..area
+    };
+    let footer = Rect {
+        y: area.height - 3,
+        height: 3,
+        ..area
+    };
+    if matches!(model.mode, Mode::Help { .. }) {
+        help::draw(model, &mut canvas.part(body));
+    } else {
+        screen(model, &mut canvas.part(body));
+    }
+    let cursor = footer::draw(model, &mut canvas.part(footer));
+    match &model.mode {
+        Mode::Dialog(dialog) => Some(dialog::draw(model, dialog, &mut canvas.part(body))),
+        Mode::Screen | Mode::Filter { .. } | Mode::Command(_) | Mode::Help { .. } => cursor,
+    }
+}
+
+fn screen(model: &Model, canvas: &mut Canvas<'_>) {
+    match model.screen {
+        ScreenId::Services => services::draw(model, canvas),
+        ScreenId::Pools
+        | ScreenId::Flood
+        | ScreenId::Sessions
+        | ScreenId::Ports
+        | ScreenId::Events
+        | ScreenId::Config => text::draw(model, canvas),
+    }
+}
+
+/// Returns the line above the hints: what the open screen shows of what.
+pub(crate) fn status(model: &Model) -> String {
+    match model.screen {
+        ScreenId::Services => services::status(model),
+        ScreenId::Pools
+        | ScreenId::Flood
+        | ScreenId::Sessions
+        | ScreenId::Ports
+        | ScreenId::Events
+        | ScreenId::Config => text::status(model),
+    }
+}

@@ -1,0 +1,121 @@
+//! The lines below every screen: what is shown of what, or what is typed, or what happened; and the
+//! keys.
+
+use ratatui::layout::Position;
+
+use crate::keymap::{BINDINGS, Binding};
+use crate::model::editline::EditLine;
+use crate::model::{Mode, Model, Tone};
+use crate::view::canvas::Canvas;
+use crate::view::header::{cut, line};
+
+/// Draws them; returns where the cursor is, where something is typed.
+pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
+    let theme = model.theme;
+    canvas.fill(0, line(model), theme.dim());
+    let cursor = match &model.mode {
+        Mode::Filter { line, inverse } => {
+            let prompt = if *inverse { " without: " } else { " with: " };
+            Some(typed(prompt, line, canvas, model))
+        }
+        Mode::Command(line) => Some(typed(" :", line, canvas, model)),
+        Mode::Help { search, .. } => Some(typed(" search the help: ", search, canvas, model)),
+        Mode::Screen | Mode::Dialog(_) => {
+            status(model, canvas);
+            None
+        }
+    };
+    hints(model, canvas);
+    cursor
+}
+
+fn typed(prompt: &str, text: &EditLine, canvas: &mut Canvas<'_>, model: &Model) -> Position {
+    let begin = canvas.put(0, 1, prompt, model.theme.strong());
+    let room = usize::from(canvas.width().saturating_sub(begin + 1));
+    // A long line is seen around its cursor.
+    let first = (text.at() + 1).saturating_sub(room);
+    let seen: String = text.text().chars().skip(first).take(room).collect();
+    canvas.put(begin, 1, &seen, model.theme.plain());
+    let area = canvas.area();
+    Position {
+        x: area.x + begin + (text.at() - first) as u16,
+        y: area.y + 1,
+    }
+}
+
+fn status(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let room = usize::from(canvas.width().saturating_sub(2));
+    if let Some(toast) = &model.toast {
+        let style = match toast.tone {
+            Tone::Good => theme.good(),
+            Tone::Warn => theme.warn(),
+            Tone::Bad => theme.bad(),
+        };
+        canvas.put(1, 1, &cut(&toast.text, room), style);
+        return;
+    }
+    if let Some(pending) = model.pending.first() {
+        let text = format!("{}: asked, no answer yet", pending.what);
+        canvas.put(1, 1, &cut(&text, room), theme.warn());
+        return;
+    }
+    canvas.put(1, 1, &cut(&super::status(model), room), theme.plain());
+}
+
+/// Draws as many hints as fit; the help and the way out always do.
+fn hints(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let keys: &[(&str, &str)] = match model.mode {
+        Mode::Screen => return screen_hints(model, canvas),
+        Mode::Filter { .. } => &[("Enter", "keep"), ("Esc", "show all")],
+        Mode::Command(_) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "cancel")],
+        Mode::Help { .. } => &[("Up Down", "scroll"), ("Esc", "close")],
+        Mode::Dialog(_) => &[("Enter", "do it"), ("Esc", "cancel, nothing is changed")],
+    };
+    let mut x = 1;
+    for (key, does) in keys {
+        x = canvas.put(x, 2, key, theme.key());
+        x = canvas.put(x + 1, 2, does, theme.plain()) + 2;
+    }
+}
+
+fn screen_hints(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let width = |text: &str| text.chars().count() as u16;
+    let hinted = || {
+        let on = |binding: &&Binding| binding.is_on(model.screen) && !binding.hint.is_empty();
+        BINDINGS.iter().filter(on)
+    };
+    let text = |binding: &Binding| {
+        let permitted = model.permits(binding.role, binding.action).is_ok();
+        let hint = binding.hint;
+        if permitted {
+            hint.to_owned()
+        } else {
+            // In a colour alone it could not be told.
+            format!("({hint})")
+        }
+    };
+    let last = |binding: &Binding| binding.hint.starts_with("? ") || binding.hint.starts_with("q ");
+    let kept: u16 = hinted()
+        .filter(|binding| last(binding))
+        .map(|binding| width(&text(binding)) + 2)
+        .sum();
+    let mut x = 1;
+    for binding in hinted() {
+        let text = text(binding);
+        let room = if last(binding) { 0 } else { kept };
+        if x + width(&text) + room > canvas.width() {
+            continue;
+        }
+        let permitted = !text.starts_with('(');
+        match text.split_once(' ') {
+            Some((key, does)) if permitted => {
+                x = canvas.put(x, 2, key, theme.key());
+                x = canvas.put(x + 1, 2, does, theme.plain()) + 2;
+            }
+            Some(_) | None => x = canvas.put(x, 2, &text, theme.dim()) + 2,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The lines above every screen: who, since when, what is wrong, who you are; the totals; the screens.
+
+use weir_control::{Role, StatusRow};
+
+use crate::model::Model;
+use crate::model::data::Told;
+use crate::model::link::State;
+use crate::model::screen::{self, ScreenId};
+use crate::units::{NONE, rate, si, span, time_of_day};
+use crate::view::canvas::Canvas;
+
+/// How many periods an answer may be late before what is shown is called stale.
+const LATE: u32 = 4;
+
+/// Draws them.
+pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
+    who(model, canvas);
+    totals(model, canvas);
+    tabs(model, canvas);
+    rule(model, canvas);
+}
+
+fn who(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let clock = format!("{} UTC ", time_of_day(model.clock.unix));
+    let width = canvas.width();
+    let mut end = canvas.put_before(width, 0, &clock, theme.plain());
+    let you = you(model);
+    end = canvas.put_before(end.saturating_sub(2), 0, &you, theme.plain());
+    let greeting = model.link.greeting.as_ref();
+    let node = greeting.map_or("weir", |greeting| greeting.node.as_str());
+    let mut x = canvas.put(1, 0, node, theme.strong()) + 2;
+    match model.link.state {
+        State::Connecting => {
+            let text = if model.link.why.is_empty() {
+                "connecting".to_owned()
+            } else {
+                format!("NOT CONNECTED: {}", model.link.why)
+            };
+            let room = usize::from(end.saturating_sub(x + 2));
+            canvas.put(x, 0, &cut(&text, room), theme.bad());
+            return;
+        }
+        State::Lost => {
+            let since = model.clock.up.saturating_sub(model.link.since);
+            let text = format!(" LOST weir, {} ", span(since.as_secs()));
+            canvas.put(x, 0, &text, theme.alarm());
+            return;
+        }
+        State::Online => {}
+    }
+    let Some(Told { value: status, .. }) = &model.data.status else {
+        return;
+    };
+    x = canvas.put(
+        x,
+        0,
+        &format!("up {}", span(status.uptime_s)),
+        theme.plain(),
+    ) + 2;
+    let generation = match status.confirm_within_s {
+        Some(left) => format!("gen {} UNCONFIRMED {}", status.generation, span(left)),
+        None => format!("gen {}", status.generation),
+    };
+    let style = match status.confirm_within_s {
+        Some(_) => theme.warn(),
+        None => theme.plain(),
+    };
+    x = canvas.put(x, 0, &generation, style) + 2;
+    if status.maintenance {
+        x = canvas.put(x, 0, "MAINT", theme.alarm()) + 2;
+    }
+    match status.alarms {
+        0 => canvas.put(x, 0, "no alarms", theme.good()),
+        1 => canvas.put(x, 0, "1 ALARM !", theme.bad()),
+        more => canvas.put(x, 0, &format!("{more} ALARMS !"), theme.bad()),
+    };
+}
+
+/// Who you are, and how many others may change something.
+fn you(model: &Model) -> String {
+    let role = match model.link.role() {
+        None => return String::new(),
+        Some(Role::Operator) if model.read_only || model.fell_back => Role::Viewer.name(),
+        Some(role) => role.name(),
+    };
+    let name = model.link.identity.as_ref().map(|it| it.name.as_str());
+    let status = model.data.status.as_ref().map(|told| &told.value);
+    let others: Vec<&str> = status.map_or_else(Vec::new, |status| {
+        let clients = status.clients.iter();
+        clients
+            .filter(|client| !client.you && client.role == Role::Operator.name())
+            .map(|client| client.name.as_str())
+            .collect()
+    });
+    let mut text = match name {
+        Some(name) => format!("{role} {}", cut(name, 16)),
+        None => role.to_owned(),
+    };
+    match others.as_slice() {
+        [] => {}
+        [one] if one.chars().count() <= 8 => text.push_str(&format!(" (also {one})")),
+        more => text.push_str(&format!(" (+{} operators)", more.len())),
+    }
+    text
+}
+
+fn totals(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let none = StatusRow::default();
+    let told = model.data.status.as_ref();
+    let status = told.map_or(&none, |told| &told.value);
+    let some = |value: String| {
+        if told.is_some() {
+            value
+        } else {
+            NONE.to_owned()
+        }
+    };
+    let per_s = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), rate);
+    let mut parts = vec![
+        format!("sess {:>5}", some(si(status.sessions))),
+        format!("new {:>5}/s", per_s(status.sessions_per_s)),
+        format!(
+            "in {:>5}pps {:>5}b/s",
+            per_s(status.packets_in_per_s),
+            per_s(status.bits_in_per_s)
+        ),
+        format!(
+            "out {:>5}pps {:>5}b/s",
+            per_s(status.packets_out_per_s),
+            per_s(status.bits_out_per_s)
+        ),
+    ];
+    if canvas.width() >= 120 {
+        parts.push(format!("SYN {:>5}/s", per_s(status.syn_per_s)));
+        parts.push(format!("drop {:>5}/s", per_s(status.dropped_per_s)));
+    }
+    if canvas.width() >= 132 {
+        let busy = some(status.busy_percent.to_string());
+        parts.push(format!("busy {busy:>3}%"));
+    }
+    let x = canvas.put(0, 1, &parts.join("  "), theme.plain());
+    let (ledger, style) = match (told.is_some(), status.balanced) {
+        (false, _) => ("ledger -", theme.plain()),
+        (true, true) => ("ledger ok", theme.good()),
+        (true, false) => ("LEDGER OFF", theme.alarm()),
+    };
+    canvas.put(x + 2, 1, ledger, style);
+}
+
+fn tabs(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let mut x = 0;
+    for (place, screen) in ScreenId::ALL.into_iter().enumerate() {
+        let style = if screen == model.screen {
+            theme.selected()
+        } else {
+            theme.plain()
+        };
+        x = canvas.put(x, 2, &format!(" {} {} ", place + 1, screen.name()), style);
+    }
+    if model.paused.is_some() {
+        canvas.put_before(canvas.width(), 2, " PAUSED ", theme.alarm());
+    }
+}
+
+fn rule(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    canvas.fill(3, line(model), theme.dim());
+    if let Some((at, why)) = stale(model) {
+        let age = model.clock.up.saturating_sub(at).as_secs();
+        let unix = model.clock.unix.saturating_sub(age);
+        let text = format!(
+            " {why}: values of {}, {} old ",
+            time_of_day(unix),
+            span(age)
+        );
+        canvas.put(2, 3, &text, theme.alarm());
+    }
+}
+
+/// Returns what lines between parts are drawn with.
+pub(crate) fn line(model: &Model) -> char {
+    if model.theme.utf8 { '─' } else { '-' }
+}
+
+/// Says since when what the open screen shows is not so any more, as far as the console knows.
+pub(crate) fn stale(model: &Model) -> Option<(std::time::Duration, &'static str)> {
+    let wants = screen::wants(model);
+    let told = wants
+        .iter()
+        .filter_map(|want| Some((model.data.at(want.what)?, want.every)));
+    let (at, every) = told.min_by_key(|(at, _)| *at)?;
+    let age = model.clock.up.saturating_sub(at);
+    if model.link.is_lost() {
+        return Some((at, "STALE"));
+    }
+    if model.paused.is_some() {
+        return Some((at, "PAUSED"));
+    }
+    (age > every * LATE).then_some((at, "LATE"))
+}
+
+/// Returns a text in a length; one that is longer ends with `~`.
+pub(crate) fn cut(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(length.saturating_sub(1)).collect();
+    kept.push('~');
+    kept
+}

@@ -1,0 +1,373 @@
+//! A service, or a real server, looked at closely.
+
+use ratatui::style::Style;
+use weir_control::{FloodRow, HealthRow, ServiceRealRow, ServiceRow};
+
+use crate::model::Model;
+use crate::model::services::{Flow, Line, Name, real_state, state};
+use crate::units::{NONE, exact, or_none, rate_or_none, si, span};
+use crate::update::services::{real_of, service_of};
+use crate::view::canvas::{Align, Canvas};
+use crate::view::services::{real_style, state_style};
+
+/// Where values begin.
+const VALUES: u16 = 14;
+
+/// A line of the details.
+enum Row {
+    Blank,
+    /// A name and a value.
+    Value(&'static str, String, Style),
+    Heading(Vec<(u16, u16, Align, String)>),
+    Cells(Vec<(u16, u16, Align, String, Style)>),
+    Sentence(String, Style),
+}
+
+/// Draws what is looked at closely.
+pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
+    let Some(zoom) = &model.services.zoom else {
+        return;
+    };
+    let rows = match (service_of(model, &zoom.service), real_of(model, zoom)) {
+        (_, Some((service, real))) => server(model, service, real),
+        (Some(row), None) if zoom.real.as_ref().is_none_or(String::is_empty) => {
+            service(model, row, canvas.width())
+        }
+        (Some(_) | None, None) => vec![Row::Sentence(
+            "it is no longer there; Esc goes back".to_owned(),
+            model.theme.warn(),
+        )],
+    };
+    let height = usize::from(canvas.height());
+    let top = model
+        .services
+        .zoom_top
+        .min(rows.len().saturating_sub(height));
+    let theme = model.theme;
+    for (y, row) in rows.iter().skip(top).take(height).enumerate() {
+        let y = y as u16;
+        match row {
+            Row::Blank => {}
+            Row::Value(name, value, style) => {
+                canvas.put(1, y, name, theme.label());
+                canvas.put(VALUES, y, value, *style);
+            }
+            Row::Heading(cells) => {
+                canvas.style(0, y, canvas.width(), theme.heading());
+                for (x, width, align, text) in cells {
+                    canvas.cell((*x, y), *width, *align, text, theme.heading());
+                }
+            }
+            Row::Cells(cells) => {
+                for (x, width, align, text, style) in cells {
+                    canvas.cell((*x, y), *width, *align, text, *style);
+                }
+            }
+            Row::Sentence(text, style) => {
+                canvas.put(1, y, text, *style);
+            }
+        }
+    }
+}
+
+fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
+    let theme = model.theme;
+    let plain = theme.plain();
+    let flow = flow_of(model, &row.name, None);
+    let mut rows = vec![
+        Row::Value("service", row.name.clone(), theme.strong()),
+        Row::Value("state", state(row), state_style(row, theme)),
+    ];
+    if let Some(reason) = &row.reason {
+        rows.push(Row::Value("because", reason.clone(), plain));
+    }
+    let listen: Vec<String> = row
+        .listen
+        .iter()
+        .map(|at| format!("{at}/{}", row.protocol))
+        .collect();
+    // As many addresses a line as there is room for.
+    let each = listen.iter().map(|at| at.chars().count() + 2).max();
+    let columns = usize::from(width - VALUES) / each.unwrap_or(1).max(1);
+    for (place, part) in listen.chunks(columns.max(1)).enumerate() {
+        let name = if place == 0 { "listens at" } else { "" };
+        rows.push(Row::Value(name, part.join("  "), plain));
+    }
+    let way = format!("{}, scheduler {}", row.forward, row.scheduler);
+    rows.push(Row::Value("forwards by", way, plain));
+    rows.push(Row::Value(
+        "sessions",
+        format!(
+            "{}, {} of them established; {} opened since the start",
+            exact(row.sessions),
+            exact(row.sessions.saturating_sub(row.inactive)),
+            si(row.opened)
+        ),
+        plain,
+    ));
+    rows.push(Row::Value(
+        "new sessions",
+        format!(
+            "{:>5}/s opened  {:>5}/s refused",
+            rate_or_none(flow.new),
+            rate_or_none(flow.refused)
+        ),
+        plain,
+    ));
+    rows.push(traffic(
+        "from clients",
+        flow.packets_in,
+        flow.bits_in,
+        plain,
+    ));
+    rows.push(traffic(
+        "to clients",
+        flow.packets_out,
+        flow.bits_out,
+        plain,
+    ));
+    if row.protocol == "tcp" {
+        rows.extend(synproxy(model, row));
+    }
+    rows.push(Row::Blank);
+    servers(model, row, width, &mut rows);
+    rows
+}
+
+fn synproxy(model: &Model, row: &ServiceRow) -> Vec<Row> {
+    let theme = model.theme;
+    let flood = flood_of(model, &row.name);
+    let (text, style) = match flood {
+        Some(flood) if flood.active => (
+            format!(
+                "{}, cookies sent for {}, {:>5} SYN/s, peak {} SYN/s",
+                flood.mode,
+                flood.active_s.map_or_else(|| NONE.to_owned(), span),
+                si(flood.syn_per_s),
+                or_none(flood.peak_syn_per_s, si)
+            ),
+            theme.warn(),
+        ),
+        Some(flood) => (
+            format!(
+                "{}, no cookies sent, {:>5} SYN/s",
+                flood.mode,
+                si(flood.syn_per_s)
+            ),
+            theme.plain(),
+        ),
+        None => (row.synproxy.mode.clone(), theme.plain()),
+    };
+    vec![Row::Value("synproxy", text, style)]
+}
+
+/// The real servers, with what their health checks say.
+fn servers(model: &Model, row: &ServiceRow, width: u16, rows: &mut Vec<Row>) {
+    const HEADS: [(&str, u16, Align); 8] = [
+        ("REAL SERVER", 21, Align::Left),
+        ("STATE", 5, Align::Left),
+        ("FOR", 6, Align::Right),
+        ("WEIGHT", 6, Align::Right),
+        ("SESS", 5, Align::Right),
+        ("NEW/s", 5, Align::Right),
+        ("IN b/s", 6, Align::Right),
+        ("OUT b/s", 7, Align::Right),
+    ];
+    let theme = model.theme;
+    let mut x = 1;
+    let mut places = Vec::new();
+    for (head, wide, align) in HEADS {
+        if x + wide > width {
+            break;
+        }
+        places.push((x, wide, align, head.to_owned()));
+        x += wide + 2;
+    }
+    let columns = places.clone();
+    rows.push(Row::Heading(places));
+    for real in &row.reals {
+        let flow = flow_of(model, &row.name, Some(&real.address));
+        let health = health_of(model, &row.name, &real.address);
+        let values = [
+            real.address.clone(),
+            real_state(real).to_owned(),
+            health.map_or_else(
+                || NONE.to_owned(),
+                |health| for_how_long(model, &health.since),
+            ),
+            real.weight.to_string(),
+            si(real.sessions + real.inactive),
+            rate_or_none(flow.new),
+            rate_or_none(flow.bits_in),
+            rate_or_none(flow.bits_out),
+        ];
+        let cells = columns.iter().zip(values).enumerate();
+        let cells = cells.map(|(place, ((x, wide, align, _), text))| {
+            let style = if place == 1 {
+                real_style(real, theme)
+            } else {
+                theme.plain()
+            };
+            (*x, *wide, *align, text, style)
+        });
+        rows.push(Row::Cells(cells.collect()));
+        for words in &real.by_command {
+            rows.push(Row::Sentence(
+                format!("    by command: {words}"),
+                theme.warn(),
+            ));
+        }
+        if let Some(error) = health.and_then(|health| health.last_error.as_ref()) {
+            rows.push(Row::Sentence(
+                format!("    last error: {error}"),
+                theme.warn(),
+            ));
+        }
+    }
+}
+
+fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row> {
+    let theme = model.theme;
+    let plain = theme.plain();
+    let flow = flow_of(model, &service.name, Some(&real.address));
+    let health = health_of(model, &service.name, &real.address);
+    let mut rows = vec![
+        Row::Value("real server", real.address.clone(), theme.strong()),
+        Row::Value(
+            "of service",
+            format!("{}, {}", service.name, state(service)),
+            plain,
+        ),
+        Row::Value(
+            "state",
+            real_state(real).to_owned(),
+            real_style(real, theme),
+        ),
+    ];
+    for words in &real.by_command {
+        rows.push(Row::Value("by command", words.clone(), theme.warn()));
+    }
+    if let Some(health) = health {
+        let check = health.check.as_deref().unwrap_or("none");
+        rows.push(Row::Value("health check", check.to_owned(), plain));
+        rows.push(Row::Value(
+            "since",
+            format!(
+                "{}, for {}",
+                health.since,
+                for_how_long(model, &health.since)
+            ),
+            plain,
+        ));
+        if let Some(error) = &health.last_error {
+            rows.push(Row::Value("last error", error.clone(), theme.warn()));
+        }
+    }
+    let all: u32 = service.reals.iter().map(|it| it.weight).sum();
+    rows.push(Row::Value(
+        "weight",
+        format!("{} of {all}", real.weight),
+        plain,
+    ));
+    rows.push(Row::Blank);
+    rows.push(Row::Value(
+        "sessions",
+        format!(
+            "{}, {} of them established; {} opened since the start",
+            exact(real.sessions + real.inactive),
+            exact(real.sessions),
+            si(real.opened)
+        ),
+        plain,
+    ));
+    let new = format!("{:>5}/s", rate_or_none(flow.new));
+    rows.push(Row::Value("new sessions", new, plain));
+    rows.push(traffic(
+        "from clients",
+        flow.packets_in,
+        flow.bits_in,
+        plain,
+    ));
+    rows.push(traffic(
+        "to clients",
+        flow.packets_out,
+        flow.bits_out,
+        plain,
+    ));
+    if let Some(micros) = real.rtt_us {
+        rows.push(Row::Value("round trip", format!("{micros} us"), plain));
+    }
+    if let Some(learned) = health.and_then(|health| health.learned) {
+        let yes = |set| if set { "yes" } else { "no" };
+        let scale = learned
+            .wscale
+            .map_or_else(|| "none".to_owned(), |bits| format!("{bits} bits"));
+        rows.push(Row::Blank);
+        rows.push(Row::Value(
+            "its SYN-ACKs",
+            format!(
+                "MSS {} bytes, window scale {scale}, SACK {}, timestamps {}",
+                learned.mss,
+                yes(learned.sack),
+                yes(learned.timestamps)
+            ),
+            plain,
+        ));
+    }
+    rows
+}
+
+fn traffic(name: &'static str, packets: Option<f64>, bits: Option<f64>, style: Style) -> Row {
+    let text = format!(
+        "{:>5} packets/s  {:>5} bit/s",
+        rate_or_none(packets),
+        rate_or_none(bits)
+    );
+    Row::Value(name, text, style)
+}
+
+fn flow_of(model: &Model, service: &str, real: Option<&str>) -> Flow {
+    let wanted = Name {
+        service: service.to_owned(),
+        real: real.map(str::to_owned),
+    };
+    let Some(told) = &model.data.services else {
+        return Flow::default();
+    };
+    let mut rows = told.value.iter();
+    let Some(place) = rows.position(|row| row.name == wanted.service) else {
+        return Flow::default();
+    };
+    let reals = told.value.get(place).map(|row| &row.reals);
+    let line = match (real, reals) {
+        (Some(real), Some(reals)) => {
+            let Some(at) = reals.iter().position(|row| row.address == real) else {
+                return Flow::default();
+            };
+            Line::Real(place, at)
+        }
+        (Some(_) | None, _) => Line::Service(place),
+    };
+    model.services.flow(line)
+}
+
+fn health_of<'a>(model: &'a Model, service: &str, real: &str) -> Option<&'a HealthRow> {
+    let (_, rows) = &model.data.health.as_ref()?.value;
+    let mut rows = rows.iter();
+    rows.find(|row| row.service == service && row.real == real)
+}
+
+fn flood_of<'a>(model: &'a Model, service: &str) -> Option<&'a FloodRow> {
+    let rows = &model.data.flood.as_ref()?.value;
+    rows.iter().find(|row| row.service == service)
+}
+
+/// How long ago a time was, by the appliance's clock and not by ours.
+fn for_how_long(model: &Model, since: &str) -> String {
+    let now = model.data.status.as_ref();
+    let now = now.and_then(|told| crate::units::unix(&told.value.now));
+    match (now, crate::units::unix(since)) {
+        (Some(now), Some(since)) => span(now.saturating_sub(since)),
+        _ => NONE.to_owned(),
+    }
+}
