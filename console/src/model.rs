@@ -54,7 +54,7 @@ pub(crate) enum Mode {
     /// The help; what it is searched for, and how far it is scrolled.
     Help { search: EditLine, top: usize },
     /// A question that must be answered first.
-    Dialog(Dialog),
+    Dialog(Box<Dialog>),
 }
 
 /// How something went.

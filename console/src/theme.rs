@@ -16,6 +16,10 @@ pub(crate) struct Theme {
     pub(crate) sweeps: bool,
 }
 
+#[expect(
+    clippy::unused_self,
+    reason = "what looks the same on every terminal is asked for as the rest is"
+)]
 impl Theme {
     /// Returns the look of a terminal.
     pub(crate) fn of(profile: Profile) -> Self {

@@ -303,21 +303,14 @@ fn on_filter_key(model: &mut Model, key: Key) -> Vec<Effect> {
         return Vec::new();
     };
     let inverse = *inverse;
-    match key {
-        Key::Enter => model.mode = Mode::Screen,
-        Key::Esc => {
-            model.mode = Mode::Screen;
-            set_filter(model, TextFilter::default());
-        }
-        Key::Backspace if line.is_empty() => {
-            model.mode = Mode::Screen;
-            set_filter(model, TextFilter::default());
-        }
-        key => {
-            line.key(key);
-            let text = line.text();
-            set_filter(model, TextFilter { text, inverse });
-        }
+    if key == Key::Enter {
+        model.mode = Mode::Screen;
+    } else if ends(key, line) {
+        model.mode = Mode::Screen;
+        set_filter(model, TextFilter::default());
+    } else if line.key(key) {
+        let text = line.text();
+        set_filter(model, TextFilter { text, inverse });
     }
     Vec::new()
 }
@@ -326,31 +319,39 @@ fn on_command_key(model: &mut Model, key: Key) -> Vec<Effect> {
     let Mode::Command(line) = &mut model.mode else {
         return Vec::new();
     };
-    match key {
-        Key::Esc | Key::Enter => model.mode = Mode::Screen,
-        Key::Backspace if line.is_empty() => model.mode = Mode::Screen,
-        key => {
-            line.key(key);
-        }
+    if key == Key::Enter || ends(key, line) {
+        model.mode = Mode::Screen;
+    } else {
+        line.key(key);
     }
     Vec::new()
+}
+
+/// Says whether a key ends a line that is typed: nothing more can be taken back of an empty one.
+fn ends(key: Key, line: &EditLine) -> bool {
+    matches!(key, Key::Esc | Key::Ctrl('c')) || (key == Key::Backspace && line.is_empty())
 }
 
 fn on_help_key(model: &mut Model, key: Key) -> Vec<Effect> {
     let Mode::Help { search, top } = &mut model.mode else {
         return Vec::new();
     };
-    match key {
-        Key::Esc | Key::Enter => model.mode = Mode::Screen,
-        Key::Char('?' | 'q') | Key::Backspace if search.is_empty() => model.mode = Mode::Screen,
-        Key::Up => *top = top.saturating_sub(1),
-        Key::Down => *top += 1,
-        Key::PageUp => *top = top.saturating_sub(10),
-        Key::PageDown => *top += 10,
-        key => {
-            search.key(key);
-            *top = 0;
-        }
+    let closes = search.is_empty() && matches!(key, Key::Char('?' | 'q'));
+    if closes || key == Key::Enter || ends(key, search) {
+        model.mode = Mode::Screen;
+        return Vec::new();
+    }
+    if search.key(key) {
+        *top = 0;
+    }
+    let steps = [
+        (Key::Up, -1),
+        (Key::Down, 1),
+        (Key::PageUp, -10),
+        (Key::PageDown, 10),
+    ];
+    if let Some((_, by)) = steps.iter().find(|(step, _)| *step == key) {
+        *top = top.saturating_add_signed(*by).min(keymap::BINDINGS.len());
     }
     Vec::new()
 }

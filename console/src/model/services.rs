@@ -247,10 +247,10 @@ impl Services {
             return false;
         };
         let changed = self.is_folded(&name.service) != fold;
-        if fold != self.folded {
-            self.unlike.insert(name.service.clone());
-        } else {
+        if fold == self.folded {
             self.unlike.remove(&name.service);
+        } else {
+            self.unlike.insert(name.service.clone());
         }
         if fold {
             self.selected = Some(Name {

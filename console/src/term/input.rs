@@ -167,12 +167,11 @@ fn decode(bytes: &[u8]) -> Decoded {
         [0x1b] | [0x1b, b'[' | b'O'] => Decoded::Begun,
         [0x1b, b'[', rest @ ..] => control_sequence(rest),
         [0x1b, b'O', last] => named(*last, 0).map_or(Decoded::Nothing, key),
-        // A key with Alt: not every terminal has one, so none is bound.
-        [0x1b, ..] => Decoded::Nothing,
+        // A key with Alt, which not every terminal has, and control characters that are no keys.
+        [0x1b, ..] | [0x00 | 0x1c..=0x1f] => Decoded::Nothing,
         [b'\r' | b'\n'] => key(Key::Enter),
         [b'\t'] => key(Key::Tab),
         [0x7f | 0x08] => key(Key::Backspace),
-        [0x00 | 0x1c..=0x1f] => Decoded::Nothing,
         [byte @ 0x01..=0x1a] => key(Key::Ctrl(char::from(byte + b'a' - 1))),
         [byte @ 0x20..=0x7e] => key(Key::Char(char::from(*byte))),
         _ => match std::str::from_utf8(bytes) {

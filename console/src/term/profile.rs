@@ -27,6 +27,10 @@ pub enum ColourWish {
 }
 
 /// What the terminal can do.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something that a terminal can or cannot, apart from the others"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Profile {
     /// Which colours it is sent.
@@ -59,12 +63,7 @@ impl Profile {
             ColourWish::Never => Colour::Mono,
             ColourWish::Ansi8 => Colour::Ansi8,
             ColourWish::Ansi256 => Colour::Ansi256,
-            ColourWish::Auto if refused || old => Colour::Mono,
-            ColourWish::Auto if term.contains("256color") || term.contains("direct") => {
-                Colour::Ansi256
-            }
-            ColourWish::Auto if term.ends_with("-mono") || term.ends_with("-m") => Colour::Mono,
-            ColourWish::Auto => Colour::Ansi8,
+            ColourWish::Auto => by_name(&term, refused || old),
         };
         Some(Self {
             colour,
@@ -73,6 +72,14 @@ impl Profile {
             marks_pastes: !old && term != "linux" && !term.starts_with("ansi"),
             is_slow: old,
         })
+    }
+}
+
+fn by_name(term: &str, refused: bool) -> Colour {
+    match term {
+        _ if refused || term.ends_with("-mono") || term.ends_with("-m") => Colour::Mono,
+        _ if term.contains("256color") || term.contains("direct") => Colour::Ansi256,
+        _ => Colour::Ansi8,
     }
 }
 

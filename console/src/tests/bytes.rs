@@ -1,5 +1,7 @@
 //! How many bytes a frame takes: a serial line has 11,520 of them a second.
 
+use std::fmt::Write as _;
+
 use crate::model::screen::ScreenId;
 use crate::tests::fixture::State;
 use crate::tests::stage::{MONO, Stage};
@@ -23,10 +25,8 @@ fn a_first_frame_and_a_refresh_of_every_number_stay_in_their_budget() {
                 })
                 .collect();
             let most = refreshes.iter().max().copied().unwrap_or_default();
-            report += &format!(
-                "{:9} {name:10} first {first:5} refresh {most:5}\n",
-                screen.name()
-            );
+            let name = format!("{:9} {name:10}", screen.name());
+            writeln!(report, "{name} first {first:5} refresh {most:5}").unwrap();
             assert!(first < FIRST, "{screen:?} {name}: {first}");
             assert!(most < REFRESH, "{screen:?} {name}: {most}");
         }

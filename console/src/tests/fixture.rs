@@ -149,6 +149,7 @@ impl Daemon {
         value + value * step / 100
     }
 
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
     fn designs(self) -> Vec<Design> {
         let down = self.state == State::Down;
         let dead = if down { "down" } else { "up" };
@@ -273,11 +274,11 @@ impl Daemon {
     fn services(self) -> Vec<ServiceRow> {
         let designs = self.designs().into_iter().enumerate();
         designs
-            .map(|(place, design)| self.service(place as u64, design))
+            .map(|(place, design)| self.service(place as u64, &design))
             .collect()
     }
 
-    fn service(self, place: u64, design: Design) -> ServiceRow {
+    fn service(self, place: u64, design: &Design) -> ServiceRow {
         let reals: Vec<ServiceRealRow> = design
             .servers
             .iter()
@@ -343,11 +344,7 @@ impl Daemon {
         let alarms = self.alarms();
         let packets: u64 = services.iter().map(|service| service.packets_in).sum();
         let per_s = packets as f64 / self.second.max(1) as f64;
-        let syns = if self.flooded() {
-            3_720_000.0
-        } else {
-            41_000.0
-        };
+        let syns = if self.flooded() { 3_720_000 } else { 41_000 };
         StatusRow {
             node: "lb1.dc2".to_owned(),
             version: "0.1.0".to_owned(),
@@ -357,10 +354,10 @@ impl Daemon {
             sessions: services.iter().map(|service| service.sessions).sum(),
             capacity: 12_000_000,
             sessions_per_s: Some(services.iter().map(|it| it.sessions_per_s).sum::<u64>() as f64),
-            syn_per_s: Some(self.sway(syns as u64, 3) as f64),
+            syn_per_s: Some(self.sway(syns, 3) as f64),
             refused_per_s: Some(0.0),
             dropped_per_s: Some(if self.flooded() { 312_000.0 } else { 14.0 }),
-            packets_in_per_s: Some(per_s + if self.flooded() { syns } else { 0.0 }),
+            packets_in_per_s: Some(per_s + if self.flooded() { syns as f64 } else { 0.0 }),
             packets_out_per_s: Some(per_s * 0.8),
             bits_in_per_s: Some(per_s * 720.0),
             bits_out_per_s: Some(per_s * 5600.0),

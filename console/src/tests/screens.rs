@@ -37,8 +37,8 @@ fn snapshots_of(screen: ScreenId) {
 }
 
 /// A picture of a console after some keys.
-fn snapshot(name: &str, state: State, keys: &str) {
-    let mut stage = Stage::new(MONO, (80, 24), state);
+fn snapshot(name: &str, of: State, keys: &str) {
+    let mut stage = Stage::new(MONO, (80, 24), of);
     stage.keys(keys);
     stage.tell();
     stage.pass(1);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ratatui::Terminal;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Rect, Size};
 use ratatui::style::{Color, Modifier};
 use weir_control::Role;
@@ -63,13 +63,16 @@ impl Stage {
     pub(crate) fn with_role(
         profile: Profile,
         (width, height): (u16, u16),
-        state: State,
+        of: State,
         role: Role,
     ) -> Self {
         let size = Size { width, height };
         let mut stage = Self {
             model: Model::new(Theme::of(profile), size, false),
-            daemon: Daemon { state, second: 1 },
+            daemon: Daemon {
+                state: of,
+                second: 1,
+            },
             clock: Clock {
                 up: Duration::from_secs(1),
                 unix: BEGIN + 1,
@@ -174,7 +177,7 @@ impl Stage {
         (0..area.height)
             .map(|y| {
                 let cells = (0..area.width).filter_map(|x| buffer.cell((x, y)));
-                let line: String = cells.map(|cell| cell.symbol()).collect();
+                let line: String = cells.map(Cell::symbol).collect();
                 line.trim_end().to_owned()
             })
             .collect()
@@ -201,14 +204,18 @@ impl Stage {
                 let line: String = cells
                     .map(|cell| {
                         let has = |modifier| cell.modifier.contains(modifier);
-                        let letter = match cell.fg {
-                            Color::Red => 'r',
-                            Color::Green => 'g',
-                            Color::Yellow => 'y',
-                            Color::Cyan => 'c',
-                            _ if has(Modifier::BOLD) => 'b',
-                            _ if has(Modifier::UNDERLINED) => 'u',
-                            _ => ' ',
+                        let colours = [
+                            (Color::Red, 'r'),
+                            (Color::Green, 'g'),
+                            (Color::Yellow, 'y'),
+                            (Color::Cyan, 'c'),
+                        ];
+                        let coloured = colours.iter().find(|(colour, _)| *colour == cell.fg);
+                        let letter = match coloured {
+                            Some((_, letter)) => *letter,
+                            None if has(Modifier::BOLD) => 'b',
+                            None if has(Modifier::UNDERLINED) => 'u',
+                            None => ' ',
                         };
                         match (has(Modifier::REVERSED), letter) {
                             (true, ' ') => '#',

@@ -92,8 +92,8 @@ fn compare(
                 y
             );
             let colour = match (wanted.fg, profile.colour) {
-                (Color::Indexed(index), Colour::Ansi256) => vt100::Color::Idx(index),
-                (Color::Indexed(index @ 0..8), Colour::Ansi8) => vt100::Color::Idx(index),
+                (Color::Indexed(index), Colour::Ansi256)
+                | (Color::Indexed(index @ 0..8), Colour::Ansi8) => vt100::Color::Idx(index),
                 _ => vt100::Color::Default,
             };
             prop_assert_eq!(shown.fgcolor(), colour, "colour at {},{}", x, y);

@@ -14,16 +14,15 @@ pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
     let Mode::Dialog(dialog) = &mut model.mode else {
         return Vec::new();
     };
-    match key {
-        Key::Esc | Key::Ctrl('c') => {
-            model.mode = Mode::Screen;
-            model.say(Tone::Good, "nothing was changed");
-        }
-        Key::Enter => return answer(model),
-        key => {
-            dialog.error = None;
-            dialog.typed.key(key);
-        }
+    if key == Key::Enter {
+        return answer(model);
+    }
+    if matches!(key, Key::Esc | Key::Ctrl('c')) {
+        model.mode = Mode::Screen;
+        model.say(Tone::Good, "nothing was changed");
+    } else {
+        dialog.error = None;
+        dialog.typed.key(key);
     }
     Vec::new()
 }
@@ -131,8 +130,7 @@ fn mode(typed: &str) -> Result<(ModeWish, Option<u64>), String> {
     };
     let for_ms = match (words.next(), words.next(), words.next()) {
         (None, _, _) => None,
-        (Some("for"), Some(span), None) => Some(milliseconds(span)?),
-        (Some(span), None, None) => Some(milliseconds(span)?),
+        (Some("for"), Some(span), None) | (Some(span), None, None) => Some(milliseconds(span)?),
         (Some(_), _, _) => return Err(FORM.to_owned()),
     };
     Ok((mode, for_ms))
@@ -216,7 +214,7 @@ pub(crate) fn drain(model: &mut Model, service: &ServiceRow, real: &ServiceRealR
         }),
     };
     let title = "Drain real server".to_owned();
-    model.mode = Mode::Dialog(Dialog::confirm(title, lines, rung, deed));
+    model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
     Vec::new()
 }
 
@@ -256,7 +254,7 @@ pub(crate) fn weight(
     };
     let prompt = "Weight, 0 to 65535, or default:".to_owned();
     let title = "Weigh real server".to_owned();
-    model.mode = Mode::Dialog(Dialog::ask(title, lines, prompt, ask));
+    model.mode = Mode::Dialog(Box::new(Dialog::ask(title, lines, prompt, ask)));
     Vec::new()
 }
 
@@ -277,7 +275,7 @@ pub(crate) fn synproxy(model: &mut Model, service: &str, now: &str) {
     };
     let title = "Override synproxy".to_owned();
     let prompt = "Mode:".to_owned();
-    model.mode = Mode::Dialog(Dialog::ask(title, lines, prompt, ask));
+    model.mode = Mode::Dialog(Box::new(Dialog::ask(title, lines, prompt, ask)));
 }
 
 /// Asks before the appliance opens no new sessions; ending that asks nothing.
@@ -309,7 +307,7 @@ pub(crate) fn maintenance(model: &mut Model) -> Vec<Effect> {
         object: status.node.clone(),
     };
     let title = "Begin maintenance".to_owned();
-    model.mode = Mode::Dialog(Dialog::confirm(title, lines, rung, deed));
+    model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
     Vec::new()
 }
 
@@ -323,7 +321,8 @@ pub(crate) fn be_operator(model: &mut Model) {
         verb: "operator".to_owned(),
     };
     let title = "Be an operator again".to_owned();
-    model.mode = Mode::Dialog(Dialog::confirm(title, lines, rung, Deed::BeOperator));
+    let dialog = Dialog::confirm(title, lines, rung, Deed::BeOperator);
+    model.mode = Mode::Dialog(Box::new(dialog));
 }
 
 #[cfg(test)]

@@ -142,9 +142,8 @@ impl<'a> Canvas<'a> {
 /// wide or a combining one would shift what stands behind it.
 fn shown(symbol: char) -> char {
     match symbol {
-        ' '..='~' => symbol,
         // What we draw with ourselves, and letters of Latin, Greek and Cyrillic script.
-        '─'..='╿' | '▀'..='▟' | '▲' | '▶' | '▸' | '▼' | '▾' | '…' | '·' | '⠀'..='⣿' => {
+        ' '..='~' | '─'..='╿' | '▀'..='▟' | '▲' | '▶' | '▸' | '▼' | '▾' | '…' | '·' | '⠀'..='⣿' => {
             symbol
         }
         '\u{a1}'..='\u{ac}'

@@ -1,5 +1,7 @@
 //! The lines above every screen: who, since when, what is wrong, who you are; the totals; the screens.
 
+use std::fmt::Write as _;
+
 use weir_control::{Role, StatusRow};
 
 use crate::model::Model;
@@ -99,8 +101,12 @@ fn you(model: &Model) -> String {
     };
     match others.as_slice() {
         [] => {}
-        [one] if one.chars().count() <= 8 => text.push_str(&format!(" (also {one})")),
-        more => text.push_str(&format!(" (+{} operators)", more.len())),
+        [one] if one.chars().count() <= 8 => {
+            let _ = write!(text, " (also {one})");
+        }
+        more => {
+            let _ = write!(text, " (+{} operators)", more.len());
+        }
     }
     text
 }

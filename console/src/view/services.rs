@@ -2,6 +2,8 @@
 
 pub(crate) mod details;
 
+use std::fmt::Write as _;
+
 use ratatui::style::Style;
 use weir_control::{ServiceRealRow, ServiceRow};
 
@@ -334,16 +336,11 @@ fn server(
     let room = usize::from(end.saturating_sub(address + 1));
     let free = room.saturating_sub(real.address.chars().count());
     let plain_weight = format!("weight {}", real.weight);
-    let weight = match real.by_command.is_empty() {
-        true => plain_weight,
-        false => {
-            let long = format!("{plain_weight} by command");
-            if long.chars().count() <= free {
-                long
-            } else {
-                format!("{plain_weight} *")
-            }
-        }
+    let long = format!("{plain_weight} by command");
+    let weight = match real.by_command.as_slice() {
+        [] => plain_weight,
+        _ if long.chars().count() <= free => long,
+        _ => format!("{plain_weight} *"),
     };
     let room = if layout.has(Column::Scheduler) {
         end.saturating_sub(address)
@@ -430,18 +427,16 @@ pub(crate) fn status(model: &Model) -> String {
         return text;
     }
     let totals = services.totals;
-    text.push_str(&format!(
-        "{}, {}",
-        plural(totals.services, "service"),
-        plural(totals.reals, "real server")
-    ));
+    text += &plural(totals.services, "service");
+    text += ", ";
+    text += &plural(totals.reals, "real server");
     for (count, word) in [(totals.down, "down"), (totals.draining, "draining")] {
         if count > 0 {
-            text.push_str(&format!(", {count} {word}"));
+            let _ = write!(text, ", {count} {word}");
         }
     }
     let order = if services.reverse { ", reversed" } else { "" };
-    text.push_str(&format!("; {}{order}", services.sort.name()));
+    let _ = write!(text, "; {}{order}", services.sort.name());
     text
 }
 
