@@ -6,11 +6,11 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value};
 use serde_json::{Value, json};
 use weir_control::{
-    AppliedRow, BlockingRow, CapacityRow, CaptureRow, CapturedFrame, ChangeRow, CheckRow, Code,
-    DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow, GenerationRow, HealthRow, HistoryRow,
-    IdentityRow, LearnedRow, OPERATOR_REQUEST_LIMIT, OrderedRow, OverrideRow, PoolRealRow, PoolRow,
-    PortRow, REQUEST_LIMIT, Request, ServiceRealRow, ServiceRow, SessionRow, SourceRow,
-    SynproxyRow, SyslogRow, ValueChange, WorkerLedger, WorkerRow,
+    AlarmRow, AppliedRow, BlockingRow, CapacityRow, CaptureRow, CapturedFrame, ChangeRow, CheckRow,
+    ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow, GenerationRow,
+    HealthRow, HistoryRow, IdentityRow, LearnedRow, OPERATOR_REQUEST_LIMIT, OrderedRow,
+    OverrideRow, PoolRealRow, PoolRow, PortRow, REQUEST_LIMIT, Request, ServiceRealRow, ServiceRow,
+    SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow, ValueChange, WorkerLedger, WorkerRow,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/control.md");
@@ -79,6 +79,9 @@ fn rows() -> Table {
         (Code::Identity, "a person", fields::<IdentityRow>()),
         (Code::History, "history", fields::<HistoryRow>()),
         (Code::Override, "overrides", fields::<OverrideRow>()),
+        (Code::Status, "status", fields::<StatusRow>()),
+        (Code::Status, "its `alarm_list`", fields::<AlarmRow>()),
+        (Code::Status, "its `clients`", fields::<ClientRow>()),
     ];
     for code in Code::ALL.iter().filter(|c| c.digits().starts_with('1')) {
         let known = rows.iter().any(|(known, _, _)| known == code);
