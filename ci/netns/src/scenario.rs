@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod drain;
 pub mod flood;
 pub mod handshakes;
+pub mod health;
 pub mod kill;
 pub mod loss;
 pub mod lost_acks;
@@ -100,6 +101,11 @@ pub const ALL: &[Scenario] = &[
         name: "small-pool",
         shows: "a pool that is too small answers RST at once, and only its own service suffers",
         run: small_pool::run,
+    },
+    Scenario {
+        name: "health",
+        shows: "a real server that dies is out and back in time; pages, programs, certificates",
+        run: health::run,
     },
     Scenario {
         name: "reload",

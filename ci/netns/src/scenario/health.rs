@@ -1,0 +1,222 @@
+//! Checks under load: a real server that dies is out in time and back in time, a page tells what a
+//! handshake does not, a sorry server takes over, and a wrong certificate is told.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::Run;
+use super::soundness::list;
+use crate::inside::http::HttpGet;
+use crate::lab::{Lab, Topology, real_address};
+use crate::server::Nginx;
+use crate::{Service, WeirConf, WeirProcess};
+
+/// Checks are 200 ms apart give or take a tenth, answers take at most 100 ms, three failures in a
+/// row and two answers in a row count.
+const PROFILE: &str =
+    "interval        = 200ms\ntimeout         = 100ms\nrise            = 2\nfall            = 3\n";
+const OUT_WITHIN: Duration = Duration::from_millis(3 * 220 + 100);
+const BACK_WITHIN: Duration = Duration::from_millis(2 * 220 + 100);
+/// What asking `weir show health` in turn adds to what is measured.
+const ASKING: Duration = Duration::from_millis(150);
+
+pub(super) fn run(run: &mut Run) -> Result<()> {
+    let lab = Lab::new(Topology {
+        reals: 4,
+        ..Topology::default()
+    })?;
+    let mut servers = Nginx::start_all(&lab)?;
+    let program = lab.dir().join("check");
+    fs::write(
+        &program,
+        "#!/bin/sh\n[ $WEIR_REAL_PORT = 80 ] && echo 7 && exit 0\necho not mine\nexit 4\n",
+    )?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let weir = WeirProcess::start(&lab, &run.weir, &conf(&lab, &program))?;
+    run.check("all are up", || {
+        wait(&weir, "web", 0, "up", Duration::from_secs(3))?;
+        wait(&weir, "missing", 0, "down", Duration::from_secs(3))?;
+        Ok("web up, missing down".to_owned())
+    });
+    run.check("a page that is missing takes it down", || {
+        error(&weir, "missing", "status 404, where 200-299 is expected")
+    });
+    run.check("a program says the weight", || {
+        let services = weir.show("services")?;
+        let weight = find(&services, "name", "weighed")?
+            .pointer("/reals/0/weight")
+            .and_then(Value::as_u64);
+        ensure!(weight == Some(7), "{services}");
+        error(&weir, "refused", "exit status 4: not mine")
+    });
+    let loading = lab.start_http_get(HttpGet {
+        concurrency: 8,
+        keep_alive: false,
+        pause_ms: 2,
+        ..lab.pages(80, "/bench", 5_000)
+    })?;
+    run.check("a real server that dies is out in time", || {
+        drop(servers.remove(1));
+        let took = wait(&weir, "web", 1, "down", OUT_WITHIN + ASKING)?;
+        let pages = lab.http_get(lab.pages(80, "/bench", 200))?;
+        ensure!(pages.ok == 200, "{}", list(&pages.failures));
+        Ok(format!(
+            "{} ms of {} ms; 200 pages afterwards",
+            took.as_millis(),
+            OUT_WITHIN.as_millis()
+        ))
+    });
+    run.check("it is back in time", || {
+        servers.insert(1, Nginx::start(&lab, 1)?);
+        let took = wait(&weir, "web", 1, "up", BACK_WITHIN + ASKING)?;
+        Ok(format!(
+            "{} ms of {} ms",
+            took.as_millis(),
+            BACK_WITHIN.as_millis()
+        ))
+    });
+    let load = loading.report()?;
+    run.check("the load meanwhile", || {
+        // Those that were sent to it before it was out are refused by it.
+        ensure!(load.ok > 3_000, "{}: {}", load.ok, list(&load.failures));
+        Ok(format!("{} of 5000 pages", load.ok))
+    });
+    run.check("the sorry server takes over", || {
+        servers.truncate(2);
+        servers.clear();
+        let _sorry = Nginx::start(&lab, 2)?;
+        for n in [0, 1] {
+            wait(&weir, "web", n, "down", OUT_WITHIN + ASKING)?;
+        }
+        thread::sleep(Duration::from_millis(50));
+        let pages = lab.http_get(lab.pages(80, "/bench", 100))?;
+        ensure!(pages.ok == 100, "{}", list(&pages.failures));
+        let services = weir.show("services")?;
+        let state = find(&services, "name", "web")?.get("state").cloned();
+        ensure!(state == Some(Value::from("sorry")), "{services}");
+        Ok("100 pages of it".to_owned())
+    });
+    run.check("a certificate for another name says so", || {
+        let _server = tls_server(&lab)?;
+        wait(&weir, "tls-right", 0, "up", Duration::from_secs(3))?;
+        thread::sleep(Duration::from_millis(300));
+        error(
+            &weir,
+            "tls-wrong",
+            "the certificate is for www.example.net, not for shop.example.net",
+        )
+    });
+    run.check("ledger", || Ok(weir.ledger()?.to_string()));
+    Ok(())
+}
+
+fn conf(lab: &Lab, program: &std::path::Path) -> WeirConf {
+    let mut conf = WeirConf::new("af-xdp", 1, lab.dir());
+    let ca = lab.dir().join("tls.pem");
+    conf.services.clear();
+    let mut add = |name: &str, port: u16, reals: &[(u8, u16)], more: &str| {
+        let mut service = Service::tcp(name, port, &[]);
+        service.reals = reals.to_vec();
+        service.more = format!("health          = {more}");
+        conf.services.push(service);
+    };
+    let sorry = format!("page\nsorry           = {}:80", real_address(2));
+    add("web", 80, &[(0, 80), (1, 80)], &sorry);
+    add("missing", 8001, &[(3, 80)], "missing");
+    add("weighed", 8002, &[(3, 80)], "program");
+    add("refused", 8003, &[(3, 81)], "program");
+    add("tls-right", 8443, &[(0, 443)], "tls-right");
+    add("tls-wrong", 8444, &[(0, 443)], "tls-wrong");
+    let tls = |name: &str| {
+        format!(
+            "[health tls-{name}]\ntype            = https\nhost            = {}.example.net\n\
+             ca-file         = {}\n{PROFILE}",
+            if name == "right" { "www" } else { "shop" },
+            ca.display()
+        )
+    };
+    conf.more = format!(
+        "[health page]\ntype            = http\nget             = /bench\n{PROFILE}\
+         [health missing]\ntype            = http\nget             = /nowhere\n{PROFILE}\
+         [health program]\ntype            = exec\nprogram         = {}\n\
+         weight-from     = first-line\n{PROFILE}{}{}",
+        program.display(),
+        tls("right"),
+        tls("wrong")
+    );
+    conf
+}
+
+/// Waits until a real server of a service is in a state; says how long that took.
+fn wait(
+    weir: &WeirProcess<'_>,
+    service: &str,
+    real: usize,
+    state: &str,
+    within: Duration,
+) -> Result<Duration> {
+    let began = Instant::now();
+    loop {
+        let health = weir.show("health")?;
+        let rows = health.as_array().map_or(&[][..], Vec::as_slice);
+        let mut mine = rows.iter().filter(|row| is(row, "service", service));
+        let took = began.elapsed();
+        if mine.nth(real).is_some_and(|row| is(row, "state", state)) {
+            ensure!(took <= within, "{took:?}, and {within:?} is the most");
+            return Ok(took);
+        }
+        ensure!(
+            took < within + Duration::from_secs(3),
+            "real server {real} of {service} is not {state}: {health}"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the last error of a service's first real server is a sentence.
+fn error(weir: &WeirProcess<'_>, service: &str, sentence: &str) -> Result<String> {
+    let end = Instant::now() + Duration::from_secs(3);
+    loop {
+        let health = weir.show("health")?;
+        if is(find(&health, "service", service)?, "last_error", sentence) {
+            return Ok(sentence.to_owned());
+        }
+        ensure!(Instant::now() < end, "`{sentence}` is not said: {health}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn find<'a>(rows: &'a Value, key: &str, name: &str) -> Result<&'a Value> {
+    let mut rows = rows.as_array().map_or(&[][..], Vec::as_slice).iter();
+    rows.find(|row| is(row, key, name))
+        .with_context(|| format!("{name} has no row"))
+}
+
+fn is(row: &Value, key: &str, value: &str) -> bool {
+    row.get(key).and_then(Value::as_str) == Some(value)
+}
+
+/// Starts an HTTPS server with a certificate of its own on the first real server.
+fn tls_server(lab: &Lab) -> Result<crate::process::Process> {
+    let (key, certificate) = (lab.dir().join("tls.key"), lab.dir().join("tls.pem"));
+    let make = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+         -subj /CN=weir -addext subjectAltName=DNS:www.example.net \
+         -addext basicConstraints=critical,CA:FALSE -keyout {} -out {}",
+        key.display(),
+        certificate.display()
+    );
+    let real = lab.real(0)?;
+    real.run(&make)?;
+    let mut command = real.command("openssl");
+    command.args(["s_server", "-4", "-quiet", "-www", "-accept", "443", "-key"]);
+    command.arg(key).arg("-cert").arg(certificate);
+    let mut server = lab.start("s_server", &mut command)?;
+    server.wait_listening(crate::process::Transport::Tcp, 443)?;
+    Ok(server)
+}
