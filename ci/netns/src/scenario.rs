@@ -104,7 +104,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "health",
-        shows: "a real server that dies is out and back in time; pages, programs, certificates",
+        shows: "real servers are out and back in time; pages, programs, certificates, sorry, quorum",
         run: health::run,
     },
     Scenario {

@@ -1,8 +1,11 @@
 //! Checks under load: a real server that dies is out in time and back in time, a page tells what a
-//! handshake does not, a sorry server takes over, and a wrong certificate is told.
+//! handshake does not, a wrong certificate is told, a sorry server takes over, and an address goes
+//! and comes with its quorum. The daemon that runs the programs has given up its privileges.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,34 +28,50 @@ const BACK_WITHIN: Duration = Duration::from_millis(2 * 220 + 100);
 /// What asking `weir show health` in turn adds to what is measured.
 const ASKING: Duration = Duration::from_millis(150);
 
+/// Where the service with a quorum listens: alone, so that the address goes with the quorum.
+const QUORATE: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 101);
+const WRONG_NAME: &str = "the certificate is for www.example.net, not for shop.example.net";
+
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let lab = Lab::new(Topology {
         reals: 4,
         ..Topology::default()
     })?;
     let mut servers = Nginx::start_all(&lab)?;
-    let program = lab.dir().join("check");
-    fs::write(
-        &program,
-        "#!/bin/sh\n[ $WEIR_REAL_PORT = 80 ] && echo 7 && exit 0\necho not mine\nexit 4\n",
+    let _tls = tls_server(&lab)?;
+    let check = script(
+        &lab,
+        "check",
+        "[ $WEIR_REAL_PORT = 80 ] && echo 7 && exit 0\necho not mine\nexit 4",
     )?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    let weir = WeirProcess::start(&lab, &run.weir, &conf(&lab, &program))?;
-    run.check("all are up", || {
+    let told = lab.dir().join("hooks");
+    let line = "$WEIR_EVENT $WEIR_SERVICE $WEIR_WEIGHT_UP";
+    let hook = script(&lab, "hook", &format!("echo {line} >> {}", told.display()))?;
+    let weir = WeirProcess::start(&lab, &run.weir, &conf(&lab, &check, &hook))?;
+    run.check("all are up, and a page that is missing is told", || {
         wait(&weir, "web", 0, "up", Duration::from_secs(3))?;
         wait(&weir, "missing", 0, "down", Duration::from_secs(3))?;
-        Ok("web up, missing down".to_owned())
-    });
-    run.check("a page that is missing takes it down", || {
         error(&weir, "missing", "status 404, where 200-299 is expected")
     });
     run.check("a program says the weight", || {
+        error(&weir, "refused", "exit status 4: not mine")?;
         let services = weir.show("services")?;
         let weight = find(&services, "name", "weighed")?
             .pointer("/reals/0/weight")
             .and_then(Value::as_u64);
         ensure!(weight == Some(7), "{services}");
-        error(&weir, "refused", "exit status 4: not mine")
+        Ok("weight 7; exit status 4: not mine".to_owned())
+    });
+    run.check("a certificate for another name says so", || {
+        wait(&weir, "tls-right", 0, "up", Duration::from_secs(3))?;
+        wait(&weir, "tls-wrong", 0, "down", Duration::from_secs(3))?;
+        let said = format!(
+            "real server {}:443 of tls-wrong is down: {WRONG_NAME}",
+            real_address(0)
+        );
+        let events = weir.show("events")?.to_string();
+        ensure!(events.contains(&said), "{said}: {events}");
+        error(&weir, "tls-wrong", WRONG_NAME)
     });
     let loading = lab.start_http_get(HttpGet {
         concurrency: 8,
@@ -87,9 +106,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         Ok(format!("{} of 5000 pages", load.ok))
     });
     run.check("the sorry server takes over", || {
-        servers.truncate(2);
-        servers.clear();
-        let _sorry = Nginx::start(&lab, 2)?;
+        servers.drain(..2);
         for n in [0, 1] {
             wait(&weir, "web", n, "down", OUT_WITHIN + ASKING)?;
         }
@@ -101,21 +118,64 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         ensure!(state == Some(Value::from("sorry")), "{services}");
         Ok("100 pages of it".to_owned())
     });
-    run.check("a certificate for another name says so", || {
-        let _server = tls_server(&lab)?;
-        wait(&weir, "tls-right", 0, "up", Duration::from_secs(3))?;
-        thread::sleep(Duration::from_millis(300));
-        error(
-            &weir,
-            "tls-wrong",
-            "the certificate is for www.example.net, not for shop.example.net",
-        )
+    run.check("an address goes with its quorum", || {
+        ensure!(!answers(&lab), "{QUORATE} answers");
+        quorum(&weir, "no-quorum")?;
+        Ok(format!("nobody answers for {QUORATE}"))
+    });
+    run.check("and comes back with its hysteresis", || {
+        servers.insert(0, Nginx::start(&lab, 0)?);
+        wait(&weir, "quorate", 0, "up", BACK_WITHIN + ASKING)?;
+        ensure!(!answers(&lab), "{QUORATE} answers: 2 of 3 are too few");
+        quorum(&weir, "no-quorum")?;
+        servers.insert(1, Nginx::start(&lab, 1)?);
+        wait(&weir, "quorate", 1, "up", BACK_WITHIN + ASKING)?;
+        let end = Instant::now() + Duration::from_secs(1);
+        while !answers(&lab) {
+            ensure!(Instant::now() < end, "nobody answers for {QUORATE}");
+        }
+        quorum(&weir, "up")?;
+        Ok(format!("{QUORATE} answers"))
+    });
+    run.check("hooks ran", || {
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            let told = fs::read_to_string(&told).unwrap_or_default();
+            if told == "quorum-down quorate 1\nquorum-up quorate 3\n" {
+                return Ok(told.trim().replace('\n', ", "));
+            }
+            ensure!(Instant::now() < end, "{told}");
+            thread::sleep(Duration::from_millis(20));
+        }
     });
     run.check("ledger", || Ok(weir.ledger()?.to_string()));
     Ok(())
 }
 
-fn conf(lab: &Lab, program: &std::path::Path) -> WeirConf {
+/// Writes a program for the daemon to run.
+fn script(lab: &Lab, name: &str, text: &str) -> Result<PathBuf> {
+    let path = lab.dir().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n"))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// Says whether anybody tells the client where the address of the quorum is.
+fn answers(lab: &Lab) -> bool {
+    // What it was told before is forgotten, if there is something.
+    let _ = lab.client.ip(&format!("neigh flush to {QUORATE}"));
+    let ping = format!("ping -n -q -c 1 -W 0.3 {QUORATE}");
+    lab.client.run(&ping).is_ok()
+}
+
+fn quorum(weir: &WeirProcess<'_>, state: &str) -> Result<()> {
+    let services = weir.show("services")?;
+    let row = find(&services, "name", "quorate")?;
+    ensure!(is(row, "state", state), "not {state}: {row}");
+    Ok(())
+}
+
+fn conf(lab: &Lab, check: &Path, hook: &Path) -> WeirConf {
     let mut conf = WeirConf::new("af-xdp", 1, lab.dir());
     let ca = lab.dir().join("tls.pem");
     conf.services.clear();
@@ -144,10 +204,18 @@ fn conf(lab: &Lab, program: &std::path::Path) -> WeirConf {
         "[health page]\ntype            = http\nget             = /bench\n{PROFILE}\
          [health missing]\ntype            = http\nget             = /nowhere\n{PROFILE}\
          [health program]\ntype            = exec\nprogram         = {}\n\
-         weight-from     = first-line\n{PROFILE}{}{}",
-        program.display(),
+         weight-from     = first-line\n{PROFILE}{}{}\
+         [service quorate]\nlisten          = {QUORATE}:80/tcp\nlip-pool        = blue\n\
+         health          = page\nquorum          = 2  hysteresis=1\n\
+         quorum-up       = {hook}\nquorum-down     = {hook}\n\
+         real            = {}:80\nreal            = {}:80\nreal            = {}:80\n",
+        check.display(),
         tls("right"),
-        tls("wrong")
+        tls("wrong"),
+        real_address(0),
+        real_address(1),
+        real_address(2),
+        hook = hook.display(),
     );
     conf
 }
