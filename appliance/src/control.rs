@@ -291,14 +291,14 @@ impl Control {
         for place in 0..self.scene.devices.len() {
             self.hear(place);
         }
-        let wall_ms = self.clock.now().wall_ms;
+        let clocks = self.clock.now();
         let snapshot = &self.scene.running.snapshot;
-        self.scene.health.grow(snapshot, wall_ms);
-        self.scene.rates.sample(
-            now,
-            &self.scene.fleet.pictures(),
-            &self.scene.fleet.traffic(),
-        );
+        self.scene.health.grow(snapshot, clocks.wall_ms);
+        let traffic = self.scene.fleet.traffic();
+        let health = &mut self.scene.health;
+        health.look_for_silence(snapshot, &traffic, clocks);
+        let pictures = self.scene.fleet.pictures();
+        self.scene.rates.sample(now, &pictures, &traffic);
         self.look_at_floods();
         self.look_at_unconfirmed();
         self.look_at_drains();
@@ -635,6 +635,7 @@ impl Control {
         while let Some(event) = self.scene.health.next_event() {
             self.scene.events.say(now, event);
         }
+        self.reset_sessions_of_fallen();
     }
 
     fn run_hooks(&mut self) {

@@ -16,6 +16,7 @@ mod datagram;
 mod fetch;
 mod offer;
 mod outbox;
+mod passive;
 mod probe;
 mod prober;
 pub(crate) mod runner;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use netmap_io::PortStats;
 use weir_director::Director;
-use weir_model::{Counters, DropReason, Ledger, RealId, ServiceId, Snapshot, TrafficCounters};
+use weir_model::{
+    Counters, DropReason, KnockCounters, Ledger, RealId, ServiceId, Snapshot, TrafficCounters,
+};
 
 use crate::board::Board;
 use crate::publish::flood::FloodBoard;
@@ -137,6 +139,7 @@ impl<const N: usize> Records<N> {
 #[derive(Debug)]
 pub(crate) struct TrafficBoard {
     records: Records<{ TrafficCounters::COUNT }>,
+    knocks: Records<{ KnockCounters::COUNT }>,
     services: usize,
     reals: usize,
 }
@@ -146,6 +149,7 @@ pub(crate) struct TrafficBoard {
 pub(crate) struct Traffic {
     pub(crate) services: Vec<TrafficCounters>,
     pub(crate) reals: Vec<TrafficCounters>,
+    pub(crate) knocks: Vec<KnockCounters>,
 }
 
 impl TrafficBoard {
@@ -154,6 +158,7 @@ impl TrafficBoard {
         let (services, reals) = (snapshot.services.bound(), snapshot.real_bound as usize);
         Self {
             records: Records::new(services + reals),
+            knocks: Records::new(reals),
             services,
             reals,
         }
@@ -165,15 +170,19 @@ impl TrafficBoard {
             (0..self.services).map(|id| director.service_traffic(ServiceId(id as u16)).to_array());
         let reals = (0..self.reals).map(|id| director.real_traffic(RealId(id as u32)).to_array());
         self.records.write(services.chain(reals));
+        let knocks = (0..self.reals).map(|id| director.real_knocks(RealId(id as u32)).to_array());
+        self.knocks.write(knocks);
     }
 
     /// Reads the latest picture.
     pub(crate) fn read(&self) -> Traffic {
         let records = self.records.read().into_iter();
         let mut all = records.map(TrafficCounters::from_array);
+        let knocks = self.knocks.read().into_iter();
         Traffic {
             services: all.by_ref().take(self.services).collect(),
             reals: all.collect(),
+            knocks: knocks.map(KnockCounters::from_array).collect(),
         }
     }
 }
@@ -181,8 +190,9 @@ impl TrafficBoard {
 impl Traffic {
     /// Adds another worker's traffic.
     pub(crate) fn add(&mut self, other: &Self) {
-        add_all(&mut self.services, &other.services);
-        add_all(&mut self.reals, &other.reals);
+        add_all(&mut self.services, &other.services, TrafficCounters::add);
+        add_all(&mut self.reals, &other.reals, TrafficCounters::add);
+        add_all(&mut self.knocks, &other.knocks, KnockCounters::add);
     }
 
     /// Returns the traffic of a service; zero for one that no worker knows yet.
@@ -194,14 +204,19 @@ impl Traffic {
     pub(crate) fn real(&self, id: RealId) -> TrafficCounters {
         self.reals.get(id.index()).copied().unwrap_or_default()
     }
+
+    /// Returns how a real server answers SYNs.
+    pub(crate) fn knocks(&self, id: RealId) -> KnockCounters {
+        self.knocks.get(id.index()).copied().unwrap_or_default()
+    }
 }
 
-fn add_all(mine: &mut Vec<TrafficCounters>, theirs: &[TrafficCounters]) {
+fn add_all<T: Copy + Default>(mine: &mut Vec<T>, theirs: &[T], add: impl Fn(&mut T, &T)) {
     if mine.len() < theirs.len() {
-        mine.resize(theirs.len(), TrafficCounters::default());
+        mine.resize(theirs.len(), T::default());
     }
     for (mine, theirs) in mine.iter_mut().zip(theirs) {
-        mine.add(theirs);
+        add(mine, theirs);
     }
 }
 
@@ -384,12 +399,18 @@ mod tests {
         };
         let mut sum = Traffic {
             services: vec![one],
-            reals: vec![],
+            ..Traffic::default()
+        };
+        let knocks = KnockCounters {
+            asked: 3,
+            answered: 2,
         };
         sum.add(&Traffic {
             services: vec![one, one],
             reals: vec![one],
+            knocks: vec![knocks],
         });
+        assert_eq!(sum.knocks(RealId(0)), knocks);
         assert_eq!(sum.service(ServiceId(0)).opened, 2);
         assert_eq!(sum.service(ServiceId(1)).opened, 1);
         assert_eq!(sum.real(RealId(0)).opened, 1);

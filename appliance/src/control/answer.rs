@@ -224,6 +224,7 @@ fn real_row(
         (true, ..) => "sorry",
         (false, true, ..) => "down",
         (false, false, true, _) | (false, false, false, 0) => "drain",
+        (false, false, false, _) if health.is_inhibited(real.id) => "inhibited",
         (false, false, false, _) if sum.full > 0 => "full",
         (false, false, false, _) => "up",
     };

@@ -94,9 +94,19 @@ pub(crate) struct Said {
     pub(crate) at: String,
 }
 
+/// Why the sessions of a real server are reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Their time to drain is over.
+    Drained,
+    /// It is down, and its service does not want them to go on.
+    Down,
+}
+
 #[derive(Debug)]
 struct Reset {
     name: RealName,
+    why: Why,
     /// Workers that have not come to the end of their tables.
     missing: usize,
     count: u64,
@@ -345,9 +355,14 @@ impl Overlay {
     }
 
     /// Has every worker reset the sessions of a real server.
-    fn reset(&mut self, name: RealName, real: RealId, workers: usize) {
+    fn reset(&mut self, name: RealName, real: RealId, workers: usize, why: Why) {
+        if self.resets.contains_key(&real) {
+            // They are being reset already.
+            return;
+        }
         let reset = Reset {
             name,
+            why,
             missing: workers,
             count: 0,
         };
@@ -378,10 +393,25 @@ impl Overlay {
         if reset.missing > 0 {
             return None;
         }
-        let Reset { name, count, .. } = self.resets.remove(&real)?;
+        let Reset {
+            name, why, count, ..
+        } = self.resets.remove(&real)?;
         let plural = if count == 1 { " was" } else { "s were" };
-        let text = format!("the time of {name} to drain is over; {count} session{plural} reset");
-        let record = about(&name, Severity::Notice, "drain-ended", text);
+        let were = format!("{count} session{plural} reset");
+        let record = match why {
+            Why::Drained => {
+                let text = format!("the time of {name} to drain is over; {were}");
+                about(&name, Severity::Notice, "drain-ended", text)
+            }
+            Why::Down => {
+                let text = format!("{name} is down; {were}");
+                let record = about(&name, Severity::Notice, "sessions-reset", text);
+                EventRecord {
+                    class: EventClass::Health,
+                    ..record
+                }
+            }
+        };
         Some(record.field("sessions", count))
     }
 

@@ -6,17 +6,19 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use weir_control::{HealthRow, LearnedRow};
 use weir_model::{
-    Check, EventClass, Health, Offer, Protocol, RealId, RealServer, RealState, Service, ServiceId,
-    Severity, Snapshot, SynproxyMode,
+    Check, EventClass, Health, Now, Offer, Protocol, RealId, RealServer, RealState, Service,
+    ServiceId, Severity, Snapshot, SynproxyMode,
 };
 
 use super::offer::{Seen, drift, offer};
 use super::outbox::Outbox;
+use super::passive::{Moment, Silences, Turn};
 use super::runner::{End, Ran, Run};
 use super::service::{Share, Status, hook, last_hook};
 use super::{Finding, Target, TargetId};
 use crate::command::Command;
 use crate::event::EventRecord;
+use crate::publish::Traffic;
 
 /// Names of services in one sentence; there may be hundreds that share a real server.
 const NAMES: usize = 5;
@@ -46,6 +48,10 @@ pub(crate) struct Book {
     withdrawn: BTreeSet<Ipv4Addr>,
     /// Real servers that came back a short while ago.
     ramps: BTreeMap<RealId, Ramp>,
+    /// Real servers that answer SYNs with nothing.
+    silences: Silences,
+    /// Real servers that went down and whose sessions do not go on.
+    resets: VecDeque<RealId>,
     /// What is to be said.
     events: VecDeque<EventRecord>,
     /// Hooks that are to run.
@@ -119,6 +125,8 @@ impl Book {
             restless: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
             ramps: BTreeMap::new(),
+            silences: Silences::default(),
+            resets: VecDeque::new(),
             events: VecDeque::new(),
             hooks: VecDeque::new(),
             running: BTreeMap::new(),
@@ -199,12 +207,17 @@ impl Book {
         let of = || format!("real server {at} of {}", names(snapshot, &watched.users));
         if now.is_up != before.is_up && watched.check.is_some() {
             events.push(turned(&of(), now, &before).field("real", at));
-            for (_, real) in &watched.users {
+            for (service, real) in &watched.users {
                 if now.is_up {
                     let since_ms = now.since_ms;
                     self.ramps.insert(*real, Ramp { since_ms, step: 0 });
-                } else {
-                    self.ramps.remove(real);
+                    continue;
+                }
+                self.ramps.remove(real);
+                let service = snapshot.services.get(service.index());
+                let checks = service.filter(|service| service.health.is_some());
+                if checks.is_some_and(|service| !service.availability.inhibit) {
+                    self.resets.push_back(*real);
                 }
             }
         }
@@ -270,6 +283,66 @@ impl Book {
             .is_some_and(|watched| !watched.finding.is_up)
     }
 
+    /// Says whether a real server gets no new sessions because it answered no SYNs.
+    pub(crate) fn is_inhibited(&self, real: RealId) -> bool {
+        self.silences.inhibited(real).is_some()
+    }
+
+    /// Looks for real servers that answer SYNs with nothing, in what the workers count.
+    pub(crate) fn look_for_silence(&mut self, snapshot: &Snapshot, traffic: &Traffic, now: Now) {
+        let at = Moment {
+            now_ms: now.time.as_micros() / 1000,
+            wall_ms: now.wall_ms,
+        };
+        let Self {
+            silences,
+            ramps,
+            events,
+            restless,
+            ..
+        } = self;
+        silences.look(at, snapshot, traffic, |service, real, turn| {
+            restless.insert(service.id);
+            let mut reals = service.reals.iter();
+            let Some(it) = reals.find(|it| it.id == real) else {
+                return;
+            };
+            let at = SocketAddr::new(it.address, it.port);
+            let of = format!("real server {at} of {}", service.name);
+            let (severity, code, text) = match turn {
+                Turn::Inhibited { syns, lasts } => {
+                    ramps.remove(&real);
+                    let lasts = humantime::format_duration(lasts);
+                    let text =
+                        format!("{of} answered none of {syns} SYNs: no new sessions for {lasts}");
+                    (Severity::Warning, "real-inhibited", text)
+                }
+                Turn::Tried => {
+                    let since_ms = now.wall_ms;
+                    ramps.insert(real, Ramp { since_ms, step: 0 });
+                    let text = format!("{of} gets new sessions again, to see whether it answers");
+                    (Severity::Notice, "real-tried", text)
+                }
+                Turn::Answers => {
+                    let text = format!("{of} answers SYNs after all and gets new sessions again");
+                    (Severity::Notice, "real-answers", text)
+                }
+            };
+            let said = event(severity, code, text);
+            let said = said.field("service", &service.name).field("real", at);
+            events.push_back(said);
+        });
+    }
+
+    /// Returns the next real server that went down and whose sessions are to be reset, once all
+    /// workers know that it is down.
+    pub(crate) fn next_reset(&mut self) -> Option<RealId> {
+        if self.is_behind() {
+            return None;
+        }
+        self.resets.pop_front()
+    }
+
     /// Returns a row for each real server of each service, or of the one that is asked for.
     pub(crate) fn rows(&self, snapshot: &Snapshot, only: Option<ServiceId>) -> Vec<HealthRow> {
         let services = snapshot.services.iter();
@@ -288,11 +361,15 @@ impl Book {
         let watched = watch.and_then(|watch| self.watched(watch));
         let finding = watched.map(|watched| &watched.finding);
         let checked = finding.filter(|_| watch.is_some_and(|watch| watch.is_checked));
-        let (state, since_ms) = match checked {
-            Some(finding) if finding.is_up => ("up", finding.since_ms),
-            Some(finding) => ("down", finding.since_ms),
-            None => ("unchecked", watch.map_or(0, |watch| watch.known_since_ms)),
+        let silence = self.silences.inhibited(real);
+        let (state, since_ms) = match (checked, silence) {
+            (Some(finding), _) if !finding.is_up => ("down", finding.since_ms),
+            (_, Some(silence)) => ("inhibited", silence.since_wall_ms),
+            (Some(finding), None) => ("up", finding.since_ms),
+            (None, None) => ("unchecked", watch.map_or(0, |watch| watch.known_since_ms)),
         };
+        let last_error = finding.and_then(|finding| finding.last_error.clone());
+        let silent = silence.map(super::passive::Inhibited::sentence);
         let learned = watched.and_then(|watched| self.learned.get(&watched.address));
         HealthRow {
             service: service.name.clone(),
@@ -305,7 +382,7 @@ impl Book {
             real: at.to_string(),
             state: state.to_owned(),
             since: rfc3339(since_ms),
-            last_error: finding.and_then(|finding| finding.last_error.clone()),
+            last_error: last_error.or(silent),
             learned: learned.map(|options| LearnedRow {
                 mss: options.mss,
                 wscale: options.wscale,
@@ -503,7 +580,7 @@ impl Book {
 
     fn share(&self, real: &RealServer) -> Share {
         Share {
-            is_up: !self.is_down(real.id),
+            is_up: !self.is_down(real.id) && !self.is_inhibited(real.id),
             is_draining: self.ordered(real.id).draining,
             weight: self.weight(real),
         }

@@ -237,8 +237,8 @@ impl Reading {
         };
         page.gauge(
             "weir_real_up",
-            "0 while health checks find the real server down, else 1, also where it is not checked.",
-            of(|row| u64::from(row.state != "down")),
+            "0 while health checks find the real server down or it answers no SYNs, else 1, also where nobody looks.",
+            of(|row| u64::from(row.state != "down" && row.state != "inhibited")),
         )?;
         page.gauge(
             "weir_real_weight",

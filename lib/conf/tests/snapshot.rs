@@ -16,7 +16,7 @@ use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
 use weir_model::{
     AllDown, Availability, BadAck, Check, ClientAddress, ClientWindow, Defence, Driver, EndpointId,
     EventClass, ExecCheck, Facility, Forward, Generation, Health, HttpCheck, LipId, MasterKey,
-    Offer, Persist, Poll, PoolId, PortId, PrefixRate, Protocol, Quorum, RealId, RealLimit, Refusal,
+    Offer, Passive, Persist, Poll, PoolId, PortId, PrefixRate, Protocol, Quorum, RealId, RealLimit, Refusal,
     Role, SchedulerKind, Service, ServiceId, SessionLog, Snapshot, Synproxy, SynproxyMode, Syslog,
     SyslogFormat, TimestampMode, TlsCheck, Transport, UdpCheck, WeightFrom,
 };
@@ -226,6 +226,12 @@ fn every_value_of_a_profile_reaches_the_services_that_name_it() {
         sorry: Some(sorry),
         all_down: AllDown::Keep,
         slow_start: Duration::from_secs(30),
+        inhibit: false,
+        passive: Some(Passive {
+            first: Duration::from_secs(2),
+            most: Duration::from_mins(5),
+            syns: 20,
+        }),
     };
     assert_eq!(web.availability, availability);
 }

@@ -20,7 +20,8 @@ pub struct HealthRow {
     pub check: Option<String>,
     /// Where the real server is reached, as `ADDRESS:PORT`.
     pub real: String,
-    /// `up`, `down`, or `unchecked` where the service has no health check.
+    /// `up`, `down`, `inhibited` where it answered no SYNs and gets no new sessions for a time, or
+    /// `unchecked` where the service has no health check.
     pub state: String,
     /// Since when, in UTC as RFC 3339 writes it.
     pub since: String,

@@ -75,8 +75,8 @@ pub struct ServiceRealRow {
     pub address: String,
     /// Its share of new sessions.
     pub weight: u32,
-    /// `up`, `down`, `drain`, `full` where a worker has as many sessions of it as it may, or `sorry`
-    /// for the sorry server.
+    /// `up`, `down`, `inhibited`, `drain`, `full` where a worker has as many sessions of it as it may,
+    /// or `sorry` for the sorry server.
     pub state: String,
     /// Whether a health check looks at it; if not, it is taken to be up.
     pub checked: bool,

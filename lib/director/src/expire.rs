@@ -26,6 +26,9 @@ impl Director {
             }
             self.synproxy.floods.not_half_open(session);
         }
+        if before == State::SynSent && after != State::Close {
+            self.traffic.answered(session.real_id);
+        }
         match after {
             State::Established => {
                 self.traffic.established(session);

@@ -98,7 +98,14 @@ impl Director {
             Ok(picked) => picked,
             Err(reason) => return Err(self.refuse(now, packet, v4, service, reason)),
         };
-        let hop = self.way(now, packet, l3, v4, real.address)?;
+        let hop = match self.way(now, packet, l3, v4, real.address) {
+            Ok(hop) => hop,
+            Err(verdict) => {
+                // Nobody tells where a machine is that is off: it is asked all the same.
+                self.traffic.asked(real.id);
+                return Err(verdict);
+            }
+        };
         let Ok(taken) = self.ports.take(real.set, millis(now)) else {
             return Err(self.refuse(now, packet, v4, service, DropReason::LipExhausted));
         };
@@ -148,6 +155,9 @@ impl Director {
         };
         if let Some(session) = self.table.get(id) {
             self.traffic.opened(session);
+            if beginning.is_some() {
+                self.traffic.asked(session.real_id);
+            }
             let plan = self.plan.service(service);
             if plan.is_some_and(|plan| plan.session_log.opens()) {
                 self.audit.note(now, session, SessionChange::Opened);

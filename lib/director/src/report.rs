@@ -1,7 +1,9 @@
 //! What the director tells about itself.
 
 use nat_engine::Session;
-use weir_model::{Counters, Ledger, Now, Protocol, RealId, ServiceId, TrafficCounters};
+use weir_model::{
+    Counters, KnockCounters, Ledger, Now, Protocol, RealId, ServiceId, TrafficCounters,
+};
 
 use crate::director::millis;
 use crate::pick::Proof;
@@ -33,6 +35,12 @@ impl Director {
             full: u64::from(self.is_real_full(real, Proof::None)),
             ..self.traffic.real(real)
         }
+    }
+
+    /// Returns how a real server answers SYNs on this worker.
+    #[must_use]
+    pub fn real_knocks(&self, real: RealId) -> KnockCounters {
+        self.traffic.knocks(real)
     }
 
     /// Says whether this worker itself sees a flood of a service, whatever the others told it.

@@ -3,13 +3,15 @@
 use alloc::vec::Vec;
 
 use nat_engine::{Direction, Load, Session, SessionFlags};
-use weir_model::{RealId, ServiceId, TrafficCounters};
+use weir_model::{KnockCounters, RealId, ServiceId, TrafficCounters};
 
 /// Counts traffic by service and by real server; grows only when the configuration changes.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     services: Vec<Row>,
     reals: Vec<Row>,
+    /// By real server, apart: packets do not touch them.
+    knocks: Vec<KnockCounters>,
 }
 
 /// What every packet counts in: one cache line.
@@ -32,6 +34,8 @@ impl Traffic {
             .resize(services.max(self.services.len()), Row::default());
         self.reals
             .resize(reals.max(self.reals.len()), Row::default());
+        self.knocks
+            .resize(reals.max(self.knocks.len()), KnockCounters::default());
     }
 
     pub(crate) fn service(&self, id: ServiceId) -> TrafficCounters {
@@ -40,6 +44,24 @@ impl Traffic {
 
     pub(crate) fn real(&self, id: RealId) -> TrafficCounters {
         counters(self.reals.get(id.index()))
+    }
+
+    pub(crate) fn knocks(&self, id: RealId) -> KnockCounters {
+        self.knocks.get(id.index()).copied().unwrap_or_default()
+    }
+
+    /// Counts a handshake that a real server is to answer.
+    pub(crate) fn asked(&mut self, real: RealId) {
+        if let Some(knocks) = self.knocks.get_mut(real.index()) {
+            knocks.asked += 1;
+        }
+    }
+
+    /// Counts a handshake that a real server has answered.
+    pub(crate) fn answered(&mut self, real: RealId) {
+        if let Some(knocks) = self.knocks.get_mut(real.index()) {
+            knocks.answered += 1;
+        }
     }
 
     /// Returns the sessions of a real server, for the schedulers.

@@ -117,6 +117,38 @@ impl Counters {
     }
 }
 
+/// How a real server answers the SYNs of its service on one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnockCounters {
+    /// Sessions that it was picked for, whether or not its SYN could be sent.
+    pub asked: u64,
+    /// SYN-ACKs that it answered with, one for each session.
+    pub answered: u64,
+}
+
+impl KnockCounters {
+    /// The number of values.
+    pub const COUNT: usize = 2;
+
+    /// Returns the values in a fixed order, for publishing.
+    #[must_use]
+    pub const fn to_array(self) -> [u64; Self::COUNT] {
+        [self.asked, self.answered]
+    }
+
+    /// Makes the counters from the order of [`to_array`](Self::to_array).
+    #[must_use]
+    pub const fn from_array([asked, answered]: [u64; Self::COUNT]) -> Self {
+        Self { asked, answered }
+    }
+
+    /// Adds another worker's counters.
+    pub const fn add(&mut self, other: &Self) {
+        self.asked += other.asked;
+        self.answered += other.answered;
+    }
+}
+
 /// Traffic of one service or one real server on one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrafficCounters {

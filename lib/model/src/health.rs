@@ -111,6 +111,21 @@ pub struct Availability {
     pub all_down: AllDown,
     /// How long the share of a real server that came back grows to the whole.
     pub slow_start: Duration,
+    /// Whether the sessions of a real server that is down go on.
+    pub inhibit: bool,
+    /// What becomes of a real server that answers SYNs with nothing; none where nobody looks.
+    pub passive: Option<Passive>,
+}
+
+/// How long a real server that answers SYNs with nothing gets no new sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passive {
+    /// The first time; each time in a row it is twice as long.
+    pub first: Duration,
+    /// At most.
+    pub most: Duration,
+    /// So many SYNs in a row without a SYN-ACK are enough.
+    pub syns: u32,
 }
 
 /// How much weight must be up for a service to be up.
@@ -133,6 +148,8 @@ impl Default for Availability {
             sorry: None,
             all_down: AllDown::Refuse,
             slow_start: Duration::ZERO,
+            inhibit: true,
+            passive: None,
         }
     }
 }

@@ -22,12 +22,13 @@ mod syslog;
 mod time;
 mod verdict;
 
-pub use counters::{Counter, Counters, TrafficCounters};
+pub use counters::{Counter, Counters, KnockCounters, TrafficCounters};
 pub use defence::{Defence, Persist, PrefixRate, RealLimit};
 pub use event::Event;
 pub use flood::{FloodCounters, HeavyHitter, LATENCY_BOUNDS_US, LATENCY_BUCKETS};
 pub use health::{
-    Availability, Check, ExecCheck, Health, HttpCheck, Quorum, RealState, TlsCheck, UdpCheck,
+    Availability, Check, ExecCheck, Health, HttpCheck, Passive, Quorum, RealState, TlsCheck,
+    UdpCheck,
 };
 pub use ids::{
     EndpointId, Generation, LipId, PoolId, PortId, QueueId, RealId, ServiceId, WorkerId,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use weir_control::{Code, OrderedRow, Rejection, Reply};
 use weir_model::{Drain, DrainEnd, RealServer, Service, Severity, Snapshot};
 
-use super::{RealName, about};
+use super::{RealName, Why, about};
 use crate::command::Command;
 use crate::control::Control;
 use crate::control::answer;
@@ -162,7 +162,7 @@ impl Control {
             match then {
                 DrainEnd::Reset => {
                     let workers = self.scene.fleet.workers().len();
-                    self.scene.overlay.reset(name, real, workers);
+                    self.scene.overlay.reset(name, real, workers, Why::Drained);
                 }
                 DrainEnd::Keep => {
                     let left = self.scene.fleet.traffic().real(real).established;
@@ -171,6 +171,21 @@ impl Control {
                     let record = about(&name, Severity::Notice, "drain-ended", text);
                     self.scene.events.say(now, record.field("sessions", left));
                 }
+            }
+        }
+        self.ask_for_resets();
+    }
+
+    /// Ends the sessions of real servers that went down, where their services want that.
+    pub(in crate::control) fn reset_sessions_of_fallen(&mut self) {
+        let snapshot = self.scene.running.snapshot.clone();
+        let workers = self.scene.fleet.workers().len();
+        while let Some(id) = self.scene.health.next_reset() {
+            let all = snapshot.services.iter();
+            let mut all = all.flat_map(|service| service.reals.iter().map(move |it| (service, it)));
+            if let Some((service, real)) = all.find(|(_, real)| real.id == id) {
+                let (name, why) = (RealName::of(service, real), Why::Down);
+                self.scene.overlay.reset(name, id, workers, why);
             }
         }
         self.ask_for_resets();
@@ -194,7 +209,8 @@ impl Control {
     fn nobody_left(&self, service: &Service) -> Option<String> {
         let health = &self.scene.health;
         let takes = |real: &RealServer| {
-            !health.is_down(real.id) && !health.ordered(real.id).draining && health.weight(real) > 0
+            let is_out = health.is_down(real.id) || health.is_inhibited(real.id);
+            !is_out && !health.ordered(real.id).draining && health.weight(real) > 0
         };
         let text = format!("no real server of {} takes new sessions now", service.name);
         (!service.reals.iter().any(takes)).then_some(text)

@@ -8,7 +8,9 @@ use weir_director::SessionView;
 use weir_model::{Protocol, RealState, ServiceId};
 
 use super::*;
+use crate::control::Control;
 use crate::control::apply::tests::{CONF, Home, Played, wanted};
+use crate::health::Finding;
 
 const FIRST: &str = "10.80.0.11:80";
 const SECOND: &str = "10.80.0.12:80";
@@ -239,6 +241,40 @@ fn when_its_time_is_over_every_worker_resets_the_sessions_that_are_left() {
         "the time of 10.80.0.11:80 of web to drain is over; 4 sessions were reset"
     );
     assert!(told(&mut played, FIRST).draining, "it stays out");
+}
+
+#[test]
+fn sessions_of_a_real_server_that_is_down_are_reset_where_they_are_not_to_go_on() {
+    for (inhibit, resets) in [("no", 4), ("yes", 0)] {
+        let more = format!("health = tcp\ninhibit = {inhibit}\n");
+        let home = home(&format!("inhibit-{inhibit}"), &more);
+        let mut played = home.start();
+        let first = id(&played, FIRST);
+        let Control { scene, .. } = &mut played.control;
+        let snapshot = scene.running.snapshot.clone();
+        let mut targets = scene.health.adopt(&snapshot, 0).into_iter();
+        let target = targets.find(|target| target.address.to_string() == FIRST);
+        let down = Finding {
+            id: target.unwrap().id,
+            is_up: false,
+            since_ms: 1,
+            last_error: Some("connection refused".to_owned()),
+            is_able: true,
+            learned: None,
+            weight: None,
+        };
+        scene.health.take(down, &snapshot);
+        let over = Instant::now() + Duration::from_millis(900);
+        played.serve_until(|control| {
+            let rows = control.scene.events.rows();
+            rows.iter().any(|row| row.code == "sessions-reset") || Instant::now() > over
+        });
+        assert_eq!(played.resets, vec![first; resets], "inhibit = {inhibit}");
+        let events = played.events("sessions-reset").into_iter();
+        let texts: Vec<String> = events.map(|event| event.text).collect();
+        let said = "10.80.0.11:80 of web is down; 4 sessions were reset".to_owned();
+        assert_eq!(texts, if resets > 0 { vec![said] } else { vec![] });
+    }
 }
 
 #[test]

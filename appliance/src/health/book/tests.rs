@@ -603,3 +603,89 @@ fn with_alpha_a_new_real_server_is_down_until_its_first_success() {
     assert_eq!(codes(&mut book), ["vip-withdrawn"]);
     assert!(hooks(&mut book).is_empty(), "nothing was lost");
 }
+
+fn at(seconds: u64) -> Now {
+    Now {
+        time: weir_model::Time::from_micros(seconds * 1_000_000),
+        wall_ms: seconds * 1_000,
+    }
+}
+
+/// What the workers count when the first real server was given so many sessions.
+fn knocks(asked: u64, answered: u64) -> Traffic {
+    let knocks = weir_model::KnockCounters { asked, answered };
+    Traffic {
+        knocks: vec![knocks],
+        ..Traffic::default()
+    }
+}
+
+#[test]
+fn whoever_answers_no_syns_gets_no_sessions_for_a_time_and_counts_as_down() {
+    let (mut book, snapshot, _) = poor("passive = 5s  syns=10");
+    let mut look = |book: &mut Book, seconds, asked, answered| {
+        book.look_for_silence(&snapshot, &knocks(asked, answered), at(seconds));
+        (told_one(book, &snapshot), codes(book))
+    };
+    let nothing = (Vec::new(), Vec::new());
+    assert_eq!(look(&mut book, 1, 0, 0), nothing);
+    assert_eq!(look(&mut book, 2, 12, 0), nothing);
+    let out = (vec!["0 down None".to_owned()], vec!["real-inhibited"]);
+    assert_eq!(look(&mut book, 3, 12, 0), out);
+    let silent = row(&book, &snapshot, "web", "10.80.0.11:80");
+    assert_eq!(
+        (silent.state.as_str(), silent.since.as_str()),
+        ("inhibited", "1970-01-01T00:00:03Z")
+    );
+    assert_eq!(
+        silent.last_error.as_deref(),
+        Some("answered none of 12 SYNs; no new sessions for 5s")
+    );
+    assert!(!book.is_down(RealId(0)), "no check took it down");
+    let tried = (vec!["0 up None".to_owned()], vec!["real-tried"]);
+    assert_eq!(look(&mut book, 8, 12, 0), tried);
+    assert_eq!(look(&mut book, 9, 30, 0), nothing);
+    assert_eq!(look(&mut book, 10, 30, 0), out);
+    assert_eq!(look(&mut book, 19, 30, 0), nothing, "twice as long");
+    let answers = (vec!["0 up None".to_owned()], vec!["real-answers"]);
+    assert_eq!(look(&mut book, 19, 30, 1), answers);
+    assert_eq!(row(&book, &snapshot, "web", "10.80.0.11:80").state, "up");
+    assert_eq!(book.next_reset(), None, "its sessions go on");
+}
+
+#[test]
+fn silence_of_all_real_servers_takes_the_quorum_and_a_reload_without_the_key_gives_it_back() {
+    let (mut book, snapshot, _) = poor("passive = 5s  syns=1");
+    let silent = Traffic {
+        knocks: vec![knocks(9, 0).knocks[0]; 3],
+        ..Traffic::default()
+    };
+    book.look_for_silence(&snapshot, &Traffic::default(), at(1));
+    for seconds in [2, 3] {
+        book.look_for_silence(&snapshot, &silent, at(seconds));
+    }
+    told_one(&mut book, &snapshot);
+    let inhibited = ["real-inhibited"; 3].into_iter();
+    let lost = ["quorum-lost", "all-down", "vip-withdrawn"];
+    assert_eq!(codes(&mut book), inhibited.chain(lost).collect::<Vec<_>>());
+    let without = snapshot_after("test.conf", POOR, &snapshot).unwrap();
+    book.adopt(&without, 4_000);
+    book.look_for_silence(&without, &silent, at(4));
+    let told = told_one(&mut book, &without);
+    assert!(told.contains(&"10.80.0.100 false".to_owned()), "{told:?}");
+    assert!(told.contains(&"0 up None".to_owned()), "{told:?}");
+}
+
+#[test]
+fn sessions_of_who_is_down_are_reset_once_the_workers_know_where_they_are_not_to_go_on() {
+    let (mut book, snapshot, targets) = poor("inhibit = no");
+    turn(&mut book, &snapshot, &targets, "10.80.0.12:80", false);
+    book.tell(&snapshot, |_, _| false);
+    assert_eq!(book.next_reset(), None, "no worker knows yet");
+    told_one(&mut book, &snapshot);
+    assert_eq!(book.next_reset(), Some(RealId(1)));
+    assert_eq!(book.next_reset(), None);
+    turn(&mut book, &snapshot, &targets, "10.80.0.12:80", true);
+    told_one(&mut book, &snapshot);
+    assert_eq!(book.next_reset(), None);
+}

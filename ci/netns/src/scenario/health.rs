@@ -19,12 +19,15 @@ use crate::lab::{Lab, Topology, real_address};
 use crate::server::Nginx;
 use crate::{Service, WeirConf, WeirProcess};
 
-/// Checks are 200 ms apart give or take a tenth, answers take at most 100 ms, three failures in a
+/// Checks are 200 ms apart give or take a tenth, answers take at most 150 ms, three failures in a
 /// row and two answers in a row count.
 const PROFILE: &str =
-    "interval        = 200ms\ntimeout         = 100ms\nrise            = 2\nfall            = 3\n";
-const OUT_WITHIN: Duration = Duration::from_millis(3 * 220 + 100);
-const BACK_WITHIN: Duration = Duration::from_millis(2 * 220 + 100);
+    "interval        = 200ms\ntimeout         = 150ms\nrise            = 2\nfall            = 3\n";
+/// For those that nobody takes the time of.
+const SLOW_PROFILE: &str =
+    "interval        = 500ms\ntimeout         = 500ms\nrise            = 1\nfall            = 2\n";
+const OUT_WITHIN: Duration = Duration::from_millis(3 * 220 + 150);
+const BACK_WITHIN: Duration = Duration::from_millis(2 * 220 + 150);
 /// What asking `weir show health` in turn adds to what is measured.
 const ASKING: Duration = Duration::from_millis(150);
 
@@ -48,11 +51,14 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let line = "$WEIR_EVENT $WEIR_SERVICE $WEIR_WEIGHT_UP";
     let hook = script(&lab, "hook", &format!("echo {line} >> {}", told.display()))?;
     let weir = WeirProcess::start(&lab, &run.weir, &conf(&lab, &check, &hook))?;
-    run.check("all are up, and a page that is missing is told", || {
-        wait(&weir, "web", 0, "up", Duration::from_secs(3))?;
-        wait(&weir, "missing", 0, "down", Duration::from_secs(3))?;
-        error(&weir, "missing", "status 404, where 200-299 is expected")
-    });
+    run.check(
+        "all are up, and a page that is not as expected is told",
+        || {
+            wait(&weir, "web", 0, "up", Duration::from_secs(3))?;
+            wait(&weir, "other", 0, "down", Duration::from_secs(3))?;
+            error(&weir, "other", "status 200, where 300-399 is expected")
+        },
+    );
     run.check("a program says the weight", || {
         error(&weir, "refused", "exit status 4: not mine")?;
         let services = weir.show("services")?;
@@ -187,7 +193,7 @@ fn conf(lab: &Lab, check: &Path, hook: &Path) -> WeirConf {
     };
     let sorry = format!("page\nsorry           = {}:80", real_address(2));
     add("web", 80, &[(0, 80), (1, 80)], &sorry);
-    add("missing", 8001, &[(3, 80)], "missing");
+    add("other", 8001, &[(3, 80)], "other");
     add("weighed", 8002, &[(3, 80)], "program");
     add("refused", 8003, &[(3, 81)], "program");
     add("tls-right", 8443, &[(0, 443)], "tls-right");
@@ -195,14 +201,14 @@ fn conf(lab: &Lab, check: &Path, hook: &Path) -> WeirConf {
     let tls = |name: &str| {
         format!(
             "[health tls-{name}]\ntype            = https\nhost            = {}.example.net\n\
-             ca-file         = {}\n{PROFILE}",
+             ca-file         = {}\n{SLOW_PROFILE}",
             if name == "right" { "www" } else { "shop" },
             ca.display()
         )
     };
     conf.more = format!(
         "[health page]\ntype            = http\nget             = /bench\n{PROFILE}\
-         [health missing]\ntype            = http\nget             = /nowhere\n{PROFILE}\
+         [health other]\ntype            = http\nget             = /bench\nexpect          = 300-399\n{PROFILE}\
          [health program]\ntype            = exec\nprogram         = {}\n\
          weight-from     = first-line\n{PROFILE}{}{}\
          [service quorate]\nlisten          = {QUORATE}:80/tcp\nlip-pool        = blue\n\

@@ -16,7 +16,9 @@ use super::ids::Ids;
 use super::network::{address_of, net_of};
 use super::pools::MOST_LIPS;
 use super::profiles;
-use super::services::{drain_of, endpoint_of, limit_of, listen_of, quorum_of, weight_of};
+use super::services::{
+    drain_of, endpoint_of, limit_of, listen_of, passive_of, quorum_of, weight_of,
+};
 use super::syslog;
 use super::values::{duration, flag, named, number, text, value, word};
 use crate::diagnostic::Sink;
@@ -350,6 +352,8 @@ impl Builder<'_> {
             sorry,
             all_down: named(AllDown::NAMES, word(service, "all-down")?)?,
             slow_start: duration(service, "slow-start")?,
+            inhibit: flag(service, "inhibit")?,
+            passive: passive_of(service),
         })
     }
 

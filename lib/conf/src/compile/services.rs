@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use weir_model::{Drain, DrainEnd, Protocol, Quorum, RealLimit};
+use weir_model::{Drain, DrainEnd, Passive, Protocol, Quorum, RealLimit};
 
 use super::network::Network;
 use super::profiles;
@@ -16,6 +17,9 @@ use crate::tree::{Item, Object, of_kind};
 /// Schedulers add the weights of a service up in four bytes.
 const MOST_WEIGHT: u64 = u32::MAX as u64;
 
+/// How long a real server that answers SYNs with nothing gets no new sessions at most.
+const LONGEST_SILENCE: Duration = Duration::from_mins(10);
+
 /// Checks every service.
 pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) {
     let mut taken: BTreeMap<(IpAddr, u16, u8), (&Object, Place)> = BTreeMap::new();
@@ -24,6 +28,7 @@ pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) 
         listens(service, network, &mut taken, sink);
         client_address(service, sink);
         reals(service, network, sink);
+        passive(service, sink);
         for item in service.all("real") {
             limits(item, sink);
         }
@@ -130,6 +135,40 @@ pub(super) fn drain_of(service: &Object) -> Option<Drain> {
         after,
         then: then.unwrap_or(DrainEnd::Reset),
     })
+}
+
+/// Returns how long a real server that answers SYNs with nothing gets no new sessions.
+pub(super) fn passive_of(service: &Object) -> Option<Passive> {
+    let item = service.one("passive")?;
+    let Parsed::Duration(first) = item.parsed else {
+        return None;
+    };
+    let most = match item.option("most") {
+        Some(Parsed::Duration(most)) => *most,
+        Some(_) | None => LONGEST_SILENCE.max(first),
+    };
+    let syns = match item.option("syns") {
+        Some(Parsed::Number(syns)) => *syns as u32,
+        Some(_) | None => 10,
+    };
+    Some(Passive { first, most, syns })
+}
+
+fn passive(service: &Object, sink: &mut Sink) {
+    let (Some(item), Some(passive)) = (service.one("passive"), passive_of(service)) else {
+        return;
+    };
+    if let Some(place) = item.place.filter(|_| passive.most < passive.first) {
+        let message = format!(
+            "`most` of `passive` of {} is shorter than its value",
+            service.title()
+        );
+        sink.at(
+            place,
+            message,
+            "the first time cannot be longer than the longest",
+        );
+    }
 }
 
 fn protocols(service: &Object, sink: &mut Sink) {

@@ -287,6 +287,32 @@ pub(super) const SERVICE: &[KeySpec] = &[
         "How long the share of a real server that came back grows to the whole.",
     )
     .default(&["0s"]),
+    KeySpec::new(
+        "inhibit",
+        Type::Flag,
+        "Whether the sessions of a real server that its checks took down go on; no resets both ends of them.",
+    )
+    .default(&["yes"]),
+    KeySpec::new(
+        "passive",
+        duration(1000, HOUR),
+        "How long a real server that answers clients' SYNs with nothing gets no new sessions; twice as long each time in a row. Without it nobody looks.",
+    )
+    .only(Protocol::Tcp)
+    .example("5s  most=10m  syns=10")
+    .options(&[
+        OptionSpec::new(
+            "most",
+            duration(1000, DAY),
+            "How long at most; by default ten minutes, or the value where that is more.",
+        ),
+        OptionSpec::new(
+            "syns",
+            Type::Int { min: 1, max: 100_000 },
+            "How many SYNs in a row without a SYN-ACK are enough.",
+        )
+        .default("10"),
+    ]),
     KeySpec::new("real", Type::Endpoint, "A real server of the service.")
         .list()
         .required()

@@ -1,0 +1,244 @@
+//! Passive checks: real servers that answer clients' SYNs with nothing, told from what the workers
+//! count. Nobody sends anything for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_model::{KnockCounters, Passive, RealId, Service, Snapshot};
+
+use crate::publish::Traffic;
+
+/// How long the last of the SYNs that count may go without an answer: a client sends its SYN again
+/// after as long.
+const PATIENCE_MS: u64 = 1_000;
+
+/// What is known of the silence of real servers whose services look at it.
+#[derive(Debug, Default)]
+pub(super) struct Silences {
+    reals: BTreeMap<RealId, Silence>,
+}
+
+/// What turned for a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It was silent to so many SYNs, and gets no new sessions for a time.
+    Inhibited { syns: u64, lasts: Duration },
+    /// The time is over, and it is tried again.
+    Tried,
+    /// It answers after all.
+    Answers,
+}
+
+/// What is known of one real server.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// SYN-ACKs until now.
+    answered: u64,
+    /// SYNs until its last SYN-ACK, or until it was tried again.
+    asked: u64,
+    /// Since when there are enough SYNs without an answer.
+    enough_since_ms: Option<u64>,
+    /// How often in a row it was found silent.
+    times: u32,
+    inhibited: Option<Inhibited>,
+}
+
+/// For how long a real server gets no new sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inhibited {
+    /// By the monotonic clock.
+    until_ms: u64,
+    /// By the wall clock.
+    pub(super) since_wall_ms: u64,
+    pub(super) syns: u64,
+    pub(super) lasts: Duration,
+}
+
+/// The clocks of a look, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now_ms: u64,
+    pub(super) wall_ms: u64,
+}
+
+impl Silences {
+    /// Looks at what the workers count; `turned` is called for each real server of which something
+    /// turned.
+    pub(super) fn look(
+        &mut self,
+        at: Moment,
+        snapshot: &Snapshot,
+        traffic: &Traffic,
+        mut turned: impl FnMut(&Service, RealId, Turn),
+    ) {
+        let mut before = std::mem::take(&mut self.reals);
+        for service in snapshot.services.iter() {
+            let Some(passive) = service.availability.passive else {
+                continue;
+            };
+            for real in &service.reals {
+                let knocks = traffic.knocks(real.id);
+                let known = before.remove(&real.id);
+                let mut silence = known.unwrap_or_else(|| Silence::new(knocks));
+                if let Some(turn) = silence.look(at, knocks, passive) {
+                    turned(service, real.id, turn);
+                }
+                self.reals.insert(real.id, silence);
+            }
+        }
+    }
+
+    /// Returns for how long a real server gets no new sessions, where that is so.
+    pub(super) fn inhibited(&self, real: RealId) -> Option<Inhibited> {
+        self.reals.get(&real)?.inhibited
+    }
+}
+
+impl Silence {
+    fn new(knocks: KnockCounters) -> Self {
+        Self {
+            answered: knocks.answered,
+            asked: knocks.asked,
+            enough_since_ms: None,
+            times: 0,
+            inhibited: None,
+        }
+    }
+
+    fn look(&mut self, at: Moment, knocks: KnockCounters, passive: Passive) -> Option<Turn> {
+        if knocks.answered != self.answered {
+            // Also a late answer to a SYN of before says that it lives.
+            let inhibited = self.inhibited;
+            *self = Self::new(knocks);
+            return inhibited.map(|_| Turn::Answers);
+        }
+        if let Some(inhibited) = self.inhibited {
+            if at.now_ms < inhibited.until_ms {
+                return None;
+            }
+            self.asked = knocks.asked;
+            self.enough_since_ms = None;
+            self.inhibited = None;
+            return Some(Turn::Tried);
+        }
+        // While an apply is under way, not all workers are counted.
+        self.asked = self.asked.min(knocks.asked);
+        let syns = knocks.asked - self.asked;
+        if syns < u64::from(passive.syns) {
+            self.enough_since_ms = None;
+            return None;
+        }
+        let since = *self.enough_since_ms.get_or_insert(at.now_ms);
+        if at.now_ms.saturating_sub(since) < PATIENCE_MS {
+            return None;
+        }
+        let doubled = 1_u32.checked_shl(self.times).unwrap_or(u32::MAX);
+        let lasts = passive.first.saturating_mul(doubled).min(passive.most);
+        self.times += 1;
+        self.inhibited = Some(Inhibited {
+            until_ms: at.now_ms + lasts.as_millis() as u64,
+            since_wall_ms: at.wall_ms,
+            syns,
+            lasts,
+        });
+        Some(Turn::Inhibited { syns, lasts })
+    }
+}
+
+impl Inhibited {
+    /// Says why a real server gets no new sessions.
+    pub(super) fn sentence(self) -> String {
+        format!(
+            "answered none of {} SYNs; no new sessions for {}",
+            self.syns,
+            humantime::format_duration(self.lasts)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSIVE: Passive = Passive {
+        first: Duration::from_secs(5),
+        most: Duration::from_secs(30),
+        syns: 10,
+    };
+
+    fn look(silence: &mut Silence, now_ms: u64, asked: u64, answered: u64) -> Option<Turn> {
+        let at = Moment {
+            now_ms,
+            wall_ms: now_ms,
+        };
+        silence.look(at, KnockCounters { asked, answered }, PASSIVE)
+    }
+
+    fn inhibited(syns: u64, seconds: u64) -> Option<Turn> {
+        let lasts = Duration::from_secs(seconds);
+        Some(Turn::Inhibited { syns, lasts })
+    }
+
+    #[test]
+    fn whoever_answers_some_syns_is_not_silent() {
+        let mut silence = Silence::new(KnockCounters::default());
+        for step in 1..100 {
+            let turn = look(&mut silence, step * 500, step * 20, step / 2);
+            assert_eq!(turn, None);
+        }
+    }
+
+    #[test]
+    fn enough_syns_without_an_answer_within_a_second_are_silence() {
+        let mut silence = Silence::new(KnockCounters {
+            asked: 100,
+            answered: 90,
+        });
+        assert_eq!(look(&mut silence, 0, 109, 90), None);
+        assert_eq!(look(&mut silence, 60_000, 109, 90), None, "one is missing");
+        assert_eq!(look(&mut silence, 60_100, 110, 90), None);
+        assert_eq!(look(&mut silence, 61_000, 112, 90), None, "they are young");
+        assert_eq!(look(&mut silence, 61_100, 113, 90), inhibited(13, 5));
+        assert_eq!(look(&mut silence, 66_000, 113, 90), None);
+    }
+
+    #[test]
+    fn each_time_in_a_row_it_is_twice_as_long_up_to_the_most() {
+        let mut silence = Silence::new(KnockCounters::default());
+        let (mut now, mut asked) = (0, 0);
+        for seconds in [5, 10, 20, 30, 30] {
+            asked += 10;
+            assert_eq!(look(&mut silence, now, asked, 0), None);
+            now += 1_000;
+            assert_eq!(look(&mut silence, now, asked, 0), inhibited(10, seconds));
+            now += seconds * 1_000;
+            assert_eq!(look(&mut silence, now - 1, asked, 0), None);
+            assert_eq!(look(&mut silence, now, asked, 0), Some(Turn::Tried));
+        }
+        assert_eq!(look(&mut silence, now, asked + 1, 1), None, "it answers");
+        assert_eq!(look(&mut silence, now, asked + 11, 1), None);
+        let again = look(&mut silence, now + 1_000, asked + 11, 1);
+        assert_eq!(again, inhibited(10, 5), "the row has ended");
+    }
+
+    #[test]
+    fn a_late_answer_ends_it_at_once() {
+        let mut silence = Silence::new(KnockCounters::default());
+        look(&mut silence, 0, 10, 0);
+        assert!(look(&mut silence, 1_000, 10, 0).is_some());
+        assert_eq!(look(&mut silence, 1_500, 10, 1), Some(Turn::Answers));
+        assert_eq!(silence.inhibited, None);
+    }
+
+    #[test]
+    fn counters_that_go_back_for_a_moment_take_nobody_out() {
+        let mut silence = Silence::new(KnockCounters {
+            asked: 1_000,
+            answered: 900,
+        });
+        for (now, asked, answered) in [(0, 0, 0), (2_000, 0, 0), (2_100, 1_000, 900)] {
+            assert_eq!(look(&mut silence, now, asked, answered), None);
+        }
+        assert_eq!(look(&mut silence, 9_000, 1_000, 900), None);
+    }
+}
