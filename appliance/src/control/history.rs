@@ -391,7 +391,7 @@ mod tests {
         };
         Traffic {
             services: vec![one; services],
-            reals: vec![],
+            ..Traffic::default()
         }
     }
 

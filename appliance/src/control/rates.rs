@@ -133,7 +133,7 @@ mod tests {
         };
         Traffic {
             services: vec![service],
-            reals: vec![],
+            ..Traffic::default()
         }
     }
 

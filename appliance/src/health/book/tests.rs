@@ -623,7 +623,7 @@ fn knocks(asked: u64, answered: u64) -> Traffic {
 #[test]
 fn whoever_answers_no_syns_gets_no_sessions_for_a_time_and_counts_as_down() {
     let (mut book, snapshot, _) = poor("passive = 5s  syns=10");
-    let mut look = |book: &mut Book, seconds, asked, answered| {
+    let look = |book: &mut Book, seconds, asked, answered| {
         book.look_for_silence(&snapshot, &knocks(asked, answered), at(seconds));
         (told_one(book, &snapshot), codes(book))
     };

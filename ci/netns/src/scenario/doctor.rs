@@ -123,7 +123,7 @@ impl Found {
 }
 
 /// No thread may run a program, workers hold no capability, and the others what an apply needs.
-fn privileges(pid: i32) -> Result<String> {
+pub(super) fn privileges(pid: i32) -> Result<String> {
     let mut threads = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = fs::read_to_string(thread?.path().join("status"))?;

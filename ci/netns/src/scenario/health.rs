@@ -13,11 +13,14 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::Run;
+use super::doctor::privileges;
 use super::soundness::list;
 use crate::inside::http::HttpGet;
 use crate::lab::{Lab, Topology, real_address};
 use crate::server::Nginx;
 use crate::{Service, WeirConf, WeirProcess};
+
+mod many;
 
 /// Checks are 200 ms apart give or take a tenth, answers take at most 150 ms, three failures in a
 /// row and two answers in a row count.
@@ -66,7 +69,9 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             .pointer("/reals/0/weight")
             .and_then(Value::as_u64);
         ensure!(weight == Some(7), "{services}");
-        Ok("weight 7; exit status 4: not mine".to_owned())
+        // Somebody else ran it: the daemon itself can run nothing.
+        let sealed = privileges(weir.pid())?;
+        Ok(format!("weight 7; exit status 4: not mine; {sealed}"))
     });
     run.check("a certificate for another name says so", || {
         wait(&weir, "tls-right", 0, "up", Duration::from_secs(3))?;
@@ -79,6 +84,36 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         ensure!(events.contains(&said), "{said}: {events}");
         error(&weir, "tls-wrong", WRONG_NAME)
     });
+    run.check(
+        "who answers no client is left out, although checks pass",
+        || {
+            let table = "table ip quiet { chain all { type filter hook input priority 0; \
+                     ip saddr 10.81.0.200 tcp dport 80 drop; } }";
+            lab.real(3)?.nft(table)?;
+            let some = |count| HttpGet {
+                concurrency: 12,
+                keep_alive: false,
+                ..lab.pages(8005, "/bench", count)
+            };
+            let lost = lab.start_http_get(some(12))?;
+            let took = wait(&weir, "quiet", 1, "inhibited", Duration::from_secs(4))?;
+            let pages = lab.http_get(some(40))?;
+            ensure!(pages.ok == 40, "{}", list(&pages.failures));
+            ensure!(pages.servers.len() == 1, "{:?}", pages.servers);
+            lab.real(3)?.run("nft delete table ip quiet")?;
+            lost.report()?;
+            let end = Instant::now() + Duration::from_secs(6);
+            loop {
+                let pages = lab.http_get(some(12))?;
+                if pages.servers.len() == 2 {
+                    break;
+                }
+                ensure!(Instant::now() < end, "{:?}", pages.servers);
+                thread::sleep(Duration::from_millis(100));
+            }
+            Ok(format!("after {} ms, and back", took.as_millis()))
+        },
+    );
     let loading = lab.start_http_get(HttpGet {
         concurrency: 8,
         keep_alive: false,
@@ -155,6 +190,10 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         }
     });
     run.check("ledger", || Ok(weir.ledger()?.to_string()));
+    drop((weir, servers));
+    if run.long {
+        many::run(run)?;
+    }
     Ok(())
 }
 
@@ -198,6 +237,12 @@ fn conf(lab: &Lab, check: &Path, hook: &Path) -> WeirConf {
     add("refused", 8003, &[(3, 81)], "program");
     add("tls-right", 8443, &[(0, 443)], "tls-right");
     add("tls-wrong", 8444, &[(0, 443)], "tls-wrong");
+    add(
+        "quiet",
+        8005,
+        &[(2, 80), (3, 80)],
+        "page\npassive         = 1s  syns=4",
+    );
     let tls = |name: &str| {
         format!(
             "[health tls-{name}]\ntype            = https\nhost            = {}.example.net\n\
@@ -275,8 +320,8 @@ fn is(row: &Value, key: &str, value: &str) -> bool {
     row.get(key).and_then(Value::as_str) == Some(value)
 }
 
-/// Starts an HTTPS server with a certificate of its own on the first real server.
-fn tls_server(lab: &Lab) -> Result<crate::process::Process> {
+/// Makes a key and a certificate for `www.example.net` that is its own authority.
+fn certificate(lab: &Lab) -> Result<(PathBuf, PathBuf)> {
     let (key, certificate) = (lab.dir().join("tls.key"), lab.dir().join("tls.pem"));
     let make = format!(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
@@ -285,8 +330,14 @@ fn tls_server(lab: &Lab) -> Result<crate::process::Process> {
         key.display(),
         certificate.display()
     );
+    lab.real(0)?.run(&make)?;
+    Ok((key, certificate))
+}
+
+/// Starts an HTTPS server with a certificate of its own on the first real server.
+fn tls_server(lab: &Lab) -> Result<crate::process::Process> {
+    let (key, certificate) = certificate(lab)?;
     let real = lab.real(0)?;
-    real.run(&make)?;
     let mut command = real.command("openssl");
     command.args(["s_server", "-4", "-quiet", "-www", "-accept", "443", "-key"]);
     command.arg(key).arg("-cert").arg(certificate);
