@@ -174,9 +174,9 @@ mod tests {
         silence.look(at, KnockCounters { asked, answered }, PASSIVE)
     }
 
-    fn inhibited(syns: u64, seconds: u64) -> Option<Turn> {
+    fn inhibited(syns: u64, seconds: u64) -> Turn {
         let lasts = Duration::from_secs(seconds);
-        Some(Turn::Inhibited { syns, lasts })
+        Turn::Inhibited { syns, lasts }
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(look(&mut silence, 60_000, 109, 90), None, "one is missing");
         assert_eq!(look(&mut silence, 60_100, 110, 90), None);
         assert_eq!(look(&mut silence, 61_000, 112, 90), None, "they are young");
-        assert_eq!(look(&mut silence, 61_100, 113, 90), inhibited(13, 5));
+        assert_eq!(look(&mut silence, 61_100, 113, 90), Some(inhibited(13, 5)));
         assert_eq!(look(&mut silence, 66_000, 113, 90), None);
     }
 
@@ -210,7 +210,10 @@ mod tests {
             asked += 10;
             assert_eq!(look(&mut silence, now, asked, 0), None);
             now += 1_000;
-            assert_eq!(look(&mut silence, now, asked, 0), inhibited(10, seconds));
+            assert_eq!(
+                look(&mut silence, now, asked, 0),
+                Some(inhibited(10, seconds))
+            );
             now += seconds * 1_000;
             assert_eq!(look(&mut silence, now - 1, asked, 0), None);
             assert_eq!(look(&mut silence, now, asked, 0), Some(Turn::Tried));
@@ -218,7 +221,7 @@ mod tests {
         assert_eq!(look(&mut silence, now, asked + 1, 1), None, "it answers");
         assert_eq!(look(&mut silence, now, asked + 11, 1), None);
         let again = look(&mut silence, now + 1_000, asked + 11, 1);
-        assert_eq!(again, inhibited(10, 5), "the row has ended");
+        assert_eq!(again, Some(inhibited(10, 5)), "the row has ended");
     }
 
     #[test]

@@ -54,130 +54,10 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let line = "$WEIR_EVENT $WEIR_SERVICE $WEIR_WEIGHT_UP";
     let hook = script(&lab, "hook", &format!("echo {line} >> {}", told.display()))?;
     let weir = WeirProcess::start(&lab, &run.weir, &conf(&lab, &check, &hook))?;
-    run.check(
-        "all are up, and a page that is not as expected is told",
-        || {
-            wait(&weir, "web", 0, "up", Duration::from_secs(3))?;
-            wait(&weir, "other", 0, "down", Duration::from_secs(3))?;
-            error(&weir, "other", "status 200, where 300-399 is expected")
-        },
-    );
-    run.check("a program says the weight", || {
-        error(&weir, "refused", "exit status 4: not mine")?;
-        let services = weir.show("services")?;
-        let weight = find(&services, "name", "weighed")?
-            .pointer("/reals/0/weight")
-            .and_then(Value::as_u64);
-        ensure!(weight == Some(7), "{services}");
-        // Somebody else ran it: the daemon itself can run nothing.
-        let sealed = privileges(weir.pid())?;
-        Ok(format!("weight 7; exit status 4: not mine; {sealed}"))
-    });
-    run.check("a certificate for another name says so", || {
-        wait(&weir, "tls-right", 0, "up", Duration::from_secs(3))?;
-        wait(&weir, "tls-wrong", 0, "down", Duration::from_secs(3))?;
-        let said = format!(
-            "real server {}:443 of tls-wrong is down: {WRONG_NAME}",
-            real_address(0)
-        );
-        let events = weir.show("events")?.to_string();
-        ensure!(events.contains(&said), "{said}: {events}");
-        error(&weir, "tls-wrong", WRONG_NAME)
-    });
-    run.check(
-        "who answers no client is left out, although checks pass",
-        || {
-            let table = "table ip quiet { chain all { type filter hook input priority 0; \
-                     ip saddr 10.81.0.200 tcp dport 80 drop; } }";
-            lab.real(3)?.nft(table)?;
-            let some = |count| HttpGet {
-                concurrency: 12,
-                keep_alive: false,
-                ..lab.pages(8005, "/bench", count)
-            };
-            let lost = lab.start_http_get(some(12))?;
-            let took = wait(&weir, "quiet", 1, "inhibited", Duration::from_secs(4))?;
-            let pages = lab.http_get(some(40))?;
-            ensure!(pages.ok == 40, "{}", list(&pages.failures));
-            ensure!(pages.servers.len() == 1, "{:?}", pages.servers);
-            lab.real(3)?.run("nft delete table ip quiet")?;
-            lost.report()?;
-            let end = Instant::now() + Duration::from_secs(6);
-            loop {
-                let pages = lab.http_get(some(12))?;
-                if pages.servers.len() == 2 {
-                    break;
-                }
-                ensure!(Instant::now() < end, "{:?}", pages.servers);
-                thread::sleep(Duration::from_millis(100));
-            }
-            Ok(format!("after {} ms, and back", took.as_millis()))
-        },
-    );
-    let loading = lab.start_http_get(HttpGet {
-        concurrency: 8,
-        keep_alive: false,
-        pause_ms: 2,
-        ..lab.pages(80, "/bench", 5_000)
-    })?;
-    run.check("a real server that dies is out in time", || {
-        drop(servers.remove(1));
-        let took = wait(&weir, "web", 1, "down", OUT_WITHIN + ASKING)?;
-        let pages = lab.http_get(lab.pages(80, "/bench", 200))?;
-        ensure!(pages.ok == 200, "{}", list(&pages.failures));
-        Ok(format!(
-            "{} ms of {} ms; 200 pages afterwards",
-            took.as_millis(),
-            OUT_WITHIN.as_millis()
-        ))
-    });
-    run.check("it is back in time", || {
-        servers.insert(1, Nginx::start(&lab, 1)?);
-        let took = wait(&weir, "web", 1, "up", BACK_WITHIN + ASKING)?;
-        Ok(format!(
-            "{} ms of {} ms",
-            took.as_millis(),
-            BACK_WITHIN.as_millis()
-        ))
-    });
-    let load = loading.report()?;
-    run.check("the load meanwhile", || {
-        // Those that were sent to it before it was out are refused by it.
-        ensure!(load.ok > 3_000, "{}: {}", load.ok, list(&load.failures));
-        Ok(format!("{} of 5000 pages", load.ok))
-    });
-    run.check("the sorry server takes over", || {
-        servers.drain(..2);
-        for n in [0, 1] {
-            wait(&weir, "web", n, "down", OUT_WITHIN + ASKING)?;
-        }
-        thread::sleep(Duration::from_millis(50));
-        let pages = lab.http_get(lab.pages(80, "/bench", 100))?;
-        ensure!(pages.ok == 100, "{}", list(&pages.failures));
-        let services = weir.show("services")?;
-        let state = find(&services, "name", "web")?.get("state").cloned();
-        ensure!(state == Some(Value::from("sorry")), "{services}");
-        Ok("100 pages of it".to_owned())
-    });
-    run.check("an address goes with its quorum", || {
-        ensure!(!answers(&lab), "{QUORATE} answers");
-        quorum(&weir, "no-quorum")?;
-        Ok(format!("nobody answers for {QUORATE}"))
-    });
-    run.check("and comes back with its hysteresis", || {
-        servers.insert(0, Nginx::start(&lab, 0)?);
-        wait(&weir, "quorate", 0, "up", BACK_WITHIN + ASKING)?;
-        ensure!(!answers(&lab), "{QUORATE} answers: 2 of 3 are too few");
-        quorum(&weir, "no-quorum")?;
-        servers.insert(1, Nginx::start(&lab, 1)?);
-        wait(&weir, "quorate", 1, "up", BACK_WITHIN + ASKING)?;
-        let end = Instant::now() + Duration::from_secs(1);
-        while !answers(&lab) {
-            ensure!(Instant::now() < end, "nobody answers for {QUORATE}");
-        }
-        quorum(&weir, "up")?;
-        Ok(format!("{QUORATE} answers"))
-    });
+    sentences(run, &weir);
+    silence(run, &lab, &weir);
+    under_load(run, &lab, &weir, &mut servers)?;
+    poverty(run, &lab, &weir, &mut servers);
     run.check("hooks ran", || {
         let end = Instant::now() + Duration::from_secs(2);
         loop {
@@ -195,6 +75,146 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         many::run(run)?;
     }
     Ok(())
+}
+
+/// What checks of each kind say.
+fn sentences(run: &mut Run, weir: &WeirProcess<'_>) {
+    run.check("a page that is not as expected is told", || {
+        wait(weir, "web", 0, "up", Duration::from_secs(3))?;
+        wait(weir, "other", 0, "down", Duration::from_secs(3))?;
+        error(weir, "other", "status 200, where 300-399 is expected")
+    });
+    run.check("a program says the weight", || {
+        error(weir, "refused", "exit status 4: not mine")?;
+        let services = weir.show("services")?;
+        let weight = find(&services, "name", "weighed")?
+            .pointer("/reals/0/weight")
+            .and_then(Value::as_u64);
+        ensure!(weight == Some(7), "{services}");
+        // Somebody else ran it: the daemon itself can run nothing.
+        let sealed = privileges(weir.pid())?;
+        Ok(format!("weight 7; exit status 4: not mine; {sealed}"))
+    });
+    run.check("a certificate for another name says so", || {
+        wait(weir, "tls-right", 0, "up", Duration::from_secs(3))?;
+        wait(weir, "tls-wrong", 0, "down", Duration::from_secs(3))?;
+        let said = format!(
+            "real server {}:443 of tls-wrong is down: {WRONG_NAME}",
+            real_address(0)
+        );
+        let events = weir.show("events")?.to_string();
+        ensure!(events.contains(&said), "{said}: {events}");
+        error(weir, "tls-wrong", WRONG_NAME)
+    });
+}
+
+/// A real server answers no client, although its checks pass.
+fn silence(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) {
+    run.check("who answers no client is left out", || {
+        let table = "table ip quiet { chain quiet { type filter hook input priority 0; \
+                     ip saddr 10.81.0.200 tcp dport 80 drop; } }";
+        lab.real(3)?.nft(table)?;
+        let some = |count| HttpGet {
+            concurrency: 12,
+            keep_alive: false,
+            ..lab.pages(8005, "/bench", count)
+        };
+        let lost = lab.start_http_get(some(12))?;
+        let took = wait(weir, "quiet", 1, "inhibited", Duration::from_secs(4))?;
+        let pages = lab.http_get(some(40))?;
+        ensure!(pages.ok == 40, "{}", list(&pages.failures));
+        ensure!(pages.servers.len() == 1, "{:?}", pages.servers);
+        lab.real(3)?.run("nft delete table ip quiet")?;
+        lost.report()?;
+        let end = Instant::now() + Duration::from_secs(6);
+        loop {
+            let pages = lab.http_get(some(12))?;
+            if pages.servers.len() == 2 {
+                break;
+            }
+            ensure!(Instant::now() < end, "{:?}", pages.servers);
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(format!("after {} ms, and back", took.as_millis()))
+    });
+}
+
+/// A real server dies and comes back under load.
+fn under_load(
+    run: &mut Run,
+    lab: &Lab,
+    weir: &WeirProcess<'_>,
+    servers: &mut Vec<Nginx>,
+) -> Result<()> {
+    let loading = lab.start_http_get(HttpGet {
+        concurrency: 8,
+        keep_alive: false,
+        pause_ms: 2,
+        ..lab.pages(80, "/bench", 5_000)
+    })?;
+    run.check("a real server that dies is out in time", || {
+        drop(servers.remove(1));
+        let took = wait(weir, "web", 1, "down", OUT_WITHIN + ASKING)?;
+        let pages = lab.http_get(lab.pages(80, "/bench", 200))?;
+        ensure!(pages.ok == 200, "{}", list(&pages.failures));
+        Ok(format!(
+            "{} ms of {} ms; 200 pages afterwards",
+            took.as_millis(),
+            OUT_WITHIN.as_millis()
+        ))
+    });
+    run.check("it is back in time", || {
+        servers.insert(1, Nginx::start(lab, 1)?);
+        let took = wait(weir, "web", 1, "up", BACK_WITHIN + ASKING)?;
+        Ok(format!(
+            "{} ms of {} ms",
+            took.as_millis(),
+            BACK_WITHIN.as_millis()
+        ))
+    });
+    let load = loading.report()?;
+    run.check("the load meanwhile", || {
+        // Those that were sent to it before it was out are refused by it.
+        ensure!(load.ok > 3_000, "{}: {}", load.ok, list(&load.failures));
+        Ok(format!("{} of 5000 pages", load.ok))
+    });
+    Ok(())
+}
+
+/// Too few real servers are left, and come back.
+fn poverty(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>, servers: &mut Vec<Nginx>) {
+    run.check("the sorry server takes over", || {
+        servers.drain(..2);
+        for n in [0, 1] {
+            wait(weir, "web", n, "down", OUT_WITHIN + ASKING)?;
+        }
+        thread::sleep(Duration::from_millis(50));
+        let pages = lab.http_get(lab.pages(80, "/bench", 100))?;
+        ensure!(pages.ok == 100, "{}", list(&pages.failures));
+        let services = weir.show("services")?;
+        let state = find(&services, "name", "web")?.get("state").cloned();
+        ensure!(state == Some(Value::from("sorry")), "{services}");
+        Ok("100 pages of it".to_owned())
+    });
+    run.check("an address goes with its quorum", || {
+        ensure!(!answers(lab), "{QUORATE} answers");
+        quorum(weir, "no-quorum")?;
+        Ok(format!("nobody answers for {QUORATE}"))
+    });
+    run.check("and comes back with its hysteresis", || {
+        servers.insert(0, Nginx::start(lab, 0)?);
+        wait(weir, "quorate", 0, "up", BACK_WITHIN + ASKING)?;
+        ensure!(!answers(lab), "{QUORATE} answers: 2 of 3 are too few");
+        quorum(weir, "no-quorum")?;
+        servers.insert(1, Nginx::start(lab, 1)?);
+        wait(weir, "quorate", 1, "up", BACK_WITHIN + ASKING)?;
+        let end = Instant::now() + Duration::from_secs(1);
+        while !answers(lab) {
+            ensure!(Instant::now() < end, "nobody answers for {QUORATE}");
+        }
+        quorum(weir, "up")?;
+        Ok(format!("{QUORATE} answers"))
+    });
 }
 
 /// Writes a program for the daemon to run.

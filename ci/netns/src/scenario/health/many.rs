@@ -30,7 +30,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let via = real_address(0);
     // One socket answers for all addresses.
     real.nft(&format!(
-        "table ip weir {{ chain all {{ type nat hook prerouting priority dstnat; \
+        "table ip weir {{ chain many {{ type nat hook prerouting priority dstnat; \
          ip daddr {MANY} udp dport {ECHO_PORT} dnat to {via}; }} }}"
     ))?;
     lab.lb
@@ -59,7 +59,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             ensure!(downs(&fallen) == downs(&events), "some fell: {fallen}");
             let share = |of: fn(&Cpu) -> u64| {
                 let ns = of(&after).saturating_sub(of(&before));
-                ns as f64 / elapsed.as_nanos() as f64
+                Duration::from_nanos(ns).as_secs_f64() / elapsed.as_secs_f64()
             };
             let (checks, pages, control) = (
                 share(|it| it.checks),
