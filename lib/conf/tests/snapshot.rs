@@ -16,9 +16,9 @@ use weir_conf::{NoEnv, Style, parse, parse_str, print_effective};
 use weir_model::{
     AllDown, Availability, BadAck, Check, ClientAddress, ClientWindow, Defence, Driver, EndpointId,
     EventClass, ExecCheck, Facility, Forward, Generation, Health, HttpCheck, LipId, MasterKey,
-    Offer, Passive, Persist, Poll, PoolId, PortId, PrefixRate, Protocol, Quorum, RealId, RealLimit, Refusal,
-    Role, SchedulerKind, Service, ServiceId, SessionLog, Snapshot, Synproxy, SynproxyMode, Syslog,
-    SyslogFormat, TimestampMode, TlsCheck, Transport, UdpCheck, WeightFrom,
+    Offer, Passive, Persist, Poll, PoolId, PortId, PrefixRate, Protocol, Quorum, RealId, RealLimit,
+    Refusal, Role, SchedulerKind, Service, ServiceId, SessionLog, Snapshot, Synproxy, SynproxyMode,
+    Syslog, SyslogFormat, TimestampMode, TlsCheck, Transport, UdpCheck, WeightFrom,
 };
 
 const NETWORK: &str = "
