@@ -11,12 +11,26 @@ use crate::inside::connect::{Connect, ConnectReport};
 use crate::inside::flood::{
     ARMED, Burst, DEBT, Flood, FloodReport, GRAIN, IDLE_LINKS, Vector, idle_link,
 };
-use crate::lab::{CLIENT_LINK, LB_LAN, Lab, REAL_LINK, VIP, WAN};
+use crate::lab::{CLIENT_LINK, LB_LAN, Lab, Offloads, REAL_LINK, Topology, VIP, WAN};
 
 /// Where the load balancer sends what is for the flood's sources; an address of the clients.
 pub const FLOOD_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 254);
 
 impl Lab {
+    /// Builds a lab to measure packets in: one real server, every frame one packet, room for floods.
+    ///
+    /// # Errors
+    /// As [`Lab::new`] and [`Lab::expect_floods`].
+    pub fn for_floods(queues: u8) -> Result<Self> {
+        let lab = Self::new(Topology {
+            reals: 1,
+            offloads: Offloads::Off,
+            ..Topology::with_queues(queues)
+        })?;
+        lab.expect_floods()?;
+        Ok(lab)
+    }
+
     /// Makes room for floods: answers to random sources find their way back to the clients' link,
     /// where they vanish, and the load balancer's end takes frames without a socket buffer, whether
     /// it has an XDP program or not.

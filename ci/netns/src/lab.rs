@@ -81,6 +81,17 @@ impl Default for Topology {
     }
 }
 
+impl Topology {
+    /// Returns the usual one with so many queues.
+    #[must_use]
+    pub fn with_queues(queues: u8) -> Self {
+        Self {
+            queues,
+            ..Self::default()
+        }
+    }
+}
+
 /// Counts the labs of this process, one after the other, to tell their folders apart.
 static LABS: AtomicU32 = AtomicU32::new(0);
 

@@ -8,7 +8,7 @@ use super::one_core::SWITCH_LINK;
 use super::table::{Series, Target};
 use crate::command::words;
 use crate::inside::flood::{Behind, Burst, Flood, FloodReport, Vector};
-use crate::lab::{Lab, Offloads, Topology};
+use crate::lab::Lab;
 use crate::server::ECHO_PORT;
 
 /// Frames per second at which the cost of one is taken.
@@ -57,27 +57,17 @@ impl Figures {
 }
 
 pub(super) fn cookies(bench: &mut Bench) -> Result<()> {
-    let lab = lab()?;
+    let lab = Lab::for_floods(1)?;
     let figures = measure(bench, &lab, Job::Cookies)?;
     print(bench, &figures, Job::Cookies, (1.15, 1.9));
     Ok(())
 }
 
 pub(super) fn forward(bench: &mut Bench) -> Result<()> {
-    let lab = lab()?;
+    let lab = Lab::for_floods(1)?;
     let figures = measure(bench, &lab, Job::Forward)?;
     print(bench, &figures, Job::Forward, (1.2, 1.25));
     Ok(())
-}
-
-pub(super) fn lab() -> Result<Lab> {
-    let lab = Lab::new(Topology {
-        reals: 1,
-        offloads: Offloads::Off,
-        ..Topology::default()
-    })?;
-    lab.expect_floods()?;
-    Ok(lab)
 }
 
 fn measure(bench: &Bench, lab: &Lab, job: Job) -> Result<Vec<Figures>> {

@@ -147,12 +147,7 @@ struct Times {
 }
 
 pub(super) fn latency(bench: &mut Bench) -> Result<()> {
-    let lab = Lab::new(Topology {
-        reals: 1,
-        offloads: Offloads::Off,
-        ..Topology::default()
-    })?;
-    lab.expect_floods()?;
+    let lab = Lab::for_floods(1)?;
     let echo = {
         let _kept = bench.cores.keep_clear_of_weir()?;
         server::udp_echo(&lab, 0)?

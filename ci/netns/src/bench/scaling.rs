@@ -16,7 +16,7 @@ use super::table::Series;
 use crate::WeirProcess;
 use crate::cores;
 use crate::inside::flood::{Burst, Flood, Vector};
-use crate::lab::{LAN, Lab, Offloads, Topology, WAN};
+use crate::lab::{LAN, Lab, WAN};
 
 /// How flows meet queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +30,10 @@ enum Spread {
 }
 
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
-    let lab = |queues| -> Result<Lab> {
-        let lab = Lab::new(Topology {
-            queues,
-            reals: 1,
-            offloads: Offloads::Off,
-            ..Topology::default()
-        })?;
-        lab.expect_floods()?;
-        Ok(lab)
-    };
     let (mut one, mut steady, mut mixed) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        one.push(measure(bench, &lab(1)?, Spread::One)?);
-        let double = lab(2)?;
+        one.push(measure(bench, &Lab::for_floods(1)?, Spread::One)?);
+        let double = Lab::for_floods(2)?;
         steady.push(measure(bench, &double, Spread::Steady)?);
         mixed.push(measure(bench, &double, Spread::Mixed)?);
     }

@@ -8,6 +8,7 @@ use super::Bench;
 use super::floods::{self, PACE};
 use super::middle::{Job, Middle, Running};
 use super::table::{Series, Target};
+use crate::Lab;
 use crate::command::{run, words};
 use crate::inside::flood::Burst;
 use crate::scenario::DRIVERS;
@@ -29,7 +30,7 @@ const WAITS: [(i64, &str); 2] = [
 const ALLOWED: f64 = 0.001;
 
 pub(super) fn run_all(bench: &mut Bench) -> Result<()> {
-    let lab = floods::lab()?;
+    let lab = Lab::for_floods(1)?;
     for driver in DRIVERS {
         let middle = Middle::Weir(driver);
         if !bench.wants(&middle.name(Job::Forward)) {

@@ -1,19 +1,16 @@
 //! Bulk transfers with the offloads of all ends on: super-frames go through af-packet whole, and as
 //! packets where something in their way takes no other.
 
-use std::net::SocketAddrV4;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Run;
 use super::client_address::TOA_KIND;
-use super::soundness::gigabits;
+use super::soundness::{both_ways, echo, gigabits};
 use crate::capture::Capture;
-use crate::client::load::Way;
-use crate::inside::transfer::Bulk;
 use crate::lab::{CLIENT_LINK, LAN, Lab, REAL_LINK, Topology, VIP, WAN};
-use crate::server::{self, BIG_FILE, ECHO_PORT, IPERF_PORT, Nginx};
+use crate::server::{self, BIG_FILE, ECHO_PORT, Nginx};
 use crate::{KernelNat, Service, WeirConf, WeirProcess};
 
 /// Weir must reach at least this share of the kernel's throughput, on a machine that does nothing
@@ -30,10 +27,7 @@ const PROXIED: u16 = 2000;
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let (_, sum) = server::big_file()?;
     for queues in [1, 2] {
-        let lab = Lab::new(Topology {
-            queues,
-            ..Topology::default()
-        })?;
+        let lab = Lab::new(Topology::with_queues(queues))?;
         let _nginx = Nginx::start_all(&lab)?;
         let _echo = server::tcp_echo(&lab, 0)?;
         throughput(run, &lab);
@@ -52,7 +46,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
 
 /// iperf3 both ways against the kernel's NAT.
 fn throughput(run: &mut Run, lab: &Lab) {
-    let (seconds, program) = (run.figure(3, 10), run.weir.clone());
+    let (seconds, program) = (run.figure(2, 10), run.weir.clone());
     let wanted = if run.long { WANTED } else { WANTED_IN_COMPANY };
     let queues = lab.topology().queues;
     run.check(
@@ -68,11 +62,11 @@ fn compare(lab: &Lab, program: &Path, seconds: u32, wanted: f64) -> Result<Strin
     for _ in 0..ROUNDS {
         kernel.push({
             let _nat = KernelNat::start(lab)?;
-            both(lab, seconds).context("through the kernel")?
+            both_ways(lab, seconds).context("through the kernel")?
         });
         weir.push({
             let process = WeirProcess::start(lab, program, &conf)?;
-            let measured = both(lab, seconds).context("through Weir")?;
+            let measured = both_ways(lab, seconds).context("through Weir")?;
             process.ledger()?;
             measured
         });
@@ -97,14 +91,6 @@ fn compare(lab: &Lab, program: &Path, seconds: u32, wanted: f64) -> Result<Strin
         }
     }
     bail!("{figure}; wanted {wanted}")
-}
-
-fn both(lab: &Lab, seconds: u32) -> Result<(f64, f64)> {
-    // A server of its own: one whose last client went away with the NAT may still wait for it.
-    let _iperf = server::iperf(lab, 0)?;
-    let target = SocketAddrV4::new(VIP, IPERF_PORT);
-    let up = lab.iperf(target, Way::Up, seconds)?;
-    Ok((up, lab.iperf(target, Way::Down, seconds)?))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -158,22 +144,6 @@ fn conf(lab: &Lab, wan: &str, lan: &str) -> WeirConf {
         ..Service::tcp("proxied", PROXIED, &[])
     });
     conf
-}
-
-fn echo(lab: &Lab, port: u16, bytes: u64) -> Result<String> {
-    let report = lab.bulk(Bulk {
-        target: SocketAddrV4::new(VIP, port),
-        bytes,
-    })?;
-    ensure!(
-        report.failure.is_none() && report.same == bytes,
-        "{report:?}"
-    );
-    Ok(format!(
-        "{} MiB each way in {:.2} s",
-        bytes >> 20,
-        report.seconds
-    ))
 }
 
 /// What clients and real servers see where Weir's devices neither cut nor add up: the kernel does it

@@ -1,25 +1,19 @@
 //! Two workers while every flow moves between the queues many times in its life.
 
-use std::net::SocketAddrV4;
-
 use anyhow::{Result, ensure};
 
-use super::soundness::wrk;
+use super::soundness::{echo, wrk};
 use super::{DRIVERS, Run};
-use crate::inside::transfer::Bulk;
-use crate::lab::{CLIENT_LINK, Lab, REAL_LINK, Topology, VIP};
+use crate::lab::{CLIENT_LINK, Lab, REAL_LINK, Topology};
 use crate::namespace::Namespace;
 use crate::process::Process;
 use crate::server::{self, ECHO_PORT, Nginx};
 use crate::{WeirConf, WeirProcess};
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
-    let seconds = run.figure(4, 10);
+    let seconds = run.figure(3, 10);
     for driver in DRIVERS {
-        let lab = Lab::new(Topology {
-            queues: 2,
-            ..Topology::default()
-        })?;
+        let lab = Lab::new(Topology::with_queues(2))?;
         let _nginx = Nginx::start_all(&lab)?;
         let _echo = server::tcp_echo(&lab, 0)?;
         let conf = WeirConf::new(driver, 2, lab.dir());
@@ -41,16 +35,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             || wrk(&lab.wrk("/bench", seconds, false)?),
         );
         run.check(&format!("{driver}: bytes while flows move"), || {
-            let bytes = 32 << 20;
-            let report = lab.bulk(Bulk {
-                target: SocketAddrV4::new(VIP, ECHO_PORT),
-                bytes,
-            })?;
-            ensure!(
-                report.failure.is_none() && report.same == bytes,
-                "{report:?}"
-            );
-            Ok(format!("32 MiB each way in {:.2} s", report.seconds))
+            echo(&lab, ECHO_PORT, 32 << 20)
         });
         drop(moving);
         run.check(

@@ -12,7 +12,7 @@ use super::Run;
 use super::soundness::list;
 use crate::cores::Cores;
 use crate::inside::flood::Vector;
-use crate::lab::{Lab, Offloads, Topology, WAN, lip};
+use crate::lab::{Lab, WAN, lip};
 use crate::server::{self, ECHO_PORT};
 use crate::weir::find_row;
 use crate::{KernelSynproxy, Service, WeirConf, WeirProcess};
@@ -32,12 +32,7 @@ const MEMORY_MS: u64 = 4_000;
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let cores = Cores::of_this_machine();
     let kept = cores.keep_clear_of_weir()?;
-    let lab = Lab::new(Topology {
-        reals: 1,
-        offloads: Offloads::Off,
-        ..Topology::default()
-    })?;
-    lab.expect_floods()?;
+    let lab = Lab::for_floods(1)?;
     let _servers = [server::tcp_echo(&lab, 0)?, server::udp_echo(&lab, 0)?];
     let program = run.weir.clone();
     run.check("flood through the kernel's SYNPROXY", || {

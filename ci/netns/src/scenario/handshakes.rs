@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::soundness::pages;
+use super::soundness::{self, pages};
 use super::{DRIVERS, Run};
 use crate::inside::probe::{End, Probe, ProbeReport};
 use crate::inside::raw::RawAck;
 use crate::inside::servers::BANNER;
-use crate::inside::transfer::Bulk;
 use crate::lab::{Lab, REAL_LINK, Topology, VIP, real_address};
 use crate::server::{self, BANNER_PORT, ECHO_PORT, Nginx};
 use crate::{Service, WeirConf, WeirProcess};
@@ -48,12 +47,13 @@ fn one(run: &mut Run, driver: &str) -> Result<()> {
     secret(&lab, SECRET)?;
     let conf = conf(&lab, driver);
     let weir = WeirProcess::start(&lab, &run.weir, &conf)?;
+    let old = cookies::keep_one(&lab)?;
     speaking(run, &lab, driver)?;
     nobody(run, &lab, driver)?;
     run.check(&format!("{driver}: ledger"), || {
         Ok(weir.ledger().with_context(|| weir.log_tail())?.to_string())
     });
-    cookies::run(run, &lab, driver, weir, &conf)
+    cookies::run(run, &lab, driver, weir, &conf, old)
 }
 
 fn secret(lab: &Lab, key: &str) -> Result<()> {
@@ -175,21 +175,11 @@ fn speaking(run: &mut Run, lab: &Lab, driver: &str) -> Result<()> {
         || {
             let half = lab.raw_syn(CLOSED)?;
             ensure!(half.window == 0, "the SYN-ACK's window is {}", half.window);
-            let bulk = lab.bulk(Bulk {
-                target: at(CLOSED),
-                bytes: 4 << 20,
-            })?;
-            ensure!(bulk.failure.is_none(), "{bulk:?}");
-            Ok(format!("4 MiB each way in {:.2} s", bulk.seconds))
+            soundness::echo(lab, CLOSED, 4 << 20)
         },
     );
     run.check(&format!("{driver}: early data in an open window"), || {
-        let bulk = lab.bulk(Bulk {
-            target: at(ECHO_PORT),
-            bytes: 4 << 20,
-        })?;
-        ensure!(bulk.failure.is_none(), "{bulk:?}");
-        Ok(format!("4 MiB each way in {:.2} s", bulk.seconds))
+        soundness::echo(lab, ECHO_PORT, 4 << 20)
     });
     run.check(
         &format!("{driver}: pages from deferred real servers"),

@@ -1,14 +1,11 @@
 //! Links that lose frames: handshakes, full-size segments with the TOA, and ends of connections.
 
-use std::net::SocketAddrV4;
-
 use anyhow::{Result, ensure};
 
-use super::soundness::list;
+use super::soundness::{echo, list};
 use super::{DRIVERS, Run};
 use crate::inside::http::HttpGet;
-use crate::inside::transfer::Bulk;
-use crate::lab::{Lab, Topology, VIP};
+use crate::lab::{Lab, Topology};
 use crate::server::{self, ECHO_PORT, Nginx};
 use crate::{WeirConf, WeirProcess};
 
@@ -38,19 +35,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             ))
         });
         run.check(&format!("{driver}: bytes, 1 % lost at every end"), || {
-            let report = lab.bulk(Bulk {
-                target: SocketAddrV4::new(VIP, ECHO_PORT),
-                bytes,
-            })?;
-            ensure!(
-                report.failure.is_none() && report.same == bytes,
-                "{report:?}"
-            );
-            Ok(format!(
-                "{} MiB each way in {:.2} s",
-                bytes >> 20,
-                report.seconds
-            ))
+            echo(&lab, ECHO_PORT, bytes)
         });
         run.check(&format!("{driver}: ledger"), || {
             Ok(weir.ledger()?.to_string())

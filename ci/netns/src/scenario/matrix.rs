@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::soundness::{pages, wrk};
+use super::soundness::{echo, pages, wrk};
 use super::{DRIVERS, Run};
 use crate::inside::Task;
 use crate::inside::servers::Listen;
@@ -17,10 +17,7 @@ use crate::{WeirConf, WeirProcess};
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let (_, sum) = server::big_file()?;
     for queues in [1, 2] {
-        let lab = Lab::new(Topology {
-            queues,
-            ..Topology::default()
-        })?;
+        let lab = Lab::new(Topology::with_queues(queues))?;
         let _nginx = Nginx::start_all(&lab)?;
         let _servers = [server::udp_echo(&lab, 0)?, server::tcp_echo(&lab, 0)?];
         for driver in DRIVERS {
@@ -36,7 +33,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
 
 fn one(run: &mut Run, lab: &Lab, driver: &str, sum: &str) -> Result<()> {
     let queues = lab.topology().queues;
-    let seconds = run.figure(3, 10);
+    let seconds = run.figure(2, 10);
     let conf = WeirConf::new(driver, queues, lab.dir());
     let weir = WeirProcess::start(lab, &run.weir, &conf)?;
     let name = |what: &str| format!("{driver}/{queues}q {what}");
@@ -54,18 +51,7 @@ fn one(run: &mut Run, lab: &Lab, driver: &str, sum: &str) -> Result<()> {
         );
         Ok("the right SHA-256".to_owned())
     });
-    run.check(&name("TCP echo"), || {
-        let bytes = 32 << 20;
-        let report = lab.bulk(Bulk {
-            target: SocketAddrV4::new(VIP, ECHO_PORT),
-            bytes,
-        })?;
-        ensure!(
-            report.failure.is_none() && report.same == bytes,
-            "{report:?}"
-        );
-        Ok(format!("32 MiB each way in {:.2} s", report.seconds))
-    });
+    run.check(&name("TCP echo"), || echo(lab, ECHO_PORT, 32 << 20));
     run.check(&name("UDP echo"), || {
         let target = SocketAddrV4::new(VIP, ECHO_PORT);
         let report = lab.datagrams(Datagrams {

@@ -1,15 +1,12 @@
 //! iperf3 both ways: Weir against the kernel's NAT, in the same lab with offloads off.
 
-use std::net::SocketAddrV4;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::soundness::gigabits;
+use super::soundness::{both_ways, gigabits};
 use super::{DRIVERS, Run};
-use crate::client::load::Way;
-use crate::lab::{Lab, Offloads, Topology, VIP};
-use crate::server::{self, IPERF_PORT};
+use crate::lab::{Lab, Offloads, Topology};
 use crate::{KernelNat, WeirConf, WeirProcess};
 
 /// Weir must reach at least this share of the kernel's throughput, on a machine that does nothing
@@ -22,14 +19,13 @@ const WANTED_IN_COMPANY: f64 = 0.4;
 const ROUNDS: u32 = 3;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
-    let seconds = run.figure(3, 10);
+    let seconds = run.figure(2, 10);
     let wanted = if run.long { WANTED } else { WANTED_IN_COMPANY };
     let program = run.weir.clone();
     for queues in [1, 2] {
         let topology = Topology {
-            queues,
             offloads: Offloads::Off,
-            ..Topology::default()
+            ..Topology::with_queues(queues)
         };
         let lab = Lab::new(topology)?;
         for driver in DRIVERS {
@@ -49,11 +45,14 @@ fn compare(lab: &Lab, program: &Path, driver: &str, seconds: u32, wanted: f64) -
     for _ in 0..ROUNDS {
         kernel = {
             let _nat = KernelNat::start(lab)?;
-            best(kernel, both(lab, seconds).context("through the kernel")?)
+            best(
+                kernel,
+                both_ways(lab, seconds).context("through the kernel")?,
+            )
         };
         weir = {
             let process = WeirProcess::start(lab, program, &conf)?;
-            let measured = both(lab, seconds).context("through Weir")?;
+            let measured = both_ways(lab, seconds).context("through Weir")?;
             process.ledger()?;
             best(weir, measured)
         };
@@ -74,12 +73,4 @@ fn compare(lab: &Lab, program: &Path, driver: &str, seconds: u32, wanted: f64) -
 
 fn best(one: (f64, f64), other: (f64, f64)) -> (f64, f64) {
     (one.0.max(other.0), one.1.max(other.1))
-}
-
-fn both(lab: &Lab, seconds: u32) -> Result<(f64, f64)> {
-    // A server of its own: one whose last client went away with the NAT may still wait for it.
-    let _iperf = server::iperf(lab, 0)?;
-    let target = SocketAddrV4::new(VIP, IPERF_PORT);
-    let up = lab.iperf(target, Way::Up, seconds)?;
-    Ok((up, lab.iperf(target, Way::Down, seconds)?))
 }

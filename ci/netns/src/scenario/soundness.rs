@@ -1,5 +1,7 @@
 //! The lab itself, with the kernel's NAT in Weir's place: what fails here is not Weir's fault.
 
+use std::net::SocketAddrV4;
+
 use anyhow::{Result, bail, ensure};
 
 use super::Run;
@@ -22,7 +24,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         server::tcp_banner(&lab, 0)?,
     ];
     let _nat = KernelNat::start(&lab)?;
-    let at = |port| std::net::SocketAddrV4::new(VIP, port);
+    let at = |port| SocketAddrV4::new(VIP, port);
     run.check("kernel NAT: 1,000 pages", || pages(&lab));
     run.check("kernel NAT: wrk keep-alive", || {
         wrk(&lab.wrk("/bench", seconds, true)?)
@@ -91,6 +93,30 @@ pub(super) fn pages(lab: &Lab) -> Result<String> {
         servers.join(", "),
         report.slowest_ms
     ))
+}
+
+/// Sends so many bytes to an echo service and demands that the same ones come back.
+pub(super) fn echo(lab: &Lab, port: u16, bytes: u64) -> Result<String> {
+    let target = SocketAddrV4::new(VIP, port);
+    let report = lab.bulk(Bulk { target, bytes })?;
+    ensure!(
+        report.failure.is_none() && report.same == bytes,
+        "{report:?}"
+    );
+    Ok(format!(
+        "{} MiB each way in {:.2} s",
+        bytes >> 20,
+        report.seconds
+    ))
+}
+
+/// Measures a TCP stream up and then down, in bits per second.
+pub(super) fn both_ways(lab: &Lab, seconds: u32) -> Result<(f64, f64)> {
+    // A server of its own: one whose last client went away with the NAT may still wait for it.
+    let _iperf = server::iperf(lab, 0)?;
+    let target = SocketAddrV4::new(VIP, IPERF_PORT);
+    let up = lab.iperf(target, Way::Up, seconds)?;
+    Ok((up, lab.iperf(target, Way::Down, seconds)?))
 }
 
 /// Demands a wrk run without errors and says its figures.

@@ -11,10 +11,7 @@ use crate::{metrics, server};
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let count = run.figure(20_000, 200_000);
     for (driver, queues) in DRIVERS.into_iter().zip([1, 2]).chain([("af-xdp", 2)]) {
-        let lab = Lab::new(Topology {
-            queues,
-            ..Topology::default()
-        })?;
+        let lab = Lab::new(Topology::with_queues(queues))?;
         let _banner = server::tcp_banner(&lab, 0)?;
         let mut conf = WeirConf::new(driver, queues, lab.dir());
         conf.services.retain(|service| service.name == "banner");

@@ -1,7 +1,7 @@
 //! Whose cookies are good: across a restart, on another Weir, with another secret, and too late.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{OTHER_SECRET, SECRET, SHORT_LIVED, secret};
 use crate::inside::raw::{Half, RawAck, RawReport};
 use crate::lab::Lab;
-use crate::scenario::Run;
+use crate::scenario::{Run, soundness};
 use crate::server::ECHO_PORT;
 use crate::weir::find_row;
 use crate::{WeirConf, WeirProcess};
@@ -17,20 +17,38 @@ use crate::{WeirConf, WeirProcess};
 /// Longer than the life of a short-lived cookie.
 const TOO_LATE: Duration = Duration::from_secs(9);
 
+/// A cookie that waits for the end of its life.
+pub(super) struct Old {
+    half: Half,
+    since: Instant,
+}
+
+/// Keeps one of two short-lived cookies for later; the other one is good.
+pub(super) fn keep_one(lab: &Lab) -> Result<Old> {
+    // One who sends again what is lost while Weir learns who is where.
+    soundness::echo(lab, SHORT_LIVED, 1 << 10)?;
+    let (first, second) = (lab.raw_syn(SHORT_LIVED)?, lab.raw_syn(SHORT_LIVED)?);
+    let since = Instant::now();
+    accepted(&echo(lab, first)?)?;
+    Ok(Old {
+        half: second,
+        since,
+    })
+}
+
 pub(super) fn run<'lab>(
     run: &mut Run,
     lab: &'lab Lab,
     driver: &str,
     weir: WeirProcess<'lab>,
     conf: &WeirConf,
+    old: Old,
 ) -> Result<()> {
     let program = run.weir.clone();
-    if driver == "af-xdp" || run.long {
-        run.check(
-            &format!("{driver}: a replay after the cookie's life"),
-            || replay(lab, &weir),
-        );
-    }
+    run.check(
+        &format!("{driver}: a replay after the cookie's life"),
+        || replay(lab, &weir, old),
+    );
     let half = lab.raw_syn(ECHO_PORT)?;
     weir.kill()?;
     let weir = WeirProcess::start(lab, &program, conf)?;
@@ -69,15 +87,15 @@ pub(super) fn run<'lab>(
     secret(lab, SECRET)
 }
 
-fn replay(lab: &Lab, weir: &WeirProcess<'_>) -> Result<String> {
-    let (first, second) = (lab.raw_syn(SHORT_LIVED)?, lab.raw_syn(SHORT_LIVED)?);
-    accepted(&echo(lab, first)?)?;
-    thread::sleep(TOO_LATE);
-    let report = echo(lab, second)?;
+fn replay(lab: &Lab, weir: &WeirProcess<'_>, Old { half, since }: Old) -> Result<String> {
+    thread::sleep(TOO_LATE.saturating_sub(since.elapsed()));
+    let report = echo(lab, half)?;
     ensure!(report.answer.is_empty(), "{report:?}");
     let stale = cookies(weir, "short-lived", "cookie_stale")?;
     ensure!(stale == 1, "cookie_stale is {stale}");
-    Ok(format!("refused after {TOO_LATE:?}, cookie_stale {stale}"))
+    Ok(format!(
+        "refused when older than {TOO_LATE:?}, cookie_stale {stale}"
+    ))
 }
 
 fn echo(lab: &Lab, half: Half) -> Result<RawReport> {
