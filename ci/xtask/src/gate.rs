@@ -92,8 +92,8 @@ impl Tally {
     }
 }
 
-/// Runs the steps; each prints one line with its verdict.
-pub(crate) fn run(tally: &mut Tally) {
+/// Runs the steps that keep compilers busy; each prints one line with its verdict.
+pub(crate) fn build(tally: &mut Tally) {
     tally.step("format", &mut cargo("fmt --all --check"));
     tally.step(
         "lints",
@@ -105,21 +105,16 @@ pub(crate) fn run(tally: &mut Tally) {
             &mut cargo("deny --log-level error check bans licenses sources"),
         );
     }
-    let what = "--workspace --lib --bins --tests";
-    let (build, run) = if answers("nextest --version") {
-        let told = "--status-level fail --final-status-level fail";
-        (
-            format!("nextest run --cargo-quiet {what} --no-run"),
-            format!("nextest run --cargo-quiet {what} --no-fail-fast {told}"),
-        )
-    } else {
-        (
-            format!("test --quiet {what} --no-run"),
-            format!("test --quiet {what} --no-fail-fast"),
-        )
-    };
-    tally.step("test build", &mut cargo(&build));
-    tally.tests("tests", &mut cargo(&run));
+    tally.step("test build", &mut tests(true));
+    tally.step(
+        "documentation",
+        cargo("doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    );
+}
+
+/// Runs the tests, which may measure time; `long` takes those that only measure, too.
+pub(crate) fn test(tally: &mut Tally, long: bool) {
+    tally.tests("tests", &mut tests(false));
     tally.tests(
         "documentation tests",
         &mut cargo("test --quiet --workspace --doc"),
@@ -129,10 +124,28 @@ pub(crate) fn run(tally: &mut Tally) {
         "all acknowledgement numbers",
         &mut cargo("test --quiet --release --package synproxy-engine --test exhaustive"),
     );
-    tally.step(
-        "documentation",
-        cargo("doc --quiet --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
-    );
+    if long {
+        tally.tests(
+            "packets beside a flood of events",
+            &mut cargo("test --quiet --release --package weir --bin weir beside:: -- --nocapture"),
+        );
+    }
+}
+
+/// Returns what runs the tests, or only builds them.
+fn tests(only_build: bool) -> Command {
+    let what = "--workspace --lib --bins --tests";
+    let runner = if answers("nextest --version") {
+        "nextest run --cargo-quiet"
+    } else {
+        "test --quiet"
+    };
+    let how = match (only_build, runner.starts_with("nextest")) {
+        (true, _) => "--no-run",
+        (false, true) => "--no-fail-fast --status-level fail --final-status-level fail",
+        (false, false) => "--no-fail-fast",
+    };
+    cargo(&format!("{runner} {what} {how}"))
 }
 
 /// Runs what the bench in memory holds Weir against, one line with its verdict for each.
