@@ -22,7 +22,8 @@ pub struct Syslog {
     pub facility: Facility,
     /// The kinds of events that are sent.
     pub events: Vec<EventClass>,
-    /// How many messages wait at most, of events and of the session log each.
+    /// How many messages wait at most, of what operators did, of other events and of the session log
+    /// each.
     pub queue: u32,
     /// How many events of one type are sent in a second.
     pub budget: u32,

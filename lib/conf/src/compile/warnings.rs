@@ -15,6 +15,7 @@ pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) 
     for service in of_kind(objects, Kind::Service) {
         weights(service, sink);
         sessions(objects, service, network, sink);
+        session_log(objects, service, sink);
     }
 }
 
@@ -75,4 +76,25 @@ fn sessions(objects: &[Object], service: &Object, network: &Network<'_>, sink: &
             format!("{workers} workers with {each} sessions each hold {all}"),
         );
     }
+}
+
+/// A session log that no receiver takes is written nowhere.
+fn session_log(objects: &[Object], service: &Object, sink: &mut Sink) {
+    let Some(item) = service.one("session-log").filter(|it| it.text != "off") else {
+        return;
+    };
+    let receivers = || of_kind(objects, Kind::Syslog);
+    let takes = |receiver: &Object| {
+        let events = receiver.all("events");
+        events.iter().any(|it| it.text == "session")
+    };
+    let Some(place) = item.place.filter(|_| !receivers().any(takes)) else {
+        return;
+    };
+    let note = match receivers().next() {
+        None => "there is no [syslog] section".to_owned(),
+        Some(receiver) => format!("e.g. {} has no `events = session`", receiver.title()),
+    };
+    let message = format!("nobody takes the session log of {}", service.title());
+    sink.warn(place, message, note);
 }

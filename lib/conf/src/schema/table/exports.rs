@@ -66,7 +66,7 @@ pub(super) const SYSLOG_KEYS: &[KeySpec] = &[
             min: 16,
             max: 1_000_000,
         },
-        "How many messages wait at most, of events and of the session log each; the oldest is dropped and counted.",
+        "How many messages wait at most, of what operators did, of other events and of the session log each; the oldest is dropped and counted.",
     )
     .default(&["4096"]),
     KeySpec::new(
