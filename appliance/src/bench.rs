@@ -14,6 +14,8 @@ use crate::capacity::{self, Capacity};
 use crate::daemon::machine;
 use crate::show;
 
+#[cfg(test)]
+mod beside;
 mod frames;
 mod rig;
 

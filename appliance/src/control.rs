@@ -50,7 +50,7 @@ mod connection;
 pub(crate) mod crash;
 mod diff;
 mod doctor;
-mod events;
+pub(crate) mod events;
 mod explain;
 mod floods;
 pub(crate) mod history;
@@ -63,6 +63,8 @@ pub(crate) mod ports;
 mod rates;
 mod reload;
 pub(crate) mod scene;
+#[cfg(test)]
+mod secrecy;
 mod server;
 pub(crate) mod sockets;
 mod status;
@@ -213,6 +215,9 @@ impl Control {
         };
         control.scene.events.adopt(&control.scene.running.snapshot);
         control.begin(&parts.start.origin, parts.start.sentences);
+        if let Some(event) = events::unheard(None, &control.scene.running.snapshot) {
+            control.scene.events.say(Instant::now(), event);
+        }
         let mut findings = parts.findings;
         for event in doctor::events(&mut findings) {
             control.scene.events.say(Instant::now(), event);

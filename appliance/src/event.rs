@@ -27,7 +27,7 @@ pub(crate) struct EventRecord {
 /// An event that was taken, with its number and time.
 #[derive(Clone, Debug)]
 pub(crate) struct Numbered {
-    /// Counts the events of this start.
+    /// Counts the events of this start; 0 for one that only says how many others were left out.
     pub(crate) sequence: u64,
     pub(crate) at: SystemTime,
     pub(crate) record: Arc<EventRecord>,
@@ -58,6 +58,11 @@ impl EventRecord {
         let value = shortened(value.to_string(), LONGEST_VALUE);
         self.fields.push((name, value));
         self
+    }
+
+    /// Says whether it is of what operators did: no budget leaves those out.
+    pub(crate) fn is_audit(&self) -> bool {
+        self.class == EventClass::Operator
     }
 
     /// Makes the event that says how many of a kind were left out.

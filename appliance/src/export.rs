@@ -2,8 +2,10 @@
 //!
 //! Control offers each event to every receiver. Whether it is wanted and within its budget is decided
 //! there, which costs a look-up; it is formatted and sent by a thread of the receiver's own. Between
-//! them are two bounded queues, of events and of the session log, whose oldest message makes room
-//! for the youngest: a receiver that hangs, or a name that cannot be resolved, stops nobody.
+//! them are three bounded queues, of what operators did, of other events and of the session log,
+//! whose oldest message makes room for the youngest: a receiver that hangs, or a name that cannot be
+//! resolved, stops nobody. What is not sent is counted: an event that was left out by the next
+//! message of its kind, one that made room by the receiver's count and a gap in the sequence ids.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -55,6 +57,7 @@ struct Outlet {
     session_budgets: Budgets,
     /// The class and severity of the kinds that were offered, for their summaries.
     kinds: BTreeMap<&'static str, (EventClass, Severity)>,
+    audit: Queue<Numbered>,
     events: Queue<Numbered>,
     sessions: Queue<SessionMessage>,
     shared: Arc<Shared>,
@@ -89,18 +92,23 @@ impl<T> Queue<T> {
         Self { to, from }
     }
 
-    /// Puts a message in, and returns how many made room for it.
-    fn push(&self, mut message: T) -> u64 {
-        let mut dropped = 0;
+    /// Puts a message in, and returns the one that made room for it.
+    fn push(&self, mut message: T) -> Option<T> {
         loop {
             match self.to.try_send(message) {
-                Ok(()) => return dropped,
+                Ok(()) => return None,
                 Err(TrySendError::Full(back)) => {
-                    dropped += u64::from(self.from.try_recv().is_ok());
-                    message = back;
+                    let oldest = self.from.try_recv();
+                    // Nobody else puts messages in, so there is room for this one now.
+                    let Ok(oldest) = oldest else {
+                        message = back;
+                        continue;
+                    };
+                    let _ = self.to.try_send(back);
+                    return Some(oldest);
                 }
-                // Its thread is gone: nobody will ever take it.
-                Err(TrySendError::Disconnected(_)) => return dropped + 1,
+                // Both of its ends are here.
+                Err(TrySendError::Disconnected(back)) => return Some(back),
             }
         }
     }
@@ -138,9 +146,8 @@ impl Exports {
             self.outlets.push(outlet);
         }
         self.leaving.retain(|thread| !thread.is_finished());
-        // Dropping its ends tells the thread to send what waits and end.
-        let threads = before.into_iter().filter_map(|mut old| old.thread.take());
-        self.leaving.extend(threads);
+        self.leaving
+            .extend(before.into_iter().filter_map(Outlet::close));
     }
 
     /// Offers an event to every receiver.
@@ -181,8 +188,8 @@ impl Exports {
     /// Lets what waits go out, for a moment at most.
     pub(crate) fn finish(&mut self) {
         let outlets = std::mem::take(&mut self.outlets);
-        let threads = outlets.into_iter().filter_map(|mut old| old.thread.take());
-        self.leaving.extend(threads);
+        self.leaving
+            .extend(outlets.into_iter().filter_map(Outlet::close));
         let end = Instant::now() + FAREWELL;
         let all_gone = |threads: &[JoinHandle<()>]| threads.iter().all(JoinHandle::is_finished);
         while !all_gone(&self.leaving) && Instant::now() < end {
@@ -199,12 +206,14 @@ impl Exports {
 impl Outlet {
     fn open(config: Syslog, node: String) -> Self {
         let (stop, stopped) = bounded(0);
-        let (events, sessions) = (Queue::new(config.queue), Queue::new(config.queue));
+        let (audit, events) = (Queue::new(config.queue), Queue::new(config.queue));
+        let sessions = Queue::new(config.queue);
         let shared = Arc::new(Shared::default());
         let sender = Sender {
             formatter: Formatter::new(config.format, config.facility, &node),
             config: config.clone(),
             shared: shared.clone(),
+            audit: audit.from.clone(),
             events: events.from.clone(),
             sessions: sessions.from.clone(),
             stop: stopped,
@@ -223,6 +232,7 @@ impl Outlet {
             config,
             node,
             kinds: BTreeMap::new(),
+            audit,
             events,
             sessions,
             shared,
@@ -240,7 +250,7 @@ impl Outlet {
         }
         self.kinds
             .insert(record.code, (record.class, record.severity));
-        let Some(suppressed) = self.budgets.admit(now, record.code) else {
+        let Some(suppressed) = self.budgets.admit_event(now, record) else {
             self.suppressed += 1;
             return;
         };
@@ -248,6 +258,18 @@ impl Outlet {
             suppressed,
             ..event.clone()
         });
+    }
+
+    /// Says what is still to be said, and lets the thread send what waits and end.
+    fn close(mut self) -> Option<JoinHandle<()>> {
+        for (code, count) in self.budgets.take_leftovers() {
+            self.sum_up(code, count);
+        }
+        for (code, count) in self.session_budgets.take_leftovers() {
+            self.sum_up_sessions(code, count);
+        }
+        // Dropping the other ends of its queues is what tells it.
+        self.thread.take()
     }
 
     fn offer_session(&mut self, now: Instant, record: &SessionRecord, snapshot: &Arc<Snapshot>) {
@@ -261,38 +283,68 @@ impl Outlet {
             self.suppressed += 1;
             return;
         };
-        let dropped = self.sessions.push(SessionMessage {
+        let oldest = self.sessions.push(SessionMessage {
             record: *record,
             snapshot: snapshot.clone(),
             suppressed,
         });
-        self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
+        if let Some(oldest) = oldest {
+            let code = session::code(oldest.record.change);
+            self.session_budgets.give_back(code, oldest.suppressed);
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn push(&self, event: Numbered) {
-        let dropped = self.events.push(event);
-        self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
+    fn push(&mut self, event: Numbered) {
+        let queue = if event.record.is_audit() {
+            &self.audit
+        } else {
+            &self.events
+        };
+        let Some(oldest) = queue.push(event) else {
+            return;
+        };
+        // What it would have told is told by the next of its kind.
+        let budgets = match oldest.record.class {
+            EventClass::Session => &mut self.session_budgets,
+            EventClass::Security
+            | EventClass::Health
+            | EventClass::Operator
+            | EventClass::System => &mut self.budgets,
+        };
+        budgets.give_back(oldest.record.code, oldest.suppressed);
+        let is_lost = oldest.sequence > 0;
+        self.shared
+            .dropped
+            .fetch_add(u64::from(is_lost), Ordering::Relaxed);
     }
 
+    /// Says how many were left out of kinds that are quiet now; where there is no room for it, later.
     fn summarise(&mut self, now: Instant) {
-        while let Some((code, count)) = self.budgets.next_leftover(now) {
-            let like = self.kinds.get(code).copied();
-            let (class, severity) = like.unwrap_or((EventClass::System, Severity::Notice));
-            self.push_summary(class, severity, code, count);
+        while !self.events.to.is_full()
+            && let Some((code, count)) = self.budgets.next_leftover(now)
+        {
+            self.sum_up(code, count);
         }
-        while let Some((code, count)) = self.session_budgets.next_leftover(now) {
-            self.push_summary(EventClass::Session, Severity::Info, code, count);
+        while !self.events.to.is_full()
+            && let Some((code, count)) = self.session_budgets.next_leftover(now)
+        {
+            self.sum_up_sessions(code, count);
         }
     }
 
-    fn push_summary(
-        &self,
-        class: EventClass,
-        severity: Severity,
-        code: &'static str,
-        suppressed: u64,
-    ) {
-        let record = EventRecord::summary(class, severity, code, suppressed);
+    fn sum_up(&mut self, code: &'static str, count: u64) {
+        let like = self.kinds.get(code).copied();
+        let (class, severity) = like.unwrap_or((EventClass::System, Severity::Notice));
+        self.push_summary(EventRecord::summary(class, severity, code, count), count);
+    }
+
+    fn sum_up_sessions(&mut self, code: &'static str, count: u64) {
+        let record = EventRecord::summary(EventClass::Session, Severity::Info, code, count);
+        self.push_summary(record, count);
+    }
+
+    fn push_summary(&mut self, record: EventRecord, suppressed: u64) {
         self.push(Numbered {
             sequence: 0,
             at: std::time::SystemTime::now(),
@@ -352,7 +404,8 @@ impl Outlet {
             transport: self.config.transport.name().to_owned(),
             format: self.config.format.name().to_owned(),
             connected: status.connected,
-            queued: (self.events.from.len() + self.sessions.from.len()) as u64,
+            queued: (self.audit.from.len() + self.events.from.len() + self.sessions.from.len())
+                as u64,
             sent: status.sent,
             repeated: status.repeated,
             dropped: self.shared.dropped.load(Ordering::Relaxed),

@@ -183,6 +183,18 @@ impl Rig {
         start.elapsed()
     }
 
+    #[cfg(test)]
+    pub(super) fn director(&mut self) -> &mut Director {
+        &mut self.director
+    }
+
+    /// Lets the worker run on another configuration.
+    #[cfg(test)]
+    pub(super) fn apply(&mut self, snapshot: std::sync::Arc<weir_model::Snapshot>) {
+        self.director.apply(self.now, snapshot);
+        self.pass(Duration::from_millis(1));
+    }
+
     pub(super) fn sessions(&self) -> u32 {
         self.director.session_count()
     }

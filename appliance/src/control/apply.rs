@@ -11,7 +11,7 @@ use super::kept::{Kept, Unconfirmed};
 use super::operator::Operator;
 use super::overrides::{Configured, Overrides};
 use super::server::ClientId;
-use super::{Control, diff, overlay, reload, set_owned};
+use super::{Control, diff, events, overlay, reload, set_owned};
 use crate::configuration::{self, Configuration};
 use crate::event::EventRecord;
 use crate::state::{self, Applied};
@@ -325,6 +325,9 @@ impl Control {
         let summary = reload::summary(&old.snapshot, &snapshot);
         self.tell_applied(&wish, found.earlier, generation, &summary);
         let comes_back = found.earlier == Some(generation);
+        if let Some(event) = events::unheard(Some(&old.snapshot), &snapshot) {
+            self.scene.events.say(now, event);
+        }
         let stays = wish.confirm.is_none();
         let (before, overlay) = (&old.snapshot, &mut self.scene.overlay);
         for event in overlay.adopt(before, &snapshot, now, stays) {

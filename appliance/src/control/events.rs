@@ -1,6 +1,7 @@
 //! The one way for events: numbered, with a budget for each kind so that a flood of them does not
 //! become a flood of lines, said on stderr, kept for `weir show events` and sent to the receivers
-//! that the configuration names. Each of these has budgets of its own.
+//! that the configuration names. Each of these has budgets of its own, which leave out nothing that
+//! operators did.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use weir_control::{EventRow, SyslogRow};
 use weir_director::SessionRecord;
-use weir_model::{Event, EventClass, Severity, Snapshot};
+use weir_model::{Event, EventClass, SessionLog, Severity, Snapshot};
 
 use crate::event::{EventRecord, Numbered};
 use crate::export::Exports;
@@ -80,15 +81,20 @@ impl Events {
 
     /// Takes an event, and says, keeps and sends it where the budgets of its kind allow.
     pub(crate) fn say(&mut self, now: Instant, record: EventRecord) {
-        let code = record.code;
         let event = self.number(record);
-        if let Some(before) = self.said.admit(now, code) {
-            log::say(line(&event, before));
+        if let Some(line) = self.line_of(now, &event) {
+            log::say(line);
         }
-        if let Some(before) = self.keeping.admit(now, code) {
+        if let Some(before) = self.keeping.admit_event(now, &event.record) {
             self.keep(with(&event, before));
         }
         self.exports.offer(now, &event);
+    }
+
+    /// Returns what is said of an event on stderr, if anything is.
+    fn line_of(&mut self, now: Instant, event: &Numbered) -> Option<String> {
+        let before = self.said.admit_event(now, &event.record)?;
+        Some(line(event, before))
     }
 
     /// Takes what became of a session; it goes to the receivers of the session log only.
@@ -170,6 +176,34 @@ impl Events {
     }
 }
 
+/// Returns what is to be said of services whose session log no receiver takes, where they were not
+/// like that before.
+pub(crate) fn unheard(before: Option<&Snapshot>, snapshot: &Snapshot) -> Option<EventRecord> {
+    let services = unheard_services(snapshot);
+    if services.is_empty() || before.is_some_and(|before| unheard_services(before) == services) {
+        return None;
+    }
+    let names = services.join(", ");
+    let text = format!(
+        "nobody takes the session log of {names}: no [syslog] section has `events = session`"
+    );
+    let (class, severity) = (EventClass::System, Severity::Warning);
+    let record = EventRecord::new(class, severity, "session-log-unheard", text);
+    Some(record.field("services", names))
+}
+
+fn unheard_services(snapshot: &Snapshot) -> Vec<&str> {
+    let mut receivers = snapshot.syslog.iter();
+    if receivers.any(|receiver| receiver.events.contains(&EventClass::Session)) {
+        return Vec::new();
+    }
+    let services = snapshot.services.iter();
+    services
+        .filter(|service| service.session_log != SessionLog::Off)
+        .map(|service| service.name.as_str())
+        .collect()
+}
+
 fn with(event: &Numbered, suppressed: u64) -> Numbered {
     Numbered {
         suppressed,
@@ -247,6 +281,26 @@ mod tests {
         let rows = events.rows();
         let said: u64 = rows.len() as u64 - 1 + rows.iter().map(|row| row.suppressed).sum::<u64>();
         assert_eq!(said, 1_000);
+    }
+
+    #[test]
+    fn what_operators_did_is_said_and_kept_whatever_else_happens() {
+        let (mut events, mut lines) = (Events::default(), Events::default());
+        let now = Instant::now();
+        let mut said = 0;
+        for n in 0..500 {
+            let class = [EventClass::Operator, EventClass::Security][n % 2];
+            let record = EventRecord::new(class, Severity::Notice, "a", format!("number {n}"));
+            let event = lines.number(record.clone());
+            said += usize::from(lines.line_of(now, &event).is_some());
+            events.say(now, record);
+        }
+        assert_eq!(said, 250 + SAID as usize);
+        let rows = events.rows();
+        let audit: Vec<_> = rows.iter().filter(|row| row.class == "operator").collect();
+        assert_eq!(audit.len(), 250);
+        assert!(audit.iter().all(|row| row.suppressed == 0));
+        assert_eq!(rows.len(), 250 + KEPT_A_SECOND as usize);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::event::EventRecord;
+
 /// What may still be said of each kind of event.
 #[derive(Debug)]
 pub(crate) struct Budgets {
@@ -46,6 +48,29 @@ impl Budgets {
         }
         budget.said += 1;
         Some(std::mem::take(&mut budget.suppressed))
+    }
+
+    /// The same for an event; what operators did is always allowed and takes nothing of a budget.
+    pub(crate) fn admit_event(&mut self, now: Instant, record: &EventRecord) -> Option<u64> {
+        if record.is_audit() {
+            return Some(0);
+        }
+        self.admit(now, record.code)
+    }
+
+    /// Counts some of a kind as refused that were told by a message which nobody got.
+    pub(crate) fn give_back(&mut self, kind: &'static str, count: u64) {
+        if let Some(budget) = self.kinds.get_mut(kind) {
+            budget.suppressed += count;
+        }
+    }
+
+    /// Returns every kind of which some were refused and nothing was said since, whether it is
+    /// allowed again or not: nothing more will be said.
+    pub(crate) fn take_leftovers(&mut self) -> Vec<(&'static str, u64)> {
+        let kinds = self.kinds.iter_mut();
+        let left = kinds.map(|(kind, budget)| (*kind, std::mem::take(&mut budget.suppressed)));
+        left.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Returns the next kind of which some were refused and nothing was said since, though it is

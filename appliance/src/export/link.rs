@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::libc::EPROTOTYPE;
 use weir_model::{Syslog, Transport};
@@ -14,15 +15,47 @@ use crate::export::tls::TlsLink;
 /// How long a connection may take to come about, and a message to be taken.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Nothing slows datagrams down, and a receiver has room for some hundreds: after so many without a
+/// rest there is one, which leaves 16,000 a second.
+const DATAGRAMS: u32 = 16;
+const REST: Duration = Duration::from_millis(1);
+
 /// A connection to a receiver.
 #[derive(Debug)]
 pub(super) enum Link {
-    Udp(UdpSocket),
+    /// With what was sent since the last rest.
+    Udp(UdpSocket, Burst),
     Tcp(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<TlsLink>),
     Unix(UnixDatagram),
     UnixStream(UnixStream),
+}
+
+/// Datagrams that were sent one after the other.
+#[derive(Debug)]
+pub(super) struct Burst {
+    since: Instant,
+    sent: u32,
+}
+
+impl Burst {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            sent: 0,
+        }
+    }
+
+    /// Waits for a moment where this one would be one too many.
+    fn pace(&mut self) {
+        if self.sent >= DATAGRAMS {
+            let passed = self.since.elapsed();
+            thread::sleep(REST.saturating_sub(passed));
+            *self = Self::new();
+        }
+        self.sent += 1;
+    }
 }
 
 impl Link {
@@ -45,7 +78,10 @@ impl Link {
     /// When the connection is of no use any more.
     pub(super) fn send(&mut self, message: &str) -> io::Result<()> {
         match self {
-            Self::Udp(socket) => socket.send(message.as_bytes()).map(drop),
+            Self::Udp(socket, burst) => {
+                burst.pace();
+                socket.send(message.as_bytes()).map(drop)
+            }
             Self::Unix(socket) => socket.send(message.as_bytes()).map(drop),
             Self::Tcp(stream) => stream.write_all(&counted(message)),
             #[cfg(feature = "tls")]
@@ -61,7 +97,7 @@ impl Link {
     /// When it is not.
     pub(super) fn check(&mut self) -> io::Result<()> {
         match self {
-            Self::Udp(socket) => match socket.take_error()? {
+            Self::Udp(socket, _) => match socket.take_error()? {
                 Some(error) => Err(error),
                 None => Ok(()),
             },
@@ -85,7 +121,7 @@ impl Link {
 
     /// Says whether a receiver that is not there is noticed only some time after a message.
     pub(super) fn hears_late(&self) -> bool {
-        matches!(self, Self::Udp(_))
+        matches!(self, Self::Udp(..))
     }
 }
 
@@ -142,7 +178,7 @@ fn connect_udp(server: &str) -> Result<Link, String> {
             Ok(socket)
         });
         match socket {
-            Ok(socket) => return Ok(Link::Udp(socket)),
+            Ok(socket) => return Ok(Link::Udp(socket, Burst::new())),
             Err(error) => last = refused(server, &error),
         }
     }

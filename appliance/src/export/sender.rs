@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select_biased};
@@ -30,11 +29,15 @@ const PROVEN: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_millis(500);
 /// How long it takes to hear that nobody listens for datagrams.
 const ECHO: Duration = Duration::from_millis(100);
+/// A host that said so often falls silent, and says it once a second at least (Linux by default).
+const SILENCE: Duration = Duration::from_millis(1_100);
 /// What was sent so shortly before the connection broke is sent again.
 const UNSURE: Duration = Duration::from_secs(15);
 /// The same where the receiver closed it in order.
 const UNSURE_CLOSED: Duration = Duration::from_secs(1);
-const UNSURE_BYTES: usize = 256 << 10;
+/// The same of datagrams that nobody takes any more, of which that may be heard late.
+const UNSURE_REFUSED: Duration = Duration::from_secs(2);
+const UNSURE_BYTES: usize = 1 << 20;
 
 /// How a receiver does.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +72,7 @@ pub(super) struct Sender {
     pub(super) config: Syslog,
     pub(super) formatter: Formatter,
     pub(super) shared: Arc<Shared>,
+    pub(super) audit: Receiver<Numbered>,
     pub(super) events: Receiver<Numbered>,
     pub(super) sessions: Receiver<SessionMessage>,
     /// Disconnected when the receiver is not wanted any more.
@@ -114,7 +118,7 @@ impl Sender {
         let mut wait = FIRST_WAIT;
         loop {
             let began = Instant::now();
-            let error = match Link::connect(&self.config) {
+            let error = match self.connect() {
                 Ok(link) => match self.serve(link) {
                     Ok(()) => return,
                     Err(error) => {
@@ -140,9 +144,16 @@ impl Sender {
         }
     }
 
+    /// Connects, and sends again what perhaps did not arrive. A receiver that is refused again gets
+    /// all of that with the next connection: what it is has been decided when the one before broke.
+    fn connect(&mut self) -> Result<Link, String> {
+        let mut link = Link::connect(&self.config)?;
+        self.repeat(&mut link).map_err(|error| cause(&error))?;
+        Ok(link)
+    }
+
     /// Sends what comes until nothing will any more.
     fn serve(&mut self, mut link: Link) -> io::Result<()> {
-        self.repeat(&mut link)?;
         self.shared.status().connected = true;
         loop {
             match self.next() {
@@ -162,22 +173,42 @@ impl Sender {
 
     /// Sends again what perhaps did not arrive.
     fn repeat(&mut self, link: &mut Link) -> io::Result<()> {
+        if link.hears_late() && !self.book.unsure.is_empty() {
+            self.probe(link)?;
+        }
         for at in 0..self.book.unsure.len() {
-            let Some(sent) = self.book.unsure.get_mut(at) else {
-                break;
-            };
-            link.send(&sent.message)?;
-            sent.at = Instant::now();
-            let before = std::mem::replace(&mut sent.left, true);
-            let mut status = self.shared.status();
-            status.sent += u64::from(!before);
-            status.repeated += u64::from(before);
-            drop(status);
-            if at == 0 && link.hears_late() {
-                thread::sleep(ECHO);
+            self.send_again(link, at)?;
+        }
+        Ok(())
+    }
+
+    /// Sends one message of those until it is sure that somebody is there to take them all: one that
+    /// nobody refuses says little, a second one after a while says enough.
+    fn probe(&mut self, link: &mut Link) -> io::Result<()> {
+        for time in [SILENCE, ECHO] {
+            self.send_again(link, 0)?;
+            let end = Instant::now() + time;
+            while Instant::now() < end {
+                if self.stop.recv_timeout(ECHO) != Err(RecvTimeoutError::Timeout) {
+                    // It is now or never.
+                    return Ok(());
+                }
                 link.check()?;
             }
         }
+        Ok(())
+    }
+
+    fn send_again(&mut self, link: &mut Link, at: usize) -> io::Result<()> {
+        let Some(sent) = self.book.unsure.get_mut(at) else {
+            return Ok(());
+        };
+        link.send(&sent.message)?;
+        sent.at = Instant::now();
+        let before = std::mem::replace(&mut sent.left, true);
+        let mut status = self.shared.status();
+        status.sent += u64::from(!before);
+        status.repeated += u64::from(before);
         Ok(())
     }
 
@@ -190,16 +221,22 @@ impl Sender {
         Ok(())
     }
 
-    /// Events go before the session log.
+    /// What operators did goes first, and events go before the session log.
     fn next(&self) -> Next {
         select_biased! {
-            recv(self.events) -> event => match event {
-                Ok(event) => Next::Message(event),
-                // Both ends of both queues go together.
-                Err(_) => self.sessions.try_recv().map_or(Next::Over, described),
-            },
-            recv(self.sessions) -> message => message.map_or(Next::Nothing, described),
+            recv(self.audit) -> event => event.map_or_else(|_| self.last(), Next::Message),
+            recv(self.events) -> event => event.map_or_else(|_| self.last(), Next::Message),
+            recv(self.sessions) -> message => message.map_or_else(|_| self.last(), described),
             default(IDLE) => Next::Nothing,
+        }
+    }
+
+    /// The other ends of all queues go together; what is in them stays.
+    fn last(&self) -> Next {
+        let events = self.audit.try_recv().or_else(|_| self.events.try_recv());
+        match events {
+            Ok(event) => Next::Message(event),
+            Err(_) => self.sessions.try_recv().map_or(Next::Over, described),
         }
     }
 }
@@ -246,11 +283,13 @@ impl Book {
 
     /// Decides what is sent again after a connection broke.
     fn broke(&mut self, error: &io::Error) {
-        let in_order = matches!(
-            error.kind(),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionRefused
-        );
-        let unsure = if in_order { UNSURE_CLOSED } else { UNSURE };
+        let unsure = if error.kind() == io::ErrorKind::UnexpectedEof {
+            UNSURE_CLOSED
+        } else if error.kind() == io::ErrorKind::ConnectionRefused {
+            UNSURE_REFUSED
+        } else {
+            UNSURE
+        };
         self.unsure
             .retain(|sent| !sent.left || sent.at.elapsed() <= unsure);
         self.bytes = self.unsure.iter().map(|sent| sent.message.len()).sum();

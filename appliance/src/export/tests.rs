@@ -1,5 +1,6 @@
 //! Receivers of the test's own: what arrives, what is repeated, what is dropped, and who is told.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -278,6 +279,194 @@ fn datagrams_that_nobody_took_are_sent_again() {
 }
 
 #[test]
+fn a_receiver_of_datagrams_that_was_away_for_long_gets_what_it_did_not_read() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = socket.local_addr().unwrap();
+    let mut exports = to(at, "");
+    offer(&mut exports, 1..=40);
+    wait_until("sent", || exports.rows()[0].sent == 40);
+    // It goes with all of them in its buffer, and stays away while more come.
+    drop(socket);
+    let start = Instant::now();
+    let mut last = 40;
+    while start.elapsed() < SECOND * 2 {
+        last += 1;
+        exports.offer(start + SECOND * last as u32, &event("a", last));
+        thread::sleep(Duration::from_millis(20));
+    }
+    let row = exports.rows().remove(0);
+    assert!(!row.connected && row.last_error.is_some(), "{row:?}");
+    let socket = UdpSocket::bind(at).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut found, mut bytes) = (BTreeSet::new(), [0; 2048]);
+    while !found.contains(&last) {
+        let len = socket.recv(&mut bytes).unwrap();
+        found.insert(heard(std::str::from_utf8(&bytes[..len]).unwrap()).id);
+    }
+    assert_eq!(found, (1..=last).collect::<BTreeSet<_>>());
+    assert_eq!(exports.rows()[0].dropped, 0);
+}
+
+#[test]
+fn what_operators_did_is_within_every_budget_and_has_a_queue_of_its_own() {
+    let at = free_port();
+    let mut exports = to(at, "transport = tcp\nqueue = 16\nbudget = 1/s");
+    wait_until("refused", || exports.rows()[0].last_error.is_some());
+    let now = Instant::now();
+    let audit = |n: u64| {
+        let record = EventRecord::new(EventClass::Operator, Severity::Notice, "applied", "done");
+        let record = Arc::new(record);
+        Numbered {
+            record,
+            ..event("applied", n)
+        }
+    };
+    for n in 1..=16 {
+        exports.offer(now, &audit(n));
+        offer(&mut exports, 100 * n + 1..=100 * n + 99);
+    }
+    let listener = TcpListener::bind(at).unwrap();
+    let found = frames(&mut accept(&listener), 32);
+    let told: Vec<_> = found.iter().map(|it| it.event).take(16).collect();
+    assert_eq!(told, (1..=16).collect::<Vec<_>>());
+    assert!(found.iter().take(16).all(|it| it.suppressed == 0));
+    assert!(found.iter().skip(16).all(|it| it.code == "a"));
+}
+
+#[test]
+fn what_a_receiver_that_goes_was_not_told_is_told_at_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut exports = to(at, "transport = tcp\nbudget = 1/s");
+    let mut stream = accept(&listener);
+    let now = Instant::now();
+    for n in 1..=10 {
+        exports.offer(now, &event("a", n));
+    }
+    exports.adopt(&snapshot(&[]));
+    let found = frames(&mut stream, usize::MAX);
+    let told: Vec<_> = found.iter().map(|it| (it.event, it.suppressed)).collect();
+    assert_eq!(told, [(1, 0), (0, 9)]);
+}
+
+/// A receiver that takes what it likes when it likes, and goes once with nothing left to read.
+fn moody(listener: &TcpListener, mut random: weir_testkit::Random) -> Vec<Heard> {
+    let mut all: Vec<Heard> = Vec::new();
+    let mut moods = 1;
+    loop {
+        let mut stream = accept(listener);
+        for n in 0_u32.. {
+            let next = frames(&mut stream, 1);
+            let is_over = next.iter().all(|it| it.code == "end");
+            all.extend(next);
+            if is_over {
+                return all;
+            }
+            if !n.is_multiple_of(100) {
+                continue;
+            }
+            thread::sleep(Duration::from_millis(random.below(3)));
+            if moods > 0 && random.chance(0.2) {
+                moods -= 1;
+                let soon = Some(Duration::from_millis(20));
+                stream.get_ref().set_read_timeout(soon).unwrap();
+                all.extend(frames(&mut stream, usize::MAX));
+                break;
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 6,
+        ..proptest::prelude::ProptestConfig::default()
+    })]
+
+    /// Whatever a receiver does meanwhile: each event is a message, or one that a message says was
+    /// left out, or one that made room; and the sequence ids have a gap for just those.
+    #[test]
+    fn every_event_is_sent_or_left_out_or_dropped_and_the_numbers_say_so(
+        seed: u64,
+        queue in 16_u32..100,
+        budget in 1_u32..2_000,
+        steps in 1_usize..60,
+    ) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let more = format!(
+            "transport = tcp\nqueue = {queue}\nbudget = {budget}/s\nsession-budget = {budget}/s"
+        );
+        let snapshot = snapshot(&[receiver("siem", listener.local_addr().unwrap(), &more)]);
+        let mut exports = Exports::default();
+        exports.adopt(&snapshot);
+        let mut random = weir_testkit::Random::new(seed);
+        let reader = {
+            let random = random.clone();
+            thread::spawn(move || moody(&listener, random))
+        };
+        let mut now = Instant::now();
+        let (mut offered, mut audit) = (0, 0);
+        for _ in 0..steps {
+            for _ in 0..random.below(400) {
+                offered += 1;
+                match random.below(40) {
+                    0 => {
+                        audit += 1;
+                        let class = EventClass::Operator;
+                        let record = EventRecord::new(class, Severity::Notice, "applied", "done");
+                        let record = Arc::new(record);
+                        exports.offer(now, &Numbered { record, ..event("applied", offered) });
+                    }
+                    1..10 => exports.offer_session(now, &opened(), &snapshot),
+                    n => exports.offer(now, &event(["a", "b"][n as usize % 2], offered)),
+                }
+            }
+            now += Duration::from_millis(random.below(700));
+            exports.summarise(now);
+            thread::sleep(Duration::from_millis(random.below(4)));
+        }
+        // Nothing is dropped any more, so the last message has every gap before it.
+        let is_sent = |exports: &Exports| {
+            let row = &exports.rows()[0];
+            row.connected && row.queued == 0
+        };
+        wait_until("sent", || is_sent(&exports));
+        exports.summarise(now + SECOND * 2);
+        wait_until("sent", || is_sent(&exports));
+        exports.offer(now + SECOND * 4, &event("end", offered + 1));
+        let found = reader.join().unwrap();
+        let row = found.iter().fold(BTreeMap::new(), |mut all, it| {
+            all.insert(it.id, it);
+            all
+        });
+        let (mut said, mut left_out, mut acts) = (0, 0, 0);
+        for message in row.values().filter(|it| it.code != "end") {
+            said += u64::from(!message.text.contains("left out"));
+            left_out += message.suppressed;
+            acts += u64::from(message.code == "applied");
+        }
+        let last = row.keys().last().copied().unwrap_or_default();
+        let dropped = last - row.len() as u64;
+        proptest::prop_assert_eq!(said + left_out + dropped, offered);
+        proptest::prop_assert!(acts <= audit && acts + dropped >= audit);
+    }
+}
+
+fn opened() -> SessionRecord {
+    SessionRecord {
+        wall_ms: 1_767_323_045_678,
+        change: SessionChange::Opened,
+        client: (Ipv4Addr::new(192, 0, 2, 7), 40_000),
+        vip: (Ipv4Addr::new(10, 80, 0, 100), 80),
+        lip: (Ipv4Addr::new(10, 80, 0, 200), 1024),
+        real: (Ipv4Addr::new(10, 80, 0, 11), 80),
+        protocol: Protocol::Tcp,
+        service: ServiceId(0),
+        lasted_ms: 1_500,
+    }
+}
+
+#[test]
 fn a_flood_stays_within_the_budget_and_every_event_is_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut exports = to(listener.local_addr().unwrap(), "transport = tcp");
@@ -288,7 +477,7 @@ fn a_flood_stays_within_the_budget_and_every_event_is_counted() {
         let now = start + SECOND * n / 100_000;
         exports.offer(now, &event("flood", n.into()));
         if n == 50_000 {
-            exports.offer(now, &event("other", 0));
+            exports.offer(now, &event("other", 100_001));
         }
         if n.is_multiple_of(10_000) {
             exports.summarise(now);
@@ -320,17 +509,7 @@ fn the_session_log_has_a_budget_and_a_queue_of_its_own() {
     exports.adopt(&snapshot);
     let mut stream = accept(&listener);
     let now = Instant::now();
-    let record = SessionRecord {
-        wall_ms: 1_767_323_045_678,
-        change: SessionChange::Opened,
-        client: (Ipv4Addr::new(192, 0, 2, 7), 40_000),
-        vip: (Ipv4Addr::new(10, 80, 0, 100), 80),
-        lip: (Ipv4Addr::new(10, 80, 0, 200), 1024),
-        real: (Ipv4Addr::new(10, 80, 0, 11), 80),
-        protocol: Protocol::Tcp,
-        service: ServiceId(0),
-        lasted_ms: 1_500,
-    };
+    let record = opened();
     for _ in 0..1_000 {
         exports.offer_session(now, &record, &snapshot);
     }

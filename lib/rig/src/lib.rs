@@ -163,7 +163,11 @@ pub fn client(number: u32) -> (Ipv4Addr, u16) {
     (address, 10_000 + (number % PER_ADDRESS) as u16)
 }
 
-fn snapshot(reals: u8) -> Result<Snapshot, NoDirector> {
+/// Returns the configuration of all places with so many real servers of each service.
+///
+/// # Errors
+/// When it has mistakes, as with too many real servers.
+pub fn snapshot(reals: u8) -> Result<Snapshot, NoDirector> {
     let mut conf = String::new();
     for line in CONF.lines() {
         let Some(port) = line.strip_prefix("REALS ") else {

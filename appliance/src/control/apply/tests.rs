@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -63,6 +63,10 @@ impl Home {
         let home = Self { folder };
         home.write(CONF);
         home
+    }
+
+    pub(in crate::control) fn path(&self) -> &Path {
+        &self.folder
     }
 
     fn file(&self) -> PathBuf {
@@ -337,6 +341,29 @@ fn an_apply_reaches_every_worker_and_is_kept_with_the_name_of_the_operator() {
         event.text,
         format!("configuration 2 applied by {me}: +service dns")
     );
+}
+
+#[test]
+fn a_session_log_that_nobody_takes_is_told_when_it_begins() {
+    let home = Home::new("unheard");
+    let logged = CONF.replace("[service web]", "[service web]\nsession-log = both");
+    let heard = format!("{logged}[syslog siem]\nserver = 127.0.0.1:9\n");
+    home.write(&logged);
+    let mut played = home.start();
+    let told = played.events("session-log-unheard").remove(0);
+    assert_eq!(
+        (told.severity.as_str(), told.fields["services"].as_str()),
+        ("warning", "web")
+    );
+    played
+        .apply(&logged.replace("= both", "= both\nidle = 1m"))
+        .unwrap();
+    assert_eq!(played.events("session-log-unheard").len(), 1);
+    played.apply(&heard).unwrap();
+    played
+        .apply(&format!("{heard}events = security\n"))
+        .unwrap();
+    assert_eq!(played.events("session-log-unheard").len(), 2);
 }
 
 #[test]

@@ -544,7 +544,7 @@ fn whoever_asks_for_anything_else_is_told_what_there_is() {
 }
 
 /// A configuration with a secret in each place that may have one.
-fn with_secrets(key: &std::path::Path) -> String {
+fn with_secrets(key: &Path) -> String {
     let secret_file = format!("mode = adaptive\nsecret-file = {}", key.display());
     let conf = ADAPTIVE.replace("mode = adaptive", &secret_file);
     format!(
