@@ -3,6 +3,7 @@
 mod check;
 mod completion;
 mod console;
+mod grammar;
 mod help;
 #[cfg(test)]
 mod parity;

@@ -15,8 +15,8 @@ use crate::show;
 /// A real server of a service, as the command line names it: `10.0.1.11:443@web`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RealOf {
-    real: String,
-    service: String,
+    pub(crate) real: String,
+    pub(crate) service: String,
 }
 
 impl std::str::FromStr for RealOf {

@@ -10,6 +10,7 @@
     reason = "counts become rates and shares that are shown with three digits"
 )]
 
+mod grammar;
 mod keymap;
 mod link;
 mod model;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use weir_control::Introduction;
 
+pub use crate::grammar::{Command, Grammar, Read, Words};
 pub use crate::run::{run, unfit};
 pub use crate::term::profile::ColourWish;
 
@@ -43,6 +45,8 @@ pub struct Options {
     pub colour: ColourWish,
     /// What is said of the person behind the console.
     pub introduction: Option<Introduction>,
+    /// What its command line understands.
+    pub grammar: Grammar,
 }
 
 /// Says why the console cannot run.

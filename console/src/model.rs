@@ -14,6 +14,7 @@ use std::time::Duration;
 use ratatui::layout::Size;
 use weir_control::{Filter, Request, Role, What};
 
+use crate::grammar::Grammar;
 use crate::keymap::Action;
 use crate::model::data::Data;
 use crate::model::dialog::Dialog;
@@ -53,8 +54,27 @@ pub(crate) enum Mode {
     Command(EditLine),
     /// The help; what it is searched for, and how far it is scrolled.
     Help { search: EditLine, top: usize },
+    /// A text that was asked for once.
+    Page(Page),
     /// A question that must be answered first.
     Dialog(Box<Dialog>),
+}
+
+/// A text over the open screen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) title: String,
+    pub(crate) lines: Vec<String>,
+    pub(crate) top: usize,
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It is said in a sentence.
+    Say,
+    /// It is shown as `weir` prints it.
+    Print,
 }
 
 /// How something went.
@@ -86,8 +106,11 @@ pub(crate) struct Pending {
     pub(crate) ticket: u64,
     /// What is done, as a person says it: `drain of 10.0.1.11:443@web`.
     pub(crate) what: String,
+    /// What was asked.
+    pub(crate) request: Request,
     /// What takes it back, where something does.
     pub(crate) undo: Option<Request>,
+    pub(crate) after: After,
 }
 
 /// Something that the open screen wants told again and again.
@@ -119,6 +142,8 @@ pub(crate) struct Model {
     pub(crate) size: Size,
     pub(crate) theme: Theme,
     pub(crate) read_only: bool,
+    /// What the command line understands.
+    pub(crate) grammar: Grammar,
     pub(crate) link: Link,
     pub(crate) data: Data,
     pub(crate) screen: ScreenId,
@@ -129,6 +154,8 @@ pub(crate) struct Model {
     pub(crate) toast: Option<Toast>,
     pub(crate) undo: Option<Undo>,
     pub(crate) pending: Vec<Pending>,
+    /// The commands that were typed, the youngest last.
+    pub(crate) commands: Vec<String>,
     /// Since when the display stands still.
     pub(crate) paused: Option<Clock>,
     pub(crate) every: Duration,
@@ -149,6 +176,7 @@ impl Model {
             size,
             theme,
             read_only,
+            grammar: Grammar::default(),
             link: Link::default(),
             data: Data::default(),
             screen: ScreenId::Services,
@@ -158,6 +186,7 @@ impl Model {
             toast: None,
             undo: None,
             pending: Vec::new(),
+            commands: Vec::new(),
             paused: None,
             every: Duration::from_secs(1),
             key_at: Duration::ZERO,
@@ -221,9 +250,30 @@ impl Model {
         request: Request,
         undo: Option<Request>,
     ) -> Vec<Effect> {
+        self.ask(what.into(), request, undo, After::Say)
+    }
+
+    /// Asks the daemon once, and shows what it answers.
+    pub(crate) fn print(&mut self, what: impl Into<String>, request: Request) -> Vec<Effect> {
+        self.ask(what.into(), request, None, After::Print)
+    }
+
+    /// Asks the daemon once.
+    pub(crate) fn ask(
+        &mut self,
+        what: String,
+        request: Request,
+        undo: Option<Request>,
+        after: After,
+    ) -> Vec<Effect> {
         let ticket = self.ticket();
-        let what = what.into();
-        self.pending.push(Pending { ticket, what, undo });
+        self.pending.push(Pending {
+            ticket,
+            what,
+            request: request.clone(),
+            undo,
+            after,
+        });
         vec![Effect::Send { ticket, request }]
     }
 

@@ -107,7 +107,8 @@ impl Console {
         let link = link.map_err(ConsoleError::Thread)?;
         let known = size::known(stdout());
         let size = known.unwrap_or(size::USUAL);
-        let model = Model::new(Theme::of(profile), size, options.read_only);
+        let mut model = Model::new(Theme::of(profile), size, options.read_only);
+        model.grammar = options.grammar.clone();
         let terminal = match Terminal::new(Screen::new(profile, size)) {
             Ok(terminal) => terminal,
             Err(never) => match never {},

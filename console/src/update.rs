@@ -1,6 +1,8 @@
 //! From what happened to what is known and what is to be done: pure.
 
+pub(crate) mod command;
 pub(crate) mod dialog;
+mod page;
 pub(crate) mod services;
 pub(crate) mod text;
 
@@ -14,9 +16,10 @@ use crate::keymap::{self, Action};
 use crate::model::data::Answer;
 use crate::model::editline::EditLine;
 use crate::model::link::{LinkNews, State};
+use crate::model::list::Step;
 use crate::model::screen::ScreenId;
 use crate::model::services::TextFilter;
-use crate::model::{Clock, Effect, IDLE_OPERATOR, Mode, Model, Tone};
+use crate::model::{After, Clock, Effect, IDLE_OPERATOR, Mode, Model, Page, Tone};
 use crate::term::input::Key;
 
 /// How long what follows a paste belongs to it.
@@ -125,7 +128,8 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
     match &mut model.mode {
         Mode::Screen => on_screen_key(model, key),
         Mode::Filter { .. } => on_filter_key(model, key),
-        Mode::Command(_) => on_command_key(model, key),
+        Mode::Command(_) => command::key(model, key),
+        Mode::Page(_) => on_page_key(model, key),
         Mode::Help { .. } => on_help_key(model, key),
         Mode::Dialog(_) => dialog::key(model, key),
     }
@@ -138,7 +142,7 @@ fn on_paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
             line.insert(text.lines().next().unwrap_or_default());
         }
         // What is typed to confirm is typed.
-        Mode::Screen | Mode::Dialog(_) => model.say(
+        Mode::Screen | Mode::Dialog(_) | Mode::Page(_) => model.say(
             Tone::Warn,
             format!("a paste of {length} bytes is ignored: keys that do something are typed"),
         ),
@@ -315,18 +319,6 @@ fn on_filter_key(model: &mut Model, key: Key) -> Vec<Effect> {
     Vec::new()
 }
 
-fn on_command_key(model: &mut Model, key: Key) -> Vec<Effect> {
-    let Mode::Command(line) = &mut model.mode else {
-        return Vec::new();
-    };
-    if key == Key::Enter || ends(key, line) {
-        model.mode = Mode::Screen;
-    } else {
-        line.key(key);
-    }
-    Vec::new()
-}
-
 /// Says whether a key ends a line that is typed: nothing more can be taken back of an empty one.
 fn ends(key: Key, line: &EditLine) -> bool {
     matches!(key, Key::Esc | Key::Ctrl('c')) || (key == Key::Backspace && line.is_empty())
@@ -352,6 +344,26 @@ fn on_help_key(model: &mut Model, key: Key) -> Vec<Effect> {
     ];
     if let Some((_, by)) = steps.iter().find(|(step, _)| *step == key) {
         *top = top.saturating_add_signed(*by).min(keymap::BINDINGS.len());
+    }
+    Vec::new()
+}
+
+fn on_page_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    let height = model.body_height();
+    let Mode::Page(page) = &mut model.mode else {
+        return Vec::new();
+    };
+    let binding = keymap::binding(key, model.screen);
+    let step = binding.and_then(|binding| services::step(binding.action));
+    let last = page.lines.len().saturating_sub(height.saturating_sub(1));
+    match step {
+        Some(Step::Up) => page.top = page.top.saturating_sub(1),
+        Some(Step::Down) => page.top = (page.top + 1).min(last),
+        Some(Step::PageUp) => page.top = page.top.saturating_sub(height),
+        Some(Step::PageDown) => page.top = (page.top + height).min(last),
+        Some(Step::Top) => page.top = 0,
+        Some(Step::Bottom) => page.top = last,
+        None => model.mode = Mode::Screen,
     }
     Vec::new()
 }
@@ -446,6 +458,19 @@ fn on_reply(model: &mut Model, ticket: u64, rows: Result<Vec<Value>, String>) {
     };
     match rows {
         Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", pending.what)),
+        Ok(rows) if pending.after == After::Print => match page::lines(&pending.request, rows) {
+            Ok(lines) => {
+                // A question that came up meanwhile goes first.
+                if !matches!(model.mode, Mode::Dialog(_)) {
+                    model.mode = Mode::Page(Page {
+                        title: pending.what,
+                        lines,
+                        top: 0,
+                    });
+                }
+            }
+            Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", pending.what)),
+        },
         Ok(rows) => {
             let (tone, mut text) = told_by(&pending.what, &rows);
             if let Some(undo) = pending.undo {

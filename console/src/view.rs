@@ -5,6 +5,7 @@ pub(crate) mod dialog;
 pub(crate) mod footer;
 pub(crate) mod header;
 pub(crate) mod help;
+pub(crate) mod page;
 pub(crate) mod services;
 pub(crate) mod text;
 
@@ -25,7 +26,7 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     header::draw(model, &mut canvas);
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!(
-            "{} by {} characters: the console needs {} by {}; r asks again",
+            "{} by {}: the console needs {} by {}",
             area.width, area.height, LEAST.0, LEAST.1
         );
         canvas.put(0, 3, &text, model.theme.warn());
@@ -41,15 +42,21 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
         height: 3,
         ..area
     };
-    if matches!(model.mode, Mode::Help { .. }) {
-        help::draw(model, &mut canvas.part(body));
-    } else {
-        screen(model, &mut canvas.part(body));
+    match &model.mode {
+        Mode::Help { .. } => help::draw(model, &mut canvas.part(body)),
+        Mode::Page(page) => page::draw(model, page, &mut canvas.part(body)),
+        Mode::Screen | Mode::Filter { .. } | Mode::Command(_) | Mode::Dialog(_) => {
+            screen(model, &mut canvas.part(body));
+        }
     }
     let cursor = footer::draw(model, &mut canvas.part(footer));
     match &model.mode {
         Mode::Dialog(dialog) => Some(dialog::draw(model, dialog, &mut canvas.part(body))),
-        Mode::Screen | Mode::Filter { .. } | Mode::Command(_) | Mode::Help { .. } => cursor,
+        Mode::Screen
+        | Mode::Filter { .. }
+        | Mode::Command(_)
+        | Mode::Help { .. }
+        | Mode::Page(_) => cursor,
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn console(arguments: ConsoleArguments) -> ExitCode {
         ascii: arguments.ascii,
         colour: arguments.colour.wish(),
         introduction,
+        grammar: super::grammar::grammar(),
     };
     if let Some(sentence) = weir_console::unfit(&options) {
         eprintln!("weir: {sentence}; this is `weir show services`");

@@ -1,9 +1,13 @@
 //! What operators do, and what the console does of it.
 
-use serde_json::json;
-use weir_control::{Request, Role};
+use std::sync::Arc;
 
+use serde_json::json;
+use weir_control::{Filter, Reply, Request, Role, What};
+
+use crate::grammar::{Command, Grammar};
 use crate::model::link::LinkNews;
+use crate::model::screen::ScreenId;
 use crate::model::{Effect, Mode};
 use crate::term::input::Key;
 use crate::tests::fixture::{Daemon, State};
@@ -163,4 +167,115 @@ fn names_that_try_to_rule_the_terminal_are_shown_harmless() {
         "{text:?}"
     );
     assert!(text.contains("web?]0;"), "{text:?}");
+}
+
+/// A grammar that knows a drain, a status and how to leave.
+fn grammar() -> Grammar {
+    let read = |words: &[String]| match words {
+        [verb, name] if verb == "drain" => {
+            let (real, service) = name.split_once('@').ok_or("it is REAL@SERVICE")?;
+            let request = Request::Drain {
+                service: service.to_owned(),
+                real: real.to_owned(),
+                deadline_ms: Some(1000),
+                then: None,
+            };
+            Ok(Command::Ask(format!("drain of {name}"), request))
+        }
+        [show, what] if show == "show" && what == "status" => {
+            let what = What::Status;
+            let filter = Filter::default();
+            Ok(Command::Show(what, Request::Show { what, filter }))
+        }
+        [show, what] if show == "show" && what == "pools" => {
+            let what = What::Pools;
+            let filter = Filter::default();
+            Ok(Command::Show(what, Request::Show { what, filter }))
+        }
+        [quit] if quit == "quit" => Ok(Command::Leave),
+        _ => Err("there is no such verb".to_owned()),
+    };
+    let words = |before: &[String]| match before {
+        [] => ["drain", "show", "synproxy"].map(str::to_owned).to_vec(),
+        _ => Vec::new(),
+    };
+    Grammar::new(Arc::new(read), Arc::new(words))
+}
+
+#[test]
+fn the_command_line_completes_names_and_climbs_the_same_ladder() {
+    let mut stage = stage(State::Calm);
+    stage.model.grammar = grammar();
+    stage.keys(":dr\t10.0.1.11\t");
+    let Mode::Command(line) = &stage.model.mode else {
+        panic!("{:?}", stage.model.mode);
+    };
+    assert_eq!(line.text(), "drain 10.0.1.11:");
+    stage.keys("443\t");
+    assert_eq!(sent(&stage.keys("\r")), []);
+    assert!(
+        stage
+            .lines()
+            .iter()
+            .any(|line| line.contains("Drain real server"))
+    );
+    let requests = sent(&stage.keys("drain\r"));
+    let [
+        Request::Drain {
+            deadline_ms, real, ..
+        },
+    ] = requests.as_slice()
+    else {
+        panic!("{requests:?}");
+    };
+    assert_eq!((*deadline_ms, real.as_str()), (Some(1000), "10.0.1.11:443"));
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_said_and_can_be_mended() {
+    let mut stage = stage(State::Calm);
+    stage.model.grammar = grammar();
+    stage.keys(":shwo pools\r");
+    assert!(
+        stage
+            .lines()
+            .iter()
+            .any(|line| line.contains("there is no such verb"))
+    );
+    assert!(matches!(stage.model.mode, Mode::Command(_)));
+    stage.keys("\x15show pools\r");
+    assert_eq!(stage.model.screen, ScreenId::Pools);
+    assert_eq!(stage.keys(":quit\r"), [Effect::Leave]);
+}
+
+#[test]
+fn what_has_no_screen_is_shown_as_the_shell_prints_it() {
+    let mut stage = stage(State::Down);
+    stage.model.grammar = grammar();
+    let effects = stage.keys(":show status\r");
+    let Some(Effect::Send { ticket, request }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let Request::Show { what, filter } = request else {
+        panic!("{request:?}");
+    };
+    let rows = stage.daemon.lines(*what, filter);
+    let rows = rows.iter().filter_map(|line| {
+        let reply: Reply = serde_json::from_str(line).unwrap();
+        reply.row
+    });
+    let rows = Ok(rows.collect());
+    stage.message(Message::Replied {
+        ticket: *ticket,
+        rows,
+    });
+    let lines = stage.lines();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("error: vpn has no real server")),
+        "{lines:#?}"
+    );
+    stage.key(Key::Esc);
+    assert!(matches!(stage.model.mode, Mode::Screen));
 }

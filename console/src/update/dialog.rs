@@ -162,6 +162,22 @@ pub(crate) fn drain(model: &mut Model, service: &ServiceRow, real: &ServiceRealR
         model.say(Tone::Warn, text);
         return Vec::new();
     }
+    let request = Request::Drain {
+        service: service.name.clone(),
+        real: real.address.clone(),
+        deadline_ms: None,
+        then: None,
+    };
+    drain_as(model, service, real, request)
+}
+
+/// Asks before a real server is drained in a certain way.
+pub(crate) fn drain_as(
+    model: &mut Model,
+    service: &ServiceRow,
+    real: &ServiceRealRow,
+    request: Request,
+) -> Vec<Effect> {
     let takes = |other: &&ServiceRealRow| other.state == "up" && other.address != real.address;
     let left = service.reals.iter().filter(takes).count();
     let all = service.reals.iter().filter(|other| other.state != "sorry");
@@ -202,12 +218,7 @@ pub(crate) fn drain(model: &mut Model, service: &ServiceRow, real: &ServiceRealR
     };
     let deed = Deed::Send {
         what: format!("drain of {}@{}", real.address, service.name),
-        request: Request::Drain {
-            service: service.name.clone(),
-            real: real.address.clone(),
-            deadline_ms: None,
-            then: None,
-        },
+        request,
         undo: Some(Request::Enable {
             service: service.name.clone(),
             real: real.address.clone(),

@@ -8,6 +8,7 @@ use crate::model::editline::EditLine;
 use crate::model::{Mode, Model, Tone};
 use crate::view::canvas::Canvas;
 use crate::view::header::{cut, line};
+use crate::view::page;
 
 /// Draws them; returns where the cursor is, where something is typed.
 pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
@@ -18,9 +19,21 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
             let prompt = if *inverse { " without: " } else { " with: " };
             Some(typed(prompt, line, canvas, model))
         }
-        Mode::Command(line) => Some(typed(" :", line, canvas, model)),
+        Mode::Command(line) => {
+            // What is wrong with the line, or what may stand there, is said above it.
+            if let Some(toast) = &model.toast {
+                let room = usize::from(canvas.width().saturating_sub(4));
+                canvas.put(
+                    2,
+                    0,
+                    &format!(" {} ", cut(&toast.text, room)),
+                    theme.strong(),
+                );
+            }
+            Some(typed(" :", line, canvas, model))
+        }
         Mode::Help { search, .. } => Some(typed(" search the help: ", search, canvas, model)),
-        Mode::Screen | Mode::Dialog(_) => {
+        Mode::Screen | Mode::Dialog(_) | Mode::Page(_) => {
             status(model, canvas);
             None
         }
@@ -52,7 +65,13 @@ fn status(model: &Model, canvas: &mut Canvas<'_>) {
             Tone::Warn => theme.warn(),
             Tone::Bad => theme.bad(),
         };
-        canvas.put(1, 1, &cut(&toast.text, room), style);
+        let (above, below) = halves(&toast.text, room);
+        if !above.is_empty() {
+            // Half a sentence is none: it takes the line above as well.
+            canvas.fill(0, ' ', theme.plain());
+            canvas.put(1, 0, &above, style);
+        }
+        canvas.put(1, 1, &cut(&below, room), style);
         return;
     }
     if let Some(pending) = model.pending.first() {
@@ -60,7 +79,26 @@ fn status(model: &Model, canvas: &mut Canvas<'_>) {
         canvas.put(1, 1, &cut(&text, room), theme.warn());
         return;
     }
-    canvas.put(1, 1, &cut(&super::status(model), room), theme.plain());
+    let text = match &model.mode {
+        Mode::Page(page) => page::status(model, page),
+        Mode::Screen
+        | Mode::Filter { .. }
+        | Mode::Command(_)
+        | Mode::Help { .. }
+        | Mode::Dialog(_) => super::status(model),
+    };
+    canvas.put(1, 1, &cut(&text, room), theme.plain());
+}
+
+/// Parts a text that is too long for a line between two words.
+fn halves(text: &str, room: usize) -> (String, String) {
+    if text.chars().count() <= room {
+        return (String::new(), text.to_owned());
+    }
+    let first: String = text.chars().take(room + 1).collect();
+    let above = first.rsplit_once(' ').map_or("", |(above, _)| above);
+    let below = text.get(above.len()..).unwrap_or_default();
+    (above.to_owned(), below.trim_start().to_owned())
 }
 
 /// Draws as many hints as fit; the help and the way out always do.
@@ -70,7 +108,7 @@ fn hints(model: &Model, canvas: &mut Canvas<'_>) {
         Mode::Screen => return screen_hints(model, canvas),
         Mode::Filter { .. } => &[("Enter", "keep"), ("Esc", "show all")],
         Mode::Command(_) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "cancel")],
-        Mode::Help { .. } => &[("Up Down", "scroll"), ("Esc", "close")],
+        Mode::Help { .. } | Mode::Page(_) => &[("Up Down", "scroll"), ("Esc", "close")],
         Mode::Dialog(_) => &[("Enter", "do it"), ("Esc", "cancel, nothing is changed")],
     };
     let mut x = 1;
@@ -117,5 +155,21 @@ fn screen_hints(model: &Model, canvas: &mut Canvas<'_>) {
             }
             Some(_) | None => x = canvas.put(x, 2, &text, theme.dim()) + 2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sentence_is_parted_between_words() {
+        let (above, below) = halves("no real server of dns takes new sessions", 20);
+        assert_eq!(
+            (above.as_str(), below.as_str()),
+            ("no real server of", "dns takes new sessions")
+        );
+        assert_eq!(halves("short", 20), (String::new(), "short".to_owned()));
+        assert_eq!(halves("unbreakable", 4).1, "unbreakable");
     }
 }
