@@ -54,6 +54,8 @@ pub(crate) enum Job {
     },
     /// What would become of a packet.
     Explain(ExplainJob),
+    /// A question about files, which are much work to read: it waits for its turn.
+    Files(Request),
     /// Whether real servers can be reached.
     Doctor,
     /// What keeps a real server from having no sessions.

@@ -42,6 +42,9 @@ const CHUNK: usize = 2048;
 /// What one client may take of the control thread's time before the others get their turn.
 const TURN: Duration = Duration::from_millis(2);
 
+/// What viewers ask about files leaves so many times as long to everybody else as it took.
+const OTHERS: u32 = 4;
+
 /// A change that a client asks for. The client waits until it is finished.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -65,6 +68,26 @@ pub(crate) struct Server {
     happened: Vec<EventRecord>,
     /// Who is connected; none where somebody came, went or said who it is since it was made.
     roster: Option<Arc<Vec<ClientRow>>>,
+    files: Files,
+}
+
+/// Whose turn it is of the viewers that ask about files. One is answered at a time.
+#[derive(Debug)]
+struct Files {
+    /// No other is begun before.
+    next: Instant,
+    under_way: Option<usize>,
+    /// Who was the last; the next one has its turn now.
+    last: usize,
+}
+
+impl Files {
+    /// Counts work that was begun then.
+    fn charge(&mut self, begun: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(begun);
+        self.next = self.next.max(now) + took * OTHERS;
+    }
 }
 
 impl Server {
@@ -90,6 +113,11 @@ impl Server {
             clients: BTreeMap::new(),
             happened: Vec::new(),
             roster: None,
+            files: Files {
+                next: Instant::now(),
+                under_way: None,
+                last: 0,
+            },
         })
     }
 
@@ -109,12 +137,47 @@ impl Server {
             Some(place) => self.accept(place, registry, scene),
             None => self.serve(token, scene),
         }
+        self.look_at_files(scene);
     }
 
     /// Looks after every client, for those that an edge was missed of.
     pub(crate) fn serve_all(&mut self, scene: &Scene) {
         let all: Vec<usize> = self.clients.keys().copied().collect();
         for client in all {
+            self.serve(client, scene);
+        }
+        self.look_at_files(scene);
+    }
+
+    /// Gives viewers that ask about files their turn, one after the other.
+    fn look_at_files(&mut self, scene: &Scene) {
+        loop {
+            if let Some(client) = self.files.under_way {
+                let client = self.clients.get(&client);
+                if client.is_some_and(|it| matches!(it.job, Some(Job::Explain(_)))) {
+                    return;
+                }
+                self.files.under_way = None;
+            }
+            let begun = Instant::now();
+            if begun < self.files.next {
+                return;
+            }
+            let waits = |(_, it): &(&usize, &Connection)| matches!(it.job, Some(Job::Files(_)));
+            let mut behind = self.clients.range(self.files.last + 1..);
+            let next = behind.find(waits);
+            let Some((&client, _)) = next.or_else(|| self.clients.iter().find(waits)) else {
+                return;
+            };
+            self.files.last = client;
+            self.files.under_way = Some(client);
+            let Some(connection) = self.clients.get_mut(&client) else {
+                return;
+            };
+            if let Some(Job::Files(request)) = connection.job.take() {
+                begin_with_files(connection, Ticket(client as u64), &request, scene);
+            }
+            self.files.charge(begun);
             self.serve(client, scene);
         }
     }
@@ -137,6 +200,7 @@ impl Server {
         let Some(connection) = self.clients.get_mut(&client) else {
             return;
         };
+        let begun = Instant::now();
         match answer {
             Answer::Sessions { rows, next, .. } => {
                 take_sessions(connection, worker, &rows, next, scene);
@@ -155,7 +219,11 @@ impl Server {
             | Answer::Reset { .. }
             | Answer::Denied { .. } => {}
         }
+        if self.files.under_way == Some(client) {
+            self.files.charge(begun);
+        }
         self.serve(client, scene);
+        self.look_at_files(scene);
     }
 
     /// Returns the next change that a client asks for, to be finished by [`Self::finish`].
@@ -317,6 +385,33 @@ fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Res
 
 /// Answers a request, or begins to where workers must be asked.
 fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene) {
+    let has_files = match request {
+        Request::Diff { .. } => true,
+        Request::Explain(question) => question.candidate.is_some(),
+        Request::Show { .. }
+        | Request::Hello(_)
+        | Request::Doctor {}
+        | Request::Draining { .. }
+        | Request::Apply { .. }
+        | Request::Capture(_)
+        | Request::Confirm {}
+        | Request::Rollback { .. }
+        | Request::Drain { .. }
+        | Request::Enable { .. }
+        | Request::Weight { .. }
+        | Request::Maintenance { .. }
+        | Request::Synproxy { .. }
+        | Request::Deny { .. } => false,
+    };
+    if has_files && connection.operator.role == Role::Viewer {
+        connection.job = Some(Job::Files(request.clone()));
+        return;
+    }
+    begin_with_files(connection, ticket, request, scene);
+}
+
+/// The same, for whoever need not wait for a turn.
+fn begin_with_files(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene) {
     let (what, filter) = match request {
         Request::Draining { service, real } => {
             let (service, real) = (service.clone(), real.clone());

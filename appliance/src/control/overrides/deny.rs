@@ -137,7 +137,7 @@ impl Control {
         let (sentence, what) = match &row {
             Some(row) => (row.sentence(), "denied"),
             None => (
-                format!("{name} is no longer denied{}", asker.by()),
+                format!("the denial of {name} was ended{}", asker.by()),
                 "no longer denied",
             ),
         };

@@ -72,6 +72,8 @@ struct Played {
     happened: Vec<EventRecord>,
     /// Set when the time is to pass in which clients may read.
     late: Arc<AtomicBool>,
+    /// Where it is, whether viewers that ask about files have to wait.
+    files_wait: Option<Arc<AtomicBool>>,
 }
 
 impl Played {
@@ -125,6 +127,7 @@ impl Played {
             orders: 0,
             happened: Vec::new(),
             late: Arc::default(),
+            files_wait: None,
         }
     }
 
@@ -159,6 +162,12 @@ impl Played {
                 server.serve_all(scene);
                 self.late.store(false, Ordering::Release);
             }
+            if let Some(wait) = &self.files_wait {
+                let wait = u64::from(wait.load(Ordering::Acquire));
+                server.files.next = Instant::now() + Duration::from_secs(wait * 3600);
+                server.serve_all(scene);
+            }
+            server.look_at_files(scene);
             self.happened.extend(server.events());
             while let Some(order) = server.next_order() {
                 self.orders += 1;

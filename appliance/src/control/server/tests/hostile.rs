@@ -176,6 +176,85 @@ fn who_reads_nothing_is_cut_off_and_logged_while_others_are_served() {
     );
 }
 
+/// A question whose answer needs a whole configuration to be read.
+fn questions_about_files() -> [String; 2] {
+    let text = serde_json::json!([{"name": "x", "text": CONF}]);
+    let service = "10.80.0.100:80/tcp";
+    [
+        format!(r#"{{"do":"diff","texts":{text}}}"#),
+        format!(
+            r#"{{"do":"explain","client":"192.0.2.1:40000","service":"{service}","candidate":{text}}}"#
+        ),
+    ]
+}
+
+#[test]
+fn viewers_that_ask_about_files_wait_for_their_turn_and_nobody_else_does() {
+    for (place, line) in questions_about_files().into_iter().enumerate() {
+        let mut played = Played::new(&format!("files-{place}"), 10);
+        let wait = Arc::new(AtomicBool::new(true));
+        played.files_wait = Some(wait.clone());
+        played.serve(move |path| {
+            let askers: Vec<_> = (0..5)
+                .map(|_| {
+                    let (path, lines) = (path.clone(), vec![line.clone(); 3]);
+                    thread::spawn(move || exchange(&path, &lines))
+                })
+                .collect();
+            for _ in 0..20 {
+                let mut other = Client::connect(&path).unwrap();
+                let rows: Vec<WorkerRow> = other.show(What::Workers, Filter::default()).unwrap();
+                assert_eq!(rows.len(), 2);
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert!(askers.iter().all(|asker| !asker.is_finished()));
+            wait.store(false, Ordering::Release);
+            for asker in askers {
+                let replies = asker.join().unwrap();
+                let done = |reply: &Reply| reply.code == Code::Done;
+                assert!(
+                    replies.len() == 3 && replies.iter().all(done),
+                    "{replies:?}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn an_operator_does_not_wait_behind_viewers_that_ask_about_files() {
+    let mut played = Played::new("files-operator", 10);
+    played.role = Role::Operator;
+    played.files_wait = Some(Arc::new(AtomicBool::new(true)));
+    let lines = questions_about_files();
+    let replies = played.serve(move |path| exchange(&path, &lines));
+    assert!(
+        replies.iter().all(|reply| reply.code == Code::Done),
+        "{replies:?}"
+    );
+}
+
+#[test]
+fn what_viewers_ask_about_files_leaves_most_of_the_time_to_others() {
+    let begun = Instant::now()
+        .checked_sub(Duration::from_millis(100))
+        .unwrap();
+    let mut files = Files {
+        next: begun,
+        under_way: None,
+        last: 0,
+    };
+    files.charge(begun);
+    let wait = files.next.saturating_duration_since(Instant::now());
+    assert!(wait > Duration::from_millis(350), "{wait:?}");
+    let first = files.next;
+    files.charge(begun);
+    assert!(
+        files.next > first + Duration::from_millis(350),
+        "both count"
+    );
+}
+
 #[test]
 fn a_viewer_finds_no_room_where_there_are_many_and_an_operator_does() {
     let operator = |role, uid| {
