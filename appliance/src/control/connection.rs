@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weir_control::{
     ClientRow, Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT,
     Rejection, Reply, Request,
@@ -259,6 +261,18 @@ impl Connection {
         self.out.len() < HIGH_WATER
     }
 
+    /// Says whether the client has closed its end; also while something of it is under way, when
+    /// nothing is read of it.
+    pub(crate) fn has_gone(&self) -> bool {
+        let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut ends, PollTimeout::ZERO);
+        let [end] = ends;
+        polled.is_ok()
+            && end
+                .revents()
+                .is_some_and(|it| it.contains(PollFlags::POLLHUP))
+    }
+
     /// Says whether the connection has ended and everything was written.
     pub(crate) fn is_over(&self) -> bool {
         self.closing && self.out.is_empty() && self.job.is_none()
@@ -419,6 +433,15 @@ mod tests {
         sent(&mut busy, &mut client);
         busy.job = Some(Job::Change(None));
         assert_eq!(busy.judge(start + ASKS_WITHIN * 2), None);
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_known_to_have_whatever_it_sent_before() {
+        let (connection, mut client) = pair();
+        client.write_all(b"{\"do\":\"doctor\"}\n").unwrap();
+        assert!(!connection.has_gone());
+        drop(client);
+        assert!(connection.has_gone());
     }
 
     #[test]

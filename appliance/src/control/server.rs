@@ -170,10 +170,15 @@ impl Server {
                 return;
             };
             self.files.last = client;
-            self.files.under_way = Some(client);
             let Some(connection) = self.clients.get_mut(&client) else {
                 return;
             };
+            if connection.has_gone() {
+                self.clients.remove(&client);
+                self.roster = None;
+                continue;
+            }
+            self.files.under_way = Some(client);
             if let Some(Job::Files(request)) = connection.job.take() {
                 begin_with_files(connection, Ticket(client as u64), &request, scene);
             }
