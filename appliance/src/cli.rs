@@ -7,6 +7,7 @@ mod grammar;
 mod help;
 #[cfg(test)]
 mod parity;
+mod words;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -69,6 +70,11 @@ enum Verb {
         /// How mistakes are written.
         #[arg(long, value_enum, default_value_t = ReportFormat::Long)]
         format: ReportFormat,
+        /// Writes JSON, as programs may rely on it.
+        #[arg(long, conflicts_with = "format")]
+        json: bool,
+        #[command(flatten)]
+        _unasked: UnaskedDaemon,
     },
     /// Says what a file would change, object by object, and what that does to live sessions.
     Diff {
@@ -259,6 +265,14 @@ struct DaemonArguments {
     socket: Option<PathBuf>,
 }
 
+/// What every command takes, so that scripts need not know which of them ask a daemon.
+#[derive(Debug, clap::Args)]
+struct UnaskedDaemon {
+    /// Taken for the sake of scripts: this command asks no daemon.
+    #[arg(long = "socket", value_name = "PATH", hide = true)]
+    _socket: Option<PathBuf>,
+}
+
 #[derive(Debug, clap::Args)]
 struct ExplainArguments {
     /// From whom the packet comes and where it goes: `client=IP:PORT service=VIP:PORT/tcp`, or
@@ -369,6 +383,8 @@ struct ImportArguments {
     /// Local addresses of services that name none: one, FIRST-LAST, or a network.
     #[arg(long = "lip", value_name = "ADDRESSES")]
     lips: Vec<String>,
+    #[command(flatten)]
+    _unasked: UnaskedDaemon,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -498,26 +514,29 @@ impl Shown {
 pub(crate) fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
-    if Path::new(&name)
-        .file_name()
-        .is_some_and(|name| name == "ipvsadm")
-    {
+    if words::is_called(&name, "ipvsadm") {
         let words: Vec<String> = words
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         return ExitCode::from(ipvsadm(&words));
     }
-    let arguments = match Arguments::try_parse() {
+    let words = words::ordered(std::env::args_os());
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no mistakes and go to stdout.
-            let _ = error.print();
+            match words::sentence(&error, &words) {
+                Some(sentence) => drop(failed(sentence)),
+                None => drop(error.print()),
+            }
             return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { DONE });
         }
     };
     ExitCode::from(match arguments.verb {
         Verb::Run { config, last_good } => run(&config, last_good),
-        Verb::Check { file, format } => check(&file, format),
+        Verb::Check {
+            file, format, json, ..
+        } => check(&file, format, json),
         Verb::Diff { file, lvs, daemon } => changed(apply::diff(&daemon.into(), &lvs.source(file))),
         Verb::Apply {
             file,
@@ -610,20 +629,17 @@ fn run(file: &Path, last_good: bool) -> u8 {
     }
 }
 
-fn check(file: &Path, format: ReportFormat) -> u8 {
-    let style = match format {
-        ReportFormat::Long => Style::long(Purpose::Check),
-        ReportFormat::Short => Style::short(),
+fn check(file: &Path, format: ReportFormat, json: bool) -> u8 {
+    let told = match format {
+        _ if json => check::Told::Json,
+        ReportFormat::Long => check::Told::Text(Style::long(Purpose::Check)),
+        ReportFormat::Short => check::Told::Text(Style::short()),
     };
-    match check::check(file, style) {
-        Ok(checked) => {
-            eprint!("{}", checked.warned);
-            said(&checked.said)
-        }
-        Err(report) => {
-            eprint!("{}", report.render(style));
-            BAD_INPUT
-        }
+    let (checked, is_good) = check::tell(file, told);
+    eprint!("{}", checked.warned);
+    match said(&checked.said) {
+        DONE if !is_good => BAD_INPUT,
+        status => status,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The one way from texts to a snapshot, for `check`, start and apply alike.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use weir_conf::{Effective, Finding, Loaded, ProcessEnv, Report, SourceText};
 use weir_model::{Generation, Snapshot};
 
+use crate::control::sockets;
 use crate::secret::{self, Mistake};
 use crate::state::{self, State};
 
@@ -52,6 +54,8 @@ pub(crate) fn compose(
         return Err(report);
     }
     let mut warnings = missing_devices(&loaded.snapshot);
+    warnings.extend(missing_cores(&loaded.snapshot));
+    warnings.extend(missing_groups(&loaded.snapshot));
     warnings.extend(findings(secrets.warnings));
     Ok((loaded, warnings))
 }
@@ -66,6 +70,39 @@ fn missing_devices(snapshot: &Snapshot) -> Vec<Finding> {
         note: "`ip link` lists those it has; weir would not start here".to_owned(),
     };
     missing.map(finding).collect()
+}
+
+fn missing_cores(snapshot: &Snapshot) -> Vec<Finding> {
+    let all = Path::new("/sys/devices/system/cpu");
+    let keys = [
+        ("workers.cpus", &snapshot.workers.cpus),
+        ("control.cpus", &snapshot.control.cpus),
+    ];
+    let missing = keys.into_iter().filter_map(|(key, cores)| {
+        let core = cores
+            .iter()
+            .find(|core| !all.join(format!("cpu{core}")).exists())?;
+        Some(Finding {
+            named: key.to_owned(),
+            message: format!("this machine has no core {core}"),
+            note: "`lscpu` lists those it has; weir would not start here".to_owned(),
+        })
+    });
+    missing.collect()
+}
+
+fn missing_groups(snapshot: &Snapshot) -> Vec<Finding> {
+    let sockets = snapshot.control.sockets.iter();
+    let groups: BTreeSet<&str> = sockets.filter_map(|it| it.group.as_deref()).collect();
+    let missing = groups.into_iter().filter_map(|group| {
+        let error = sockets::group_id(group).err()?;
+        Some(Finding {
+            named: format!("group={group}"),
+            message: format!("the control socket cannot be given to {group}"),
+            note: format!("{error:#}; weir would not start here"),
+        })
+    });
+    missing.collect()
 }
 
 fn findings(mistakes: Vec<Mistake>) -> Vec<Finding> {

@@ -218,6 +218,97 @@ weir.conf:14:1: warning: [health slow] is used by no service; `health = slow` in
 }
 
 #[test]
+fn cores_and_groups_that_this_machine_does_not_have_are_warned_of_where_they_are_named() {
+    let folder = Folder::new("machine");
+    let conf = GOOD.to_owned()
+        + "[workers]\ncpus = 4000\n[control]\ncpus = 4001\n\
+           socket = /run/weir/view.sock  role=viewer  group=weir-nobody\n";
+    let output = weir(&["check", "-", "--format", "short"], &conf, &folder.0);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text_of(&output.stderr),
+        "\
+<stdin>:12:8: warning: this machine has no core 4000; `lscpu` lists those it has; weir would not \
+         start here
+<stdin>:14:8: warning: this machine has no core 4001; `lscpu` lists those it has; weir would not \
+         start here
+<stdin>:15:44: warning: the control socket cannot be given to weir-nobody; there is no group \
+         `weir-nobody`; make it with `groupadd --system weir-nobody`; weir would not start here
+"
+    );
+}
+
+#[test]
+fn json_has_every_mistake_with_its_places_and_the_same_exit_status() {
+    let folder = Folder::new("json");
+    let check = |conf: &str| {
+        // Scripts give every command a socket.
+        let words = ["check", "-", "--json", "--socket", "/nonexistent"];
+        let output = weir(&words, conf, &folder.0);
+        assert!(output.stderr.is_empty(), "{}", text_of(&output.stderr));
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), value)
+    };
+    let good = serde_json::json!({
+        "file": "-", "ok": true, "errors": 0, "warnings": 0, "services": 1, "pools": 1,
+        "mistakes": [],
+    });
+    assert_eq!(check(GOOD), (Some(0), good));
+
+    let (status, found) = check(&(GOOD.to_owned() + "idle = 10\nlip-pool = blue\n"));
+    assert_eq!(status, Some(2));
+    assert_eq!(
+        found,
+        serde_json::json!({
+            "file": "-", "ok": false, "errors": 2, "warnings": 0, "services": null,
+            "pools": null,
+            "mistakes": [
+                {
+                    "severity": "error", "file": "<stdin>", "line": 11, "column": 10, "width": 1,
+                    "message": "`10` is not a duration", "note": "needs a unit, e.g. 5s",
+                    "related": [],
+                },
+                {
+                    "severity": "error", "file": "<stdin>", "line": 12, "column": 1, "width": 8,
+                    "message": "`lip-pool` is given twice in [service web]",
+                    "note": "again here; it has one value",
+                    "related": [{
+                        "file": "<stdin>", "line": 9, "column": 1, "width": 8,
+                        "note": "first given here",
+                    }],
+                },
+            ],
+        })
+    );
+
+    let (status, found) = check(&GOOD.replace("device = lo", "device = weir-none"));
+    assert_eq!(status, Some(0));
+    assert_eq!(
+        (&found["ok"], &found["warnings"]),
+        (&true.into(), &1.into())
+    );
+    let warning = &found["mistakes"][0];
+    assert_eq!(
+        (&warning["severity"], &warning["line"]),
+        (&"warning".into(), &2.into())
+    );
+
+    let output = weir(
+        &["check", "--json", "/nonexistent/weir.conf"],
+        "",
+        &folder.0,
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mistake = &found["mistakes"][0];
+    assert!(mistake["line"].is_null() && mistake["file"].is_null());
+    assert_eq!(
+        mistake["message"],
+        "cannot read /nonexistent/weir.conf: no such file or directory"
+    );
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let weir = env!("CARGO_BIN_EXE_weir");
     let line = format!("set -o pipefail; {weir} help --markdown | head -1");

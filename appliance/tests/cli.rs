@@ -227,6 +227,8 @@ fn the_environment_names_the_socket_and_the_command_line_has_the_last_word() {
     assert!(ask(&["show", "ports"]).contains("/nonexistent/environment.sock"));
     let told = ask(&["show", "ports", "--socket", "/nonexistent/word.sock"]);
     assert!(told.contains("/nonexistent/word.sock"), "{told}");
+    let told = ask(&["--socket", "/nonexistent/first.sock", "show", "ports"]);
+    assert!(told.contains("/nonexistent/first.sock"), "{told}");
 }
 
 #[test]
@@ -239,11 +241,28 @@ fn wrong_words_are_bad_input_and_help_is_not() {
     ] {
         let output = weir(words);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
-        assert!(
-            text(&output.stderr).starts_with("error:"),
-            "{}",
-            text(&output.stderr)
-        );
+        let told = text(&output.stderr);
+        // One sentence, with the next thing to try.
+        assert!(told.starts_with("weir: ") && told.contains("; "), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    for (words, told) in [
+        (
+            &["fly"][..],
+            "weir: unrecognized subcommand 'fly'; `weir help` lists the commands\n",
+        ),
+        (
+            &["rollback", "x"],
+            "weir: invalid value 'x' for '[GENERATION]': invalid digit found in string; \
+             `weir rollback --help` says more\n",
+        ),
+        (
+            &["console"],
+            "weir: the console is not available in this build; `weir show services --watch 1s` \
+             repeats a table\n",
+        ),
+    ] {
+        assert_eq!(text(&weir(words).stderr), told);
     }
     for words in [
         &["--help"][..],

@@ -113,7 +113,10 @@ fn make_way(path: &Path) -> Result<()> {
 
 /// Finds a group. The file is read directly: the name service of a static binary would need
 /// shared libraries at run time.
-fn group_id(name: &str) -> Result<u32> {
+///
+/// # Errors
+/// When there is none of that name.
+pub(crate) fn group_id(name: &str) -> Result<u32> {
     let file = fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
     group_in(&file, name).with_context(|| {
         format!("there is no group `{name}`; make it with `groupadd --system {name}`")

@@ -63,6 +63,30 @@ pub struct Report {
     count: usize,
 }
 
+/// One mistake or warning of a report, for programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The sentence, without a full stop.
+    pub message: String,
+    /// Where it is, the offending place first; none where it has no place.
+    pub places: Vec<ToldPlace>,
+}
+
+/// A place that a mistake or warning points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldPlace {
+    /// The name of the file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// How many characters are meant.
+    pub width: usize,
+    /// What is to say about it; may be empty.
+    pub note: String,
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -285,6 +309,25 @@ impl Report {
             let place = d.labels.first()?.place;
             Some(self.sources.name(place.source))
         })
+    }
+
+    /// Returns the first 20 mistakes or warnings, in file order.
+    #[must_use]
+    pub fn told(&self) -> Vec<Told> {
+        let place = |label: &Label| ToldPlace {
+            file: self.sources.name(label.place.source).to_owned(),
+            line: label.place.line,
+            column: label.place.column,
+            width: label.place.width.max(1),
+            note: label.note.clone(),
+        };
+        let diagnostics = self.diagnostics.iter().take(SHOWN);
+        diagnostics
+            .map(|diagnostic| Told {
+                message: diagnostic.message.clone(),
+                places: diagnostic.labels.iter().map(place).collect(),
+            })
+            .collect()
     }
 
     /// Writes the report: ASCII, at most 20 mistakes, in file order.

@@ -156,7 +156,7 @@ impl Builder<'_> {
             (Naming::Single, Some(name)) => {
                 self.sink.at(
                     name.place,
-                    format!("[{}] has no name", spec.word),
+                    format!("[{}] takes no name", spec.word),
                     format!("write [{}]", spec.word),
                 );
                 false

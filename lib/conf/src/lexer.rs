@@ -54,6 +54,10 @@ pub(crate) fn lex(source: usize, text: &str, sink: &mut Sink) -> Vec<Section> {
         let Some(content) = line.content(sink) else {
             if sink.count() > before {
                 miss(&under, &mut sections, raw);
+                if matches!(under, Under::Nothing) {
+                    // What is no text may have said anything.
+                    sink.lose_section("");
+                }
             }
             continue;
         };
@@ -162,13 +166,29 @@ impl Line<'_> {
                 continue;
             }
             if c.is_control() && c != '\t' {
+                let code = u32::from(c);
+                let note = match c {
+                    '\r' => "a line ends with 0x0a; `tr '\\r' '\\n'` makes that of it",
+                    _ => "",
+                };
                 sink.at(
                     self.place(offset, 1),
-                    format!(
-                        "the control character 0x{:02x} cannot stand here",
-                        u32::from(c)
-                    ),
-                    "",
+                    format!("the control character 0x{code:02x} cannot stand here"),
+                    note,
+                );
+                return None;
+            }
+            if is_unseen(c) {
+                let code = u32::from(c);
+                let note = if c.is_whitespace() {
+                    "it looks like a blank; write a blank"
+                } else {
+                    "nobody sees it; delete it"
+                };
+                sink.at(
+                    self.place(offset, 1),
+                    format!("the character U+{code:04X} cannot stand here"),
+                    note,
                 );
                 return None;
             }
@@ -251,7 +271,7 @@ fn entry(content: &Token, sink: &mut Sink) -> Option<Entry> {
                 "`{}` is neither a [section] nor a key with a value",
                 quote(&content.text)
             ),
-            "write `key = value`",
+            instead_of(&content.text),
         );
         return None;
     };
@@ -295,6 +315,23 @@ fn entry(content: &Token, sink: &mut Sink) -> Option<Entry> {
     Some(Entry { key, value })
 }
 
+/// Says what to write instead of a line that has no `=`.
+fn instead_of(line: &str) -> String {
+    if line.ends_with('{') {
+        return "is it a keepalived.conf? `weir import FILE` makes a weir.conf of it".to_owned();
+    }
+    match line.split_once(':') {
+        Some((key, value)) if value.starts_with(is_blank) && !key.contains(is_blank) => {
+            format!(
+                "write `{} = {}`",
+                quote(key),
+                quote(value.trim_matches(is_blank))
+            )
+        }
+        Some(_) | None => "write `key = value`".to_owned(),
+    }
+}
+
 /// Cuts blanks off both ends.
 fn trim(token: &Token) -> Token {
     let lead = token.text.chars().take_while(|c| is_blank(*c)).count();
@@ -311,6 +348,14 @@ fn trim(token: &Token) -> Token {
 
 fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t')
+}
+
+/// Says whether a character looks like a blank and is none, or like nothing: editors, mails and web
+/// pages leave such behind.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace() && !is_blank(c)
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Shortens what a sentence quotes.

@@ -24,6 +24,7 @@ mod units;
 #[cfg(test)]
 mod wrong;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::{ConfigError, Map, Source as _, Value};
 use weir_model::Snapshot;
 
-pub use diagnostic::{Format, Purpose, Report, Severity, Style};
+pub use diagnostic::{Format, Purpose, Report, Severity, Style, Told, ToldPlace};
 pub use difference::{Change, ObjectDifference, ValueDifference, difference};
 pub use effective::{Effective, EffectiveSection, EffectiveValue};
 pub use layers::{Env, NoEnv, ProcessEnv};
@@ -147,7 +148,12 @@ fn files(
     let reading = Arc::new(Mutex::new(Reading::default()));
     let mut builder = config::Config::builder();
     for SourceText { name, bytes } in texts {
-        let text = String::from_utf8_lossy(bytes);
+        let is_utf16 = is_utf16(bytes);
+        let text = if is_utf16 {
+            Cow::Borrowed("")
+        } else {
+            String::from_utf8_lossy(bytes)
+        };
         let source = sources.add(name, &text);
         let format = Ini {
             name: sources.name(source).to_owned(),
@@ -156,7 +162,11 @@ fn files(
         };
         builder = builder.add_source(config::File::from_str(&text, format));
         let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
-        not_text(bytes, source, &mut reading.sink);
+        if is_utf16 {
+            utf16(source, &mut reading.sink);
+        } else {
+            not_text(bytes, source, &mut reading.sink);
+        }
     }
     let files = builder.build().and_then(|config| config.collect());
     let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,12 +180,37 @@ pub fn print_effective(loaded: &Loaded) -> String {
     loaded.effective.to_string()
 }
 
+/// Says whether a text is in UTF-16, as some editors save it: it begins with a byte order mark, or
+/// every other byte at its beginning is 0.
+fn is_utf16(bytes: &[u8]) -> bool {
+    const HEAD: usize = 64;
+    let head = bytes.get(..HEAD.min(bytes.len() & !1)).unwrap_or_default();
+    let zeros = |odd: usize| head.iter().skip(odd).step_by(2).all(|byte| *byte == 0);
+    matches!(head, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || head.len() >= 4 && zeros(0) != zeros(1)
+}
+
+/// Reports one mistake instead of one on each line.
+fn utf16(source: usize, sink: &mut Sink) {
+    let place = Place {
+        source,
+        line: 1,
+        column: 1,
+        width: 1,
+    };
+    let note = "save it as UTF-8; `iconv -f UTF-16 -t UTF-8` does that";
+    sink.at(place, "the file is in UTF-16", note);
+    sink.lose_section("");
+}
+
 /// Reports the first byte that is not UTF-8.
 fn not_text(bytes: &[u8], source: usize, sink: &mut Sink) {
     let Err(error) = std::str::from_utf8(bytes) else {
         return;
     };
     let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+    if before.is_empty() {
+        sink.lose_section("");
+    }
     let before = String::from_utf8_lossy(before);
     let line = before.matches('\n').count() + 1;
     let column = before

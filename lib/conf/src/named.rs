@@ -1,10 +1,10 @@
-//! What the configuration names and does not have itself, files and devices: where it names them,
-//! for what turns out to be wrong there.
+//! What the configuration names and does not have itself, files, devices, cores and groups: where it
+//! names them, for what turns out to be wrong there.
 
 use crate::diagnostic::{Diagnostic, Label, Report, Severity, Sink};
-use crate::schema::Type;
+use crate::schema::{Parsed, Type};
 use crate::source::{Place, Sources};
-use crate::tree::Object;
+use crate::tree::{Item, Object};
 
 /// Where a configuration names files and devices, and what it is to be warned of.
 #[derive(Clone, Debug)]
@@ -17,7 +17,8 @@ pub struct Named {
 /// What was found out about a file or device that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The file or device, as the configuration names it.
+    /// The file or device, as the configuration names it; of cores the key, such as `workers.cpus`, of
+    /// a group `group=NAME`.
     pub named: String,
     /// The sentence, which names it.
     pub message: String,
@@ -27,13 +28,13 @@ pub struct Finding {
 
 impl Named {
     pub(crate) fn new(objects: &[Object], sources: &Sources, warnings: Vec<Diagnostic>) -> Self {
-        let keys = objects.iter().flat_map(Object::values);
-        let items = keys
-            .filter(|(key, _)| matches!(key.of, Type::Path | Type::Device))
-            .flat_map(|(_, items)| items);
-        let places = items
-            .filter_map(|item| Some((item.as_text()?.to_owned(), item.place?)))
-            .collect();
+        let mut places = Vec::new();
+        for object in objects {
+            for (key, items) in object.values() {
+                let word = format!("{}.{}", object.spec.word, key.key);
+                places.extend(items.iter().flat_map(|item| named(key.of, &word, item)));
+            }
+        }
         Self {
             sources: sources.clone(),
             places,
@@ -78,4 +79,22 @@ impl Named {
         let (_, place) = places.find(|(named, _)| *named == finding.named)?;
         Some(*place)
     }
+}
+
+/// Returns what a value names, as a [`Finding`] does.
+fn named(of: Type, key: &str, item: &Item) -> Vec<(String, Place)> {
+    let itself = if matches!(of, Type::Path | Type::Device) {
+        item.as_text().map(str::to_owned)
+    } else {
+        let of_cores = matches!(of, Type::Cpus | Type::WordOr(_, Type::Cpus));
+        of_cores.then(|| key.to_owned())
+    };
+    let itself = itself.and_then(|named| Some((named, item.place?)));
+    let groups = item.options.iter().filter_map(|(name, parsed, place)| {
+        let Parsed::Text(text) = parsed else {
+            return None;
+        };
+        (*name == "group").then_some((format!("{name}={text}"), (*place)?))
+    });
+    itself.into_iter().chain(groups).collect()
 }

@@ -182,7 +182,14 @@ pub(super) fn listen(value: &str) -> Result<Parsed, Problem> {
     };
     let Some((_, protocol)) = Protocol::NAMES.iter().find(|(name, _)| *name == word) else {
         let start = at.chars().count() + 1;
-        let note = "the protocol is tcp or udp";
+        let names = &Protocol::NAMES;
+        let meant = names
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(word));
+        let note = meant.map_or_else(
+            || "the protocol is tcp or udp".to_owned(),
+            |(name, _)| format!("write `/{name}`"),
+        );
         return Err(Problem::part(
             (start, word.chars().count().max(1)),
             message(),
@@ -217,6 +224,15 @@ fn unreachable(value: &str, ip: IpAddr, what: &str) -> Problem {
 
 fn any_endpoint(value: &str, example: &str) -> Result<(IpAddr, u16), Problem> {
     let message = || format!("`{}` is not ADDRESS:PORT", quote(value));
+    if let Some((at, word)) = value.split_once('/')
+        && Protocol::NAMES
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(word))
+    {
+        let place = (at.chars().count(), word.chars().count() + 1);
+        let note = format!("write {at}; the protocol is that of the service");
+        return Err(Problem::part(place, message(), note));
+    }
     let Some((ip, port)) = value.rsplit_once(':') else {
         let end = value.chars().count();
         return Err(match value.parse::<IpAddr>() {

@@ -106,12 +106,11 @@ fn help_on_section(section: &SectionSpec) -> String {
 }
 
 fn help_on_key(section: &SectionSpec, spec: &KeySpec) -> String {
-    let mut text = format!(
-        "{}.{}{}\n",
-        section.word,
-        spec.key,
-        later(spec.availability)
-    );
+    let availability = match section.availability {
+        Availability::Now => spec.availability,
+        later @ Availability::Later(_) => later,
+    };
+    let mut text = format!("{}.{}{}\n", section.word, spec.key, later(availability));
     sentence(&mut text, spec.help);
     text.push('\n');
     described(&mut text, 8, "value", &spec.of.describe());

@@ -172,7 +172,7 @@ const PORT: &[KeySpec] = &[
             ),
             Choice::now("netmap", "The netmap kernel module."),
             Choice::now("af-xdp", "AF_XDP sockets of the Linux kernel."),
-            Choice::now("pf-ring", "The PF_RING kernel module."),
+            Choice::later("pf-ring", "PF_RING", "The PF_RING kernel module."),
             Choice::now("af-packet", "Packet sockets: slower, on any device."),
         ]),
         "How frames get from the device to Weir and back.",

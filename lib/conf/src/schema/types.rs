@@ -131,6 +131,15 @@ impl Choice {
 impl Type {
     /// Reads a value.
     pub(crate) fn parse(&self, value: &str) -> Result<Parsed, Problem> {
+        let found = self.read(value);
+        // These may be made of anything.
+        if matches!(self, Self::Bytes | Self::Path | Self::UrlPath) {
+            return found;
+        }
+        found.map_err(|problem| typography(value, problem))
+    }
+
+    fn read(&self, value: &str) -> Result<Parsed, Problem> {
         match self {
             Self::Name | Self::Reference(_) => name(value),
             Self::Device => device(value),
@@ -207,7 +216,7 @@ impl Type {
                 endpoint(value, "e.g. 10.0.1.11:443").map(|(ip, port)| Parsed::Endpoint(ip, port))
             }
             Self::WordOr(word, _) if value == *word => Ok(Parsed::Word(word)),
-            Self::WordOr(_, other) => other.parse(value),
+            Self::WordOr(_, other) => other.read(value),
         }
     }
 
@@ -281,6 +290,26 @@ pub(crate) fn name_problem(value: &str) -> Option<Problem> {
         return Some(Problem::whole(value, message(), note));
     }
     None
+}
+
+/// Tells quotes, and letters that only look right, where they are what is wrong with a value.
+fn typography(value: &str, problem: Problem) -> Problem {
+    let quotes = |c: char| matches!(c, '"' | '\'' | '`' | '\u{2018}'..='\u{201f}');
+    if let Some(at) = value.chars().position(quotes) {
+        return Problem::part(
+            (at, 1),
+            problem.message,
+            "values are written without quotes",
+        );
+    }
+    // What is not text has been told already.
+    let foreign = |c: char| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER;
+    let Some((at, c)) = value.chars().enumerate().find(|(_, c)| foreign(*c)) else {
+        return problem;
+    };
+    let code = u32::from(c);
+    let note = format!("U+{code:04X} stands here, which is not ASCII");
+    Problem::part((at, 1), problem.message, note)
 }
 
 fn name(value: &str) -> Result<Parsed, Problem> {

@@ -1,0 +1,105 @@
+//! The words of a command line before and after clap: their order, and what is wrong with them in one
+//! sentence.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::ErrorKind;
+
+/// The option that every command that asks the daemon has.
+const SOCKET: &str = "--socket";
+
+/// A command that the next builds have.
+const LATER: &str = "console";
+
+/// Moves `--socket PATH` behind the command when it stands before it.
+pub(super) fn ordered(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.collect();
+    let Some(first) = words.get(1) else {
+        return words;
+    };
+    let count = if first == SOCKET {
+        2
+    } else if first.as_encoded_bytes().starts_with(b"--socket=") {
+        1
+    } else {
+        return words;
+    };
+    if words.len() > 1 + count {
+        // The command comes first; what belongs to it stays behind.
+        words
+            .get_mut(1..2 + count)
+            .into_iter()
+            .for_each(|it| it.rotate_right(1));
+    }
+    words
+}
+
+/// Returns the sentence for a command line that cannot be read, with what to try next; none for what
+/// is no mistake, and for no words at all.
+pub(super) fn sentence(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let kind = error.kind();
+    if !error.use_stderr() || kind == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return None;
+    }
+    let verb = words.get(1).and_then(|word| word.to_str());
+    if kind == ErrorKind::InvalidSubcommand && verb == Some(LATER) {
+        let text = "the console is not available in this build; `weir show services --watch 1s` repeats a table";
+        return Some(text.to_owned());
+    }
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n");
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = one_line(paragraphs.next()?);
+    let mut sentence = first.strip_prefix("error: ").unwrap_or(&first).to_owned();
+    for paragraph in paragraphs {
+        let paragraph = one_line(paragraph);
+        if let Some(tip) = paragraph.strip_prefix("tip: ") {
+            sentence = format!("{sentence}; {tip}");
+        }
+        let usage = paragraph.strip_prefix("Usage: ");
+        if let (Some(usage), ErrorKind::MissingRequiredArgument) = (usage, kind) {
+            sentence = format!("{sentence}; usage: {usage}");
+        }
+    }
+    let known = verb.filter(|verb| kind != ErrorKind::InvalidSubcommand && !verb.starts_with('-'));
+    Some(match known {
+        Some(verb) => format!("{sentence}; `weir {verb} --help` says more"),
+        None => format!("{sentence}; `weir help` lists the commands"),
+    })
+}
+
+/// Says whether the program was called by another name.
+pub(super) fn is_called(name: &OsStr, other: &str) -> bool {
+    std::path::Path::new(name).file_name() == Some(OsStr::new(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(line: &str) -> String {
+        let words = ordered(line.split(' ').map(OsString::from));
+        let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn the_socket_may_stand_before_the_command() {
+        for (line, expected) in [
+            (
+                "weir --socket /x show ports --json",
+                "weir show --socket /x ports --json",
+            ),
+            ("weir --socket=/x show ports", "weir show --socket=/x ports"),
+            (
+                "weir --socket /x ipvsadm -ln",
+                "weir ipvsadm --socket /x -ln",
+            ),
+            ("weir show ports --socket /x", "weir show ports --socket /x"),
+            ("weir --socket /x", "weir --socket /x"),
+            ("weir", "weir"),
+        ] {
+            assert_eq!(order(line), expected);
+        }
+    }
+}
