@@ -215,7 +215,7 @@ fn fitting(lines: &mut Vec<Vec<u8>>, at: usize, choice: &mut Choice<'_>) {
 }
 
 /// Changes one byte, takes one away or adds one.
-fn scratch(line: &mut Vec<u8>, choice: &mut Choice<'_>) {
+pub(crate) fn scratch(line: &mut Vec<u8>, choice: &mut Choice<'_>) {
     let place = usize::from(choice.short()) % (line.len() + 1);
     let byte = match choice.below(4) {
         0 => choice.byte(),

@@ -1,5 +1,5 @@
-//! Fuzz targets: what no bytes may do to the configuration, the control protocol, the cookie engine and
-//! the director.
+//! Fuzz targets: what no bytes may do to the configuration, to what LVS operators bring, the control
+//! protocol, the cookie engine and the director.
 //!
 //! Each target is an ordinary function of bytes that panics when a rule is broken, so that a stored
 //! corpus is replayed by `cargo test -p weir-fuzz`, without a fuzzer. Where cargo-fuzz is installed:
@@ -15,8 +15,8 @@
 //!
 //! `WEIR_TRACE=1` tells every burst of a life, for whoever looks into a failure.
 //!
-//! The same harness is also driven by a seeded generator, [`confusion`], [`babble`], [`forgery`] and
-//! [`rampage`]: longer lives than a fuzzer's inputs have, which is what fills tables and lets sequence
+//! The same harness is also driven by a seeded generator, [`confusion`], [`migration`], [`babble`],
+//! [`forgery`] and [`rampage`]: longer lives than a fuzzer's inputs have, which is what fills tables and lets sequence
 //! spaces and time-outs meet.
 
 #![allow(
@@ -28,6 +28,7 @@ mod choice;
 mod conf;
 mod control;
 mod cookie;
+mod lvs;
 mod process;
 
 use weir_testkit::{Random, Tally};
@@ -44,6 +45,17 @@ use crate::process::Life;
 /// When a rule is broken.
 pub fn conf(data: &[u8]) {
     if let Err(error) = conf::run(data) {
+        fail(&format!("{error:#}"));
+    }
+}
+
+/// Reads the bytes as what an LVS operator has: a keepalived.conf, a dump, a command line.
+///
+/// # Panics
+///
+/// When a rule is broken.
+pub fn lvs(data: &[u8]) {
+    if let Err(error) = lvs::run(data) {
         fail(&format!("{error:#}"));
     }
 }
@@ -90,6 +102,20 @@ pub fn process(data: &[u8]) {
 pub fn confusion(seed: u64, cases: u64) -> Verdicts {
     let random = Box::new(Random::new(seed));
     match conf::many(&mut Choice::Seeded(random, cases)) {
+        Ok(verdicts) => verdicts,
+        Err(error) => fail(&format!("seed {seed}: {error:#}")),
+    }
+}
+
+/// Imports as many files of LVS, changed at random, and says what came of them.
+///
+/// # Panics
+///
+/// When a rule is broken; the message has the seed.
+#[must_use]
+pub fn migration(seed: u64, cases: u64) -> Verdicts {
+    let random = Box::new(Random::new(seed));
+    match lvs::many(&mut Choice::Seeded(random, cases)) {
         Ok(verdicts) => verdicts,
         Err(error) => fail(&format!("seed {seed}: {error:#}")),
     }

@@ -78,6 +78,11 @@ fn made(
         }
         draft.sections.push(pool);
     }
+    if draft.sections.is_empty() && !notes.has_left_out() {
+        let text =
+            format!("{name} has nothing of a keepalived.conf or of what `ipvsadm -S` writes");
+        notes.add(None, Severity::Bad, text);
+    }
     if notes.has_bad() {
         return Imported {
             text: None,

@@ -5,7 +5,7 @@ mod checks;
 mod server;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use weir_model::Protocol;
@@ -62,11 +62,35 @@ pub(crate) fn read(
             _ => top_level(statement, &mut draft, notes),
         }
     }
+    unused(&statements, notes);
     draft
 }
 
+/// Tells groups of virtual servers that none has.
+fn unused(statements: &[Statement], notes: &mut Notes) {
+    let with = |keyword: &'static str| {
+        let all = statements.iter();
+        all.filter(move |statement| statement.keyword() == keyword)
+    };
+    let used: BTreeSet<&str> = with("virtual_server")
+        .filter(|server| server.word(1) == Some("group"))
+        .filter_map(|server| server.word(2))
+        .collect();
+    for group in with("virtual_server_group") {
+        if let Some(name) = group.word(1).filter(|name| !used.contains(name)) {
+            let text = format!(
+                "no virtual_server has the virtual_server_group {}",
+                quote(name)
+            );
+            notes.left_out(&group.place, text);
+        }
+    }
+}
+
 fn global_defs(statement: &Statement, draft: &mut Draft, notes: &mut Notes) {
-    for inner in statement.inside() {
+    words::surplus(statement, notes);
+    for inner in words::once(statement.inside(), notes) {
+        words::surplus(inner, notes);
         match inner.keyword() {
             "router_id" | "lvs_id" => {
                 let Some(name) = inner.word(1) else {
@@ -106,8 +130,10 @@ fn server_group(statement: &Statement, groups: &mut Groups, notes: &mut Notes) {
         notes.bad(&statement.place, "the virtual_server_group has no name");
         return;
     };
+    words::surplus(statement, notes);
     let mut addresses = Vec::new();
     for inner in statement.inside() {
+        behind(inner, 2, notes);
         if inner.keyword() == "fwmark" {
             notes.left_out(&inner.place, words::MARKS);
             continue;
@@ -123,6 +149,10 @@ fn server_group(statement: &Statement, groups: &mut Groups, notes: &mut Notes) {
         let Some(all) = address_range(range, &inner.place, notes) else {
             continue;
         };
+        if port == 0 {
+            notes.left_out(&inner.place, words::EVERY_PORT);
+            continue;
+        }
         addresses.extend(all.into_iter().map(|address| (address, port)));
     }
     if groups.servers.insert(name.to_owned(), addresses).is_some() {
@@ -141,6 +171,7 @@ fn local_group(statement: &Statement, draft: &mut Draft, groups: &mut Groups, no
         notes.bad(&statement.place, text);
         return;
     }
+    words::surplus(statement, notes);
     let pool_name = draft.free_name("lip-pool", name);
     let mut pool = DraftSection::new("lip-pool", &pool_name, Some(&statement.place));
     for inner in statement.inside() {
@@ -148,12 +179,7 @@ fn local_group(statement: &Statement, draft: &mut Draft, groups: &mut Groups, no
         let Some(all) = address_range(range, &inner.place, notes) else {
             continue;
         };
-        if let Some(word) = inner.word(1) {
-            notes.unknown(
-                &inner.place,
-                format!("`{}` behind a local address", quote(word)),
-            );
-        }
+        behind(inner, 1, notes);
         if let (Some(first), Some(last)) = (all.first(), all.last()) {
             let value = if first == last {
                 first.to_string()
@@ -170,6 +196,18 @@ fn local_group(statement: &Statement, draft: &mut Draft, groups: &mut Groups, no
     }
     groups.pools.insert(name.to_owned(), pool_name);
     draft.sections.push(pool);
+}
+
+/// Tells what stands behind an address of a group besides what belongs there.
+fn behind(inner: &Statement, words: usize, notes: &mut Notes) {
+    if let Some(word) = inner.word(words) {
+        let text = format!("`{}` behind `{}`", quote(word), quote(inner.keyword()));
+        notes.unknown(&inner.place, text);
+    }
+    if inner.block.is_some() {
+        let text = format!("a block behind `{}`", quote(inner.keyword()));
+        notes.unknown(&inner.place, text);
+    }
 }
 
 /// Reads `ADDRESS` or `ADDRESS-N`, N being where the last byte (of IPv6: the last group, in

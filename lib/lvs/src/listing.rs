@@ -138,7 +138,7 @@ fn service_lines(text: &mut String, facts: &Facts<'_>, listing: &Listing, servic
             }
             Columns::Persistent => {
                 // Clients are kept by a table of the service, which has no count per real server.
-                writeln!(text, " {weight:<9} {:<11} {active:<10} {inactive:<10}", 0)
+                writeln!(text, " {weight:<9} {:<11} {active:<10} {inactive:<10}", "-")
             }
             Columns::Services | Columns::Connections | Columns::Timeouts | Columns::Daemons => {
                 let method = "FullNat";

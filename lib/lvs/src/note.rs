@@ -95,6 +95,11 @@ impl Notes {
         self.0.iter().any(|note| note.severity == Severity::Bad)
     }
 
+    /// Says whether something was known and left out.
+    pub(crate) fn has_left_out(&self) -> bool {
+        self.0.iter().any(|note| note.severity == Severity::LeftOut)
+    }
+
     /// Returns the notes in the order of files and lines, those about the whole last.
     pub(crate) fn into_sorted(self) -> Vec<Note> {
         let mut files: Vec<Arc<str>> = Vec::new();

@@ -50,6 +50,12 @@ pub(super) fn read(
                 continue;
             }
         };
+        if matches!(command, Command::SetTimeouts { .. }) {
+            let text =
+                "--set: timeouts belong to services: `idle`, `timeout-fin-wait`; -V sets the first";
+            notes.left_out(&place(line), text);
+            continue;
+        }
         if let Command::AddService(at, _) = &command {
             first_lines.push((*at, line));
         }

@@ -14,6 +14,7 @@ const CONNECT_TIMEOUT_MS: u64 = 5000;
 /// What the schema of checks allows.
 const INTERVAL_MS: (u64, u64) = (100, 3_600_000);
 const MOST_TIMEOUT_MS: u64 = 60_000;
+const MOST_FAILURES: u32 = 100;
 
 /// What a checker does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +137,7 @@ pub(super) fn check(
             was: keyword.to_owned(),
             interval_ms: common.delay_loop_ms.unwrap_or(DELAY_LOOP_MS),
             timeout_ms: CONNECT_TIMEOUT_MS,
-            fall: common.retry.unwrap_or(1).clamp(1, 100),
+            fall: common.retry.unwrap_or(1),
             port: None,
             get: None,
             host: common.virtualhost.clone(),
@@ -154,7 +155,7 @@ pub(super) fn check(
         reader.notes.advice(&statement.place, text);
         reader.check.port = Some(25);
     }
-    for inner in statement.inside() {
+    for inner in words::once(statement.inside(), reader.notes) {
         reader.word(inner, keyword);
     }
     let Reader {
@@ -163,6 +164,10 @@ pub(super) fn check(
         notes,
     } = reader;
     if !matches!(kind, "http" | "https") {
+        if check.host != common.virtualhost {
+            let text = format!("`virtualhost`: {keyword} names no host");
+            notes.left_out(&statement.place, text);
+        }
         check.host = None;
     }
     // A check of another port is told apart only where it is another one.
@@ -227,11 +232,12 @@ impl Reader<'_> {
             }
             ("nb_get_retry" | "retry", Some(value)) => {
                 if let Some(retry) = number(value, place, self.notes) {
-                    self.check.fall = retry.clamp(1, 100);
+                    self.check.fall = failures(retry, place, self.notes);
                 }
             }
             ("connect_port", Some(value)) => {
-                self.check.port = number(value, place, self.notes).map(|port| port as u16);
+                let port = number(value, place, self.notes);
+                self.check.port = port.and_then(|port| port_number(port, place, self.notes));
             }
             ("virtualhost", Some(value)) => self.check.host = Some(value.to_owned()),
             ("url", _) if matches!(keyword, "HTTP_GET" | "SSL_GET") => self.url(inner),
@@ -240,7 +246,7 @@ impl Reader<'_> {
             }
             ("misc_dynamic", _) if keyword == "MISC_CHECK" => self.check.dynamic = true,
             ("host", _) if keyword == "SMTP_CHECK" => {
-                for word in inner.inside() {
+                for word in words::once(inner.inside(), self.notes) {
                     self.word(word, keyword);
                 }
             }
@@ -255,7 +261,7 @@ impl Reader<'_> {
             return;
         }
         let mut path = "/".to_owned();
-        for inner in statement.inside() {
+        for inner in words::once(statement.inside(), self.notes) {
             words::surplus(inner, self.notes);
             match (inner.keyword(), inner.word(1)) {
                 ("path", Some(value)) => value.clone_into(&mut path),
@@ -302,6 +308,24 @@ impl Reader<'_> {
         }
         self.check.program = Some(program.to_owned());
     }
+}
+
+fn port_number(port: u32, place: &Place, notes: &mut Notes) -> Option<u16> {
+    let found = u16::try_from(port).ok().filter(|port| *port != 0);
+    if found.is_none() {
+        notes.bad(place, format!("{port} is not a port"));
+    }
+    found
+}
+
+/// Brings a number of failures into the range that the schema has.
+pub(super) fn failures(retry: u32, place: &Place, notes: &mut Notes) -> u32 {
+    let fall = retry.clamp(1, MOST_FAILURES);
+    if fall != retry {
+        let text = format!("down after {fall} failures instead of {retry}");
+        notes.advice(place, text);
+    }
+    fall
 }
 
 /// Reads seconds, perhaps with a fraction.

@@ -60,6 +60,7 @@ impl Reader<'_> {
     /// Reads a virtual server; what stands for several ports may become several services.
     pub(super) fn virtual_server(&mut self, statement: &Statement) {
         let place = &statement.place;
+        words::surplus(statement, self.notes);
         let Some((name, addresses)) = self.addresses(statement) else {
             return;
         };
@@ -79,8 +80,7 @@ impl Reader<'_> {
         ports.sort_unstable();
         ports.dedup();
         if ports.contains(&0) {
-            let text = "port 0 means every port, which Weir has no service for; name the ports, a service each";
-            self.notes.left_out(place, text);
+            self.notes.left_out(place, words::EVERY_PORT);
             return;
         }
         let split = keeps_port && ports.len() > 1;
@@ -149,7 +149,8 @@ impl Reader<'_> {
     fn gather<'a>(&mut self, statement: &'a Statement) -> Gathered<'a> {
         let mut gathered = Gathered::default();
         // What checks share may stand behind the real servers.
-        for inner in statement.inside() {
+        let inside = words::once(statement.inside(), self.notes);
+        for inner in inside.iter().copied() {
             self.common(inner, &mut gathered.common);
             if inner.keyword() == "protocol" {
                 let word = inner.word(1).unwrap_or_default();
@@ -160,7 +161,7 @@ impl Reader<'_> {
                 }
             }
         }
-        for inner in statement.inside() {
+        for inner in inside {
             words::surplus(inner, self.notes);
             self.keyword(inner, &mut gathered);
         }
@@ -175,7 +176,8 @@ impl Reader<'_> {
             ("alpha", _) => common.alpha = true,
             ("virtualhost", Some(host)) => common.virtualhost = Some(host.to_owned()),
             ("retry", Some(value)) => {
-                common.retry = checks::number(value, &inner.place, self.notes);
+                let retry = checks::number(value, &inner.place, self.notes);
+                common.retry = retry.map(|retry| checks::failures(retry, &inner.place, self.notes));
             }
             (_, _) => {}
         }
@@ -301,11 +303,12 @@ impl Reader<'_> {
             place,
         };
         let mut common = gathered.common.clone();
-        for inner in statement.inside() {
+        let inside = words::once(statement.inside(), self.notes);
+        for inner in inside.iter().copied() {
             self.common(inner, &mut common);
         }
         let protocol = gathered.protocol.unwrap_or(Protocol::Tcp);
-        for inner in statement.inside() {
+        for inner in inside {
             words::surplus(inner, self.notes);
             let option = match inner.keyword() {
                 "weight" => Some("weight"),
@@ -460,6 +463,10 @@ impl Reader<'_> {
             return;
         };
         if *seconds == 0 {
+            if let Some((_, place)) = &gathered.granularity {
+                let text = "`persistence_granularity`: `persistence_timeout 0` is no persistence";
+                self.notes.left_out(place, text);
+            }
             return;
         }
         let mut value = duration(*seconds);

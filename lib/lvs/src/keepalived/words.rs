@@ -1,10 +1,14 @@
 //! Keywords that have no counterpart of the same kind, and what is there instead.
 
+use std::collections::BTreeMap;
+
 use super::blocks::Statement;
 use crate::note::{Notes, quote};
 
 pub(super) const MARKS: &str =
     "packets have no marks in Weir; write the addresses and ports that were marked";
+pub(super) const EVERY_PORT: &str =
+    "port 0 means every port, which Weir has no service for; name the ports, a service each";
 const VRRP: &str = "VRRP is not supported yet; until it is, move VIPs with BGP or run one node";
 const STATIC: &str = "not supported yet by the import; addresses are `address` of a [port], routes are [route] sections";
 const MAIL: &str =
@@ -295,13 +299,16 @@ const SHAPES: &[(&str, usize, bool)] = &[
     ("est_timeout", 1, false),
     ("establish_timeout", 1, false),
     ("established_timeout", 1, false),
+    ("global_defs", 0, true),
     ("host", 0, true),
     ("hysteresis", 1, false),
     ("inhibit_on_failure", 0, false),
     ("laddr_group_name", 1, false),
     ("lb_algo", 1, false),
     ("lb_kind", 1, false),
+    ("local_address_group", 1, true),
     ("lthreshold", 1, false),
+    ("lvs_id", 1, false),
     ("lvs_method", 1, false),
     ("lvs_sched", 1, false),
     ("misc_dynamic", 0, false),
@@ -316,14 +323,69 @@ const SHAPES: &[(&str, usize, bool)] = &[
     ("quorum", 1, false),
     ("real_server", 2, true),
     ("retry", 1, false),
+    ("router_id", 1, false),
     ("sorry_server", 2, false),
     ("syn_proxy", 0, false),
     ("timeout", 1, false),
     ("url", 0, true),
     ("uthreshold", 1, false),
+    ("virtual_server", 2, true),
+    ("virtual_server_group", 1, true),
     ("virtualhost", 1, false),
     ("weight", 1, false),
 ];
+
+/// Keywords that mean the same.
+const SAME: &[(&str, &str)] = &[
+    ("establish_timeout", "est_timeout"),
+    ("established_timeout", "est_timeout"),
+    ("lvs_id", "router_id"),
+    ("lvs_method", "lb_kind"),
+    ("lvs_sched", "lb_algo"),
+    ("misc_timeout", "connect_timeout"),
+    ("nb_get_retry", "retry"),
+    ("timeout", "connect_timeout"),
+];
+
+/// Returns the statements of a block without those that a later one replaces, which is told.
+pub(super) fn once<'a>(block: &'a [Statement], notes: &mut Notes) -> Vec<&'a Statement> {
+    let canonical = |statement: &Statement| {
+        let word = statement.keyword();
+        let same = SAME.iter().find(|(other, _)| *other == word);
+        let word = same.map_or(word, |(_, word)| *word);
+        // Blocks have their own rules, and a flag that is said twice is said.
+        let shape = SHAPES.iter().find(|(known, ..)| *known == word);
+        shape
+            .filter(|(_, words, block)| *words > 0 && !block)
+            .map(|(word, ..)| *word)
+    };
+    let mut last: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, statement) in block.iter().enumerate() {
+        last.extend(canonical(statement).map(|word| (word, index)));
+    }
+    let mut all = Vec::new();
+    for (index, statement) in block.iter().enumerate() {
+        let counts = canonical(statement)
+            .and_then(|word| last.get(word))
+            .copied();
+        match counts
+            .filter(|counts| *counts != index)
+            .and_then(|at| block.get(at))
+        {
+            Some(later) => {
+                let shown = quote(statement.keyword());
+                let text = format!(
+                    "`{shown}`: `{}` on line {} says otherwise and counts",
+                    later.keyword(),
+                    later.place.line
+                );
+                notes.left_out(&statement.place, text);
+            }
+            None => all.push(statement),
+        }
+    }
+    all
+}
 
 /// Tells words and blocks behind a keyword that it does not have.
 pub(super) fn surplus(statement: &Statement, notes: &mut Notes) {

@@ -154,7 +154,7 @@ fn thresholds_and_persistence_have_their_columns() {
             "Prot LocalAddress:Port            Weight    PersistConn ActiveConn InActConn ",
             "  -> RemoteAddress:Port",
             "TCP  203.0.113.10:80             ",
-            "  -> 10.0.1.11:80                 100       0           12         3         ",
+            "  -> 10.0.1.11:80                 100       -           12         3         ",
         ]
     );
 }
