@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -13,6 +14,9 @@ use crate::command::{run as run_command, run_with_input};
 use crate::lab::{Lab, Topology, VIP, lip, real_address};
 use crate::server::Nginx;
 use crate::{WeirConf, WeirProcess};
+
+/// The keepalived.conf of the user's manual of LVS with FullNAT, whose words are tested in `weir-lvs`.
+const MANUAL: &str = include_str!("../../../../lib/lvs/tests/import/fnat.conf");
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let lab = Lab::new(Topology::default())?;
@@ -27,6 +31,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         socket: conf.socket.clone(),
     };
     run.check("ipvsadm: a script builds a service", || operator.script());
+    run.check("ipvsadm: the commands of the manual", || operator.manual());
     run.check("ipvsadm: its tables have the columns of LVS", || {
         operator.tables()
     });
@@ -79,6 +84,72 @@ impl Operator<'_> {
             self.ipvsadm(&line)?;
         }
         pages(self.lab)
+    }
+
+    /// Each command of the manual that has to do with FullNAT, and what `-S` says of it.
+    fn manual(&self) -> Result<String> {
+        let before = self.ipvsadm("-S -n")?;
+        let (first, second) = (real_address(0), real_address(1));
+        let (web, dns) = (format!("-t {VIP}:8080"), format!("-u {VIP}:53"));
+        let (one, other) = (lip(1), lip(2));
+        let commands = [
+            (
+                format!("-A {web} -s wlc -p 300 -M 255.255.255.0 -j enable -V 60"),
+                "-s wlc -p 300 -M 255.255.255.0 -j enable -V 60",
+            ),
+            (format!("-P {web} -z {one}"), "-P"),
+            (
+                format!("-a {web} -r {first}:80 -b -w 5 -x 1000 -y 800"),
+                "-b -w 5 -x 1000 -y 800",
+            ),
+            (
+                format!("-a {web} -r {second}:80 --fullnat --weight 7"),
+                "-b -w 7",
+            ),
+            (format!("-P {web} --laddr {other}"), "-P"),
+            (
+                format!("-E {web} -s rr -j disable"),
+                "-s rr -p 300 -M 255.255.255.0 -j disable -V 60",
+            ),
+            (
+                format!("-e {web} -r {first}:80 -b -w 9"),
+                "-b -w 9 -x 1000 -y 800",
+            ),
+            ("--set 120 30 40".to_owned(), "-V 120"),
+            (format!("-A {dns} -s rr"), "-s rr -j disable"),
+            (format!("-P {dns} -z {one}"), "-P"),
+            (format!("-a {dns} -r {first}:53 -b"), ":53 -b -w 1"),
+            (format!("-Q {web} -z {other}"), "-P"),
+            (format!("-d {web} -r {second}:80"), "-b -w 9"),
+            (format!("-D {dns}"), ""),
+            (format!("-D {web}"), ""),
+        ];
+        let count = commands.len();
+        for (line, words) in commands {
+            let told = self.ipvsadm(&line).map(drop);
+            told.with_context(|| format!("ipvsadm {line}"))?;
+            let saved = self.ipvsadm("-S -n")?;
+            ensure!(saved.contains(words), "{line}: {saved}");
+        }
+        for line in [
+            "-L -n --rate",
+            "-ln --thresholds",
+            "-ln --persistent-conn",
+            "-ln --stats --exact",
+            "-ln --sort",
+            "-ln --nosort",
+            "-l --daemon",
+            "-h",
+            "-v",
+        ] {
+            self.ipvsadm(line)?;
+        }
+        let set = self.ipvsadm("-l --timeout")?;
+        ensure!(set == "Timeout (tcp tcpfin udp): 120 30 30\n", "{set}");
+        self.ipvsadm("--set 300 900 30")?;
+        let after = self.ipvsadm("-S -n")?;
+        ensure!(after == before, "{before} became {after}");
+        Ok(format!("{count} changes, and back"))
     }
 
     fn tables(&self) -> Result<String> {
@@ -153,24 +224,48 @@ impl Operator<'_> {
         Ok("four refused".to_owned())
     }
 
+    /// The file of the user's manual, with the addresses that the lab has.
     fn keepalived(&self) -> Result<String> {
-        let real = |n| {
-            let address = real_address(n);
-            format!("real_server {address} 80 {{\n TCP_CHECK {{\n connect_timeout 1\n }}\n}}\n")
-        };
-        let text = format!(
-            "local_address_group g {{\n {}\n}}\nvirtual_server {VIP} 80 {{\n delay_loop 2\n lb_algo wrr\n lb_kind FNAT\n syn_proxy\n laddr_group_name g\n {}{}}}\nvrrp_instance V {{\n interface wan\n}}\n",
-            lip(1),
-            real(0),
-            real(1)
-        );
+        let mut text = MANUAL.to_owned();
+        for (theirs, ours) in [
+            ("203.0.113.10 443", format!("{VIP} 80")),
+            ("203.0.113.53 53", format!("{VIP} 53")),
+            ("10.0.8.1-14", lip(1).to_string()),
+            ("10.0.8.40", lip(2).to_string()),
+            ("10.0.1.11 443", format!("{} 80", real_address(0))),
+            ("10.0.1.12 443", format!("{} 80", real_address(1))),
+            ("10.0.2.11 53", format!("{} 53", real_address(0))),
+            ("10.0.2.12 53", format!("{} 53", real_address(1))),
+        ] {
+            ensure!(text.contains(theirs), "{theirs} is not in the file");
+            text = text.replace(theirs, &ours);
+        }
         let file = self.lab.dir().join("keepalived.conf");
         fs::write(&file, text)?;
+        let imported = self
+            .command(&format!("import {}", file.display()))
+            .output()?;
+        let told = String::from_utf8_lossy(&imported.stderr).into_owned();
+        ensure!(imported.status.success(), "{told}");
+        ensure!(
+            told.contains("`vrrp_instance`: VRRP is not supported yet"),
+            "{told}"
+        );
         let diff = self.weir(&format!("diff --from {}", file.display()))?;
         ensure!(diff.contains("[service"), "{diff}");
         self.weir(&format!("apply --from {}", file.display()))?;
         let saved = self.ipvsadm("-S -n")?;
-        ensure!(saved.contains("-s wrr -j enable"), "{saved}");
+        ensure!(saved.contains("-s wrr -j enable -V 300"), "{saved}");
+        // `alpha`: nobody is up before his first answer.
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            let health = self.weir("show health --json")?;
+            if health.matches("\"state\":\"up\"").count() >= 2 {
+                break;
+            }
+            ensure!(Instant::now() < end, "still not up: {health}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         pages(self.lab)
     }
 }
