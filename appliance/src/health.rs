@@ -60,4 +60,6 @@ pub(crate) struct Finding {
     pub(crate) learned: Option<Offer>,
     /// The weight that the last answer asked for.
     pub(crate) weight: Option<u16>,
+    /// The round-trip time of its handshakes, in microseconds.
+    pub(crate) rtt_us: Option<u32>,
 }

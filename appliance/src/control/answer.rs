@@ -236,8 +236,7 @@ fn real_row(
         by_command: overlay.words(&RealName::of(service, real)),
         sessions: sum.established,
         inactive: sum.sessions.saturating_sub(sum.established),
-        // Nobody measures it yet.
-        rtt_us: None,
+        rtt_us: health.rtt_us(real.id).map(u64::from),
         opened: sum.opened,
         packets_in: sum.packets_in,
         packets_out: sum.packets_out,

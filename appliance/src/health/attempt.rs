@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use weir_model::{ExecCheck, Offer, WeightFrom};
+use weir_model::{ExecCheck, WeightFrom};
 
 use super::datagram::Datagram;
 use super::probe::Probe;
@@ -17,8 +17,8 @@ pub(super) enum Attempt {
     Handshake(Probe),
     /// A datagram.
     Datagram(Datagram),
-    /// Another thread fetches a page; the handshake before it has shown these options.
-    Page { ticket: u64, options: Option<Offer> },
+    /// Another thread fetches a page; the handshake before it has shown this.
+    Page { ticket: u64, handshake: Answer },
     /// The child runs a program.
     Program { ticket: u64, check: ExecCheck },
 }
@@ -76,6 +76,7 @@ pub(super) fn judge(check: &ExecCheck, ran: &Ran) -> Outcome {
         Outcome::Answered(Answer {
             options: None,
             weight,
+            rtt_us: None,
         })
     };
     match (&ran.end, check.weight_from) {
@@ -136,7 +137,11 @@ mod tests {
 
     fn up(weight: Option<u16>) -> Outcome {
         let options = None;
-        Outcome::Answered(Answer { options, weight })
+        Outcome::Answered(Answer {
+            options,
+            weight,
+            rtt_us: None,
+        })
     }
 
     fn down(sentence: &str) -> Outcome {

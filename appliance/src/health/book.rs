@@ -343,6 +343,11 @@ impl Book {
         self.resets.pop_front()
     }
 
+    /// Returns the round-trip time to a real server in microseconds, where checks shake hands with it.
+    pub(crate) fn rtt_us(&self, real: RealId) -> Option<u32> {
+        self.watched(self.reals.get(&real)?)?.finding.rtt_us
+    }
+
     /// Returns a row for each real server of each service, or of the one that is asked for.
     pub(crate) fn rows(&self, snapshot: &Snapshot, only: Option<ServiceId>) -> Vec<HealthRow> {
         let services = snapshot.services.iter();
@@ -450,6 +455,7 @@ impl Book {
                     is_able: true,
                     learned: None,
                     weight: None,
+                    rtt_us: None,
                 },
                 was_tried: false,
             },

@@ -28,8 +28,8 @@ sockopt_impl!(
     TcpQuickAck, SetOnly, libc::IPPROTO_TCP, libc::TCP_QUICKACK, bool
 );
 
-/// Up to and with `tcpi_snd_mss`.
-const INFO_LEN: usize = 20;
+/// Up to and with `tcpi_rtt`.
+const INFO_LEN: usize = 72;
 /// `TCP_ESTABLISHED` and `TCP_SYN_SENT` of the kernel's states.
 const ESTABLISHED: u8 = 1;
 const SYN_SENT: u8 = 2;
@@ -79,6 +79,7 @@ impl Probe {
                 Some(ESTABLISHED) => Some(Outcome::Answered(Answer {
                     options: Some(options(&info)),
                     weight: None,
+                    rtt_us: rtt_us(&info),
                 })),
                 // Reset since, and somebody else has read the error.
                 Some(_) | None => Some(failure(Errno::ECONNRESET)),
@@ -119,10 +120,10 @@ pub(crate) fn blind_spots() -> Vec<String> {
 
 /// Reads the options that both ends agreed on, which are the real server's: this end offers all.
 fn options(info: &[u8; INFO_LEN]) -> Offer {
-    let [_, _, _, _, _, options, scales, _, .., m0, m1, m2, m3] = *info;
+    let [_, _, _, _, _, options, scales, ..] = *info;
     let timestamps = options & TIMESTAMPS != 0;
     // What fits beside the options of each segment; the option in the SYN-ACK says it without.
-    let room = u32::from_ne_bytes([m0, m1, m2, m3]);
+    let room = word(info, 16).unwrap_or_default();
     let mss = if timestamps {
         room.saturating_add(TIMESTAMPS_LEN)
     } else {
@@ -134,6 +135,16 @@ fn options(info: &[u8; INFO_LEN]) -> Offer {
         sack: options & SACK != 0,
         timestamps,
     }
+}
+
+/// Reads how long the SYN-ACK took to come, in microseconds.
+fn rtt_us(info: &[u8; INFO_LEN]) -> Option<u32> {
+    word(info, 68).filter(|micros| *micros != 0)
+}
+
+fn word(info: &[u8; INFO_LEN], at: usize) -> Option<u32> {
+    let bytes = info.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
 }
 
 /// What this machine lacks says nothing about the real server.
@@ -169,7 +180,8 @@ mod tests {
         info[0] = ESTABLISHED;
         info[5] = options;
         info[6] = scales;
-        info[16..].copy_from_slice(&mss.to_ne_bytes());
+        info[16..20].copy_from_slice(&mss.to_ne_bytes());
+        info[68..].copy_from_slice(&250_u32.to_ne_bytes());
         info
     }
 
@@ -194,6 +206,8 @@ mod tests {
             }
         );
         assert_eq!(options(&info(4, 0xa0, 70_000)).wscale, Some(0));
+        assert_eq!(rtt_us(&info(7, 0xa7, 1448)), Some(250));
+        assert_eq!(rtt_us(&[0; INFO_LEN]), None);
     }
 
     #[test]

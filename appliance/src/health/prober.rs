@@ -305,7 +305,7 @@ impl Work {
         if let (Outcome::Answered(answer), Some(target)) = (&outcome, target)
             && let Check::Http(check) = &target.health.check
         {
-            let (options, address, check) = (answer.options, target.address, check.clone());
+            let (handshake, address, check) = (*answer, target.address, check.clone());
             let deadline = Instant::now() + self.patience(now, id);
             let ticket = self.next_ticket();
             let job = Job {
@@ -320,7 +320,8 @@ impl Work {
                 let _ = waker.wake();
             });
             // The handshake is over, and its connection reset.
-            self.attempts.insert(id, Attempt::Page { ticket, options });
+            self.attempts
+                .insert(id, Attempt::Page { ticket, handshake });
             return;
         }
         self.end(now, id, outcome);
@@ -330,13 +331,13 @@ impl Work {
     fn take_done(&mut self, now: Now, done: Done) {
         match done {
             Done::Page(id, of, outcome) => {
-                if let Some(Attempt::Page { ticket, options }) = self.attempts.get(&id)
+                if let Some(Attempt::Page { ticket, handshake }) = self.attempts.get(&id)
                     && *ticket == of
                 {
                     let outcome = match outcome {
                         Outcome::Answered(answer) => Outcome::Answered(Answer {
-                            options: *options,
-                            ..answer
+                            weight: answer.weight,
+                            ..*handshake
                         }),
                         other @ (Outcome::Failed(_) | Outcome::Silent | Outcome::Unable(_)) => {
                             other

@@ -202,6 +202,7 @@ fn finding(tracked: &Tracked) -> Finding {
         is_able: !matches!(last, Some(Outcome::Unable(_))),
         learned: standing.learned,
         weight: standing.weight,
+        rtt_us: standing.rtt_us,
     }
 }
 
@@ -274,6 +275,7 @@ mod tests {
         Outcome::Answered(Answer {
             options: Some(Offer::default()),
             weight: None,
+            rtt_us: None,
         })
     }
 

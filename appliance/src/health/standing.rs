@@ -25,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) options: Option<Offer>,
     /// The weight that a program says it is to have.
     pub(crate) weight: Option<u16>,
+    /// How long its SYN-ACK took to come, in microseconds.
+    pub(crate) rtt_us: Option<u32>,
 }
 
 /// Why a probe failed.
@@ -59,6 +61,10 @@ pub(crate) struct Standing {
     pub(crate) was_tried: bool,
     /// The weight that its last answer asked for.
     pub(crate) weight: Option<u16>,
+    /// The round-trip time as it was told last, in microseconds.
+    pub(crate) rtt_us: Option<u32>,
+    /// The mean of the last ones.
+    mean_rtt_us: Option<u32>,
     /// Outcomes in a row that contradict `is_up`.
     against: u8,
     /// It was never up and comes up with its first answer.
@@ -75,6 +81,8 @@ impl Standing {
             learned: None,
             was_tried: false,
             weight: None,
+            rtt_us: None,
+            mean_rtt_us: None,
             against: 0,
             is_new: false,
         }
@@ -96,6 +104,7 @@ impl Standing {
                 self.was_tried = true;
                 self.learned = answer.options.or(self.learned);
                 self.weight = answer.weight;
+                self.measure(answer.rtt_us);
                 self.vote(true, if self.is_new { 1 } else { health.rise }, wall_ms);
                 if self.is_up {
                     self.is_new = false;
@@ -121,11 +130,31 @@ impl Standing {
             learned,
             was_tried,
             weight,
+            rtt_us,
             since_ms: _,
+            mean_rtt_us: _,
             against: _,
             is_new: _,
         } = self.clone();
-        (is_up, last_error, learned, was_tried, weight)
+        (is_up, last_error, learned, was_tried, weight, rtt_us)
+    }
+
+    /// Takes a round-trip time into the mean, which is told anew when it has become another one:
+    /// thousands of targets must not tell of each microsecond.
+    fn measure(&mut self, rtt_us: Option<u32>) {
+        const FLOOR_US: u32 = 20;
+        let Some(now) = rtt_us else {
+            return;
+        };
+        let mean = match self.mean_rtt_us {
+            Some(mean) => mean - mean / 8 + now / 8,
+            None => now,
+        };
+        self.mean_rtt_us = Some(mean);
+        let is_another = |told: u32| mean.abs_diff(told) > (told / 4).saturating_add(FLOOR_US);
+        if self.rtt_us.is_none_or(is_another) {
+            self.rtt_us = Some(mean);
+        }
     }
 
     fn vote(&mut self, for_up: bool, needed: u8, wall_ms: u64) {
@@ -167,6 +196,7 @@ mod tests {
             timestamps: true,
         }),
         weight: None,
+        rtt_us: Some(200),
     });
     const REFUSED: Outcome = Outcome::Failed(Cause::Errno(Errno::ECONNREFUSED));
 
@@ -270,6 +300,7 @@ mod tests {
                 timestamps: true,
             }),
             weight: None,
+            rtt_us: Some(210),
         };
         assert!(told(Outcome::Answered(other)), "other options");
         let weighed = Answer {
@@ -277,6 +308,16 @@ mod tests {
             ..other
         };
         assert!(told(Outcome::Answered(weighed)), "another weight");
+        let near = Answer {
+            rtt_us: Some(260),
+            ..weighed
+        };
+        assert!(!told(Outcome::Answered(near)), "nearly the same time");
+        let far = Answer {
+            rtt_us: Some(20_000),
+            ..weighed
+        };
+        assert!(told(Outcome::Answered(far)), "another time");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub struct ServiceRealRow {
     pub sessions: u64,
     /// Sessions that are not, or no longer, established.
     pub inactive: u64,
-    /// The last measured round-trip time in microseconds, where one is known.
+    /// The round-trip time in microseconds, of the handshakes of its checks; none where there are none.
     pub rtt_us: Option<u64>,
     /// Sessions opened since the daemon started.
     pub opened: u64,

@@ -62,6 +62,7 @@ fn finding(target: &Target, is_up: bool, learned: Option<Offer>) -> Finding {
         is_able: true,
         learned,
         weight: None,
+        rtt_us: is_up.then_some(180),
     }
 }
 
