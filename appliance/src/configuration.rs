@@ -1,11 +1,11 @@
 //! The one way from texts to a snapshot, for `check`, start and apply alike.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use weir_conf::{Effective, Finding, Loaded, ProcessEnv, Report, SourceText};
-use weir_model::{Generation, Snapshot};
+use weir_model::{Check, Generation, Snapshot};
 
 use crate::control::sockets;
 use crate::secret::{self, Mistake};
@@ -56,6 +56,7 @@ pub(crate) fn compose(
     let mut warnings = missing_devices(&loaded.snapshot);
     warnings.extend(missing_cores(&loaded.snapshot));
     warnings.extend(missing_groups(&loaded.snapshot));
+    warnings.extend(missing_files(&loaded.snapshot));
     warnings.extend(findings(secrets.warnings));
     Ok((loaded, warnings))
 }
@@ -103,6 +104,39 @@ fn missing_groups(snapshot: &Snapshot) -> Vec<Finding> {
         })
     });
     missing.collect()
+}
+
+/// Certificates and programs: without them checks and hooks fail when they are needed.
+fn missing_files(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+    for service in snapshot.services.iter() {
+        let (ca_file, program) = match service.health.as_ref().map(|health| &health.check) {
+            Some(Check::Http(check)) => (
+                check.tls.as_ref().and_then(|tls| tls.ca_file.as_deref()),
+                None,
+            ),
+            Some(Check::Exec(check)) => (None, Some(check.program.as_str())),
+            Some(Check::Tcp | Check::Udp(_) | Check::Ping) | None => (None, None),
+        };
+        files.extend(ca_file.map(|file| (file, "checks cannot be made")));
+        files.extend(program.map(|file| (file, "checks cannot be made")));
+        let of = &service.availability;
+        let hooks = of.quorum_up.iter().chain(&of.quorum_down);
+        files.extend(hooks.map(|file| (file.as_str(), "it cannot be run")));
+    }
+    for receiver in &snapshot.syslog {
+        let file = receiver.ca_file.as_deref();
+        files.extend(file.map(|file| (file, "nothing can be sent")));
+    }
+    let missing = files
+        .into_iter()
+        .filter(|(file, _)| !Path::new(file).is_file());
+    let finding = |(file, outcome): (&str, &str)| Finding {
+        named: file.to_owned(),
+        message: format!("there is no file {file}"),
+        note: format!("{outcome} without it"),
+    };
+    missing.map(finding).collect()
 }
 
 fn findings(mistakes: Vec<Mistake>) -> Vec<Finding> {

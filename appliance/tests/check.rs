@@ -239,6 +239,26 @@ fn cores_and_groups_that_this_machine_does_not_have_are_warned_of_where_they_are
 }
 
 #[test]
+fn programs_and_certificates_that_are_not_there_are_warned_of_where_they_are_named() {
+    let folder = Folder::new("files");
+    let conf = GOOD.to_owned()
+        + "health = run\nquorum = 1\nquorum-up = /nonexistent/up\n\
+           [health run]\ntype = exec\nprogram = /nonexistent/check\n\
+           [syslog siem]\nserver = siem.example.net:6514\ntransport = tls\n\
+           ca-file = /nonexistent/ca.pem\n";
+    let output = weir(&["check", "-", "--format", "short"], &conf, &folder.0);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text_of(&output.stderr),
+        "\
+<stdin>:13:13: warning: there is no file /nonexistent/up; it cannot be run without it
+<stdin>:16:11: warning: there is no file /nonexistent/check; checks cannot be made without it
+<stdin>:20:11: warning: there is no file /nonexistent/ca.pem; nothing can be sent without it
+"
+    );
+}
+
+#[test]
 fn json_has_every_mistake_with_its_places_and_the_same_exit_status() {
     let folder = Folder::new("json");
     let check = |conf: &str| {

@@ -84,25 +84,26 @@ fn json(file: &Path, checked: &Result<Found, Report>) -> Value {
         Some(_) | None => 0,
     };
     let mistakes = report.map_or_else(Vec::new, |report| {
-        let severity = match report.severity() {
+        let word = match report.severity() {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
         let told = report.told().into_iter();
-        told.map(|told| mistake(severity, told)).collect()
+        told.map(|told| mistake(word, told)).collect()
     });
+    let (errors, warned) = (count(Severity::Error), count(Severity::Warning));
     json!({
         "file": file.display().to_string(),
         "ok": checked.is_ok(),
-        "errors": count(Severity::Error),
-        "warnings": count(Severity::Warning),
+        "errors": errors,
+        "warnings": warned,
         "services": services,
         "pools": pools,
         "mistakes": mistakes,
     })
 }
 
-fn mistake(severity: &str, told: weir_conf::Told) -> Value {
+fn mistake(word: &str, told: weir_conf::Told) -> Value {
     let mut places = told.places.into_iter();
     let first = places.next();
     let related: Vec<Value> = places
@@ -115,7 +116,7 @@ fn mistake(severity: &str, told: weir_conf::Told) -> Value {
         .collect();
     let first = first.as_ref();
     json!({
-        "severity": severity,
+        "severity": word,
         "file": first.map(|place| &place.file),
         "line": first.map(|place| place.line),
         "column": first.map(|place| place.column),

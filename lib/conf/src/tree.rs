@@ -256,6 +256,10 @@ fn torn<'a>(key: &KeySpec, words: &'a [Token]) -> Option<(String, &'a Token)> {
     let words = words.get(..options.unwrap_or(words.len()))?;
     let (first, rest) = words.split_first()?;
     let last = rest.last()?;
+    if matches!(key.of, Type::Path | Type::UrlPath | Type::Bytes) {
+        // What stands behind it is an argument, or text, and no part of the word.
+        return None;
+    }
     let whole: String = words.iter().map(|word| word.text.as_str()).collect();
     let begins = |text: &str| key.of.parse(text).is_err() || text.ends_with('-');
     let goes_on = rest.iter().any(|word| word.text.starts_with('-'));
@@ -338,7 +342,14 @@ fn option(key: &'static KeySpec, word: &Token, sink: &mut Sink) -> Option<(&'sta
     let split = word.text.split_once('=');
     let Some((name, value)) = split.filter(|(name, _)| !name.is_empty()) else {
         let note = if key.options.is_empty() {
-            "one value is expected; a list is a key given more than once".to_owned()
+            let note = if matches!(key.of, Type::Bytes) {
+                "`%20` writes a blank"
+            } else if matches!(key.of, Type::Path) {
+                "a path has no blanks, and no arguments behind it"
+            } else {
+                "one value is expected; a list is a key given more than once"
+            };
+            note.to_owned()
         } else {
             let names: Vec<String> = usable().map(|name| format!("{name}=VALUE")).collect();
             format!("options are written without blanks: {}", names.join(" "))

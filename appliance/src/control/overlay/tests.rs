@@ -262,6 +262,7 @@ fn sessions_of_a_real_server_that_is_down_are_reset_where_they_are_not_to_go_on(
             is_able: true,
             learned: None,
             weight: None,
+            rtt_us: None,
         };
         scene.health.take(down, &snapshot);
         let over = Instant::now() + Duration::from_millis(900);

@@ -47,6 +47,7 @@ pub(super) fn check(objects: &[Object], sink: &mut Sink) {
         sink,
     );
     real_servers(objects, &lips, &kernel, &vips, sink);
+    own_listeners(objects, &lips, &vips, sink);
 }
 
 fn local_addresses(lips: &[Range<'_>], owners: &Owners<'_>, what: &str, sink: &mut Sink) {
@@ -117,7 +118,9 @@ fn real_servers(
     sink: &mut Sink,
 ) {
     for service in of_kind(objects, Kind::Service) {
-        for item in service.all("real") {
+        let reals = service.all("real").iter().map(|item| ("real", item));
+        let sorry = service.all("sorry").iter().map(|item| ("sorry", item));
+        for (what_server, item) in reals.chain(sorry) {
             let (Some((ip, port)), Some(place)) = (endpoint_of(item), item.place) else {
                 continue;
             };
@@ -134,9 +137,37 @@ fn real_servers(
                 .or_else(|| owned(vips, "an address of"));
             if let Some((whose, other)) = found {
                 sink.between(
-                    format!("the real server {ip}:{port} is {whose}"),
+                    format!("the {what_server} server {ip}:{port} is {whose}"),
                     place,
                     "weir would send to itself",
+                    Some(other),
+                    "it is here",
+                );
+            }
+        }
+    }
+}
+
+/// The kernel has neither VIPs nor LIPs, so nothing of this machine itself can listen there.
+fn own_listeners(objects: &[Object], lips: &[Range<'_>], vips: &Owners<'_>, sink: &mut Sink) {
+    for section in of_kind(objects, Kind::Metrics) {
+        for item in section.all("listen") {
+            let (Some((ip, _)), Some(place)) = (endpoint_of(item), item.place) else {
+                continue;
+            };
+            let lip = range_with(lips, ip).map(|range| {
+                let whose = format!("a local address of [lip-pool {}]", range.pool);
+                (whose, range.place)
+            });
+            let vip = vips.get(&ip).map(|(service, place)| {
+                let whose = format!("an address of {}", service.title());
+                (whose, *place)
+            });
+            if let Some((whose, other)) = lip.or(vip) {
+                sink.between(
+                    format!("{} listens at {ip}, which is {whose}", section.title()),
+                    place,
+                    "the kernel does not have it; take an address of a [port]",
                     Some(other),
                     "it is here",
                 );

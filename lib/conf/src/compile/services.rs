@@ -27,6 +27,7 @@ pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) 
         protocols(service, sink);
         listens(service, network, &mut taken, sink);
         client_address(service, sink);
+        toa_kind(service, sink);
         reals(service, network, sink);
         passive(service, sink);
         for item in service.all("real") {
@@ -246,6 +247,27 @@ fn client_address(service: &Object, sink: &mut Sink) {
     };
     let message = format!("{} is udp and cannot carry a TCP option", service.title());
     sink.at(place, message, "write `client-address = none`");
+}
+
+/// Kinds that segments have anyway are not there for addresses.
+fn toa_kind(service: &Object, sink: &mut Sink) {
+    const TAKEN: [(u64, &str); 5] = [
+        (2, "the maximum segment size"),
+        (3, "the window scale"),
+        (4, "SACK"),
+        (5, "SACK"),
+        (8, "timestamps"),
+    ];
+    let Some(item) = service.one("toa-kind") else {
+        return;
+    };
+    let (Parsed::Number(kind), Some(place)) = (&item.parsed, item.place) else {
+        return;
+    };
+    if let Some((_, what)) = TAKEN.iter().find(|(taken, _)| taken == kind) {
+        let message = format!("the TCP option {kind} is that of {what}");
+        sink.at(place, message, "253 and 254 are there to be used freely");
+    }
 }
 
 fn reachable(

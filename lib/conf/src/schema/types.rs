@@ -375,12 +375,27 @@ fn server(value: &str) -> Result<Parsed, Problem> {
     Ok(Parsed::Text(value.to_owned()))
 }
 
+/// What LVS calls schedulers and ways to forward.
+const THEIRS: [(&str, &str); 8] = [
+    ("mh", "maglev"),
+    ("fo", "failover"),
+    ("fnat", "fullnat"),
+    ("masq", "nat"),
+    ("dr", "direct"),
+    ("gate", "direct"),
+    ("tun", "tunnel"),
+    ("ipip", "tunnel"),
+];
+
 fn choice(value: &str, choices: &'static [Choice]) -> Result<Parsed, Problem> {
     if let Some(choice) = choices.iter().find(|choice| choice.name == value) {
         return Ok(Parsed::Word(choice.name));
     }
     let names = || choices.iter().map(|choice| choice.name);
-    let note = nearest(value, names()).map_or_else(
+    let lower = value.to_ascii_lowercase();
+    let theirs = THEIRS.iter().find(|(theirs, _)| *theirs == lower);
+    let theirs = theirs.and_then(|(_, ours)| names().find(|name| name == ours));
+    let note = theirs.or_else(|| nearest(value, names())).map_or_else(
         || {
             let usable = choices
                 .iter()
