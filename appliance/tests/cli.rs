@@ -256,11 +256,6 @@ fn wrong_words_are_bad_input_and_help_is_not() {
             "weir: invalid value 'x' for '[GENERATION]': invalid digit found in string; \
              `weir rollback --help` says more\n",
         ),
-        (
-            &["console"],
-            "weir: the console is not available in this build; `weir show services --watch 1s` \
-             repeats a table\n",
-        ),
     ] {
         assert_eq!(text(&weir(words).stderr), told);
     }

@@ -8,9 +8,6 @@ use clap::error::ErrorKind;
 /// The option that every command that asks the daemon has.
 const SOCKET: &str = "--socket";
 
-/// A command that the next builds have.
-const LATER: &str = "console";
-
 /// Moves `--socket PATH` behind the command when it stands before it.
 pub(super) fn ordered(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.collect();
@@ -42,10 +39,6 @@ pub(super) fn sentence(error: &clap::Error, words: &[OsString]) -> Option<String
         return None;
     }
     let verb = words.get(1).and_then(|word| word.to_str());
-    if kind == ErrorKind::InvalidSubcommand && verb == Some(LATER) {
-        let text = "the console is not available in this build; `weir show services --watch 1s` repeats a table";
-        return Some(text.to_owned());
-    }
     let text = error.to_string();
     let mut paragraphs = text.split("\n\n");
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
