@@ -30,8 +30,8 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let via = real_address(0);
     // One socket answers for all addresses.
     real.nft(&format!(
-        "table ip weir {{ chain many {{ type nat hook prerouting priority dstnat; \
-         ip daddr {MANY} udp dport {ECHO_PORT} dnat to {via}; }} }}"
+        "table ip weir {{\n chain many {{\n type nat hook prerouting priority -100\n \
+         ip daddr {MANY} udp dport {ECHO_PORT} dnat to {via}\n }}\n}}\n"
     ))?;
     lab.lb
         .ip(&format!("route add {MANY} via {via} dev {LAN}"))?;
