@@ -21,6 +21,8 @@ pub(crate) enum Action {
     Fold,
     Unfold,
     FoldAll,
+    Span,
+    Figure,
     Sort,
     ReverseSort,
     Filter,
@@ -102,6 +104,8 @@ const LISTS: &[S] = &[
     S::Events,
 ];
 
+const GRAPHS: &[S] = &[S::Flood, S::Ports];
+
 /// Every binding, in the order of the footer and of the help.
 #[rustfmt::skip]
 pub(crate) const BINDINGS: &[Binding] = &[
@@ -110,6 +114,8 @@ pub(crate) const BINDINGS: &[Binding] = &[
     view(&[K::Char('!')], A::InverseFilter, LISTS, "", "show only lines without a text"),
     view(&[K::Char('s')], A::Sort, LISTS, "s sort", "sort by the next column"),
     view(&[K::Char('S')], A::ReverseSort, LISTS, "", "sort the other way round"),
+    view(&[K::Char('t')], A::Span, GRAPHS, "t span", "how far back the graph goes: 10 minutes, 1 hour, 6 hours, 24 hours"),
+    view(&[K::Char('v')], A::Figure, GRAPHS, "v graph", "what the graph shows: SYNs, new sessions, packets, refusals, drops"),
     operate(&[K::Char('d')], A::Drain, &[S::Services], "d drain", "give a real server no new sessions"),
     operate(&[K::Char('e')], A::Enable, &[S::Services], "e enable", "give it new sessions again"),
     operate(&[K::Char('w')], A::Weight, &[S::Services], "w weight", "set a real server's share of new sessions"),

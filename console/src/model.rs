@@ -1,10 +1,15 @@
 //! Everything that the console knows and remembers. Nothing here asks, waits or draws.
 
 pub(crate) mod data;
+pub(crate) mod deltas;
 pub(crate) mod dialog;
 pub(crate) mod editline;
+pub(crate) mod flood;
+pub(crate) mod history;
 pub(crate) mod link;
 pub(crate) mod list;
+pub(crate) mod pools;
+pub(crate) mod ports;
 pub(crate) mod screen;
 pub(crate) mod services;
 pub(crate) mod text;
@@ -19,7 +24,10 @@ use crate::keymap::Action;
 use crate::model::data::Data;
 use crate::model::dialog::Dialog;
 use crate::model::editline::EditLine;
+use crate::model::flood::Flood;
 use crate::model::link::Link;
+use crate::model::pools::Pools;
+use crate::model::ports::Ports;
 use crate::model::screen::ScreenId;
 use crate::model::services::Services;
 use crate::model::text::TextView;
@@ -149,6 +157,9 @@ pub(crate) struct Model {
     pub(crate) screen: ScreenId,
     pub(crate) mode: Mode,
     pub(crate) services: Services,
+    pub(crate) pools: Pools,
+    pub(crate) flood: Flood,
+    pub(crate) ports: Ports,
     /// The text of screens that show the daemon's tables as they are.
     pub(crate) text: TextView,
     pub(crate) toast: Option<Toast>,
@@ -182,6 +193,9 @@ impl Model {
             screen: ScreenId::Services,
             mode: Mode::Screen,
             services: Services::default(),
+            pools: Pools::default(),
+            flood: Flood::default(),
+            ports: Ports::default(),
             text: TextView::default(),
             toast: None,
             undo: None,
@@ -204,6 +218,17 @@ impl Model {
     /// Returns how many lines of a list the open screen has: one is the heading.
     pub(crate) fn list_height(&self) -> usize {
         self.body_height().saturating_sub(1)
+    }
+
+    /// Returns how many pools and real servers are seen: one line is the heading, one the refusals.
+    pub(crate) fn pools_height(&self) -> usize {
+        self.body_height().saturating_sub(2)
+    }
+
+    /// Returns how many services with SYNs are seen.
+    pub(crate) fn flood_height(&self) -> usize {
+        let services = self.data.flood.as_ref().map_or(0, |told| told.value.len());
+        flood::list_height(self.body_height(), services)
     }
 
     /// Returns what this console may do, or why not more.

@@ -12,7 +12,6 @@ pub(crate) struct Theme {
     /// Whether there is more than ASCII.
     pub(crate) utf8: bool,
     /// Whether graphs are swept rather than scrolled.
-    #[expect(dead_code, reason = "the graphs of history come next and go by it")]
     pub(crate) sweeps: bool,
 }
 
@@ -112,7 +111,6 @@ impl Theme {
     }
 
     /// Bars and graphs.
-    #[expect(dead_code, reason = "the graphs of history come next and go by it")]
     pub(crate) fn graph(self) -> Style {
         match self.colour {
             Colour::Mono => Style::new(),

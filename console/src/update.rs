@@ -2,7 +2,10 @@
 
 pub(crate) mod command;
 pub(crate) mod dialog;
+pub(crate) mod flood;
 mod page;
+pub(crate) mod pools;
+pub(crate) mod ports;
 pub(crate) mod services;
 pub(crate) mod text;
 
@@ -217,6 +220,8 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Fold
         | Action::Unfold
         | Action::FoldAll
+        | Action::Span
+        | Action::Figure
         | Action::Sort
         | Action::ReverseSort
         | Action::Drain
@@ -231,12 +236,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
 fn on_screen(model: &mut Model, action: Action) -> Vec<Effect> {
     match model.screen {
         ScreenId::Services => services::act(model, action),
-        ScreenId::Pools
-        | ScreenId::Flood
-        | ScreenId::Sessions
-        | ScreenId::Ports
-        | ScreenId::Events
-        | ScreenId::Config => text::act(model, action),
+        ScreenId::Pools => pools::act(model, action),
+        ScreenId::Flood => flood::act(model, action),
+        ScreenId::Ports => ports::act(model, action),
+        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => text::act(model, action),
     }
 }
 
@@ -251,6 +254,9 @@ fn refit(model: &mut Model) {
     let height = model.list_height();
     let length = model.services.lines.len();
     model.services.cursor.fit(length, height);
+    pools::refit(model);
+    flood::refit(model);
+    ports::refit(model);
 }
 
 fn pace(model: &mut Model, slower: bool) {
@@ -281,24 +287,20 @@ fn begin_filter(model: &mut Model, inverse: bool) {
 pub(crate) fn filter_of(model: &Model) -> TextFilter {
     match model.screen {
         ScreenId::Services => model.services.filter.clone(),
-        ScreenId::Pools
-        | ScreenId::Flood
-        | ScreenId::Sessions
-        | ScreenId::Ports
-        | ScreenId::Events
-        | ScreenId::Config => model.text.filter.clone(),
+        ScreenId::Pools => model.pools.filter.clone(),
+        ScreenId::Flood => model.flood.filter.clone(),
+        ScreenId::Ports => model.ports.filter.clone(),
+        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => model.text.filter.clone(),
     }
 }
 
 fn set_filter(model: &mut Model, filter: TextFilter) {
     match model.screen {
         ScreenId::Services => services::filter(model, filter),
-        ScreenId::Pools
-        | ScreenId::Flood
-        | ScreenId::Sessions
-        | ScreenId::Ports
-        | ScreenId::Events
-        | ScreenId::Config => model.text.filter = filter,
+        ScreenId::Pools => pools::filter(model, filter),
+        ScreenId::Flood => flood::filter(model, filter),
+        ScreenId::Ports => ports::filter(model, filter),
+        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => model.text.filter = filter,
     }
 }
 
@@ -427,7 +429,29 @@ fn on_told(model: &mut Model, filter: &Filter, answer: Answer, at: Duration) {
     };
     let is_services = matches!(answer, Answer::Services(_));
     let is_status = matches!(answer, Answer::Status(_));
+    let arrived: Option<fn(&mut Model)> = match answer {
+        Answer::Pools(_) => Some(pools::arrived),
+        // Of one service only, it is for its details.
+        Answer::Flood(_) if filter.service.is_none() => Some(flood::arrived),
+        Answer::Ports(_) => Some(|model| ports::arrived(model, What::Ports)),
+        Answer::Workers(_) => Some(|model| ports::arrived(model, What::Workers)),
+        Answer::Ledger(_) => Some(|model| ports::arrived(model, What::Ledger)),
+        Answer::Services(_)
+        | Answer::Sessions(_)
+        | Answer::Flood(_)
+        | Answer::Config(_)
+        | Answer::Health(_)
+        | Answer::Events(_)
+        | Answer::Syslog(_)
+        | Answer::Generations(_)
+        | Answer::History(_)
+        | Answer::Overrides(_)
+        | Answer::Status(_) => None,
+    };
     model.data.keep(filter, answer, at);
+    if let Some(arrived) = arrived {
+        arrived(model);
+    }
     if is_services {
         let height = model.list_height();
         if let Some(now) = &model.data.services {

@@ -2,10 +2,14 @@
 
 pub(crate) mod canvas;
 pub(crate) mod dialog;
+pub(crate) mod flood;
 pub(crate) mod footer;
+pub(crate) mod graph;
 pub(crate) mod header;
 pub(crate) mod help;
 pub(crate) mod page;
+pub(crate) mod pools;
+pub(crate) mod ports;
 pub(crate) mod services;
 pub(crate) mod text;
 
@@ -63,12 +67,10 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
 fn screen(model: &Model, canvas: &mut Canvas<'_>) {
     match model.screen {
         ScreenId::Services => services::draw(model, canvas),
-        ScreenId::Pools
-        | ScreenId::Flood
-        | ScreenId::Sessions
-        | ScreenId::Ports
-        | ScreenId::Events
-        | ScreenId::Config => text::draw(model, canvas),
+        ScreenId::Pools => pools::draw(model, canvas),
+        ScreenId::Flood => flood::draw(model, canvas),
+        ScreenId::Ports => ports::draw(model, canvas),
+        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => text::draw(model, canvas),
     }
 }
 
@@ -76,11 +78,9 @@ fn screen(model: &Model, canvas: &mut Canvas<'_>) {
 pub(crate) fn status(model: &Model) -> String {
     match model.screen {
         ScreenId::Services => services::status(model),
-        ScreenId::Pools
-        | ScreenId::Flood
-        | ScreenId::Sessions
-        | ScreenId::Ports
-        | ScreenId::Events
-        | ScreenId::Config => text::status(model),
+        ScreenId::Pools => pools::status(model),
+        ScreenId::Flood => flood::status(model),
+        ScreenId::Ports => ports::status(model),
+        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => text::status(model),
     }
 }

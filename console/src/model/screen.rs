@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_control::{Filter, What};
 
-use crate::model::{Model, Want, services};
+use crate::model::{Model, Want, flood, pools, ports, services};
 
 /// A screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,8 +56,8 @@ impl ScreenId {
 pub(crate) fn wants(model: &Model) -> Vec<Want> {
     match model.screen {
         ScreenId::Services => services::wants(model),
-        ScreenId::Pools => vec![every(What::Pools, model.every)],
-        ScreenId::Flood => vec![every(What::Flood, model.every)],
+        ScreenId::Pools => pools::wants(model),
+        ScreenId::Flood => flood::wants(model),
         ScreenId::Sessions => vec![Want {
             what: What::Sessions,
             filter: Filter {
@@ -66,11 +66,7 @@ pub(crate) fn wants(model: &Model) -> Vec<Want> {
             },
             every: model.every.max(Duration::from_secs(2)),
         }],
-        ScreenId::Ports => vec![
-            every(What::Ports, model.every),
-            every(What::Workers, model.every),
-            every(What::Ledger, model.every),
-        ],
+        ScreenId::Ports => ports::wants(model),
         ScreenId::Events => vec![every(What::Events, model.every)],
         ScreenId::Config => vec![
             every(What::Config, Duration::from_secs(10)),

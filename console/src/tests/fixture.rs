@@ -409,12 +409,19 @@ impl Daemon {
         let total = 24 * 64_511;
         let full = self.state == State::Exhausted;
         let real = |address: &str, used: u64, salt: u64| {
-            let used = self.sway(used, salt).min(total);
+            // What fills up grows by so many ports a second.
+            let grows = if full && used > total / 2 { 160 } else { 0 };
+            let used = if grows > 0 {
+                used + grows * self.second
+            } else {
+                self.sway(used, salt)
+            };
+            let free = total.saturating_sub(used);
             PoolRealRow {
                 real: address.to_owned(),
-                used,
-                free: total - used,
-                exhausted_in_s: (full && used > total / 2).then_some(95),
+                used: total - free,
+                free,
+                exhausted_in_s: free.checked_div(grows),
             }
         };
         let (most, some) = if full {
@@ -476,8 +483,35 @@ impl Daemon {
             .collect()
     }
 
+    /// What a counter has that counts so many a second, a little more or less.
+    fn grown(self, value: u64, salt: u64) -> u64 {
+        let seconds = 1..=self.second;
+        seconds
+            .map(|second| Self { second, ..self }.sway(value, salt))
+            .sum()
+    }
+
+    /// Frames that each port received, and those of all that were dropped.
+    fn frames(self) -> ([u64; 2], Vec<(&'static str, u64)>) {
+        let flood = if self.flooded() { 3_720_000 } else { 0 };
+        let received = [
+            41_000_000_000 + self.grown(2_600_000, 50) + flood * self.second,
+            39_000_000_000 + self.grown(2_100_000, 51),
+        ];
+        let when = |is_so: bool, per_s: u64| if is_so { per_s * self.second } else { 0 };
+        let dropped = vec![
+            ("no-service", 3_201_133 + self.grown(12, 52)),
+            ("bad-checksum", 118 + self.grown(2, 53)),
+            ("lip-exhausted", when(self.state == State::Exhausted, 1_952)),
+            ("reflection-guard", when(self.flooded(), 310_000)),
+        ];
+        (received, dropped)
+    }
+
     fn ports(self) -> Vec<PortRow> {
-        let port = |name: &str, device: &str, per_s: u64, lost: u64| PortRow {
+        let (received, dropped) = self.frames();
+        let dropped: u64 = dropped.iter().map(|(_, frames)| frames).sum();
+        let port = |name: &str, device: &str, rx: u64, tx: u64, lost: u64| PortRow {
             name: name.to_owned(),
             device: device.to_owned(),
             driver: "af-xdp".to_owned(),
@@ -489,72 +523,82 @@ impl Daemon {
             mac: "02:00:5e:00:53:01".to_owned(),
             mtu: 1500,
             addresses: vec!["198.51.100.2/24".to_owned()],
-            rx: 41_000_000_000 + self.sway(per_s, 50) * self.second,
-            tx: 39_000_000_000 + self.sway(per_s, 51) * self.second,
+            rx,
+            tx,
             rx_ring_lost: lost * self.second,
             tx_ring_lost: 0,
         };
-        let flood = if self.flooded() { 3_720_000 } else { 0 };
+        let [wan, lan] = received;
+        let lost = if self.flooded() { 1_200 } else { 0 };
         vec![
-            port(
-                "wan",
-                "ens1f0",
-                3_900_000 + flood,
-                if self.flooded() { 1_200 } else { 0 },
-            ),
-            port("lan", "ens1f1", 3_800_000, 0),
+            port("wan", "ens1f0", wan, wan - dropped, lost),
+            port("lan", "ens1f1", lan, lan, 0),
         ]
     }
 
     fn workers(self) -> Vec<WorkerRow> {
         let busy = if self.flooded() { 71 } else { 34 };
-        (0..4u64)
-            .map(|n| WorkerRow {
+        let ledger = self.ledger();
+        let ledgers = ledger.workers.iter().zip(0u64..);
+        ledgers
+            .map(|(ledger, n)| WorkerRow {
                 worker: n as u32,
                 cpu: Some(2 + n as u32),
                 poll: "adaptive".to_owned(),
                 busy_percent: self.sway(busy - n, n) as u32,
                 sessions: self.sway(377_000, 60 + n),
                 capacity: 3_000_000,
-                rx: 20_000_000_000 + self.sway(1_950_000, n) * self.second,
-                tx: 19_500_000_000 + self.sway(1_900_000, n) * self.second,
+                rx: ledger.rx,
+                tx: ledger.tx,
                 handed_in: 0,
                 handed_out: 0,
-                dropped: self.sway(if self.flooded() { 77_500 } else { 4 }, n) * self.second,
+                dropped: ledger.dropped.values().sum(),
                 balanced: true,
             })
             .collect()
     }
 
     fn ledger(self) -> LedgerReply {
-        let one = |worker: Option<u32>, times: u64| {
-            let dropped = [
-                ("no-service", 3 * self.second * times),
-                ("bad-checksum", self.second * times),
-                (
-                    "syn-limited",
-                    if self.flooded() {
-                        77_500 * self.second * times
-                    } else {
-                        0
-                    },
-                ),
-            ];
-            let rx = 2_000_000 * self.second * times;
-            let lost: u64 = dropped.iter().map(|(_, n)| n).sum();
+        let (received, dropped) = self.frames();
+        let rx: u64 = received.iter().sum();
+        // A part of four; the first has what is left over.
+        let part = |all: u64, worker: Option<u32>| match worker {
+            None => all,
+            Some(0) => all / 4 + all % 4,
+            Some(_) => all / 4,
+        };
+        let one = |worker: Option<u32>| {
+            let dropped: Vec<(String, u64)> = dropped
+                .iter()
+                .map(|(reason, frames)| ((*reason).to_owned(), part(*frames, worker)))
+                .collect();
+            let lost: u64 = dropped.iter().map(|(_, frames)| frames).sum();
+            let rx = part(rx, worker);
+            let counter =
+                |name: &str, per_s: u64| (name.to_owned(), part(self.grown(per_s, 54), worker));
+            let moved = if self.state == State::Exhausted {
+                640
+            } else {
+                0
+            };
             WorkerLedger {
                 worker,
                 rx,
                 tx: rx - lost,
-                dropped: dropped.map(|(reason, n)| (reason.to_owned(), n)).into(),
+                dropped: dropped.into_iter().collect(),
                 balanced: true,
-                counters: [("session-opened".to_owned(), 10_000 * self.second * times)].into(),
+                counters: [
+                    counter("session-opened", 40_000),
+                    counter("lip-fell-back", moved),
+                    counter("port-reused-early", 0),
+                ]
+                .into(),
                 ..WorkerLedger::default()
             }
         };
         LedgerReply {
-            total: one(None, 4),
-            workers: (0..4).map(|worker| one(Some(worker), 1)).collect(),
+            total: one(None),
+            workers: (0..4).map(|worker| one(Some(worker))).collect(),
         }
     }
 
@@ -751,7 +795,7 @@ impl Daemon {
                     bits_out_per_s: 2.1e10,
                     refused_per_s: 0.0,
                     dropped_per_s: if flood > 0.0 {
-                        [("syn-limited".to_owned(), 310_000.0)].into()
+                        [("reflection-guard".to_owned(), 310_000.0)].into()
                     } else {
                         [("no-service".to_owned(), 12.0 + wave)].into()
                     },

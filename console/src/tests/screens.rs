@@ -76,3 +76,42 @@ fn help_filter_and_command_line() {
     snapshot("filter", State::Calm, "/10.0.1");
     snapshot("paused", State::Calm, "p");
 }
+
+/// A picture of a screen that was told already, after some keys.
+fn snapshot_on(name: &str, of: State, screen: ScreenId, keys: &str) {
+    let mut stage = Stage::new(MONO, (80, 24), of);
+    stage.open(screen);
+    stage.keys(keys);
+    stage.tell();
+    stage.pass(1);
+    settings().bind(|| assert_snapshot!(format!("{name}.80x24-mono"), stage.picture(false)));
+}
+
+#[test]
+fn pools() {
+    snapshots_of(ScreenId::Pools);
+    snapshot_on("pools.fullest", State::Exhausted, ScreenId::Pools, "sss");
+    snapshot_on("pools.details", State::Exhausted, ScreenId::Pools, "\r");
+    snapshot_on(
+        "pools.details-real",
+        State::Exhausted,
+        ScreenId::Pools,
+        "j\r",
+    );
+}
+
+#[test]
+fn floods() {
+    snapshots_of(ScreenId::Flood);
+    snapshot_on("flood.all", State::Flood, ScreenId::Flood, "\x7f");
+    snapshot_on("flood.always", State::Calm, ScreenId::Flood, "\r");
+    snapshot_on("flood.users-day", State::Flood, ScreenId::Flood, "tttv");
+}
+
+#[test]
+fn ports_workers_and_the_ledger() {
+    snapshots_of(ScreenId::Ports);
+    snapshot_on("ports.port", State::Flood, ScreenId::Ports, "\r");
+    snapshot_on("ports.worker", State::Flood, ScreenId::Ports, "jjj\r");
+    snapshot_on("ports.ledger", State::Flood, ScreenId::Ports, "G\r");
+}

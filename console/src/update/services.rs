@@ -51,6 +51,8 @@ pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::PageDown
         | Action::Top
         | Action::Bottom
+        | Action::Span
+        | Action::Figure
         | Action::Filter
         | Action::InverseFilter
         | Action::Pause
@@ -83,6 +85,8 @@ pub(crate) fn step(action: Action) -> Option<Step> {
         | Action::Fold
         | Action::Unfold
         | Action::FoldAll
+        | Action::Span
+        | Action::Figure
         | Action::Sort
         | Action::ReverseSort
         | Action::Filter

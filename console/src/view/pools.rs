@@ -1,0 +1,319 @@
+//! The LIP pools, each with the real servers that it reaches.
+
+use ratatui::style::Style;
+use weir_control::{PoolRealRow, PoolRow};
+
+use crate::model::Model;
+use crate::model::pools::{
+    FULL_PERCENT, Line, SHORT_PERCENT, SOON_S, exhausted_in_s, least_free, used_percent,
+    worst_percent,
+};
+use crate::theme::Theme;
+use crate::units::{NONE, exact, or_none, plural, rate, rate_or_none, si, span};
+use crate::view::canvas::{Align, Canvas};
+
+/// Selection and alarm.
+const MARKS: u16 = 3;
+const NAME: u16 = 26;
+const GAP: u16 = 2;
+/// Where the values of details begin.
+const VALUES: u16 = 18;
+
+const COLUMNS: [(&str, u16, Align); 6] = [
+    ("USED", 5, Align::Right),
+    ("FREE", 9, Align::Right),
+    ("USE", 9, Align::Right),
+    ("FULL IN", 7, Align::Right),
+    ("GROWS/s", 7, Align::Right),
+    ("PORTS", 5, Align::Right),
+];
+
+/// Draws them.
+pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let Some(told) = &model.data.pools else {
+        canvas.put(1, 1, "asked, no answer yet", theme.plain());
+        return;
+    };
+    let rows = &told.value;
+    if model.pools.zoom.is_some() {
+        closely(model, rows, canvas);
+        return;
+    }
+    let width = canvas.width();
+    canvas.style(0, 0, width, theme.heading());
+    canvas.put(MARKS, 0, "POOL, REAL SERVER", theme.heading());
+    line(
+        0,
+        &COLUMNS.map(|(head, ..)| head.to_owned()),
+        theme.heading(),
+        canvas,
+    );
+    if model.pools.lines.is_empty() {
+        let text = if rows.is_empty() {
+            "no LIP pools are configured"
+        } else {
+            "nothing matches the filter; Esc shows all"
+        };
+        canvas.put(MARKS, 2, text, theme.plain());
+    }
+    let seen = model.pools.lines.iter().enumerate();
+    let seen = seen.skip(model.pools.cursor.top);
+    for (y, (at, one)) in (1..canvas.height().saturating_sub(1)).zip(seen) {
+        let (Line::Pool(place) | Line::Real(place, _)) = *one;
+        let Some(pool) = rows.get(place) else {
+            continue;
+        };
+        match *one {
+            Line::Pool(_) => pool_line(model, pool, y, canvas),
+            Line::Real(_, real) => {
+                if let Some(real) = pool.reals.get(real) {
+                    real_line(model, pool, real, y, canvas);
+                }
+            }
+        }
+        if at == model.pools.cursor.index {
+            canvas.put(0, y, ">", theme.strong());
+            canvas.style(0, y, width, theme.selected());
+        }
+    }
+    refusals(model, canvas.height().saturating_sub(1), canvas);
+}
+
+fn pool_line(model: &Model, pool: &PoolRow, y: u16, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let (worst, soon) = (worst_percent(pool), exhausted_in_s(pool));
+    let style = style(worst, soon, theme);
+    mark(worst, soon, y, theme, canvas);
+    let name = format!("{}, {}", pool.name, plural(pool.addresses, "LIP"));
+    canvas.cell((MARKS, y), NAME, Align::Left, &name, theme.strong());
+    let has = !pool.reals.is_empty();
+    let cells = [
+        si(pool.ports_used),
+        least_free(pool).map_or_else(|| NONE.to_owned(), |free| format!("min {}", si(free))),
+        if has {
+            format!("max {worst:.0}%")
+        } else {
+            NONE.to_owned()
+        },
+        full_in(least_free(pool), soon),
+        growth(model.pools.growth(pool, None)),
+        si(pool.ports_total),
+    ];
+    line(y, &cells, style, canvas);
+}
+
+fn real_line(model: &Model, pool: &PoolRow, real: &PoolRealRow, y: u16, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let used = used_percent(real);
+    mark(used, real.exhausted_in_s, y, theme, canvas);
+    let at = (MARKS + 2, y);
+    canvas.cell(at, NAME - 2, Align::Left, &real.real, theme.plain());
+    let cells = [
+        si(real.used),
+        si(real.free),
+        format!("{used:.1}%"),
+        full_in(Some(real.free), real.exhausted_in_s),
+        growth(model.pools.growth(pool, Some(real))),
+        si(real.used + real.free),
+    ];
+    let end = line(y, &cells, style(used, real.exhausted_in_s, theme), canvas);
+    let room = canvas.width().saturating_sub(end + GAP + 1).min(40);
+    if room >= 10 {
+        bar(used, end + GAP, y, room, theme, canvas);
+    }
+}
+
+/// How full it is, as long as there is room.
+fn bar(percent: f64, x: u16, y: u16, width: u16, theme: Theme, canvas: &mut Canvas<'_>) {
+    let full = crate::units::whole(percent * f64::from(width - 2) / 100.0) as u16;
+    canvas.put(x, y, "[", theme.dim());
+    for at in 0..full.min(width - 2) {
+        let symbol = if theme.utf8 { "█" } else { "#" };
+        canvas.put(x + 1 + at, y, symbol, theme.graph());
+    }
+    canvas.put(x + width - 1, y, "]", theme.dim());
+}
+
+fn line(y: u16, cells: &[String], style: Style, canvas: &mut Canvas<'_>) -> u16 {
+    let mut x = MARKS + NAME;
+    for ((_, wide, align), text) in COLUMNS.iter().zip(cells) {
+        if x + GAP + wide > canvas.width() {
+            break;
+        }
+        canvas.cell((x + GAP, y), *wide, *align, text, style);
+        x += GAP + wide;
+    }
+    x
+}
+
+fn style(percent: f64, soon: Option<u64>, theme: Theme) -> Style {
+    match (percent, soon) {
+        (FULL_PERCENT.., _) => theme.bad(),
+        (_, Some(seconds)) if seconds < SOON_S => theme.bad(),
+        (SHORT_PERCENT.., _) => theme.warn(),
+        _ => theme.plain(),
+    }
+}
+
+fn mark(percent: f64, soon: Option<u64>, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
+    let alarming = percent >= FULL_PERCENT || soon.is_some_and(|seconds| seconds < SOON_S);
+    if alarming {
+        canvas.put(1, y, "!", theme.bad());
+    }
+}
+
+/// When there is no port left.
+fn full_in(free: Option<u64>, soon: Option<u64>) -> String {
+    match free {
+        Some(0) => "FULL".to_owned(),
+        Some(_) | None => or_none(soon, span),
+    }
+}
+
+fn growth(value: Option<f64>) -> String {
+    match value {
+        None => NONE.to_owned(),
+        Some(value) if value < 0.0 => format!("-{}", rate(-value)),
+        Some(value) if value > 0.0 => format!("+{}", rate(value)),
+        Some(_) => "0".to_owned(),
+    }
+}
+
+/// What there was no port for, of all pools: the ledger counts it.
+fn refusals(model: &Model, y: u16, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let rates = &model.ports.ledger_rates;
+    let refused = rates.rate("drop lip-exhausted", 0);
+    let style = match refused {
+        Some(refused) if refused > 0.0 => theme.bad(),
+        Some(_) | None => theme.plain(),
+    };
+    let text = format!(
+        "all pools: {:>5}/s refused for want of a port",
+        rate_or_none(refused)
+    );
+    let x = canvas.put(1, y, &text, style);
+    let moved = rate_or_none(rates.rate("counter lip-fell-back", 0));
+    let text = format!("  {moved:>5}/s took another LIP");
+    let x = canvas.put(x, y, &text, theme.plain());
+    let early = rate_or_none(rates.rate("counter port-reused-early", 0));
+    let text = format!("  {early:>5}/s took a port before its rest was over");
+    if usize::from(x) + text.len() < usize::from(canvas.width()) {
+        canvas.put(x, y, &text, theme.plain());
+    }
+}
+
+/// A pool, or its use towards a real server.
+fn closely(model: &Model, rows: &[PoolRow], canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let plain = theme.plain();
+    let Some(zoom) = &model.pools.zoom else {
+        return;
+    };
+    let pool = rows.iter().find(|pool| pool.name == zoom.pool);
+    let real = |pool: &PoolRow| {
+        let wanted = zoom.real.as_ref()?;
+        pool.reals.iter().find(|real| real.real == *wanted).cloned()
+    };
+    let Some(pool) = pool else {
+        canvas.put(1, 1, "it is no longer there; Esc goes back", theme.warn());
+        return;
+    };
+    let mut lines = vec![("pool", pool.name.clone(), theme.strong())];
+    let per_lip = pool.ports_total.checked_div(pool.addresses);
+    let ports = format!(
+        "{} towards each real server: {} each of {}",
+        exact(pool.ports_total),
+        or_none(per_lip, exact),
+        plural(pool.addresses, "LIP")
+    );
+    match (&zoom.real, real(pool)) {
+        (Some(_), Some(real)) => {
+            lines.push(("towards", real.real.clone(), theme.strong()));
+            let used = used_percent(&real);
+            let state = style(used, real.exhausted_in_s, theme);
+            let text = format!("{} ports, {used:.1}%", exact(real.used));
+            lines.push(("in use", text, state));
+            lines.push(("free", format!("{} ports", exact(real.free)), plain));
+            let text = format!("{} ports/s", growth(model.pools.growth(pool, Some(&real))));
+            lines.push(("grows by", text, plain));
+            let full = real.exhausted_in_s.map_or_else(
+                || "does not fill up".to_owned(),
+                |seconds| format!("full in {} at this rate", span(seconds)),
+            );
+            lines.push(("headroom", full, state));
+        }
+        (Some(_), None) => {
+            let text = "this real server is no longer there; Esc goes back";
+            lines.push(("towards", text.to_owned(), theme.warn()));
+        }
+        (None, _) => {
+            let (worst, soon) = (worst_percent(pool), exhausted_in_s(pool));
+            let fullest = pool
+                .reals
+                .iter()
+                .max_by(|a, b| used_percent(a).total_cmp(&used_percent(b)));
+            let text = format!("{} ports towards all real servers", exact(pool.ports_used));
+            lines.push(("in use", text, plain));
+            if let Some(real) = fullest {
+                let text = format!(
+                    "{}: {worst:.1}%, {} ports left",
+                    real.real,
+                    exact(real.free)
+                );
+                lines.push(("fullest", text, style(worst, soon, theme)));
+            }
+            let full = soon.map_or_else(
+                || "does not fill up".to_owned(),
+                |seconds| format!("first one full in {} at this rate", span(seconds)),
+            );
+            lines.push(("headroom", full, style(worst, soon, theme)));
+        }
+    }
+    lines.push(("ports", ports, plain));
+    for (place, range) in pool.ranges.iter().enumerate() {
+        let name = if place == 0 { "addresses" } else { "" };
+        lines.push((name, range.clone(), plain));
+    }
+    let worst = worst_percent(pool);
+    let more = match worst {
+        SHORT_PERCENT.. => "add addresses: each LIP adds ports to every real server",
+        _ => "nothing",
+    };
+    lines.push(("try next", more.to_owned(), theme.strong()));
+    let height = usize::from(canvas.height().saturating_sub(1));
+    let top = model.pools.zoom_top.min(lines.len().saturating_sub(height));
+    for (y, (name, value, style)) in (0..).zip(lines.iter().skip(top).take(height)) {
+        canvas.put(1, y, name, theme.label());
+        canvas.put(VALUES, y, value, *style);
+    }
+    refusals(model, canvas.height().saturating_sub(1), canvas);
+}
+
+/// Returns how many there are, and in which order.
+pub(crate) fn status(model: &Model) -> String {
+    let Some(told) = &model.data.pools else {
+        return String::new();
+    };
+    let pools = &model.pools;
+    if let Some(zoom) = &pools.zoom {
+        return match &zoom.real {
+            Some(real) => format!("pool {} towards {real}; Esc goes back", zoom.pool),
+            None => format!("pool {}; Esc goes back", zoom.pool),
+        };
+    }
+    let filter = match (pools.filter.text.as_str(), pools.filter.inverse) {
+        ("", _) => String::new(),
+        (text, false) => format!("with {text}: "),
+        (text, true) => format!("without {text}: "),
+    };
+    let order = if pools.reverse { ", reversed" } else { "" };
+    let reals: usize = told.value.iter().map(|pool| pool.reals.len()).sum();
+    format!(
+        "{filter}{} to {}; {}{order}",
+        plural(told.value.len() as u64, "pool"),
+        plural(reals as u64, "real server"),
+        pools.sort.name()
+    )
+}
