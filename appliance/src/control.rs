@@ -77,8 +77,10 @@ const FIRST_TAP: usize = 2;
 
 /// The control thread looks at everything this often, whatever wakes it.
 const TICK: Duration = Duration::from_millis(100);
-/// The question for the use of LIPs that is control's own.
+/// Questions that are control's own.
 const OWN_TICKET: Ticket = Ticket(0);
+/// Next hops that are asked for ahead: half of the new ones that a worker asks for in a second.
+const NEXT_HOPS: usize = 512;
 const FORECAST_EVERY: Duration = Duration::from_secs(1);
 /// How long the end waits for hooks.
 const LAST_HOOKS: Duration = Duration::from_secs(10);
@@ -227,6 +229,7 @@ impl Control {
             events.system(Instant::now(), Severity::Warning, "self-defence", sentence);
         }
         control.watch_health();
+        control.look_for_next_hops();
         control.read_orders();
         Ok(control)
     }
@@ -621,6 +624,22 @@ impl Control {
             .health
             .adopt(&self.scene.running.snapshot, wall_ms);
         self.prober.aim(targets);
+    }
+
+    /// Has the first worker ask for the next hops that it does not know, and so all workers learn them
+    /// before the first clients need them: few of their packets can wait for an answer to ARP.
+    fn look_for_next_hops(&self) {
+        let mut to = doctor::next_hops(&self.scene.running.snapshot);
+        to.truncate(NEXT_HOPS);
+        let command = Command::Reach {
+            ticket: OWN_TICKET,
+            to,
+            // How they are reached is not wanted.
+            rows: Vec::new(),
+        };
+        let worker = self.scene.fleet.worker(0);
+        // Where there is no room for it, packets ask themselves.
+        let _ = worker.is_some_and(|worker| worker.send_if_idle(command));
     }
 
     fn listen_to_health(&mut self) {

@@ -355,6 +355,7 @@ impl Control {
             self.keep(&applied)
         };
         self.watch_health();
+        self.look_for_next_hops();
         self.tell_orders();
         let not_kept = self.keep_orders();
         let warning = warning.or(not_kept);

@@ -99,6 +99,20 @@ fn event(finding: &CheckRow) -> EventRecord {
         .field("status", finding.status.name())
 }
 
+/// Every next hop that packets will take, and real servers behind them, once.
+pub(super) fn next_hops(snapshot: &Snapshot) -> Vec<Ipv4Addr> {
+    let gateways = snapshot.ports.iter().flat_map(|port| &port.gateways);
+    let routed = snapshot.routes.iter().map(|route| &route.via);
+    let mut all = destinations(snapshot);
+    all.extend(gateways.chain(routed).filter_map(|hop| match hop {
+        IpAddr::V4(hop) => Some(*hop),
+        IpAddr::V6(_) => None,
+    }));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Every real server once.
 fn destinations(snapshot: &Snapshot) -> Vec<Ipv4Addr> {
     let reals = snapshot.services.iter().flat_map(|service| &service.reals);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -132,6 +133,7 @@ impl Home {
             control: control.unwrap(),
             reals: BTreeMap::new(),
             sessions: Vec::new(),
+            next_hops: Vec::new(),
             resets: Vec::new(),
             origin,
             denied: vec![nothing; 2],
@@ -156,6 +158,8 @@ pub(in crate::control) struct Played {
     pub(in crate::control) reals: BTreeMap<RealId, RealState>,
     /// The sessions that each worker shows.
     pub(in crate::control) sessions: Vec<SessionView>,
+    /// The next hops that the first worker was to look for.
+    next_hops: Vec<Ipv4Addr>,
     /// Of which real servers the workers reset sessions.
     pub(in crate::control) resets: Vec<RealId>,
     /// How its configuration was found.
@@ -218,6 +222,10 @@ impl Played {
                         let next = (cursor == 0).then_some(7);
                         let count = 1;
                         Answer::Reset { real, count, next }
+                    } else if let Command::Reach { ticket, to, rows } = command {
+                        assert_eq!(place, 0);
+                        self.next_hops.clone_from(&to);
+                        Answer::Reached { ticket, to, rows }
                     } else {
                         if let (0, Command::Real { real, state }) = (place, command) {
                             self.reals.insert(real, state);
@@ -759,4 +767,27 @@ fn a_diff_says_what_becomes_of_sessions_whose_real_server_or_address_is_gone() {
             BTreeMap::from([("listen", lost), ("real", expected)])
         );
     }
+}
+
+#[test]
+fn next_hops_are_looked_for_before_clients_need_them() {
+    let home = Home::new("hops");
+    let mut played = home.start();
+    let hops = |hops: &[[u8; 4]]| {
+        hops.iter()
+            .map(|hop| Ipv4Addr::from(*hop))
+            .collect::<Vec<_>>()
+    };
+    played.serve(|_| ());
+    assert_eq!(played.next_hops, hops(&[[10, 80, 0, 11]]));
+    let text = CONF
+        .replace(
+            "real = ",
+            "real = 10.80.0.12:80\nreal = 10.80.0.12:81\nreal = ",
+        )
+        .replace("[lip-pool", "gateway = 10.80.0.254\n[lip-pool");
+    played.apply(&text).unwrap();
+    played.serve(|_| ());
+    let all = [[10, 80, 0, 11], [10, 80, 0, 12], [10, 80, 0, 254]];
+    assert_eq!(played.next_hops, hops(&all));
 }

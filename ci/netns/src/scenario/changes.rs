@@ -47,7 +47,13 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         under_load(run, &lab, &weir, &conf, driver)?;
         unconfirmed(run, &lab, &weir, &conf, driver)?;
         run.check(&format!("{driver}: ledger"), || {
-            Ok(weir.ledger()?.to_string())
+            let ledger = weir.ledger()?;
+            let unresolved = ledger.dropped("unresolved");
+            ensure!(
+                unresolved == 0,
+                "{unresolved} frames came before their next hop was known"
+            );
+            Ok(ledger.to_string())
         });
     }
     let lab = Lab::new(Topology {
