@@ -21,6 +21,9 @@ use crate::update::Message;
 /// How long to wait before the connection is tried again, at first and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
+/// A console keeps the daemon busy for at most this part of the time.
+const BUSY_PART: u32 = 40;
+
 /// What is asked of the threads.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -245,8 +248,7 @@ impl Watch {
         let asked = Instant::now();
         let rows = ask_once(client, what, &filter);
         let told = Instant::now();
-        // A daemon that needs long is not asked more often than it can answer.
-        let next = (asked + every).max(told + (told - asked) * 4);
+        let next = (asked + every).max(asked + pace(told - asked));
         self.due.insert(place, next);
         let answer = match rows {
             Ok(rows) => Answer::read(what, rows),
@@ -266,6 +268,12 @@ impl Watch {
             Err(Stop::Over)
         }
     }
+}
+
+/// How often something may be asked for that takes so long: a console, and the daemon for it, are
+/// busy for a small part of the time, however many services there are.
+pub(crate) fn pace(took: Duration) -> Duration {
+    took * BUSY_PART
 }
 
 fn ask_once(client: &mut Client, what: What, filter: &Filter) -> Result<Vec<Value>, ClientError> {

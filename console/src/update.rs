@@ -86,7 +86,8 @@ pub(crate) fn update(model: &mut Model, message: Message, clock: Clock) -> Vec<E
             at,
             took,
         } => {
-            model.link.took = took;
+            // Short answers come between the long ones.
+            model.link.took = took.max(model.link.took * 9 / 10);
             match answer {
                 Ok(answer) => on_told(model, &filter, answer, at),
                 Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", noun(what))),

@@ -28,7 +28,7 @@ pub(crate) struct Link {
     pub(crate) greeting: Option<Greeting>,
     /// Who the daemon takes us for.
     pub(crate) identity: Option<IdentityRow>,
-    /// How long the last answer took.
+    /// How long answers take: the longest of late.
     pub(crate) took: Duration,
 }
 

@@ -1,6 +1,7 @@
 //! What operators do, and what the console does of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use weir_control::{Filter, Reply, Request, Role, What};
@@ -278,4 +279,36 @@ fn what_has_no_screen_is_shown_as_the_shell_prints_it() {
     );
     stage.key(Key::Esc);
     assert!(matches!(stage.model.mode, Mode::Screen));
+}
+
+#[test]
+fn answers_that_take_long_are_not_called_late_before_they_are() {
+    let mut stage = stage(State::Calm);
+    let told = stage
+        .daemon
+        .told(What::Services, Filter::default(), stage.clock.up);
+    let Message::Told {
+        what,
+        filter,
+        answer,
+        at,
+        ..
+    } = told
+    else {
+        panic!("no answer");
+    };
+    let took = Duration::from_millis(100);
+    stage.message(Message::Told {
+        what,
+        filter,
+        answer,
+        at,
+        took,
+    });
+    stage.clock.up += Duration::from_secs(9);
+    stage.message(Message::Tick);
+    assert!(!stage.lines().iter().any(|line| line.contains("LATE")));
+    stage.clock.up += Duration::from_mins(1);
+    stage.message(Message::Tick);
+    assert!(stage.lines().iter().any(|line| line.contains("LATE")));
 }

@@ -205,6 +205,8 @@ pub(crate) fn stale(model: &Model) -> Option<(std::time::Duration, &'static str)
     if model.paused.is_some() {
         return Some((at, "PAUSED"));
     }
+    // Where answers take long they are asked for less often, which is not late.
+    let every = every.max(crate::link::pace(model.link.took));
     (age > every * LATE).then_some((at, "LATE"))
 }
 
