@@ -215,11 +215,6 @@ impl KeySpec {
         self
     }
 
-    const fn later(mut self, capability: &'static str) -> Self {
-        self.availability = Availability::Later(capability);
-        self
-    }
-
     const fn example(mut self, example: &'static str) -> Self {
         self.example = Some(example);
         self

@@ -249,6 +249,8 @@ fn check_limits(web: &Service) {
             prefix: 32,
         }),
         invalid_flags: Refusal::Forward,
+        tcp_drop: false,
+        udp_drop: false,
         fragments: Refusal::Drop,
         deny: vec!["192.0.2.0/24".parse().unwrap()],
         allow: vec!["192.0.2.128/25".parse().unwrap()],

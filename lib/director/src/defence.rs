@@ -25,6 +25,8 @@ pub(crate) struct DefencePlan {
     new_sessions: Option<Limit>,
     refuses_flags: bool,
     pub(crate) refuses_fragments: bool,
+    /// Whether segments of no session that open none are answered.
+    pub(crate) answers_segments: bool,
 }
 
 /// A rate for each prefix.
@@ -87,6 +89,7 @@ impl DefencePlan {
             new_sessions: defence.new_sessions.map(limit),
             refuses_flags: defence.invalid_flags == Refusal::Drop,
             refuses_fragments: defence.fragments == Refusal::Drop,
+            answers_segments: !defence.tcp_drop,
         })
     }
 }
@@ -251,6 +254,13 @@ impl Director {
         for &id in found.iter().take(count) {
             self.reset(now, id);
         }
+    }
+
+    /// Says whether what belongs to no session of a service and opens none is answered.
+    pub(crate) fn answers_segments(&self, service: ServiceId) -> bool {
+        let plan = self.plan.service(service);
+        let defence = plan.and_then(|plan| plan.defence.as_ref());
+        defence.is_some_and(|defence| defence.answers_segments)
     }
 
     fn refuses_flags(&self, service: ServiceId, tcp: &Tcp) -> bool {

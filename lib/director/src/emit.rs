@@ -6,8 +6,8 @@ use nat_engine::{Direction, Session, SessionFlags, SessionId};
 use weir_model::{Counter, DropReason, Event, Now, PortId, ServiceId, Verdict};
 use weir_wire::icmp::is_error;
 use weir_wire::{
-    ETHERTYPE_IPV4, EthAddr, EthHeader, Header, IcmpErrorRepr, Ipv4Header, Ipv4Repr, Protocol,
-    SeqNumber, Tcp, TcpFlags, TcpRepr, V4, fill_checksums,
+    ETHERTYPE_IPV4, EthAddr, EthHeader, Header, IcmpCode, IcmpErrorRepr, IcmpKind, Ipv4Header,
+    Ipv4Repr, Protocol, SeqNumber, Tcp, TcpFlags, TcpRepr, V4, fill_checksums,
 };
 
 use crate::director::millis;
@@ -153,22 +153,17 @@ impl Director {
             reason,
         }));
         if let Some(tcp) = v4.tcp() {
-            let acks = tcp.flags.contains(TcpFlags::ACK);
-            let repr = TcpRepr {
-                src_port: tcp.dst_port,
-                dst_port: tcp.src_port,
-                seq: if acks { tcp.ack } else { SeqNumber(0) },
-                ack: if acks { SeqNumber(0) } else { tcp.end() },
-                flags: if acks {
-                    TcpFlags::RST
-                } else {
-                    TcpFlags::RST | TcpFlags::ACK
-                },
-                ..TcpRepr::default()
-            };
-            self.answer_with(packet, v4, &repr);
+            self.answer_with(packet, v4, &reset_for(tcp));
         }
         Verdict::Drop(reason)
+    }
+
+    /// Answers a segment that belongs to no session as a host without the connection does, within
+    /// the rate of such answers (RFC 9293 section 3.10.7.1).
+    pub(crate) fn answer_stray(&mut self, now: Now, packet: &Packet<'_>, v4: &V4, tcp: &Tcp) {
+        if !tcp.flags.contains(TcpFlags::RST) && self.bad_ack_rate.allow(millis(now)) {
+            self.answer_with(packet, v4, &reset_for(tcp));
+        }
     }
 
     /// Answers a segment of a session that Weir ended, with the number that the segment itself
@@ -318,10 +313,10 @@ impl Director {
         if !self.icmp_rate.allow(millis(now)) {
             return;
         }
-        let from = self
-            .plan
-            .port(packet.port)
-            .and_then(|port| port.address)
+        // Who listens at a port speaks for itself, and no router for it.
+        let of_port = self.plan.port(packet.port).and_then(|port| port.address);
+        let from = of_port
+            .filter(|_| (kind, code) != (IcmpKind::UNREACHABLE, IcmpCode::UNREACHABLE_PORT))
             .unwrap_or(v4.dst);
         let end = l3 as usize + v4.total_len as usize;
         let quoted = packet
@@ -354,5 +349,22 @@ impl Director {
         }
         self.count(Counter::IcmpSent);
         self.answer(packet, &mut frame);
+    }
+}
+
+/// Makes the RST that a segment without a connection is answered with.
+fn reset_for(tcp: &Tcp) -> TcpRepr {
+    let acks = tcp.flags.contains(TcpFlags::ACK);
+    TcpRepr {
+        src_port: tcp.dst_port,
+        dst_port: tcp.src_port,
+        seq: if acks { tcp.ack } else { SeqNumber(0) },
+        ack: if acks { SeqNumber(0) } else { tcp.end() },
+        flags: if acks {
+            TcpFlags::RST
+        } else {
+            TcpFlags::RST | TcpFlags::ACK
+        },
+        ..TcpRepr::default()
     }
 }

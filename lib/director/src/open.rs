@@ -7,7 +7,7 @@ use nat_engine::{
     State, Taken, Timer,
 };
 use weir_model::{Counter, DropReason, Event, Now, ServiceId, Verdict};
-use weir_wire::{L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
+use weir_wire::{IcmpCode, IcmpKind, L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
 
 use crate::director::millis;
 use crate::flow::timestamps_in;
@@ -32,7 +32,7 @@ impl Director {
         let Found { v4, key, .. } = found;
         let listening = || self.plan.listening(key.dst, key.dst_port, key.protocol);
         let Some(service) = found.service.or_else(listening) else {
-            return Verdict::Drop(DropReason::NoService);
+            return self.unserved(now, packet, found);
         };
         let (beginning, options) = match &v4.l4_kind {
             L4::Tcp(tcp) if tcp.opens() => {
@@ -68,6 +68,17 @@ impl Director {
             }
             None => self.udp(now, packet, found, id, Direction::Inbound),
         }
+    }
+
+    /// A packet to a VIP where no service listens.
+    #[cold]
+    fn unserved(&mut self, now: Now, packet: &Packet<'_>, found: &Found) -> Verdict {
+        let &Found { l3, ref v4, .. } = found;
+        if matches!(v4.l4_kind, L4::Udp { .. }) && self.plan.answers_datagrams(v4.dst) {
+            let (kind, code) = (IcmpKind::UNREACHABLE, IcmpCode::UNREACHABLE_PORT);
+            self.send_icmp_error(now, packet, l3, v4, kind, code, 0);
+        }
+        Verdict::Drop(DropReason::NoService)
     }
 
     /// Picks a real server, takes a local port and puts a session into the table; or refuses the

@@ -129,6 +129,8 @@ pub(crate) struct Plan {
     pub(crate) defends: bool,
     /// Whether any service keeps its clients where they were.
     pub(crate) persists: bool,
+    /// The VIPs at which datagrams are answered that no service listens for, in order.
+    answering: Vec<Ipv4Addr>,
     /// By the real server's id; empty where none is limited.
     limits: Vec<Option<LimitPlan>>,
     /// Every address with the port at which it is announced.
@@ -192,6 +194,7 @@ impl Plan {
             listens: FixedMap::new(&listens),
             defends: services.iter().flatten().any(|it| it.defence.is_some()),
             persists: services.iter().flatten().any(|it| it.persist.is_some()),
+            answering: answering(snapshot),
             limits: limits(snapshot, facts),
             services,
             lips,
@@ -232,6 +235,11 @@ impl Plan {
     /// Says whether an Ethernet address is that of one of the ports.
     pub(crate) fn is_own_mac(&self, mac: EthAddr) -> bool {
         self.ports.iter().flatten().any(|port| port.mac() == mac)
+    }
+
+    /// Says whether datagrams to a VIP are answered that no service listens for.
+    pub(crate) fn answers_datagrams(&self, vip: Ipv4Addr) -> bool {
+        self.answering.binary_search(&vip).is_ok()
     }
 
     /// Returns how many sessions a real server may have on this worker, if that is limited.
@@ -424,6 +432,20 @@ fn limit_of(real: &RealServer, facts: &WorkerFacts) -> Option<LimitPlan> {
         most,
         least: share_of(limit.min_sessions, facts).min(most),
     })
+}
+
+fn answering(snapshot: &Snapshot) -> Vec<Ipv4Addr> {
+    let answers = |service: &&Service| service.defence.as_ref().is_some_and(|it| !it.udp_drop);
+    let services = snapshot.services.iter().filter(answers);
+    let listens = services.flat_map(|service| &service.listen);
+    let mut vips: Vec<Ipv4Addr> = listens
+        .filter_map(|listen| match listen.address {
+            IpAddr::V4(vip) => Some(vip),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    vips.sort_unstable();
+    vips
 }
 
 fn limits(snapshot: &Snapshot, facts: &WorkerFacts) -> Vec<Option<LimitPlan>> {

@@ -18,6 +18,11 @@ pub struct Defence {
     pub invalid_flags: Refusal,
     /// What becomes of fragments of datagrams.
     pub fragments: Refusal,
+    /// Whether segments of no session that open none are dropped rather than answered.
+    pub tcp_drop: bool,
+    /// Whether datagrams to its services' VIPs that no service listens for are dropped rather than
+    /// answered.
+    pub udp_drop: bool,
     /// Networks whose packets are dropped.
     pub deny: Vec<IpNet>,
     /// Networks that no limit applies to.

@@ -130,6 +130,8 @@ pub(super) fn defence(objects: &[Object], name: &str) -> Option<Defence> {
         syn_rate: profile.one("syn-rate").and_then(rate_of),
         new_sessions: profile.one("new-sessions").and_then(rate_of),
         invalid_flags: named(Refusal::NAMES, word(profile, "invalid-flags")?)?,
+        tcp_drop: flag(profile, "tcp-drop")?,
+        udp_drop: flag(profile, "udp-drop")?,
         fragments: named(Refusal::NAMES, word(profile, "fragments")?)?,
         deny: networks("deny"),
         allow: networks("allow"),

@@ -91,7 +91,14 @@ impl Director {
             // A real server is no client; what it sends is answered by its session.
             (Some((session, Direction::Outbound)), ..) => self.decide_way(session.client, each),
             (None, Owned::Lip { .. }, _) => Fate::Drop(DropReason::NoSession),
-            (None, Owned::Vip, None) => Fate::Drop(DropReason::NoService),
+            (None, Owned::Vip, None) => {
+                let datagram = query.protocol == Protocol::Udp;
+                if datagram && self.plan.answers_datagrams(query.vip.0) {
+                    Fate::Refuse(DropReason::NoService)
+                } else {
+                    Fate::Drop(DropReason::NoService)
+                }
+            }
             (None, Owned::Vip, Some(service)) => self.decide_of_stranger(now, query, service, each),
         })
     }
@@ -185,13 +192,21 @@ impl Director {
         each: Each<'_>,
     ) -> Fate {
         let plan = self.plan.service(service);
+        let strays = self.answers_segments(service) && !tcp.flags.contains(TcpFlags::RST);
         let Some(plan) = plan.and_then(|plan| plan.synproxy.as_ref()) else {
             each(Explained::Cookie(CookieTrial::NotTried));
-            return Fate::Drop(DropReason::NoSession);
+            return if strays {
+                Fate::Refuse(DropReason::NoSession)
+            } else {
+                Fate::Drop(DropReason::NoSession)
+            };
         };
-        let answers = plan.bad_ack == BadAck::Reset
-            && tcp.flags.contains(TcpFlags::ACK)
-            && !tcp.flags.contains(TcpFlags::RST);
+        let answers = match plan.bad_ack {
+            BadAck::Drop => strays,
+            BadAck::Reset => {
+                tcp.flags.contains(TcpFlags::ACK) && !tcp.flags.contains(TcpFlags::RST)
+            }
+        };
         if !self.may_be_cookie(service, tcp) {
             each(Explained::Cookie(CookieTrial::NotTried));
             return if answers {

@@ -371,6 +371,12 @@ impl Sentence<'_> {
                 write!(f, "it is dropped ({}): ", reason.label())?;
                 f.write_str(reason.documentation())
             }
+            Fate::Refuse(reason @ DropReason::NoService) => write!(
+                f,
+                "it is dropped ({}) and its sender gets an ICMP port unreachable: {}",
+                reason.label(),
+                reason.documentation()
+            ),
             Fate::Refuse(reason) => write!(
                 f,
                 "it is dropped ({}) and its sender gets a RST: {}",

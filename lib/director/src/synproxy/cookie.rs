@@ -129,7 +129,11 @@ impl Director {
         service: ServiceId,
     ) -> Verdict {
         let plan = self.plan.service(service);
+        let answers = self.answers_segments(service);
         let Some(plan) = plan.and_then(|plan| plan.synproxy.as_ref()) else {
+            if answers {
+                self.answer_stray(now, packet, &found.v4, tcp);
+            }
             return Verdict::Drop(DropReason::NoSession);
         };
         let bad_ack = plan.bad_ack;
@@ -147,7 +151,11 @@ impl Director {
             }
         };
         match bad_ack {
-            BadAck::Drop => {}
+            BadAck::Drop => {
+                if answers && reason == DropReason::NoSession {
+                    self.answer_stray(now, packet, &found.v4, tcp);
+                }
+            }
             BadAck::Reset => {
                 if self.bad_ack_rate.allow(millis(now)) {
                     self.refuse_segment(packet, &found.v4, tcp);

@@ -109,7 +109,8 @@ impl Director {
             port,
             service,
             verifies,
-            drops: plan.is_none_or(|plan| plan.bad_ack == BadAck::Drop),
+            drops: plan.is_none_or(|plan| plan.bad_ack == BadAck::Drop)
+                && !self.answers_segments(service),
             defers: plan.is_some_and(|plan| plan.defer),
             reflect_limit: plan.map_or(0, |plan| plan.reflect_limit),
             cookies,

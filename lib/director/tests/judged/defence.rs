@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use weir_testkit::{PacketSpec, Transport, UdpSpec};
-use weir_wire::{Header, Ipv4Header, Sum, TcpFlags};
+use weir_wire::{Header, Ipv4Header, Parsed, Sum, TcpFlags};
 
 use super::field::{ACK, Fate, Field, RST, SYN, VIP, web};
 
@@ -223,5 +223,50 @@ fn fragments_are_dropped_where_the_profile_says_so() {
         assert_eq!(forwarded, if drops { 0 } else { 2 });
         field.datagram(client, (VIP, 53));
         field.dropped(&[]);
+    }
+}
+
+#[test]
+fn what_belongs_to_nothing_is_answered_only_where_the_profile_says_so() {
+    for answers in [false, true] {
+        let word = if answers { "no" } else { "yes" };
+        let keys = format!("tcp-drop = {word}\nudp-drop = {word}\n");
+        for synproxy in ["", "synproxy = calm\n"] {
+            let lines = format!(
+                "[synproxy calm]\nmode = adaptive\n[defence edge]\n{keys}[service web]\n{synproxy}\
+                 defence = edge\n"
+            );
+            let mut field = Field::new(WORKERS, &web(&lines, &[""]));
+            for flags in [ACK, ACK | TcpFlags::FIN, SYN | ACK, RST, RST | ACK] {
+                let client = field.stranger();
+                field.moved();
+                field.segment(client, (VIP, 80), flags, 100, 77);
+                let answer = field.world.take_emitted().map(|sent| {
+                    let parsed = Parsed::parse(&sent.frame).unwrap();
+                    let tcp = *parsed.v4().unwrap().tcp().unwrap();
+                    assert_eq!(tcp.flags, RST);
+                    tcp.seq.0
+                });
+                // What may be a cookie is `bad-ack`'s matter.
+                let judged = flags.contains(ACK) && !flags.contains(SYN) && !flags.contains(RST);
+                let judged = judged && !synproxy.is_empty();
+                let told = answers && !judged && !flags.contains(RST);
+                assert_eq!(answer, told.then_some(77), "{flags:?}");
+                let reason = if judged { "bad-cookie" } else { "no-session" };
+                field.dropped(&[(reason, 1)]);
+            }
+            let client = field.stranger();
+            field.moved();
+            field.datagram(client, (VIP, 53));
+            field.dropped(&[("no-service", 1)]);
+            let answer = field.world.take_emitted().map(|sent| {
+                let parsed = Parsed::parse(&sent.frame).unwrap();
+                let v4 = *parsed.v4().unwrap();
+                assert_eq!((v4.src, v4.dst), (VIP, client.0));
+                (sent.frame[34], sent.frame[35])
+            });
+            // RFC 1122 section 3.2.2.1.
+            assert_eq!(answer, answers.then_some((3, 3)));
+        }
     }
 }

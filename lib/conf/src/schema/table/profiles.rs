@@ -2,9 +2,6 @@
 
 use super::{COUNT, Choice, DAY, HOUR, KeySpec, MINUTE, OptionSpec, RATE, Type, duration};
 
-/// Names of capabilities that this build does not have.
-const ANSWERS: &str = "answers to what belongs to nothing";
-
 /// The prefix length by which clients are told apart.
 pub(super) const PER: OptionSpec = OptionSpec::new(
     "per",
@@ -295,17 +292,15 @@ pub(super) const DEFENCE_KEYS: &[KeySpec] = &[
     KeySpec::new(
         "tcp-drop",
         Type::Flag,
-        "Whether segments of no session that do not open one are dropped instead of answered.",
+        "Whether segments of no session that do not open one are dropped; no: they are answered with a RST, as a host does.",
     )
-    .default(&["yes"])
-    .later(ANSWERS),
+    .default(&["yes"]),
     KeySpec::new(
         "udp-drop",
         Type::Flag,
-        "Whether datagrams for a VIP without a service are dropped instead of answered.",
+        "Whether datagrams for the VIPs of a service that no service listens for are dropped; no: they are answered with an ICMP port unreachable.",
     )
-    .default(&["yes"])
-    .later(ANSWERS),
+    .default(&["yes"]),
     KeySpec::new(
         "deny",
         Type::Network,
