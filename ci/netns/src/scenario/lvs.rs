@@ -116,10 +116,11 @@ impl Operator<'_> {
                 "-b -w 9 -x 1000 -y 800",
             ),
             ("--set 120 30 40".to_owned(), "-V 120"),
+            // Before another service has the same pool.
+            (format!("-Q {web} -z {other}"), "-P"),
             (format!("-A {dns} -s rr"), "-s rr -j disable"),
             (format!("-P {dns} -z {one}"), "-P"),
             (format!("-a {dns} -r {first}:53 -b"), ":53 -b -w 1"),
-            (format!("-Q {web} -z {other}"), "-P"),
             (format!("-d {web} -r {second}:80"), "-b -w 9"),
             (format!("-D {dns}"), ""),
             (format!("-D {web}"), ""),
