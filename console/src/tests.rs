@@ -2,6 +2,7 @@
 
 mod bytes;
 pub(crate) mod fixture;
+mod pty;
 mod screens;
 mod stage;
 mod story;
