@@ -31,6 +31,9 @@ const TOOLS: &[(&str, &str)] = &[
         "python3-prometheus-client",
     ),
     ("valgrind", "valgrind"),
+    ("tmux", "tmux"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
 ];
 
 /// Packages that would also serve the machine itself.
@@ -38,6 +41,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("nginx-light", "nginx.service"),
     ("haproxy", "haproxy.service"),
     ("rsyslog", "rsyslog.service"),
+    ("openssh-server", "ssh.service"),
 ];
 
 /// Where Debian's maintainer scripts ask whether they may start a service.

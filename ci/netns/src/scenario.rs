@@ -6,6 +6,7 @@ pub mod capture;
 pub mod change_queue;
 pub mod changes;
 pub mod client_address;
+pub mod console;
 pub mod defence;
 pub mod doctor;
 pub mod drain;
@@ -136,6 +137,11 @@ pub const ALL: &[Scenario] = &[
         name: "siem",
         shows: "rsyslog gets events by UDP, TCP and TLS, in a flood and after it was away",
         run: siem::run,
+    },
+    Scenario {
+        name: "console",
+        shows: "the console over SSH in a flood: what it shows holds, what is typed is done",
+        run: console::run,
     },
     Scenario {
         name: "lvs",

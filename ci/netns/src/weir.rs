@@ -206,6 +206,20 @@ impl<'lab> WeirProcess<'lab> {
     /// # Errors
     /// When the daemon has ended, or has no thread called `worker-0`.
     pub fn worker_ns(&self) -> Result<u64> {
+        self.threads_ns(true)
+            .and_then(|sum| sum.context("no thread is called worker-0"))
+    }
+
+    /// Returns the CPU time so far of all threads that see no packets, in nanoseconds.
+    ///
+    /// # Errors
+    /// When the daemon has ended.
+    pub fn control_ns(&self) -> Result<u64> {
+        self.threads_ns(false)
+            .and_then(|sum| sum.context("the daemon has ended"))
+    }
+
+    fn threads_ns(&self, workers: bool) -> Result<Option<u64>> {
         let tasks = format!("/proc/{}/task", self.process.pid());
         let mut sum = None;
         for task in fs::read_dir(tasks)
@@ -213,7 +227,7 @@ impl<'lab> WeirProcess<'lab> {
             .flatten()
         {
             let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            if read("comm").starts_with("worker-") {
+            if read("comm").starts_with("worker-") == workers {
                 // Nanoseconds on a core, nanoseconds waited, turns.
                 let ns = read("schedstat");
                 let ns = ns
@@ -223,7 +237,7 @@ impl<'lab> WeirProcess<'lab> {
                 sum = Some(sum.unwrap_or(0) + ns.context("the kernel keeps no schedstat")?);
             }
         }
-        sum.context("no thread is called worker-0")
+        Ok(sum)
     }
 
     /// Returns the daemon's process id.

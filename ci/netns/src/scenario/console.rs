@@ -1,0 +1,460 @@
+//! The console over a real SSH connection, on a terminal of 80x24, during a SYN flood: what it shows
+//! holds, and what is typed there is done under the operator's name.
+
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::Run;
+use crate::attack::FLOOD_GATEWAY;
+use crate::client::Running;
+use crate::inside::connect::{Connect, ConnectReport};
+use crate::inside::flood::{Burst, FloodReport, Vector};
+use crate::lab::{Lab, Topology, VIP, real_address};
+use crate::secure_shell::{DESK, OPERATOR, Sshd};
+use crate::server::{self, ECHO_PORT};
+use crate::tmux::Tmux;
+use crate::weir::find_row;
+use crate::{Service, WeirConf, WeirProcess};
+
+const SIZE: (u16, u16) = (80, 24);
+/// How long anything may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// SYNs per second, more than the trigger allows.
+const RATE: u32 = 20_000;
+/// New connections of real clients per second.
+const CLIENTS: u32 = 50;
+/// What is denied by command: nobody's network here.
+const DENIED: &str = "198.51.100.0/24";
+
+/// How large an appliance the cost of a console is measured on.
+const SERVICES: u16 = 1_000;
+const REALS: u8 = 10;
+
+pub(super) fn run(run: &mut Run) -> Result<()> {
+    {
+        let desk_lab = lab()?;
+        let _echo = [
+            server::tcp_echo(&desk_lab, 0)?,
+            server::tcp_echo(&desk_lab, 1)?,
+        ];
+        let weir = WeirProcess::start(&desk_lab, &run.weir, &conf(&desk_lab, "10k/s"))?;
+        let desk = Desk::sit(&desk_lab, weir, &run.weir)?;
+        run.check("console: logged in over SSH", || desk.begin());
+        let flood = desk.flood(RATE, 6_000)?;
+        run.check("console: the screen in a flood", || desk.in_the_flood());
+        run.check("console: weight, drain and enable by keys", || desk.real());
+        run.check("console: synproxy and deny by keys", || desk.overrides());
+        run.check("console: every action is an event with its name", || {
+            desk.events()
+        });
+        run.check("console: real clients beside it", || all_served(flood));
+        run.check("console: q leaves, and ends the login", || desk.leave());
+    }
+    if run.long {
+        let lab = lab()?;
+        let program = run.weir.clone();
+        run.check("console: what it costs the daemon", || cost(&lab, &program));
+    }
+    Ok(())
+}
+
+/// Takes a picture of the live flood screen, with the escape sequences of its looks: what stands in
+/// the manual.
+///
+/// # Errors
+/// When the lab cannot be made, or the screen does not come to show the flood.
+pub fn picture(program: &Path, seconds: u64) -> Result<String> {
+    let lab = lab()?;
+    let _echo = [server::tcp_echo(&lab, 0)?, server::tcp_echo(&lab, 1)?];
+    let weir = WeirProcess::start(&lab, program, &conf(&lab, "10k/s"))?;
+    let desk = Desk::sit(&lab, weir, program)?;
+    desk.begin()?;
+    thread::sleep(Duration::from_secs(10));
+    let flood = desk.flood(5 * RATE / 2, seconds * 1_000 + 5_000)?;
+    desk.open_the_flood()?;
+    thread::sleep(Duration::from_secs(seconds));
+    let picture = desk.tmux.screen_with_looks()?;
+    drop(flood);
+    Ok(picture)
+}
+
+fn lab() -> Result<Lab> {
+    let lab = Lab::new(Topology::default())?;
+    lab.expect_floods()?;
+    Ok(lab)
+}
+
+/// Builds two services behind two real servers, with cookies from so many SYNs on.
+fn conf(lab: &Lab, enter: &str) -> WeirConf {
+    let mut conf = WeirConf::new("auto", 1, lab.dir());
+    conf.gateway = Some(FLOOD_GATEWAY);
+    conf.more = format!(
+        "[synproxy flood]\nmode            = adaptive\nenter           = {enter}\n\
+         leave           = 1k/s\nstay            = 1s\n"
+    );
+    conf.services = vec![
+        Service::tcp("echo", ECHO_PORT, &[0, 1]),
+        Service::tcp("web", 80, &[0, 1]),
+    ];
+    for service in &mut conf.services {
+        service
+            .more
+            .push_str("\nsynproxy        = flood\ntimeout-syn-recv = 2s");
+    }
+    conf
+}
+
+/// A flood and those who want to be served meanwhile.
+struct Flood {
+    flood: Running<FloodReport>,
+    clients: Running<ConnectReport>,
+}
+
+/// The operator's desk: a terminal that is logged in.
+struct Desk<'lab> {
+    // Before the daemon: it ends first.
+    tmux: Tmux,
+    _sshd: Sshd,
+    lab: &'lab Lab,
+    weir: WeirProcess<'lab>,
+}
+
+impl<'lab> Desk<'lab> {
+    fn sit(lab: &'lab Lab, weir: WeirProcess<'lab>, program: &Path) -> Result<Self> {
+        let sshd = Sshd::start(lab, program, weir.socket())?;
+        let line = Sshd::log_in(lab);
+        let tmux = Tmux::start(lab, &lab.client, SIZE, "screen-256color", &line)?;
+        Ok(Self {
+            tmux,
+            _sshd: sshd,
+            lab,
+            weir,
+        })
+    }
+
+    fn begin(&self) -> Result<String> {
+        let began = Instant::now();
+        let screen = self.wait("the services", |screen| {
+            screen.contains(" echo ") && screen.contains("ledger ok")
+        })?;
+        let header = screen.lines().next().unwrap_or_default();
+        let who = format!("operator {OPERATOR}");
+        ensure!(
+            header.contains(" lab ") && header.contains(&who) && header.contains("UTC"),
+            "the header is `{header}`"
+        );
+        fits(&screen)?;
+        Ok(format!(
+            "first screen after {:.1} s",
+            began.elapsed().as_secs_f64()
+        ))
+    }
+
+    fn flood(&self, rate: u32, ms: u64) -> Result<Flood> {
+        let burst = Burst {
+            after_ms: 100,
+            rate,
+            ms,
+        };
+        let flood = self.lab.flood(ECHO_PORT, &[Vector::Syn], &[burst])?;
+        let flood = self.lab.start_flood(flood)?;
+        let clients = self.lab.start_connect(Connect {
+            target: SocketAddrV4::new(VIP, ECHO_PORT),
+            per_second: CLIENTS,
+            ms: ms + 500,
+            sources: self.lab.client_addresses(),
+        })?;
+        Ok(Flood { flood, clients })
+    }
+
+    /// Opens the screen of floods once there is one: it shows that one.
+    fn open_the_flood(&self) -> Result<()> {
+        self.wait_for("flood", || {
+            let floods = self.weir.show("flood")?;
+            let echo = find_row(&floods, "service", "echo")?;
+            ensure!(echo["active"] == true, "{echo}");
+            Ok(())
+        })?;
+        self.tmux.keys("3")?;
+        self.wait("the flood", |screen| screen.contains("COOKIES ON"))?;
+        Ok(())
+    }
+
+    fn in_the_flood(&self) -> Result<String> {
+        self.open_the_flood()?;
+        let screen = self.wait("a flood whose rates are known", |screen| {
+            let syns = figure(screen, "all SYNs in");
+            screen.contains("COOKIES ON") && syns.is_some_and(|syns| syns > 0.8 * f64::from(RATE))
+        })?;
+        fits(&screen)?;
+        ensure!(screen.contains("ledger ok"), "no `ledger ok` in\n{screen}");
+        ensure!(screen.contains("echo"), "no service in\n{screen}");
+        let of = |name| figure(&screen, name).with_context(|| format!("no `{name}` in\n{screen}"));
+        let parts = of("cookie sent")? + of("dropped")? + of("passed on")?;
+        let all = of("all SYNs in")?;
+        // Each is shown with four digits.
+        ensure!(
+            (parts - all).abs() <= 0.002 * all,
+            "{parts} SYNs are told of, {all} came in:\n{screen}"
+        );
+        Ok(format!("{all:.0} SYN/s, each told of; ledger ok"))
+    }
+
+    /// Weighs, drains and enables the first real server of the first service.
+    fn real(&self) -> Result<String> {
+        self.tmux.keys("1")?;
+        self.wait("real servers", |screen| screen.contains(&address()))?;
+        self.tmux.keys("gjw")?;
+        self.wait("the question", |screen| {
+            screen.contains("Weigh real server")
+        })?;
+        self.answer("7")?;
+        self.until("weight 7", |real| real["weight"] == 7)?;
+        self.tmux.keys("d")?;
+        let question = self.wait("the question", |screen| {
+            screen.contains("Drain real server")
+        })?;
+        ensure!(
+            question.contains("1 of 2 real servers"),
+            "the consequence is not told:\n{question}"
+        );
+        // A wrong word changes nothing.
+        self.answer("drian")?;
+        self.wait("the refusal", |screen| screen.contains("that is not drain"))?;
+        self.tmux.press("C-u")?;
+        self.answer("drain")?;
+        self.until("drain", |real| real["state"] == "drain")?;
+        self.tmux.keys("e")?;
+        self.until("up again", |real| real["state"] == "up")?;
+        Ok("weight 7, drained once its verb was typed, up again".to_owned())
+    }
+
+    fn overrides(&self) -> Result<String> {
+        self.tmux.keys("o")?;
+        self.wait("the question", |screen| {
+            screen.contains("Override synproxy")
+        })?;
+        self.answer("always for 10m")?;
+        self.wait_for("the override", || {
+            let all = self.weir.show("overrides")?;
+            let row = rows(&all).find(|row| row["setting"] == "synproxy");
+            let row = row.with_context(|| format!("no override of synproxy in {all}"))?;
+            ensure!(row["object"] == "echo" && row["value"] == "always", "{row}");
+            ensure!(
+                row["by"]
+                    .as_str()
+                    .is_some_and(|by| by.starts_with(OPERATOR)),
+                "{row}"
+            );
+            Ok(())
+        })?;
+        let services = self.weir.show("services")?;
+        let echo = find_row(&services, "name", "echo")?;
+        let mode = echo.pointer("/synproxy/mode").and_then(Value::as_str);
+        ensure!(mode == Some("always"), "{echo}");
+        self.tmux.keys(&format!(":deny add {DENIED}"))?;
+        self.tmux.press("Enter")?;
+        self.wait("the question", |screen| screen.contains("Are you sure?"))?;
+        self.answer("deny")?;
+        self.wait_for("the denial", || {
+            let all = self.weir.show("overrides")?;
+            let found = rows(&all).any(|row| row["setting"] == "deny" && row["object"] == DENIED);
+            ensure!(found, "no denial in {all}");
+            Ok(())
+        })?;
+        Ok(format!("cookies always, {DENIED} denied"))
+    }
+
+    fn events(&self) -> Result<String> {
+        let events = self.weir.show("events")?;
+        let ours: Vec<&Value> = rows(&events)
+            .filter(|row| row["class"] == "operator" && field(row, "by") == OPERATOR)
+            .collect();
+        let from = format!("ssh {DESK}");
+        for event in &ours {
+            let said = field(event, "from");
+            ensure!(said.starts_with(&from), "not from {from}: {event}");
+        }
+        let objects = [
+            format!("{}", real_address(0)),
+            "weight".to_owned(),
+            "drain".to_owned(),
+            "synproxy".to_owned(),
+            DENIED.to_owned(),
+        ];
+        for word in objects {
+            let told = ours.iter().any(|event| event.to_string().contains(&word));
+            ensure!(told, "no event tells of {word}: {events}");
+        }
+        ensure!(ours.len() >= 5, "{} events: {events}", ours.len());
+        Ok(format!("{} events by {OPERATOR} ({from})", ours.len()))
+    }
+
+    fn leave(&self) -> Result<String> {
+        self.tmux.keys("q")?;
+        let screen = self.wait("the end of the login", |screen| {
+            screen.contains("Pane is dead")
+        })?;
+        ensure!(
+            !screen.contains("ledger") && screen.contains("closed"),
+            "the console is left on the terminal:\n{screen}"
+        );
+        self.weir.ledger().map(|ledger| ledger.to_string())
+    }
+
+    fn answer(&self, text: &str) -> Result<()> {
+        self.tmux.keys(text)?;
+        self.tmux.press("Enter")
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn(&str) -> bool) -> Result<String> {
+        self.tmux.wait(what, PATIENCE, is_so)
+    }
+
+    /// Waits until the daemon says of the first real server what is wanted.
+    fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
+        self.wait_for(what, || {
+            let services = self.weir.show("services")?;
+            let echo = find_row(&services, "name", "echo")?;
+            let real = find_row(&echo["reals"], "address", &address())?;
+            ensure!(is_so(real), "{real}");
+            Ok(())
+        })
+    }
+
+    /// Tries until it comes out well; what is wrong at the end is told with the screen.
+    fn wait_for(&self, what: &str, attempt: impl Fn() -> Result<()>) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let result = attempt();
+            if result.is_ok() || Instant::now() >= end {
+                let screen = || self.tmux.screen().unwrap_or_default();
+                return result.with_context(|| format!("no {what}; the console:\n{}", screen()));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn address() -> String {
+    format!("{}:{ECHO_PORT}", real_address(0))
+}
+
+/// Returns a fact of an event.
+fn field<'event>(event: &'event Value, name: &str) -> &'event str {
+    let fact = event.get("fields").and_then(|fields| fields.get(name));
+    fact.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn rows(all: &Value) -> impl Iterator<Item = &Value> {
+    let one = all.is_object().then_some(all);
+    one.into_iter().chain(all.as_array().into_iter().flatten())
+}
+
+fn all_served(flood: Flood) -> Result<String> {
+    let (clients, sent) = (flood.clients.report()?, flood.flood.report()?);
+    // A drained or denied server is no reason for anybody to fail.
+    ensure!(
+        clients.ok == clients.begun,
+        "{} of {} failed: {:?}",
+        clients.begun - clients.ok,
+        clients.begun,
+        clients.failures
+    );
+    Ok(format!(
+        "{} connections, {:.0} SYN/s",
+        clients.ok,
+        sent.rate()
+    ))
+}
+
+/// Says whether everything is within the terminal.
+fn fits(screen: &str) -> Result<()> {
+    let (width, height) = SIZE;
+    let lines: Vec<&str> = screen.lines().collect();
+    ensure!(lines.len() == usize::from(height), "{} lines", lines.len());
+    for line in &lines {
+        let length = line.chars().count();
+        ensure!(length <= usize::from(width), "{length} columns: {line}");
+    }
+    let hints = lines.last().copied().unwrap_or_default();
+    ensure!(hints.contains("q quit"), "no hints below:\n{screen}");
+    Ok(())
+}
+
+/// Reads a rate such as `3.410M/s` behind its name.
+fn figure(screen: &str, name: &str) -> Option<f64> {
+    let mut lines = screen.lines().filter_map(|line| line.split_once(name));
+    let (_, rest) = lines.next()?;
+    let text = rest.split_whitespace().next()?.strip_suffix("/s")?;
+    let (number, factor) = match text.chars().last()? {
+        'k' => (text.trim_end_matches('k'), 1e3),
+        'M' => (text.trim_end_matches('M'), 1e6),
+        _ => (text, 1.0),
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
+/// Measures the CPU time that a console at 1 Hz takes of the daemon, beyond what it takes alone.
+fn cost(lab: &Lab, program: &Path) -> Result<String> {
+    let time = Duration::from_secs(20);
+    let mut conf = WeirConf::new("af-packet", 1, lab.dir());
+    conf.services = (0..SERVICES)
+        .map(|number| {
+            let mut service = Service::tcp(&format!("service-{number}"), 1_000 + number, &[]);
+            service.reals = (0..REALS).map(|real| (real, 1_000 + number)).collect();
+            service.more = String::new();
+            service
+        })
+        .collect();
+    let weir = WeirProcess::start(lab, program, &conf)?;
+    thread::sleep(Duration::from_secs(2));
+    let alone = others_ns(&weir, time)?;
+    let line = format!(
+        "{} console --socket {}",
+        program.display(),
+        weir.socket().display()
+    );
+    let tmux = Tmux::start(lab, &lab.lb, SIZE, "screen", &line)?;
+    tmux.wait("1,000 services", Duration::from_secs(20), |screen| {
+        screen.contains("1,000 services") || screen.contains("1000 services")
+    })?;
+    let watched = others_ns(&weir, time)?;
+    let percent = |ns| 100.0 * Duration::from_nanos(ns).as_secs_f64() / time.as_secs_f64();
+    let share = percent(watched.saturating_sub(alone));
+    let figure = format!(
+        "{share:.2} % of a core at 1 Hz with {SERVICES} services and {} real servers \
+         ({:.2} % without it)",
+        u32::from(SERVICES) * u32::from(REALS),
+        percent(alone)
+    );
+    ensure!(share < 1.0, "{figure}");
+    Ok(figure)
+}
+
+/// Returns the CPU time in nanoseconds that the daemon's threads, but those of packets, take in a time.
+fn others_ns(weir: &WeirProcess<'_>, time: Duration) -> Result<u64> {
+    let before = weir.control_ns()?;
+    thread::sleep(time);
+    Ok(weir.control_ns()?.saturating_sub(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read_off_the_screen() {
+        let screen = " cookie sent  3.410M/s  91.7%   valid          24.3k/s\n\
+                      \x20passed on         0/s   0.0%   too old           14/s\n";
+        assert_eq!(figure(screen, "cookie sent"), Some(3_410_000.0));
+        assert_eq!(figure(screen, "passed on"), Some(0.0));
+        assert_eq!(figure(screen, "valid"), Some(24_300.0));
+        assert_eq!(figure(screen, "dropped"), None);
+    }
+}
