@@ -2,6 +2,7 @@
 
 mod flood;
 
+use std::io::{IsTerminal as _, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,6 +21,9 @@ pub(crate) struct Demo {
     /// How long the SYN flood lasts, in seconds.
     #[arg(long, default_value_t = 30)]
     flood_seconds: u16,
+    /// Watch the flood in Weir's console; the demo goes on when you leave it with q.
+    #[arg(long)]
+    console: bool,
     /// Leave everything running until Enter is pressed.
     #[arg(long)]
     keep: bool,
@@ -29,11 +33,15 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(&self) -> Result<ExitCode> {
+        if self.console && !(stdin().is_terminal() && stdout().is_terminal()) {
+            bail!("--console needs a terminal; this is none");
+        }
         let program = self.weir.get()?;
         if !machine::is_root() {
             let mut words = vec!["demo".to_owned(), "--weir".to_owned()];
             words.push(program.display().to_string());
             words.extend(["--flood-seconds".to_owned(), self.flood_seconds.to_string()]);
+            words.extend(self.console.then(|| "--console".to_owned()));
             words.extend(self.keep.then(|| "--keep".to_owned()));
             return again_as_root(&words);
         }
@@ -68,7 +76,8 @@ impl Demo {
             println!("\n$ weir show {what}");
             print_table(&weir.show_table(what)?);
         }
-        let survived = flood::act(&lab, &weir, self.flood_seconds);
+        let console = self.console.then_some(program.as_path());
+        let survived = flood::act(&lab, &weir, self.flood_seconds, console);
         let ledger = weir.ledger();
         if self.keep {
             explore::wait(&lab, &conf.socket, &program)?;

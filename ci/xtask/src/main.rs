@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod explore;
 mod gate;
+mod picture;
 mod qemu;
 
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Tests in a virtual machine what the lab's devices cannot show.
     Qemu(qemu::Qemu),
+    /// Takes the pictures of the console in a flood that the manual shows, or draws them anew.
+    Picture(picture::Picture),
     /// Opens the lab to look around in.
     Lab(explore::Explore),
     /// Installs the programs that the lab needs.
@@ -125,6 +128,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Dist => build::dist().map(|()| ExitCode::SUCCESS),
         Verb::Bench(bench) => bench.run(),
         Verb::Qemu(qemu) => qemu.run(),
+        Verb::Picture(picture) => picture.run(),
         Verb::Lab(explore) => explore.run(),
         Verb::Tools => tools(),
         Verb::Scenarios(scenarios) => scenarios.run(),

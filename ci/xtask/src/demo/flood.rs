@@ -1,8 +1,10 @@
 //! The demo's second act: a SYN flood while real clients work.
 
 use std::net::SocketAddrV4;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use weir_lab::attack::FLOOD_GATEWAY;
 use weir_lab::inside::connect::Connect;
 use weir_lab::inside::flood::{Burst, Vector};
@@ -30,8 +32,14 @@ pub(super) fn protect(conf: &mut WeirConf) {
     }
 }
 
-/// Floods the echo service while clients connect to it, and says what they noticed.
-pub(super) fn act(lab: &Lab, weir: &WeirProcess<'_>, seconds: u16) -> Result<()> {
+/// Floods the echo service while clients connect to it, and says what they noticed. Where there is a
+/// console, the operator watches in it.
+pub(super) fn act(
+    lab: &Lab,
+    weir: &WeirProcess<'_>,
+    seconds: u16,
+    console: Option<&Path>,
+) -> Result<()> {
     println!(
         "\n{seconds} s of SYN flood from random sources, {RATE} SYN/s, beside {PER_SECOND} new connections per second (shorter: --flood-seconds 10):"
     );
@@ -48,9 +56,13 @@ pub(super) fn act(lab: &Lab, weir: &WeirProcess<'_>, seconds: u16) -> Result<()>
         ms: ms + 3_000,
         sources: lab.client_addresses(),
     })?;
-    std::thread::sleep(std::time::Duration::from_millis(500 + ms / 2));
-    println!("\n$ weir show flood      # in the middle of it");
-    print_table(&weir.show_table("flood")?);
+    if let Some(program) = console {
+        watch(program, weir, seconds)?;
+    } else {
+        std::thread::sleep(std::time::Duration::from_millis(500 + ms / 2));
+        println!("\n$ weir show flood      # in the middle of it");
+        print_table(&weir.show_table("flood")?);
+    }
     let (clients, flood) = (clients.report()?, flooding.report()?);
     std::thread::sleep(std::time::Duration::from_secs(1));
     println!("\n$ weir show flood      # after it");
@@ -81,5 +93,20 @@ pub(super) fn act(lab: &Lab, weir: &WeirProcess<'_>, seconds: u16) -> Result<()>
         clients.begun - clients.ok,
         clients.failures
     );
+    Ok(())
+}
+
+/// Opens the console; whoever leaves it waits for the rest of the flood.
+fn watch(program: &Path, weir: &WeirProcess<'_>, seconds: u16) -> Result<()> {
+    println!("Weir's console opens: 3 shows the flood, ? the keys, q leaves.");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let status = Command::new(program)
+        .arg("console")
+        .arg("--socket")
+        .arg(weir.socket())
+        .status()
+        .context("cannot start the console")?;
+    ensure!(status.success(), "the console ended with {status}");
+    println!("The flood lasts {seconds} s in all; waiting for its end.");
     Ok(())
 }
