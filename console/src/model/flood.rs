@@ -243,7 +243,8 @@ fn text(row: &FloodRow) -> String {
 
 /// Returns what to try next, in one short sentence.
 pub(crate) fn advice(row: &FloodRow, rates: Option<Rates>) -> String {
-    let share = |syn_per_s: u64| percent(syn_per_s, row.syn_per_s);
+    let all = syns(row, rates);
+    let share = |syn_per_s: u64| percent(syn_per_s, all);
     let source = row.top_sources.first();
     let print = row.top_fingerprints.first();
     let used = row.capacity.used_percent.unwrap_or_default();
@@ -262,7 +263,11 @@ pub(crate) fn advice(row: &FloodRow, rates: Option<Rates>) -> String {
     if let Some(source) = source
         && share(source.syn_per_s) >= 25.0
     {
-        return format!("deny {} in [defence], see 7 Config", source.prefix);
+        // Whoever floods may write any source into a SYN: it is for a while, and with a warning.
+        return format!(
+            ": deny add {} --for 10m; the source may be forged",
+            source.prefix
+        );
     }
     if let Some(print) = print
         && share(print.syn_per_s) >= 50.0
@@ -275,6 +280,16 @@ pub(crate) fn advice(row: &FloodRow, rates: Option<Rates>) -> String {
         }
         Some(_) | None => "nothing: Weir copes; tell upstream if it lasts".to_owned(),
     }
+}
+
+/// Returns the SYNs per second that shares are shares of: those that are shown beside them.
+pub(crate) fn syns(row: &FloodRow, rates: Option<Rates>) -> u64 {
+    rates.map_or(row.syn_per_s, |rates| crate::units::whole(rates.syns()))
+}
+
+/// Says whether it is counted who is admitted: only after a cookie.
+pub(crate) fn counts_users(row: &FloodRow, rates: Option<Rates>) -> bool {
+    row.active || rates.is_some_and(|rates| rates.admitted + rates.failed > 0.0)
 }
 
 /// Returns a share in percent; nought of nothing.
@@ -384,6 +399,26 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_of_the_syns_that_are_shown() {
+        let row = FloodRow {
+            syn_per_s: 1000,
+            ..FloodRow::default()
+        };
+        let rates = Rates {
+            cookies: 300.0,
+            dropped: 200.0,
+            ..Rates::default()
+        };
+        assert_eq!((syns(&row, None), syns(&row, Some(rates))), (1000, 500));
+        assert!(!counts_users(&row, Some(rates)));
+        let after = Rates {
+            failed: 0.5,
+            ..rates
+        };
+        assert!(counts_users(&row, Some(after)));
+    }
+
+    #[test]
     fn advice_is_about_what_is_worst_and_fits_its_line() {
         let calm = FloodRow {
             active: true,
@@ -403,7 +438,7 @@ mod tests {
             prefix: "198.51.100.0/24".to_owned(),
             syn_per_s: 300,
         }];
-        rows.push((alike.clone(), "deny 198.51.100.0/24"));
+        rows.push((alike.clone(), ": deny add 198.51.100.0/24 --for 10m"));
         alike.success_percent = Some(60.0);
         rows.push((alike.clone(), "real servers fail"));
         alike.capacity.used_percent = Some(90.0);

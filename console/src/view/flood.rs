@@ -3,7 +3,9 @@
 use ratatui::style::Style;
 use weir_control::{CapacityRow, FloodRow};
 
-use crate::model::flood::{Rates, adding_up, advice, is_flood, list_height, percent, shares};
+use crate::model::flood::{
+    Rates, adding_up, advice, counts_users, is_flood, list_height, percent, shares, syns,
+};
 use crate::model::{Model, history};
 use crate::theme::Theme;
 use crate::units::{NONE, or_none, plural, rate, si, span, time_of_day, unix};
@@ -34,6 +36,9 @@ const COLUMNS: [(&str, u16, Align); 11] = [
     ("PEAK/s", 6, Align::Right),
     ("MODE", 8, Align::Left),
 ];
+
+/// Which of them says how many were admitted.
+const ADMITTED: usize = 5;
 
 /// Draws them.
 pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
@@ -105,7 +110,9 @@ fn overview(model: &Model, rows: &[FloodRow], canvas: &mut Canvas<'_>) {
     }
     let mut y = height + 1;
     let mut sum = Some(Rates::default());
+    let mut counted = false;
     for row in flood.lines.iter().filter_map(|place| rows.get(*place)) {
+        counted |= counts_users(row, flood.rates(&row.service));
         match (&mut sum, flood.rates(&row.service)) {
             (Some(sum), Some(rates)) => sum.add(rates),
             (_, None) => sum = None,
@@ -118,7 +125,11 @@ fn overview(model: &Model, rows: &[FloodRow], canvas: &mut Canvas<'_>) {
         "all of these"
     };
     canvas.put(MARKS, y, all, theme.strong());
-    line(y, width, &sums(sum), theme.strong(), canvas);
+    let mut cells = sums(sum);
+    if !counted {
+        cells[ADMITTED] = none();
+    }
+    line(y, width, &cells, theme.strong(), canvas);
     y += 1;
     if let Some(row) = rows.first() {
         capacity(&row.capacity, y, theme, canvas);
@@ -139,19 +150,16 @@ fn line(y: u16, width: u16, cells: &[String], style: Style, canvas: &mut Canvas<
     }
 }
 
-fn cells(row: &FloodRow, rates: Option<Rates>) -> Vec<String> {
+fn cells(row: &FloodRow, rates: Option<Rates>) -> [String; COLUMNS.len()] {
     let cookies = match (row.active, row.active_s) {
         (true, Some(seconds)) => format!("ON {}", span(seconds)),
         (true, None) => "ON".to_owned(),
         (false, _) => "off".to_owned(),
     };
     let mut cells = sums(rates);
-    if !row.active
-        && rates.is_none_or(|rates| rates.admitted == 0.0)
-        && let Some(cell) = cells.get_mut(5)
-    {
+    if !counts_users(row, rates) {
         // Who is admitted without a cookie is not counted here.
-        *cell = none();
+        cells[ADMITTED] = none();
     }
     let values = [
         (0, cookies),
@@ -173,9 +181,9 @@ fn cells(row: &FloodRow, rates: Option<Rates>) -> Vec<String> {
 }
 
 /// The cells of which there is a sum.
-fn sums(rates: Option<Rates>) -> Vec<String> {
+fn sums(rates: Option<Rates>) -> [String; COLUMNS.len()] {
     let show = |pick: fn(Rates) -> f64| rates.map_or_else(none, |rates| rate(pick(rates)));
-    vec![
+    [
         String::new(),
         show(Rates::syns),
         show(|rates| rates.cookies),
@@ -210,7 +218,7 @@ fn closely(model: &Model, row: &FloodRow, canvas: &mut Canvas<'_>) {
     let sources = most.min(left.saturating_sub(9).max(2)) + 1;
     let graphs = left.saturating_sub(sources);
     graph(model, Some(row), 8, graphs, canvas);
-    tops(row, height.saturating_sub(sources), theme, canvas);
+    tops(row, rates, height.saturating_sub(sources), theme, canvas);
 }
 
 fn title(row: &FloodRow, theme: Theme, canvas: &mut Canvas<'_>) {
@@ -281,8 +289,10 @@ fn table(row: &FloodRow, rates: Option<Rates>, theme: Theme, canvas: &mut Canvas
         canvas.cell((MIDDLE + 14, y), 8, Align::Right, &value, plain);
     }
     let (verdict, style) = served(row, theme);
+    // Without cookies nobody counts users: nought would say that none are served.
+    let counted = rates.filter(|_| counts_users(row, rates));
     let five = |pick: fn(Rates) -> f64| {
-        rates.map_or_else(none, |rates| format!("{:>5}/s", rate(pick(rates))))
+        counted.map_or_else(none, |rates| format!("{:>5}/s", rate(pick(rates))))
     };
     let right = [
         ("admitted", five(|rates| rates.admitted), plain),
@@ -381,11 +391,12 @@ fn graph(model: &Model, row: Option<&FloodRow>, y: u16, height: u16, canvas: &mu
 }
 
 /// Who sends most, and what their SYNs have in common.
-fn tops(row: &FloodRow, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
+fn tops(row: &FloodRow, rates: Option<Rates>, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
     let width = canvas.width();
     let right = if width >= 120 { 48 } else { 31 };
     let share_at = width.saturating_sub(7).min(right + 64);
-    let share = |syn_per_s| format!("{:.0}%", percent(syn_per_s, row.syn_per_s).min(100.0));
+    let all = syns(row, rates);
+    let share = |syn_per_s| format!("{:.0}%", percent(syn_per_s, all).min(100.0));
     canvas.style(0, y, width, theme.heading());
     canvas.put(1, y, "TOP SOURCES", theme.heading());
     canvas.cell((18, y), 5, Align::Right, "SYN/s", theme.heading());
