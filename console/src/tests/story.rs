@@ -312,3 +312,27 @@ fn answers_that_take_long_are_not_called_late_before_they_are() {
     stage.message(Message::Tick);
     assert!(stage.lines().iter().any(|line| line.contains("LATE")));
 }
+
+#[test]
+fn whoever_types_maintenance_on_never_ends_one() {
+    let mut stage = stage(State::Calm);
+    let read = |_: &[String]| {
+        let request = Request::Maintenance { on: true };
+        Ok(Command::Ask("maintenance".to_owned(), request))
+    };
+    stage.model.grammar = Grammar::new(Arc::new(read), Arc::new(|_: &[String]| Vec::new()));
+    assert_eq!(sent(&stage.keys(":maintenance on\r")), []);
+    assert!(matches!(stage.model.mode, Mode::Dialog(_)));
+    stage.key(Key::Esc);
+    if let Some(told) = &mut stage.model.data.status {
+        told.value.maintenance = true;
+    }
+    assert_eq!(sent(&stage.keys(":maintenance on\r")), []);
+    let toast = stage.model.toast.clone().unwrap().text;
+    assert!(
+        toast.starts_with("maintenance has begun already"),
+        "{toast}"
+    );
+    let end = Request::Maintenance { on: false };
+    assert_eq!(sent(&stage.keys("m")), [end]);
+}

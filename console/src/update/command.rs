@@ -118,7 +118,10 @@ fn ask(model: &mut Model, what: String, request: Request) -> Vec<Effect> {
                 },
             }
         }
-        Request::Maintenance { on: true } => return dialog::maintenance(model),
+        Request::Maintenance { on: true } => {
+            dialog::maintenance_on(model);
+            return Vec::new();
+        }
         Request::Deny { on: true, .. } => Rung::Capacity {
             verb: "deny".to_owned(),
         },

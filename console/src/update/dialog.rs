@@ -1,7 +1,7 @@
 //! The confirmation ladder: what can be undone is done, what takes capacity asks for its verb, what
 //! stops something asks for the object's name.
 
-use weir_control::{ModeWish, Request, ServiceRealRow, ServiceRow};
+use weir_control::{ModeWish, Request, ServiceRealRow, ServiceRow, StatusRow};
 
 use crate::model::dialog::{Ask, Deed, Dialog, Rung};
 use crate::model::{Effect, Mode, Model, Tone};
@@ -289,7 +289,7 @@ pub(crate) fn synproxy(model: &mut Model, service: &str, now: &str) {
     model.mode = Mode::Dialog(Box::new(Dialog::ask(title, lines, prompt, ask)));
 }
 
-/// Asks before the appliance opens no new sessions; ending that asks nothing.
+/// Begins maintenance or ends it, as it is; ending it asks nothing.
 pub(crate) fn maintenance(model: &mut Model) -> Vec<Effect> {
     let Some(status) = model.data.status.as_ref().map(|told| told.value.clone()) else {
         model.say(Tone::Warn, "the daemon did not say yet how it is");
@@ -299,6 +299,28 @@ pub(crate) fn maintenance(model: &mut Model) -> Vec<Effect> {
         let request = Request::Maintenance { on: false };
         return model.order("end of maintenance", request, None);
     }
+    begin_maintenance(model, &status);
+    Vec::new()
+}
+
+/// Begins maintenance, where that is not so already: whoever types `on` never means `off`.
+pub(crate) fn maintenance_on(model: &mut Model) {
+    let Some(status) = model.data.status.as_ref().map(|told| told.value.clone()) else {
+        model.say(Tone::Warn, "the daemon did not say yet how it is");
+        return;
+    };
+    if status.maintenance {
+        model.say(
+            Tone::Warn,
+            "maintenance has begun already; nothing was changed",
+        );
+    } else {
+        begin_maintenance(model, &status);
+    }
+}
+
+/// Asks before the appliance opens no new sessions.
+fn begin_maintenance(model: &mut Model, status: &StatusRow) {
     let new = crate::units::rate_or_none(status.sessions_per_s);
     let lines = vec![
         format!("{} opens no new sessions from now on,", status.node),
@@ -319,7 +341,6 @@ pub(crate) fn maintenance(model: &mut Model) -> Vec<Effect> {
     };
     let title = "Begin maintenance".to_owned();
     model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
-    Vec::new()
 }
 
 /// Asks an operator who fell back whether that person is there.
