@@ -165,6 +165,8 @@ pub(crate) struct Model {
     pub(crate) toast: Option<Toast>,
     pub(crate) undo: Option<Undo>,
     pub(crate) pending: Vec<Pending>,
+    /// An answer that waits until nothing is typed and nothing is asked.
+    pub(crate) waiting: Option<Page>,
     /// The commands that were typed, the youngest last.
     pub(crate) commands: Vec<String>,
     /// Since when the display stands still.
@@ -200,6 +202,7 @@ impl Model {
             toast: None,
             undo: None,
             pending: Vec::new(),
+            waiting: None,
             commands: Vec::new(),
             paused: None,
             every: Duration::from_secs(1),

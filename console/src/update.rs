@@ -64,6 +64,17 @@ pub(crate) enum Message {
 
 /// Takes what happened.
 pub(crate) fn update(model: &mut Model, message: Message, clock: Clock) -> Vec<Effect> {
+    let effects = take(model, message, clock);
+    // Never under somebody's hands: the rest of a word would be keys that do something.
+    if matches!(model.mode, Mode::Screen | Mode::Page(_))
+        && let Some(page) = model.waiting.take()
+    {
+        model.mode = Mode::Page(page);
+    }
+    effects
+}
+
+fn take(model: &mut Model, message: Message, clock: Clock) -> Vec<Effect> {
     model.clock = clock;
     expire(model);
     match message {
@@ -485,14 +496,11 @@ fn on_reply(model: &mut Model, ticket: u64, rows: Result<Vec<Value>, String>) {
         Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", pending.what)),
         Ok(rows) if pending.after == After::Print => match page::lines(&pending.request, rows) {
             Ok(lines) => {
-                // A question that came up meanwhile goes first.
-                if !matches!(model.mode, Mode::Dialog(_)) {
-                    model.mode = Mode::Page(Page {
-                        title: pending.what,
-                        lines,
-                        top: 0,
-                    });
-                }
+                model.waiting = Some(Page {
+                    title: pending.what,
+                    lines,
+                    top: 0,
+                });
             }
             Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", pending.what)),
         },

@@ -336,3 +336,27 @@ fn whoever_types_maintenance_on_never_ends_one() {
     let end = Request::Maintenance { on: false };
     assert_eq!(sent(&stage.keys("m")), [end]);
 }
+
+#[test]
+fn an_answer_that_comes_late_does_not_turn_what_is_typed_into_keys() {
+    let mut stage = stage(State::Calm);
+    stage.model.grammar = grammar();
+    let effects = stage.keys(":show status\r");
+    let Some(Effect::Send { ticket, .. }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    // A name is being typed: its `e` would enable what is selected.
+    stage.keys("j:");
+    let row = serde_json::to_value(weir_control::StatusRow::default()).unwrap();
+    stage.message(Message::Replied {
+        ticket: *ticket,
+        rows: Ok(vec![row]),
+    });
+    assert_eq!(sent(&stage.keys("qed")), []);
+    let Mode::Command(line) = &stage.model.mode else {
+        panic!("{:?}", stage.model.mode);
+    };
+    assert_eq!(line.text(), "qed");
+    stage.key(Key::Esc);
+    assert!(matches!(stage.model.mode, Mode::Page(_)));
+}
