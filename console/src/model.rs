@@ -278,6 +278,8 @@ impl Model {
         request: Request,
         undo: Option<Request>,
     ) -> Vec<Effect> {
+        // What was done before is no longer what was done last.
+        self.undo = None;
         self.ask(what.into(), request, undo, After::Say)
     }
 

@@ -360,3 +360,22 @@ fn an_answer_that_comes_late_does_not_turn_what_is_typed_into_keys() {
     stage.key(Key::Esc);
     assert!(matches!(stage.model.mode, Mode::Page(_)));
 }
+
+#[test]
+fn an_undo_is_of_what_was_done_last() {
+    let mut stage = stage(State::Calm);
+    stage.keys("jd");
+    let effects = stage.keys("drain\r");
+    let Some(Effect::Send { ticket, .. }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let rows = Ok(vec![json!({"text": "drained"})]);
+    stage.message(Message::Replied {
+        ticket: *ticket,
+        rows,
+    });
+    assert!(stage.model.undo.is_some());
+    // Another one is enabled: `u` would enable the first.
+    assert_eq!(sent(&stage.keys("jje")).len(), 1);
+    assert_eq!(sent(&stage.keys("u")), []);
+}

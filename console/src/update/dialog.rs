@@ -206,7 +206,7 @@ pub(crate) fn drain_as(
             service.name
         ));
     }
-    lines.push("Undo with  u  or  e  at any time.".to_owned());
+    lines.push("Undo with  e  at any time.".to_owned());
     let rung = if stops {
         Rung::Stops {
             object: service.name.clone(),
@@ -250,7 +250,7 @@ pub(crate) fn weight(
     real: &ServiceRealRow,
 ) -> Vec<Effect> {
     let all: u32 = service.reals.iter().map(|it| it.weight).sum();
-    let by_command = real.by_command.iter().any(|words| words.contains("weight"));
+    let by_command = real.by_command.iter().any(|words| words.starts_with("has weight"));
     let lines = vec![
         format!("{}   in service {}", real.address, service.name),
         String::new(),
