@@ -176,7 +176,7 @@ pub(crate) struct Model {
     pub(crate) key_at: Duration,
     /// Whether an operator who did nothing for long became a viewer.
     pub(crate) fell_back: bool,
-    /// Until when what is typed belongs to a paste.
+    /// Until when what is typed belongs to a paste, or to a question that was taken back.
     pub(crate) paste_until: Duration,
     next_ticket: u64,
 }

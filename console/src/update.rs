@@ -27,6 +27,8 @@ use crate::term::input::Key;
 
 /// How long what follows a paste belongs to it.
 const AFTER_PASTE: Duration = Duration::from_millis(200);
+/// How long what follows a question that was taken back belongs to its answer.
+const AFTER_QUESTION: Duration = Duration::from_secs(1);
 /// How often a display may be refreshed.
 const PERIODS: [Duration; 5] = [
     Duration::from_millis(500),
@@ -153,7 +155,12 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
 fn on_paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
     model.paste_until = model.clock.up + AFTER_PASTE;
     match &mut model.mode {
-        Mode::Filter { line, .. } | Mode::Command(line) | Mode::Help { search: line, .. } => {
+        Mode::Filter { line, inverse } => {
+            line.insert(text.lines().next().unwrap_or_default());
+            let (text, inverse) = (line.text(), *inverse);
+            set_filter(model, TextFilter { text, inverse });
+        }
+        Mode::Command(line) | Mode::Help { search: line, .. } => {
             line.insert(text.lines().next().unwrap_or_default());
         }
         // What is typed to confirm is typed.
@@ -165,14 +172,13 @@ fn on_paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The end of a paste that the terminal does not mark comes as keys.
+/// The end of a paste that the terminal does not mark comes as keys, and so does what a hostile one
+/// has behind a mark of its own: none of them does anything, an arrow or Ctrl-C as little as a letter.
 fn on_paste_rest(model: &mut Model, key: Key) -> Vec<Effect> {
     if matches!(key, Key::Char(_) | Key::Enter | Key::Tab) {
-        model.paste_until = model.clock.up + AFTER_PASTE;
-        return Vec::new();
+        model.paste_until = model.paste_until.max(model.clock.up + AFTER_PASTE);
     }
-    model.paste_until = Duration::ZERO;
-    on_key(model, key)
+    Vec::new()
 }
 
 fn on_screen_key(model: &mut Model, key: Key) -> Vec<Effect> {
@@ -407,6 +413,8 @@ fn on_link(model: &mut Model, news: LinkNews) {
             // Nothing that was asked before is done after: the operator decides anew.
             if matches!(model.mode, Mode::Dialog(_)) {
                 model.mode = Mode::Screen;
+                // The rest of the answer is no key.
+                model.paste_until = now + AFTER_QUESTION;
                 model.say(
                     Tone::Warn,
                     "the connection is lost; the question is taken back",

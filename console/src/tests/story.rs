@@ -379,3 +379,33 @@ fn an_undo_is_of_what_was_done_last() {
     assert_eq!(sent(&stage.keys("jje")).len(), 1);
     assert_eq!(sent(&stage.keys("u")), []);
 }
+
+#[test]
+fn what_a_hostile_paste_has_behind_its_end_does_nothing() {
+    let mut stage = stage(State::Calm);
+    // The mark in the middle is of whoever wrote the text.
+    let paste = "\x1b[200~harmless\x1b[201~\x1b[A\x03jdrain\r";
+    assert_eq!(stage.keys(paste), []);
+    assert!(matches!(stage.model.mode, Mode::Screen));
+}
+
+#[test]
+fn a_filter_that_is_pasted_filters() {
+    let mut stage = stage(State::Calm);
+    stage.keys("/\x1b[200~10.0.3.31\x1b[201~");
+    assert_eq!(stage.model.services.filter.text, "10.0.3.31");
+    assert!(!stage.lines().iter().any(|line| line.contains("web-tls")));
+}
+
+#[test]
+fn the_rest_of_an_answer_to_a_question_that_is_gone_is_no_key() {
+    let mut stage = stage(State::Calm);
+    stage.keys("jddra");
+    stage.message(Message::Link(LinkNews::Down("it was closed".to_owned())));
+    stage.message(Message::Link(LinkNews::Up {
+        greeting: Daemon::greeting(Role::Operator),
+        identity: None,
+    }));
+    assert_eq!(stage.keys("eq\r"), []);
+    assert!(matches!(stage.model.mode, Mode::Screen));
+}
