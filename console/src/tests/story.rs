@@ -409,3 +409,24 @@ fn the_rest_of_an_answer_to_a_question_that_is_gone_is_no_key() {
     assert_eq!(stage.keys("eq\r"), []);
     assert!(matches!(stage.model.mode, Mode::Screen));
 }
+
+#[test]
+fn a_drain_that_became_one_of_the_last_real_server_asks_again() {
+    let mut stage = stage(State::Calm);
+    stage.keys("jd");
+    if let Some(told) = &mut stage.model.data.services
+        && let Some(row) = told.value.first_mut()
+    {
+        for real in row.reals.iter_mut().skip(1) {
+            real.state = "down".to_owned();
+        }
+    }
+    assert_eq!(sent(&stage.keys("drain\r")), []);
+    let lines = stage.lines();
+    assert!(
+        lines.iter().any(|line| line.contains("NO REAL SERVER IS LEFT")),
+        "{lines:#?}"
+    );
+    assert_eq!(sent(&stage.keys("drain\r")), []);
+    assert_eq!(sent(&stage.keys("\x15web-tls\r")).len(), 1);
+}

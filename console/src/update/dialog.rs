@@ -4,10 +4,12 @@
 use weir_control::{ModeWish, Request, ServiceRealRow, ServiceRow, StatusRow};
 
 use crate::model::dialog::{Ask, Deed, Dialog, Rung};
+use crate::model::services::Name;
 use crate::model::{Effect, Mode, Model, Tone};
 use crate::term::input::Key;
-use crate::units::{exact, plural};
+use crate::units::{exact, plural, span};
 use crate::update;
+use crate::update::services::real_of;
 
 /// Takes a key in a dialog.
 pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
@@ -29,6 +31,7 @@ pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
 
 /// Does what was asked, where the answer is the right one.
 fn answer(model: &mut Model) -> Vec<Effect> {
+    let anew = asked_anew(model);
     let Mode::Dialog(dialog) = &mut model.mode else {
         return Vec::new();
     };
@@ -43,6 +46,11 @@ fn answer(model: &mut Model) -> Vec<Effect> {
         } else {
             format!("that is not {word}; nothing is changed yet")
         });
+        return Vec::new();
+    }
+    if let Some(anew) = anew {
+        **dialog = anew;
+        dialog.error = Some("that changed meanwhile; nothing is changed yet".to_owned());
         return Vec::new();
     }
     let (what, request, undo) = match &dialog.deed {
@@ -72,6 +80,27 @@ fn answer(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     }
     model.order(what, request, undo)
+}
+
+/// Returns the question as it is asked now, where a drain costs more or less than it did when it was
+/// asked: the last real server that is left is not drained for the word of one of three.
+fn asked_anew(model: &Model) -> Option<Dialog> {
+    let Mode::Dialog(dialog) = &model.mode else {
+        return None;
+    };
+    let Deed::Send { request, .. } = &dialog.deed else {
+        return None;
+    };
+    let Request::Drain { service, real, .. } = request else {
+        return None;
+    };
+    let name = Name {
+        service: service.clone(),
+        real: Some(real.clone()),
+    };
+    let (service, real) = real_of(model, &name)?;
+    let anew = drain_question(service, real, request.clone());
+    (anew.rung != dialog.rung).then_some(anew)
 }
 
 /// Makes a request of a value that was typed.
@@ -178,6 +207,12 @@ pub(crate) fn drain_as(
     real: &ServiceRealRow,
     request: Request,
 ) -> Vec<Effect> {
+    let question = drain_question(service, real, request);
+    model.mode = Mode::Dialog(Box::new(question));
+    Vec::new()
+}
+
+fn drain_question(service: &ServiceRow, real: &ServiceRealRow, request: Request) -> Dialog {
     let takes = |other: &&ServiceRealRow| other.state == "up" && other.address != real.address;
     let left = service.reals.iter().filter(takes).count();
     let all = service.reals.iter().filter(|other| other.state != "sorry");
@@ -185,14 +220,38 @@ pub(crate) fn drain_as(
     let weight: u32 = all.clone().map(|it| it.weight).sum();
     let open = real.sessions + real.inactive;
     let stops = left == 0 && real.state == "up";
+    let (mut lasts, mut then) = (None, None);
+    if let Request::Drain {
+        deadline_ms,
+        then: ordered,
+        ..
+    } = &request
+    {
+        (lasts, then) = (*deadline_ms, ordered.as_deref());
+    }
+    let open = plural(open, "open session");
+    let (lasts, then) = match (lasts, then) {
+        (None, None) => (
+            format!("{open} may go on as `drain` of"),
+            "the service says, and are then reset or kept as it says.".to_owned(),
+        ),
+        (Some(ms), then) => (
+            format!("{open} may go on for {},", span(ms.div_ceil(1000))),
+            match then {
+                Some(then) => format!("then: {then}."),
+                None => "and are then reset or kept as `drain` of the service says.".to_owned(),
+            },
+        ),
+        (None, Some(then)) => (
+            format!("{open} may go on as `drain` of"),
+            format!("the service says, then: {then}."),
+        ),
+    };
     let mut lines = vec![
         format!("{}   in service {}", real.address, service.name),
         String::new(),
-        format!(
-            "New sessions stop now.  {} may go on as `drain` of",
-            plural(open, "open session")
-        ),
-        "the service says, and are then reset or kept as it says.".to_owned(),
+        format!("New sessions stop now.  {lasts}"),
+        then,
         format!(
             "What is left: {left} of {} real servers, weight {} of {}.",
             all.count(),
@@ -225,8 +284,7 @@ pub(crate) fn drain_as(
         }),
     };
     let title = "Drain real server".to_owned();
-    model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
-    Vec::new()
+    Dialog::confirm(title, lines, rung, deed)
 }
 
 /// Gives a real server new sessions again: that takes nothing from anybody.
@@ -250,7 +308,10 @@ pub(crate) fn weight(
     real: &ServiceRealRow,
 ) -> Vec<Effect> {
     let all: u32 = service.reals.iter().map(|it| it.weight).sum();
-    let by_command = real.by_command.iter().any(|words| words.starts_with("has weight"));
+    let by_command = real
+        .by_command
+        .iter()
+        .any(|words| words.starts_with("has weight"));
     let lines = vec![
         format!("{}   in service {}", real.address, service.name),
         String::new(),
@@ -336,9 +397,12 @@ fn begin_maintenance(model: &mut Model, status: &StatusRow) {
         request: Request::Maintenance { on: true },
         undo: Some(Request::Maintenance { on: false }),
     };
-    let rung = Rung::Stops {
-        object: status.node.clone(),
+    // An empty word would be typed by Enter alone.
+    let object = match status.node.as_str() {
+        "" => "maintenance".to_owned(),
+        name => name.to_owned(),
     };
+    let rung = Rung::Stops { object };
     let title = "Begin maintenance".to_owned();
     model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
 }
