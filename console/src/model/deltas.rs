@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::services::rate;
 
 /// What was counted longer ago says nothing about now.
-const LONGEST: Duration = Duration::from_mins(1);
+pub(crate) const LONGEST: Duration = Duration::from_mins(1);
 
 /// The counters of the last answer, and how fast they grow.
 #[derive(Debug, Default)]

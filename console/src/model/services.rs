@@ -8,6 +8,7 @@ use std::time::Duration;
 use weir_control::{Filter, ServiceRealRow, ServiceRow, What};
 
 use crate::model::data::Told;
+use crate::model::deltas::LONGEST;
 use crate::model::list::{Cursor, Step};
 use crate::model::screen::every;
 use crate::model::{Model, Want};
@@ -413,8 +414,8 @@ fn real_key(sort: Sort, real: &ServiceRealRow, flow: Flow) -> SortKey {
         Sort::File | Sort::Refused => SortKey::Number(0.0),
         Sort::Name => SortKey::Text(real.address.clone()),
         Sort::State => SortKey::Number(match real.state.as_str() {
-            "down" => 2.0,
-            "drain" => 1.0,
+            "down" | "inhibited" => 2.0,
+            "full" | "drain" => 1.0,
             _ => 0.0,
         }),
         Sort::Sessions => SortKey::Number((real.sessions + real.inactive) as f64),
@@ -434,8 +435,9 @@ fn badness(row: &ServiceRow) -> u8 {
     }
 }
 
-fn is_down(real: &ServiceRealRow) -> bool {
-    real.state == "down"
+/// Says whether a real server does not answer: its checks, or SYNs.
+pub(crate) fn is_down(real: &ServiceRealRow) -> bool {
+    matches!(real.state.as_str(), "down" | "inhibited")
 }
 
 /// Returns where a service is reached: the first address, and how many more there are.
@@ -455,6 +457,7 @@ pub(crate) fn state(row: &ServiceRow) -> String {
         "all-down" | "no-quorum" => "DOWN",
         "sorry" => "SORRY",
         _ if reals().any(is_down) => "DEGR",
+        _ if up == 0 && reals().any(|real| real.state == "full") => "FULL",
         // Nobody looks whether they answer.
         _ if up > 0 && reals().all(|real| !real.checked) => "UNCHK",
         _ => "UP",
@@ -470,6 +473,8 @@ pub(crate) fn real_state(real: &ServiceRealRow) -> &'static str {
         "down" => "DOWN",
         "drain" => "DRAIN",
         "sorry" => "SORRY",
+        "full" => "FULL",
+        "inhibited" => "INHIB",
         _ => "?",
     }
 }
@@ -547,6 +552,10 @@ fn flows(before: Option<&Told<Vec<ServiceRow>>>, now: &Told<Vec<ServiceRow>>) ->
         return now.value.iter().map(|_| ServiceFlow::default()).collect();
     };
     let span = now.at.saturating_sub(before.at);
+    if span > LONGEST {
+        // Another screen was open, or nobody answered: that is no rate of now.
+        return now.value.iter().map(|_| ServiceFlow::default()).collect();
+    }
     let old: BTreeMap<&str, &ServiceRow> = before
         .value
         .iter()
@@ -767,7 +776,10 @@ mod tests {
         services.arrived(Some(&told(first.clone(), 1)), &told(second.clone(), 3), 10);
         assert_eq!(services.flow(Line::Service(0)).bits_in, Some(8_000.0));
         assert_eq!(services.flow(Line::Service(1)).refused, Some(1_000.0));
-        services.arrived(Some(&told(second, 3)), &told(first, 4), 10);
+        services.arrived(Some(&told(second.clone(), 3)), &told(first.clone(), 4), 10);
+        assert_eq!(services.flow(Line::Service(0)).bits_in, None);
+        // What was counted an hour ago says nothing about now.
+        services.arrived(Some(&told(first, 1)), &told(second, 3601), 10);
         assert_eq!(services.flow(Line::Service(0)).bits_in, None);
     }
 
@@ -785,6 +797,19 @@ mod tests {
         assert_eq!(state(&row), "UNCHK 1/1");
         row.listen.push("203.0.113.11:443".to_owned());
         assert_eq!(listen(&row), "203.0.113.10:443/tcp +1");
+        let row = service(
+            "web",
+            0,
+            &[("10.0.0.1:80", "full"), ("10.0.0.2:80", "full")],
+        );
+        assert_eq!(state(&row), "FULL 0/2");
+        let row = service(
+            "web",
+            0,
+            &[("10.0.0.1:80", "up"), ("10.0.0.2:80", "inhibited")],
+        );
+        assert_eq!(state(&row), "DEGR 1/2");
+        assert_eq!(row.reals.last().map(real_state), Some("INHIB"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use weir_control::{ServiceRealRow, ServiceRow};
 
 use crate::model::Model;
 use crate::model::services::{
-    Flow, Line, Services, Sort, Widths, listen, name_of, others, real_state, state,
+    Flow, Line, Services, Sort, Widths, is_down, listen, name_of, others, real_state, state,
 };
 use crate::theme::Theme;
 use crate::units::{NONE, plural, rate_or_none, si};
@@ -328,7 +328,7 @@ fn server(
 ) {
     let word = real_state(real);
     let style = real_style(real, theme);
-    if real.state == "down" {
+    if is_down(real) || real.state == "full" {
         canvas.put(1, y, "!", style);
     }
     let end = layout.end_of(Column::Listen);
@@ -381,7 +381,7 @@ fn synproxy(row: &ServiceRow, theme: Theme) -> (String, Style) {
 
 /// Whether somebody must look at it.
 fn is_alarming(row: &ServiceRow) -> bool {
-    row.state != "up" || row.reals.iter().any(|real| real.state == "down")
+    row.state != "up" || row.reals.iter().any(is_down)
 }
 
 fn state_style(row: &ServiceRow, theme: Theme) -> Style {
@@ -395,8 +395,8 @@ fn state_style(row: &ServiceRow, theme: Theme) -> Style {
 
 fn real_style(real: &ServiceRealRow, theme: Theme) -> Style {
     match real.state.as_str() {
-        "down" => theme.bad(),
-        "drain" => theme.warn(),
+        "down" | "inhibited" => theme.bad(),
+        "drain" | "full" => theme.warn(),
         "up" if real.checked => theme.good(),
         _ => theme.plain(),
     }
