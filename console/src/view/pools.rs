@@ -92,7 +92,7 @@ fn pool_line(model: &Model, pool: &PoolRow, y: u16, canvas: &mut Canvas<'_>) {
         si(pool.ports_used),
         least_free(pool).map_or_else(|| NONE.to_owned(), |free| format!("min {}", si(free))),
         if has {
-            format!("max {worst:.0}%")
+            format!("max {:.0}%", short_of_full(worst, 99.0))
         } else {
             NONE.to_owned()
         },
@@ -112,7 +112,7 @@ fn real_line(model: &Model, pool: &PoolRow, real: &PoolRealRow, y: u16, canvas: 
     let cells = [
         si(real.used),
         si(real.free),
-        format!("{used:.1}%"),
+        format!("{:.1}%", short_of_full(used, 99.9)),
         full_in(Some(real.free), real.exhausted_in_s),
         growth(model.pools.growth(pool, Some(real))),
         si(real.used + real.free),
@@ -160,6 +160,15 @@ fn mark(percent: f64, soon: Option<u64>, y: u16, theme: Theme, canvas: &mut Canv
     let alarming = percent >= FULL_PERCENT || soon.is_some_and(|seconds| seconds < SOON_S);
     if alarming {
         canvas.put(1, y, "!", theme.bad());
+    }
+}
+
+/// A hundred percent is for what is full: what is nearly so is not rounded up to it.
+fn short_of_full(percent: f64, most: f64) -> f64 {
+    if percent < 100.0 {
+        percent.min(most)
+    } else {
+        percent
     }
 }
 
@@ -233,15 +242,20 @@ fn closely(model: &Model, rows: &[PoolRow], canvas: &mut Canvas<'_>) {
             lines.push(("towards", real.real.clone(), theme.strong()));
             let used = used_percent(&real);
             let state = style(used, real.exhausted_in_s, theme);
-            let text = format!("{} ports, {used:.1}%", exact(real.used));
+            let text = format!(
+                "{} ports, {:.1}%",
+                exact(real.used),
+                short_of_full(used, 99.9)
+            );
             lines.push(("in use", text, state));
             lines.push(("free", format!("{} ports", exact(real.free)), plain));
             let text = format!("{} ports/s", growth(model.pools.growth(pool, Some(&real))));
             lines.push(("grows by", text, plain));
-            let full = real.exhausted_in_s.map_or_else(
-                || "does not fill up".to_owned(),
-                |seconds| format!("full in {} at this rate", span(seconds)),
-            );
+            let full = match (real.free, real.exhausted_in_s) {
+                (0, _) => "FULL: no port is left".to_owned(),
+                (_, Some(seconds)) => format!("full in {} at this rate", span(seconds)),
+                (_, None) => "does not fill up".to_owned(),
+            };
             lines.push(("headroom", full, state));
         }
         (Some(_), None) => {
@@ -258,16 +272,18 @@ fn closely(model: &Model, rows: &[PoolRow], canvas: &mut Canvas<'_>) {
             lines.push(("in use", text, plain));
             if let Some(real) = fullest {
                 let text = format!(
-                    "{}: {worst:.1}%, {} ports left",
+                    "{}: {:.1}%, {} ports left",
                     real.real,
+                    short_of_full(worst, 99.9),
                     exact(real.free)
                 );
                 lines.push(("fullest", text, style(worst, soon, theme)));
             }
-            let full = soon.map_or_else(
-                || "does not fill up".to_owned(),
-                |seconds| format!("first one full in {} at this rate", span(seconds)),
-            );
+            let full = match (least_free(pool), soon) {
+                (Some(0), _) => "FULL: no port is left towards one at least".to_owned(),
+                (_, Some(seconds)) => format!("first one full in {} at this rate", span(seconds)),
+                (_, None) => "does not fill up".to_owned(),
+            };
             lines.push(("headroom", full, style(worst, soon, theme)));
         }
     }
@@ -316,4 +332,17 @@ pub(crate) fn status(model: &Model) -> String {
         plural(reals as u64, "real server"),
         pools.sort.name()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_full_is_a_hundred_percent() {
+        assert_eq!(format!("{:.0}%", short_of_full(99.97, 99.0)), "99%");
+        assert_eq!(format!("{:.1}%", short_of_full(99.97, 99.9)), "99.9%");
+        assert_eq!(format!("{:.0}%", short_of_full(36.6, 99.0)), "37%");
+        assert_eq!(format!("{:.1}%", short_of_full(100.0, 99.9)), "100.0%");
+    }
 }
