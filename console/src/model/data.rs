@@ -28,6 +28,8 @@ pub(crate) struct Data {
     pub(crate) workers: Option<Told<Vec<WorkerRow>>>,
     pub(crate) ledger: Option<Told<LedgerReply>>,
     pub(crate) flood: Option<Told<Vec<FloodRow>>>,
+    /// Of one service, for its details: not what the screen of all floods shows.
+    pub(crate) flood_of: Option<Told<Vec<FloodRow>>>,
     pub(crate) config: Option<Told<Vec<String>>>,
     pub(crate) health: Option<Told<(Filter, Vec<HealthRow>)>>,
     pub(crate) events: Option<Told<Vec<EventRow>>>,
@@ -112,6 +114,9 @@ impl Data {
             Answer::Ports(value) => self.ports = Some(Told { value, at }),
             Answer::Workers(value) => self.workers = Some(Told { value, at }),
             Answer::Ledger(value) => self.ledger = Some(Told { value: *value, at }),
+            Answer::Flood(value) if filter.service.is_some() => {
+                self.flood_of = Some(Told { value, at });
+            }
             Answer::Flood(value) => self.flood = Some(Told { value, at }),
             Answer::Config(value) => self.config = Some(Told { value, at }),
             Answer::Health(rows) => {
@@ -132,7 +137,7 @@ impl Data {
     }
 
     /// Returns when something was said, where it was.
-    pub(crate) fn at(&self, what: What) -> Option<Duration> {
+    pub(crate) fn at(&self, what: What, filter: &Filter) -> Option<Duration> {
         fn at<T>(told: Option<&Told<T>>) -> Option<Duration> {
             told.map(|told| told.at)
         }
@@ -143,6 +148,7 @@ impl Data {
             What::Ports => at(self.ports.as_ref()),
             What::Workers => at(self.workers.as_ref()),
             What::Ledger => at(self.ledger.as_ref()),
+            What::Flood if filter.service.is_some() => at(self.flood_of.as_ref()),
             What::Flood => at(self.flood.as_ref()),
             What::Config => at(self.config.as_ref()),
             What::Health => at(self.health.as_ref()),

@@ -430,3 +430,21 @@ fn a_drain_that_became_one_of_the_last_real_server_asks_again() {
     assert_eq!(sent(&stage.keys("drain\r")), []);
     assert_eq!(sent(&stage.keys("\x15web-tls\r")).len(), 1);
 }
+
+#[test]
+fn what_is_told_of_one_service_is_not_taken_for_all_floods() {
+    let mut stage = stage(State::Flood);
+    stage.open(ScreenId::Flood);
+    stage.open(ScreenId::Services);
+    stage.key(Key::Enter);
+    stage.pass(1);
+    // Nothing more is told: the link is gone.
+    stage.message(Message::Link(LinkNews::Down("it was closed".to_owned())));
+    stage.keys("3");
+    stage.key(Key::Esc);
+    let lines = stage.lines();
+    for service in ["web-tls", "web ", "mail", "vpn"] {
+        let has = |line: &String| line.contains(&format!(" {service}"));
+        assert!(lines.iter().any(has), "{service}: {lines:#?}");
+    }
+}

@@ -196,7 +196,7 @@ pub(crate) fn stale(model: &Model) -> Option<(std::time::Duration, &'static str)
     let wants = screen::wants(model);
     let told = wants
         .iter()
-        .filter_map(|want| Some((model.data.at(want.what)?, want.every)));
+        .filter_map(|want| Some((model.data.at(want.what, &want.filter)?, want.every)));
     let (at, every) = told.min_by_key(|(at, _)| *at)?;
     let age = model.clock.up.saturating_sub(at);
     if model.link.is_lost() {

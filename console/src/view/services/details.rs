@@ -50,7 +50,8 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
             Row::Blank => {}
             Row::Value(name, value, style) => {
                 canvas.put(1, y, name, theme.label());
-                canvas.put(VALUES, y, value, *style);
+                let room = canvas.width().saturating_sub(VALUES);
+                canvas.cell((VALUES, y), room, Align::Left, value, *style);
             }
             Row::Heading(cells) => {
                 canvas.style(0, y, canvas.width(), theme.heading());
@@ -98,7 +99,7 @@ fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
     rows.push(Row::Value(
         "sessions",
         format!(
-            "{}, {} of them established; {} opened since the start",
+            "{}, {} established; {} opened since the start",
             exact(row.sessions),
             exact(row.sessions.saturating_sub(row.inactive)),
             si(row.opened)
@@ -273,7 +274,7 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
     rows.push(Row::Value(
         "sessions",
         format!(
-            "{}, {} of them established; {} opened since the start",
+            "{}, {} established; {} opened since the start",
             exact(real.sessions + real.inactive),
             exact(real.sessions),
             si(real.opened)
@@ -358,7 +359,7 @@ fn health_of<'a>(model: &'a Model, service: &str, real: &str) -> Option<&'a Heal
 }
 
 fn flood_of<'a>(model: &'a Model, service: &str) -> Option<&'a FloodRow> {
-    let rows = &model.data.flood.as_ref()?.value;
+    let rows = &model.data.flood_of.as_ref()?.value;
     rows.iter().find(|row| row.service == service)
 }
 
