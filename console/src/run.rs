@@ -87,6 +87,8 @@ struct Console {
     began: Instant,
     /// Since when the terminal was asked for its size.
     asked_size: Option<Instant>,
+    /// Whether it is to be asked once what is on its way is written.
+    asks_size: bool,
     /// Whether nothing is drawn until it answers.
     unsized_yet: bool,
     tell: Sender<Event>,
@@ -122,13 +124,16 @@ impl Console {
             writing: false,
             began,
             asked_size: None,
+            asks_size: false,
             unsized_yet: known.is_none(),
             tell,
         };
-        console.write(guard::begin(profile));
+        let mut first = guard::begin(profile);
         if console.unsized_yet {
-            console.ask_size();
+            first.extend_from_slice(size::QUERY);
+            console.asked_size = Some(began);
         }
+        console.write(first);
         console.redraw();
         Ok(console)
     }
@@ -183,6 +188,9 @@ impl Console {
             Event::Written(written) => {
                 written.map_err(ConsoleError::Terminal)?;
                 self.writing = false;
+                if std::mem::take(&mut self.asks_size) {
+                    self.ask_size();
+                }
                 Vec::new()
             }
             Event::Message(message) => self.take(message),
@@ -253,7 +261,13 @@ impl Console {
         }
     }
 
+    /// Asks once however often it is wanted: on a line that was stopped, questions that pile up would
+    /// keep us from hearing keys and signals.
     fn ask_size(&mut self) {
+        if self.writing {
+            self.asks_size = true;
+            return;
+        }
         self.asked_size = Some(Instant::now());
         self.write(size::QUERY.to_vec());
     }

@@ -12,6 +12,7 @@ use rustix::termios::{
 };
 
 use crate::term::profile::Profile;
+use crate::term::writer;
 
 /// What is to be restored; none once it was, or before there was a guard.
 static SAVED: Mutex<Option<Saved>> = Mutex::new(None);
@@ -87,14 +88,18 @@ pub(crate) fn restore() {
     if accepts(stdout(), Duration::from_millis(500)) {
         let _ = rustix::io::write(stdout(), &end);
     }
-    // Keys that were typed ahead are not for the shell.
-    let _ = tcsetattr(stdin(), OptionalActions::Flush, &modes);
+    // Keys that were typed ahead are not for the shell. To flush and set at once would wait for a
+    // line that was stopped with XOFF, for ever and with all signals blocked.
+    let _ = tcflush(stdin(), QueueSelector::IFlush);
+    let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
 }
 
 /// Has the terminal restored before a panic says what it has to say.
 pub(crate) fn restore_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        // The rest of a frame would come over the shell.
+        writer::stop();
         restore();
         before(panic);
         // Whichever thread it was: what is left of the console would draw on.
