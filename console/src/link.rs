@@ -84,11 +84,24 @@ impl Link {
         thread.spawn(move || {
             let rows = connect(&options)
                 .and_then(|mut connected| all_rows(&mut connected.client, &request))
-                .map_err(|error| error.to_string());
+                .map_err(|error| why(&error));
             let _ = news.send(message(Message::Replied { ticket, rows }));
         })?;
         let _ = self.began;
         Ok(())
+    }
+}
+
+/// Says why; what matters most comes first, for what is long is cut.
+fn why(error: &ClientError) -> String {
+    match error {
+        ClientError::Unknown(why) => format!("IT MAY BE DONE OR NOT: {why}"),
+        ClientError::Connect { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Silent { .. }
+        | ClientError::Foreign { .. }
+        | ClientError::Schema { .. }
+        | ClientError::Refused { .. } => error.to_string(),
     }
 }
 
@@ -279,4 +292,23 @@ pub(crate) fn pace(took: Duration) -> Duration {
 fn ask_once(client: &mut Client, what: What, filter: &Filter) -> Result<Vec<Value>, ClientError> {
     let filter = filter.clone();
     all_rows(client, &Request::Show { what, filter })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_may_be_done_or_not_is_said_to_be_before_anything_else() {
+        let silent = ClientError::Silent {
+            path: "/run/weir/operate.sock".into(),
+            patience: Duration::from_mins(1),
+        };
+        assert!(why(&silent).starts_with("/run/weir"));
+        let unknown = why(&ClientError::Unknown(Box::new(silent)));
+        assert!(
+            unknown.starts_with("IT MAY BE DONE OR NOT: /run"),
+            "{unknown}"
+        );
+    }
 }

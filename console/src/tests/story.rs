@@ -316,11 +316,14 @@ fn answers_that_take_long_are_not_called_late_before_they_are() {
 #[test]
 fn whoever_types_maintenance_on_never_ends_one() {
     let mut stage = stage(State::Calm);
-    let read = |_: &[String]| {
+    let read = |_: &[String]| -> Result<Command, String> {
         let request = Request::Maintenance { on: true };
         Ok(Command::Ask("maintenance".to_owned(), request))
     };
-    stage.model.grammar = Grammar::new(Arc::new(read), Arc::new(|_: &[String]| Vec::new()));
+    stage.model.grammar = Grammar::new(
+        Arc::new(read),
+        Arc::new(|_: &[String]| Vec::<String>::new()),
+    );
     assert_eq!(sent(&stage.keys(":maintenance on\r")), []);
     assert!(matches!(stage.model.mode, Mode::Dialog(_)));
     stage.key(Key::Esc);
@@ -424,7 +427,9 @@ fn a_drain_that_became_one_of_the_last_real_server_asks_again() {
     assert_eq!(sent(&stage.keys("drain\r")), []);
     let lines = stage.lines();
     assert!(
-        lines.iter().any(|line| line.contains("NO REAL SERVER IS LEFT")),
+        lines
+            .iter()
+            .any(|line| line.contains("NO REAL SERVER IS LEFT")),
         "{lines:#?}"
     );
     assert_eq!(sent(&stage.keys("drain\r")), []);
@@ -447,4 +452,39 @@ fn what_is_told_of_one_service_is_not_taken_for_all_floods() {
         let has = |line: &String| line.contains(&format!(" {service}"));
         assert!(lines.iter().any(has), "{service}: {lines:#?}");
     }
+}
+
+#[test]
+fn nothing_in_the_header_is_written_over_who_you_are() {
+    let mut stage = stage(State::Down);
+    if let Some(told) = &mut stage.model.data.status {
+        told.value.confirm_within_s = Some(599);
+        told.value.maintenance = true;
+        told.value.alarms = 12;
+    }
+    let head = stage.lines().remove(0);
+    for part in [
+        "UNCONFIRMED 9m59s  MAINT  12 ALARMS !",
+        "operator anna  12:04",
+    ] {
+        assert!(head.contains(part), "{head}");
+    }
+    if let Some(greeting) = &mut stage.model.link.greeting {
+        greeting.node = "x".repeat(300);
+    }
+    let head = stage.lines().remove(0);
+    for part in ["12 ALARMS !", "operator  12:04"] {
+        assert!(head.contains(part), "{head}");
+    }
+}
+
+#[test]
+fn a_daemon_that_does_not_come_back_has_a_reason() {
+    let mut stage = stage(State::Calm);
+    let why = "the daemon is version 9".to_owned();
+    stage.message(Message::Link(LinkNews::Down(why.clone())));
+    assert!(!stage.lines().remove(0).contains(&why));
+    stage.clock.up += Duration::from_secs(11);
+    stage.message(Message::Tick);
+    assert!(stage.lines().remove(0).contains(&why));
 }

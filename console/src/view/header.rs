@@ -2,17 +2,21 @@
 
 use std::fmt::Write as _;
 
+use ratatui::style::Style;
 use weir_control::{Role, StatusRow};
 
 use crate::model::Model;
-use crate::model::data::Told;
 use crate::model::link::State;
 use crate::model::screen::{self, ScreenId};
+use crate::theme::Theme;
 use crate::units::{NONE, rate, si, span, time_of_day};
 use crate::view::canvas::Canvas;
 
 /// How many periods an answer may be late before what is shown is called stale.
 const LATE: u32 = 4;
+
+/// As long as a daemon may take to come back before somebody wants to know why it does not.
+const RESTART: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Draws them.
 pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
@@ -26,12 +30,11 @@ fn who(model: &Model, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
     let clock = format!("{} UTC ", time_of_day(model.clock.unix));
     let width = canvas.width();
-    let mut end = canvas.put_before(width, 0, &clock, theme.plain());
-    let you = you(model);
-    end = canvas.put_before(end.saturating_sub(2), 0, &you, theme.plain());
+    let end = canvas.put_before(width, 0, &clock, theme.plain());
+    let end = end.saturating_sub(2);
     let greeting = model.link.greeting.as_ref();
     let node = greeting.map_or("weir", |greeting| greeting.node.as_str());
-    let mut x = canvas.put(1, 0, node, theme.strong()) + 2;
+    let x = canvas.put(1, 0, &cut(node, 24), theme.strong()) + 2;
     match model.link.state {
         State::Connecting => {
             let text = if model.link.why.is_empty() {
@@ -46,43 +49,94 @@ fn who(model: &Model, canvas: &mut Canvas<'_>) {
         State::Lost => {
             let since = model.clock.up.saturating_sub(model.link.since);
             let text = format!(" LOST weir, {} ", span(since.as_secs()));
-            canvas.put(x, 0, &text, theme.alarm());
+            let x = canvas.put(x, 0, &text, theme.alarm()) + 1;
+            // A restart takes some seconds; what takes longer has a reason to look into.
+            if since >= RESTART {
+                let room = usize::from(end.saturating_sub(x + 1));
+                canvas.put(x, 0, &cut(&model.link.why, room), theme.bad());
+            }
             return;
         }
         State::Online => {}
     }
-    let Some(Told { value: status, .. }) = &model.data.status else {
-        return;
-    };
-    x = canvas.put(
-        x,
-        0,
-        &format!("up {}", span(status.uptime_s)),
-        theme.plain(),
-    ) + 2;
-    let generation = match status.confirm_within_s {
-        Some(left) => format!("gen {} UNCONFIRMED {}", status.generation, span(left)),
-        None => format!("gen {}", status.generation),
-    };
-    let style = match status.confirm_within_s {
-        Some(_) => theme.warn(),
-        None => theme.plain(),
-    };
-    x = canvas.put(x, 0, &generation, style) + 2;
-    if status.maintenance {
-        x = canvas.put(x, 0, "MAINT", theme.alarm()) + 2;
+    let [everybody, you, role] = you(model);
+    let status = model.data.status.as_ref().map(|told| &told.value);
+    // Nothing is written over who you are: for how long it runs is missed least, then who else is
+    // there, then the number of what is not confirmed.
+    let room = |who: &str| usize::from(end.saturating_sub(x)).saturating_sub(who.chars().count());
+    let ways = [
+        (&everybody, true, true),
+        (&everybody, false, true),
+        (&you, false, true),
+        (&you, false, false),
+        (&role, false, false),
+    ];
+    let mut ways = ways.into_iter().map(|(who, with_up, with_number)| {
+        let parts = status.map_or_else(Vec::new, |status| {
+            state(status, with_up, with_number, theme)
+        });
+        (who, parts)
+    });
+    let fitting = ways.find(|(who, parts)| width_of(parts) <= room(who));
+    let (who, parts) = fitting.unwrap_or_else(|| {
+        // What is wrong comes first where not even that fits.
+        let parts = status.map_or_else(Vec::new, |status| state(status, false, false, theme));
+        (&role, parts.into_iter().rev().collect())
+    });
+    let mut left = canvas.inner(x, 0, room(who) as u16, 1);
+    let mut at = 0;
+    for (text, style) in &parts {
+        at = left.put(at, 0, text, *style) + 2;
     }
-    match status.alarms {
-        0 => canvas.put(x, 0, "no alarms", theme.good()),
-        1 => canvas.put(x, 0, "1 ALARM !", theme.bad()),
-        more => canvas.put(x, 0, &format!("{more} ALARMS !"), theme.bad()),
-    };
+    canvas.put_before(end, 0, who, theme.plain());
 }
 
-/// Who you are, and how many others may change something.
-fn you(model: &Model) -> String {
+/// How the appliance is, in words.
+fn state(
+    status: &StatusRow,
+    with_up: bool,
+    with_number: bool,
+    theme: Theme,
+) -> Vec<(String, Style)> {
+    let mut parts = Vec::new();
+    if with_up {
+        parts.push((format!("up {}", span(status.uptime_s)), theme.plain()));
+    }
+    let generation = status.generation;
+    match status.confirm_within_s {
+        Some(left) => {
+            let number = if with_number {
+                format!("gen {generation} ")
+            } else {
+                String::new()
+            };
+            let text = format!("{number}UNCONFIRMED {}", span(left));
+            parts.push((text, theme.warn()));
+        }
+        None if with_number => parts.push((format!("gen {generation}"), theme.plain())),
+        None => {}
+    }
+    if status.maintenance {
+        parts.push(("MAINT".to_owned(), theme.alarm()));
+    }
+    parts.push(match status.alarms {
+        0 => ("no alarms".to_owned(), theme.good()),
+        1 => ("1 ALARM !".to_owned(), theme.bad()),
+        more => (format!("{more} ALARMS !"), theme.bad()),
+    });
+    parts
+}
+
+/// Returns how wide parts are with the gaps between them.
+fn width_of(parts: &[(String, Style)]) -> usize {
+    let all = parts.iter().map(|(text, _)| text.chars().count() + 2);
+    all.sum::<usize>().saturating_sub(2)
+}
+
+/// Who you are, and how many others may change something; then shorter, then your role alone.
+fn you(model: &Model) -> [String; 3] {
     let role = match model.link.role() {
-        None => return String::new(),
+        None => return <[String; 3]>::default(),
         Some(Role::Operator) if model.read_only || model.fell_back => Role::Viewer.name(),
         Some(role) => role.name(),
     };
@@ -95,10 +149,11 @@ fn you(model: &Model) -> String {
             .map(|client| client.name.as_str())
             .collect()
     });
-    let mut text = match name {
+    let you = match name {
         Some(name) => format!("{role} {}", cut(name, 16)),
         None => role.to_owned(),
     };
+    let mut text = you.clone();
     match others.as_slice() {
         [] => {}
         [one] if one.chars().count() <= 8 => {
@@ -108,7 +163,7 @@ fn you(model: &Model) -> String {
             let _ = write!(text, " (+{} operators)", more.len());
         }
     }
-    text
+    [text, you, role.to_owned()]
 }
 
 fn totals(model: &Model, canvas: &mut Canvas<'_>) {
