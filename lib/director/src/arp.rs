@@ -114,7 +114,12 @@ impl Director {
         let Some(plan) = self.plan.port(port) else {
             return;
         };
-        let Some(speaker) = plan.speaker_for(address) else {
+        // Whoever hears a request learns where its sender is.
+        let speaker = plan
+            .speaker_for(address)
+            .filter(|speaker| !self.is_withdrawn(*speaker))
+            .or_else(|| plan.own_for(address));
+        let Some(speaker) = speaker else {
             return;
         };
         let request = ArpRepr {

@@ -113,6 +113,8 @@ pub(crate) struct PortPlan {
 #[derive(Clone, Copy, Debug)]
 struct Link {
     prefix: ipnet::Ipv4Net,
+    /// The kernel's own address there.
+    own: Ipv4Addr,
     speaker: Ipv4Addr,
 }
 
@@ -385,6 +387,7 @@ impl PortPlan {
                         .unwrap_or_else(|| net.addr());
                 Link {
                     prefix: net.trunc(),
+                    own: net.addr(),
                     speaker,
                 }
             })
@@ -398,11 +401,19 @@ impl PortPlan {
 
     /// Returns the address to ask a neighbour from: Linux ignores a sender that it has no route to.
     pub(crate) fn speaker_for(&self, neighbour: Ipv4Addr) -> Option<Ipv4Addr> {
-        let link = self
-            .links
-            .iter()
-            .find(|link| link.prefix.contains(&neighbour));
+        let link = self.link_of(neighbour);
         link.map(|link| link.speaker).or(self.address)
+    }
+
+    /// Returns the kernel's own address to ask a neighbour from.
+    pub(crate) fn own_for(&self, neighbour: Ipv4Addr) -> Option<Ipv4Addr> {
+        let link = self.link_of(neighbour);
+        link.map(|link| link.own).or(self.address)
+    }
+
+    fn link_of(&self, neighbour: Ipv4Addr) -> Option<&Link> {
+        let mut links = self.links.iter();
+        links.find(|link| link.prefix.contains(&neighbour))
     }
 
     /// Says whether an address is on a connected prefix.

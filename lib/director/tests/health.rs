@@ -276,3 +276,33 @@ fn nobody_is_told_where_a_withdrawn_address_is_and_everybody_when_it_is_back() {
     assert_eq!((arp.sender_ip, arp.target_ip, sent.port), (VIP, VIP, WAN));
     assert_eq!(who_has_vip(&mut world), Some(ours));
 }
+
+/// Lets the director look for a neighbour; returns from which address it asks.
+fn asks_from(world: &mut World, neighbour: Ipv4Addr) -> Ipv4Addr {
+    let now = world.now();
+    world.directors_mut()[0].reach(now, neighbour);
+    world.turn().unwrap();
+    loop {
+        let sent = world.take_emitted().expect("a request leaves");
+        let arp = ArpRepr::parse(&sent.frame[EthHeader::LEN..]);
+        if let Some(arp) = arp.filter(|arp| arp.target_ip == neighbour) {
+            return arp.sender_ip;
+        }
+    }
+}
+
+#[test]
+fn nobody_is_asked_from_a_withdrawn_address() {
+    let setup = Setup {
+        neighbours_answer: false,
+        ..Setup::default()
+    };
+    let mut world = world("", setup);
+    let neighbour = |end| Ipv4Addr::new(198, 51, 100, end);
+    assert_eq!(asks_from(&mut world, neighbour(20)), VIP);
+    // Who hears a request of the VIP's learns that it is here.
+    world.directors_mut()[0].set_withdrawn(VIP, true);
+    assert_eq!(asks_from(&mut world, neighbour(21)), neighbour(2));
+    world.directors_mut()[0].set_withdrawn(VIP, false);
+    assert_eq!(asks_from(&mut world, neighbour(22)), VIP);
+}
