@@ -112,8 +112,11 @@ impl Director {
         let hop = match self.way(now, packet, l3, v4, real.address) {
             Ok(hop) => hop,
             Err(verdict) => {
-                // Nobody tells where a machine is that is off: it is asked all the same.
-                self.traffic.asked(real.id);
+                // To whom no way leads was asked all the same. What has no hops left, or is too
+                // long, says nothing of a real server: whoever sends it could take that one out.
+                if verdict == Verdict::Drop(DropReason::NoRoute) {
+                    self.traffic.asked(real.id);
+                }
                 return Err(verdict);
             }
         };

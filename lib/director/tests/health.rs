@@ -277,6 +277,31 @@ fn nobody_is_told_where_a_withdrawn_address_is_and_everybody_when_it_is_back() {
     assert_eq!(who_has_vip(&mut world), Some(ours));
 }
 
+#[test]
+fn a_syn_that_has_no_hops_left_asks_no_real_server() {
+    let mut world = known("");
+    let (port, eth_src) = world.around().reach(CLIENT).unwrap();
+    for src_port in 40_000..40_020 {
+        let spec = PacketSpec {
+            eth_src,
+            eth_dst: world.around().link(port).unwrap().mac,
+            src: CLIENT,
+            dst: VIP,
+            ttl: 1,
+            transport: Transport::Tcp(TcpSpec {
+                src_port,
+                dst_port: 80,
+                flags: S,
+                ..TcpSpec::default()
+            }),
+            ..PacketSpec::default()
+        };
+        let verdict = world.inject(0, port, &spec.build()).unwrap();
+        assert_eq!(verdict, Verdict::Drop(DropReason::TtlExpired));
+    }
+    assert_eq!(knocks(&world), (0, 0));
+}
+
 /// Lets the director look for a neighbour; returns from which address it asks.
 fn asks_from(world: &mut World, neighbour: Ipv4Addr) -> Ipv4Addr {
     let now = world.now();
