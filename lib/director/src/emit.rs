@@ -7,7 +7,7 @@ use weir_model::{Counter, DropReason, Event, Now, PortId, ServiceId, Verdict};
 use weir_wire::icmp::is_error;
 use weir_wire::{
     ETHERTYPE_IPV4, EthAddr, EthHeader, Header, IcmpCode, IcmpErrorRepr, IcmpKind, Ipv4Header,
-    Ipv4Repr, Protocol, SeqNumber, Tcp, TcpFlags, TcpRepr, V4, fill_checksums,
+    Ipv4Repr, L4, Protocol, SeqNumber, Tcp, TcpFlags, TcpRepr, V4, fill_checksums,
 };
 
 use crate::director::millis;
@@ -290,7 +290,7 @@ impl Director {
     }
 
     /// Tells the sender of a packet why it did not go on, within the rate limit and never about an
-    /// ICMP error (RFC 1812 section 4.3.2.7).
+    /// ICMP error or a fragment behind the first one (RFC 1812 section 4.3.2.7).
     #[expect(
         clippy::too_many_arguments,
         reason = "the three fields of the message, by value"
@@ -305,10 +305,10 @@ impl Director {
         code: u8,
         mtu: u16,
     ) {
-        if let weir_wire::L4::Icmp { kind, .. } = v4.l4_kind
-            && is_error(kind)
-        {
-            return;
+        match v4.l4_kind {
+            L4::Icmp { kind, .. } if is_error(kind) => return,
+            L4::NonFirstFragment => return,
+            L4::Tcp(_) | L4::Udp { .. } | L4::Icmp { .. } | L4::Other(_) => {}
         }
         if !self.icmp_rate.allow(millis(now)) {
             return;

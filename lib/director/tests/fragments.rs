@@ -190,3 +190,26 @@ fn a_fragment_of_tcp_is_dropped() {
         assert_eq!(verdict, Verdict::Drop(DropReason::Fragment));
     }
 }
+
+#[test]
+fn nobody_is_told_of_a_fragment_behind_the_first_one() {
+    let mut world = world(1);
+    let frame = datagram(&world, (CLIENT, 4000), (VIP, 53), &pattern(3000));
+    let (wan, _) = world.around().reach(CLIENT).unwrap();
+    for (n, mut fragment) in fragments_of(&frame).into_iter().enumerate() {
+        if n == 0 {
+            world.inject(0, wan, &fragment).unwrap();
+            while world.take_emitted().is_some() {}
+            continue;
+        }
+        let ip = Ipv4Header::at_mut(&mut fragment, L3).unwrap();
+        ip.ttl = 1;
+        ip.checksum = 0.into();
+        let sum = Sum::of(&fragment[L3..L3 + Ipv4Header::LEN]).complement();
+        Ipv4Header::at_mut(&mut fragment, L3).unwrap().checksum = sum.into();
+        let verdict = world.inject(0, wan, &fragment).unwrap();
+        assert_eq!(verdict, Verdict::Drop(DropReason::TtlExpired));
+        // RFC 1812 section 4.3.2.7.
+        assert!(world.take_emitted().is_none());
+    }
+}
