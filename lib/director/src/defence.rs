@@ -16,6 +16,9 @@ use crate::networks::{Networks, Policy, Ruling};
 
 /// Places of the session table that are looked at in one turn for sessions of denied clients.
 const SWEEP: u32 = 256;
+/// Sessions that are reset for it in one turn at most: both ends of so many can be told in a turn,
+/// and what else Weir sends has room beside.
+const RESETS: usize = 64;
 
 /// What the packets of a service ask of its defence profile.
 #[derive(Debug)]
@@ -240,18 +243,22 @@ impl Director {
         let Some(cursor) = self.guard.sweep else {
             return;
         };
-        let mut found = [SessionId::NONE; SWEEP as usize];
+        let mut found: [Option<SessionId>; RESETS] = [None; RESETS];
+        let mut room = found.iter_mut();
         let scan = self.table.scan(cursor, SWEEP);
-        self.guard.sweep = scan.cursor();
+        let mut next = scan.cursor();
         let denied = scan.filter(|(_, session)| {
             !session.state.is_closed() && self.is_denied(session.client, Some(session.service))
         });
-        let mut count = 0;
-        for (place, (id, _)) in found.iter_mut().zip(denied) {
-            *place = id;
-            count += 1;
+        for (id, _) in denied {
+            let Some(place) = room.next() else {
+                next = Some(id.0);
+                break;
+            };
+            *place = Some(id);
         }
-        for &id in found.iter().take(count) {
+        self.guard.sweep = next;
+        for id in found.into_iter().flatten() {
             self.reset(now, id);
         }
     }

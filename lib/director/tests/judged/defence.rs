@@ -1,8 +1,10 @@
 //! `[defence]`: each key drops what it says, with its own reason, and nothing else.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use weir_director::Networks;
 use weir_testkit::{PacketSpec, Transport, UdpSpec};
 use weir_wire::{Header, Ipv4Header, Parsed, Sum, TcpFlags};
 
@@ -269,4 +271,26 @@ fn what_belongs_to_nothing_is_answered_only_where_the_profile_says_so() {
             assert_eq!(answer, answers.then_some((3, 3)));
         }
     }
+}
+
+#[test]
+fn sessions_of_those_who_become_denied_are_reset_a_few_in_a_turn() {
+    let mut field = guarded(1, "");
+    for _ in 0..200 {
+        let client = field.stranger();
+        field.opened(client);
+    }
+    let everybody = Arc::new(Networks::denied(&["0.0.0.0/0".parse().unwrap()]));
+    let now = field.world.now();
+    let director = &mut field.world.directors_mut()[0];
+    assert_eq!(director.session_count(), 200);
+    director.deny(everybody);
+    director.tick(now);
+    // Both ends of as many as can be told before the next turn.
+    let reset = 200 - director.session_count();
+    assert!((1..=64).contains(&reset), "{reset}");
+    field.moved();
+    field.wait(Duration::from_secs(1));
+    assert_eq!(field.world.directors()[0].session_count(), 0);
+    field.dropped(&[]);
 }
