@@ -212,30 +212,52 @@ impl Director {
             || self.take(now, client, service, Counted::Sessions, limit)
     }
 
-    /// Says why a new session of a client would be refused, and counts nothing.
-    pub(crate) fn would_refuse(
+    /// Says why a packet of a client that belongs to no session would be dropped, as
+    /// [`unwelcome`](Self::unwelcome) does, and counts nothing.
+    pub(crate) fn would_drop(
+        &self,
+        now: Now,
+        client: Ipv4Addr,
+        service: Option<ServiceId>,
+        tcp: Option<&Tcp>,
+    ) -> Option<DropReason> {
+        if self.is_denied(client, service) {
+            return Some(DropReason::Denied);
+        }
+        self.would_drop_segment(now, client, service?, tcp?)
+    }
+
+    /// Says why a segment of a client that has a session would be dropped, as
+    /// [`unwelcome_segment`](Self::unwelcome_segment) does, and counts nothing.
+    pub(crate) fn would_drop_segment(
         &self,
         now: Now,
         client: Ipv4Addr,
         service: ServiceId,
-        opens: bool,
+        tcp: &Tcp,
     ) -> Option<DropReason> {
-        match self.ruling(client, Some(service)).map(|it| it.policy) {
-            Some(Policy::Deny) => return Some(DropReason::Denied),
-            Some(Policy::Allow) => return None,
-            None => {}
+        if self.refuses_flags(service, tcp) {
+            return Some(DropReason::InvalidFlags);
         }
-        let defence = self.plan.service(service)?.defence.as_ref()?;
-        let exceeds = |counted, limit: Option<Limit>| {
-            limit.is_some_and(|limit| {
-                let hash = self.prefix_hash(client, service, counted, limit);
-                !self.guard.buckets.allows(hash, nanos(now), limit.rate)
+        let limit = self.plan.service(service)?.defence.as_ref()?.syn_rate?;
+        let limited = tcp.opens() && self.ruling(client, Some(service)).is_none();
+        (limited && self.exceeds(now, client, service, Counted::Syns, limit))
+            .then_some(DropReason::SynRate)
+    }
+
+    /// Says whether a new session of a client would be refused, and counts nothing.
+    pub(crate) fn would_refuse_session(
+        &self,
+        now: Now,
+        client: Ipv4Addr,
+        service: ServiceId,
+    ) -> bool {
+        let plan = self.plan.service(service);
+        plan.and_then(|plan| plan.defence.as_ref()?.new_sessions)
+            .is_some_and(|limit| {
+                self.ruling(client, Some(service)).is_none()
+                    && self.exceeds(now, client, service, Counted::Sessions, limit)
             })
-        };
-        if opens && exceeds(Counted::Syns, defence.syn_rate) {
-            return Some(DropReason::SynRate);
-        }
-        exceeds(Counted::Sessions, defence.new_sessions).then_some(DropReason::SessionRate)
     }
 
     /// Resets sessions of clients that are denied by now, a bounded number of places a turn.
@@ -294,6 +316,18 @@ impl Director {
     ) -> bool {
         let hash = self.prefix_hash(client, service, counted, limit);
         self.guard.buckets.take(hash, nanos(now), limit.rate)
+    }
+
+    fn exceeds(
+        &self,
+        now: Now,
+        client: Ipv4Addr,
+        service: ServiceId,
+        counted: Counted,
+        limit: Limit,
+    ) -> bool {
+        let hash = self.prefix_hash(client, service, counted, limit);
+        !self.guard.buckets.allows(hash, nanos(now), limit.rate)
     }
 
     fn prefix_hash(

@@ -8,9 +8,10 @@
 )]
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use weir_director::{
-    CookieTrial, Director, ExplainQuery, Explained, Fate, SessionSyn, SynproxyState,
+    CookieTrial, Director, ExplainQuery, Explained, Fate, Networks, SessionSyn, SynproxyState,
 };
 use weir_model::{DropReason, Now, Protocol, RealState, Snapshot, Verdict};
 use weir_testkit::{PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, snapshot};
@@ -213,6 +214,83 @@ fn packets_of_strangers_become_what_was_said() {
         }
     }
     agrees(&mut plain(), &udp(5000));
+}
+
+/// A world whose service of TCP has a defence profile with these keys.
+fn defended(keys: &str) -> World {
+    let profiles = format!("mode = adaptive\n[defence edge]\n{keys}");
+    world_of(config("defence = edge", &profiles), 1)
+}
+
+/// Lets a packet be judged and compares what was said of its end.
+fn ends(world: &mut World, case: &Case, expected: Fate) {
+    assert_eq!(fate(&agrees(world, case)), expected, "{case:?}");
+}
+
+#[test]
+fn packets_that_a_client_may_not_send_become_what_was_said() {
+    let denied = Fate::Drop(DropReason::Denied);
+    let closed = Case {
+        to: (VIP, 81),
+        ..tcp(5000, S)
+    };
+    let mut world = defended("deny = 192.0.2.0/24");
+    for flags in [S, A, F, R, FA, SA] {
+        ends(&mut world, &tcp(5000, flags), denied);
+    }
+    // The profile is the service's, and what operators deny is denied everywhere.
+    ends(&mut world, &closed, Fate::Drop(DropReason::NoService));
+    let client = ipnet::IpNet::from(std::net::IpAddr::V4(CLIENT));
+    let mut world = plain();
+    world.directors_mut()[0].deny(Arc::new(Networks::denied(&[client])));
+    for case in [closed, tcp(5000, S), udp(5000)] {
+        ends(&mut world, &case, denied);
+    }
+
+    let invalid = Fate::Drop(DropReason::InvalidFlags);
+    let odd = TcpFlags(S.0 | F.0);
+    let mut world = defended("");
+    ends(&mut world, &tcp(5000, odd), invalid);
+    tcp(5001, S).send(&mut world, 0);
+    for flags in [F, odd] {
+        ends(&mut world, &tcp(5001, flags), invalid);
+    }
+    let mut world = defended("invalid-flags = forward");
+    ends(&mut world, &tcp(5000, F), Fate::Drop(DropReason::NoSession));
+}
+
+#[test]
+fn what_a_rate_refuses_is_said_and_what_it_does_not_count_is_not() {
+    let again = Case {
+        seq: 900_000,
+        ..tcp(5000, S)
+    };
+    for (keys, over) in [
+        ("syn-rate = 1/s  burst=1", Fate::Drop(DropReason::SynRate)),
+        (
+            "new-sessions = 1/s  burst=1",
+            Fate::Refuse(DropReason::SessionRate),
+        ),
+    ] {
+        let mut world = defended(keys);
+        let said = agrees(&mut world, &tcp(5000, S));
+        assert!(matches!(fate(&said), Fate::Forward(_)), "{said:?}");
+        ends(&mut world, &tcp(5001, S), over);
+        ends(&mut world, &tcp(5001, A), Fate::Drop(DropReason::NoSession));
+        // In place of the session that it has.
+        ends(&mut world, &again, over);
+    }
+}
+
+#[test]
+fn a_datagram_that_is_refused_gets_no_answer() {
+    let mut world = plain();
+    let snapshot = world.snapshot().clone();
+    let dns = snapshot.services.iter().nth(1).unwrap();
+    world.directors_mut()[0].set_real_state(dns.reals[0].id, DOWN);
+    while world.take_emitted().is_some() {}
+    ends(&mut world, &udp(5000), Fate::Drop(DropReason::NoReal));
+    assert!(world.take_emitted().is_none());
 }
 
 #[test]

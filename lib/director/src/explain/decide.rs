@@ -24,10 +24,17 @@ impl Director {
     ///
     /// Only the worker that owns the flow knows all; another one ends with [`Explained::Owner`].
     pub fn explain(&self, now: Now, query: &ExplainQuery, each: Each<'_>) {
-        let fate = self.decide(now, query, each);
-        if let Some(fate) = fate {
-            each(Explained::Fate(fate));
+        let Some(mut fate) = self.decide(now, query, each) else {
+            return;
+        };
+        // A datagram has nothing that a RST would fit; of a port without a service its sender is told.
+        if let Fate::Refuse(reason) = fate
+            && query.protocol == Protocol::Udp
+            && reason != DropReason::NoService
+        {
+            fate = Fate::Drop(reason);
         }
+        each(Explained::Fate(fate));
     }
 
     /// Returns what becomes of the packet; nothing where another worker knows.
@@ -84,6 +91,13 @@ impl Director {
         let session = found.and_then(|(id, direction)| Some((self.table.get(id)?, direction)));
         let view = session.map(|(session, _)| SessionView::new(session, millis(now)));
         each(Explained::Session(view));
+        if session.is_none() && to == Owned::Vip {
+            let tcp = (query.protocol == Protocol::Tcp).then(|| segment(query, SeqNumber(0)));
+            if let Some(reason) = self.would_drop(now, client, service, tcp.as_ref()) {
+                each(Explained::Defence(client, reason));
+                return Some(Fate::Drop(reason));
+            }
+        }
         Some(match (session, to, service) {
             (Some((session, Direction::Inbound)), ..) => {
                 self.decide_of_session(now, query, session, each)
@@ -111,16 +125,6 @@ impl Director {
         service: ServiceId,
         each: Each<'_>,
     ) -> Fate {
-        let client = query.client.0;
-        let opens = query.protocol == Protocol::Udp || segment(query, SeqNumber(0)).opens();
-        if let Some(reason) = self.would_refuse(now, client, service, opens) {
-            each(Explained::Defence(client, reason));
-            return if reason == DropReason::SessionRate {
-                Fate::Refuse(reason)
-            } else {
-                Fate::Drop(reason)
-            };
-        }
         if query.protocol == Protocol::Udp {
             return self.decide_opening(now, query, service, Proof::None, each);
         }
@@ -143,6 +147,13 @@ impl Director {
         session: &Session,
         each: Each<'_>,
     ) -> Fate {
+        if query.protocol == Protocol::Tcp {
+            let (client, tcp) = (query.client.0, segment(query, session.client_isn()));
+            if let Some(reason) = self.would_drop_segment(now, client, session.service, &tcp) {
+                each(Explained::Defence(client, reason));
+                return Fate::Drop(reason);
+            }
+        }
         if !self.keeps_lip(session) || self.plan.service(session.service).is_none() {
             return Fate::Refuse(DropReason::StaleSession);
         }
@@ -319,6 +330,10 @@ impl Director {
         self.explain_limit(service, each);
         if self.is_full(service) {
             return Fate::Refuse(DropReason::ServiceFull);
+        }
+        if self.would_refuse_session(now, query.client.0, service) {
+            each(Explained::Defence(query.client.0, DropReason::SessionRate));
+            return Fate::Refuse(DropReason::SessionRate);
         }
         for real in &configured.reals {
             let Some(of_plan) = plan.real(real.id) else {

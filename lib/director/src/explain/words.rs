@@ -189,6 +189,9 @@ impl fmt::Display for Sentence<'_> {
             Explained::Defence(client, DropReason::Denied) => {
                 write!(f, "packets of {client} are denied")
             }
+            Explained::Defence(_, DropReason::InvalidFlags) => {
+                f.write_str("no host sends these flags, and the service refuses them")
+            }
             Explained::Defence(client, reason) => {
                 write!(
                     f,
