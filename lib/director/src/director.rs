@@ -410,6 +410,7 @@ impl Director {
             );
         }
         self.change_offers(&plan);
+        self.forget_clients(&plan);
         self.plan = plan;
         self.guarded = self.plan.defends || self.guard.denies();
         if self.plan.persists {

@@ -141,6 +141,16 @@ impl Persistence {
         }
     }
 
+    /// Forgets the clients of services at once: what ends of theirs is found no more once they are told
+    /// apart otherwise, and their sessions would count for ever.
+    pub(crate) fn forget(&mut self, of: impl Fn(ServiceId) -> bool) {
+        for client in self.sets.iter_mut().flatten() {
+            if of(client.service) {
+                *client = Client::NONE;
+            }
+        }
+    }
+
     /// Forgets clients whose time is over, a bounded number now and then: the clock wraps.
     /// `timeout_ms` says how long a service keeps its clients, nothing where it does not.
     pub(crate) fn tick(&mut self, now_ms: u32, timeout_ms: impl Fn(ServiceId) -> Option<u32>) {
@@ -245,6 +255,20 @@ mod tests {
         }
         // As if it had just been seen.
         assert_eq!(persistence.find(&one, 1), None);
+    }
+
+    #[test]
+    fn clients_of_a_service_are_forgotten_and_those_of_others_are_not() {
+        let mut persistence = persistence();
+        let other = Whose {
+            service: ServiceId(4),
+            ..whose(1)
+        };
+        persistence.began(&whose(1), RealId(7), 0);
+        persistence.began(&other, RealId(8), 0);
+        persistence.forget(|service| service == ServiceId(3));
+        assert_eq!(persistence.find(&whose(1), 0), None);
+        assert_eq!(persistence.find(&other, 0), Some(RealId(8)));
     }
 
     #[test]

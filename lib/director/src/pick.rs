@@ -165,6 +165,20 @@ impl Director {
         }
     }
 
+    /// Forgets the clients of services that keep none any more, or tell them apart otherwise.
+    pub(crate) fn forget_clients(&mut self, next: &Plan) {
+        let mask = |plan: &Plan, service| Some(plan.service(service)?.persist?.mask);
+        let plan = &self.plan;
+        let changes = |service| {
+            let before = mask(plan, service);
+            before.is_some() && before != mask(next, service)
+        };
+        let services = self.snapshot.services.iter();
+        if services.map(|service| service.id).any(changes) {
+            self.persistence.forget(changes);
+        }
+    }
+
     /// Forgets clients whose time is over.
     pub(crate) fn tick_persistence(&mut self, now: Now) {
         let plan = &self.plan;

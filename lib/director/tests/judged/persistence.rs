@@ -227,3 +227,24 @@ fn a_real_server_that_is_removed_leaves_its_clients_to_the_others() {
     }
     assert_eq!(open(&mut field), after);
 }
+
+#[test]
+fn clients_are_forgotten_when_they_are_told_apart_otherwise_or_not_at_all() {
+    let kept = text("4s", &["", ""]);
+    let lines = "[service web]\nscheduler = rr\ntimeout-close = 1s\n";
+    for between in [web(lines, &["", ""]), text("4s  per=/24", &["", ""])] {
+        let mut field = Field::new(1, &kept);
+        let client = field.stranger();
+        let conn = field.opened(client);
+        // Its session ends while it does not count.
+        field.apply(&between);
+        field.end(&conn);
+        field.wait(Duration::from_secs(3));
+        field.apply(&kept);
+        field.wait(Duration::from_secs(10));
+        let client = field.of(client.0);
+        field.moved();
+        field.opened(client);
+        assert_eq!(field.moved().get("persist-used"), 0);
+    }
+}
