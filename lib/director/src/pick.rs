@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use nat_engine::{Asker, Candidate, FlowKey, Load, Session, SessionTable, scheduler};
-use weir_model::{Counter, DropReason, Now, RealId, RealState, ServiceId, Snapshot};
+use weir_model::{Counter, DropReason, Now, RealId, RealState, Service, ServiceId, Snapshot};
 
 use crate::Director;
 use crate::director::millis;
@@ -19,37 +19,48 @@ impl Director {
     pub(crate) fn update_schedulers(&mut self, snapshot: &Snapshot) {
         self.schedulers
             .resize_with(snapshot.services.bound(), || None);
-        let states = &self.real_states;
-        for (index, place) in self.schedulers.iter_mut().enumerate() {
-            let Some(service) = snapshot.services.get(index) else {
-                *place = None;
-                continue;
-            };
-            let same = place
-                .as_ref()
-                .is_some_and(|(kind, _)| *kind == service.scheduler);
-            if !same {
-                *place = Some((
-                    service.scheduler,
-                    scheduler(service.scheduler, self.facts.id.0),
-                ));
-            }
-            let candidates: Vec<Candidate> = service
-                .reals
-                .iter()
-                .map(|real| {
-                    let state = states.get(real.id.index()).copied().unwrap_or_default();
-                    Candidate {
-                        real: real.id,
-                        weight: state.effective_weight(real.weight),
-                        // One that is down keeps what it was given by command or checks, too.
-                        share: state.weight.filter(|it| *it > 0).unwrap_or(real.weight),
+        for index in 0..self.schedulers.len() {
+            match snapshot.services.get(index) {
+                Some(service) => self.update_scheduler(service),
+                None => {
+                    if let Some(place) = self.schedulers.get_mut(index) {
+                        *place = None;
                     }
-                })
-                .collect();
-            if let Some((_, scheduler)) = place {
-                scheduler.update(&candidates);
+                }
             }
+        }
+    }
+
+    /// Follows a change of one service's real servers.
+    fn update_scheduler(&mut self, service: &Service) {
+        let Some(place) = self.schedulers.get_mut(service.id.index()) else {
+            return;
+        };
+        let same = place
+            .as_ref()
+            .is_some_and(|(kind, _)| *kind == service.scheduler);
+        if !same {
+            *place = Some((
+                service.scheduler,
+                scheduler(service.scheduler, self.facts.id.0),
+            ));
+        }
+        let states = &self.real_states;
+        let candidates: Vec<Candidate> = service
+            .reals
+            .iter()
+            .map(|real| {
+                let state = states.get(real.id.index()).copied().unwrap_or_default();
+                Candidate {
+                    real: real.id,
+                    weight: state.effective_weight(real.weight),
+                    // One that is down keeps what it was given by command or checks, too.
+                    share: state.weight.filter(|it| *it > 0).unwrap_or(real.weight),
+                }
+            })
+            .collect();
+        if let Some((_, scheduler)) = place {
+            scheduler.update(&candidates);
         }
     }
 
@@ -59,8 +70,13 @@ impl Director {
             return;
         };
         if core::mem::replace(place, state) != state {
+            // Only its own service's: a network that fails takes thousands down one after the other.
             let snapshot = Arc::clone(&self.snapshot);
-            self.update_schedulers(&snapshot);
+            let mut services = snapshot.services.iter();
+            let its = services.find(|service| service.reals.iter().any(|it| it.id == real));
+            if let Some(service) = its {
+                self.update_scheduler(service);
+            }
         }
     }
 
