@@ -400,7 +400,8 @@ fn figure(screen: &str, name: &str) -> Option<f64> {
     number.parse::<f64>().ok().map(|number| number * factor)
 }
 
-/// Measures the CPU time that a console at 1 Hz takes of the daemon, beyond what it takes alone.
+/// Measures the CPU time that a console takes of the daemon, beyond what it takes alone: the header
+/// every second, the list of services as often as its answers are quick.
 fn cost(lab: &Lab, program: &Path) -> Result<String> {
     let time = Duration::from_secs(20);
     let mut conf = WeirConf::new("af-packet", 1, lab.dir());
@@ -428,7 +429,7 @@ fn cost(lab: &Lab, program: &Path) -> Result<String> {
     let percent = |ns| 100.0 * Duration::from_nanos(ns).as_secs_f64() / time.as_secs_f64();
     let share = percent(watched.saturating_sub(alone));
     let figure = format!(
-        "{share:.2} % of a core at 1 Hz with {SERVICES} services and {} real servers \
+        "{share:.2} % of a core at its usual pace with {SERVICES} services and {} real servers \
          ({:.2} % without it)",
         u32::from(SERVICES) * u32::from(REALS),
         percent(alone)
