@@ -175,6 +175,7 @@ impl Book {
             }
         }
         self.learned.retain(|at, _| places.contains_key(at));
+        self.silences.adopt(snapshot);
         self.tell_everything(snapshot);
         let targets = self.targets.values();
         targets

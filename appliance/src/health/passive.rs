@@ -1,7 +1,7 @@
 //! Passive checks: real servers that answer clients' SYNs with nothing, told from what the workers
 //! count. Nobody sends anything for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weir_model::{KnockCounters, Passive, RealId, Service, Snapshot};
@@ -86,6 +86,16 @@ impl Silences {
                 self.reals.insert(real.id, silence);
             }
         }
+    }
+
+    /// Forgets the silence of real servers whose services, in this snapshot, do not look at it.
+    pub(super) fn adopt(&mut self, snapshot: &Snapshot) {
+        let services = snapshot.services.iter();
+        let looks = services.filter(|service| service.availability.passive.is_some());
+        let looked_at: BTreeSet<RealId> = looks
+            .flat_map(|service| service.reals.iter().map(|real| real.id))
+            .collect();
+        self.reals.retain(|real, _| looked_at.contains(real));
     }
 
     /// Returns for how long a real server gets no new sessions, where that is so.
