@@ -70,8 +70,11 @@ impl Redactor {
 
     /// Returns a text without anything that was found to be a secret.
     pub(super) fn text(&self, bytes: &[u8]) -> Vec<u8> {
+        // Of two that begin alike the longer one first, or its end would be left.
+        let mut found: Vec<&Vec<u8>> = self.found.iter().collect();
+        found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let mut text = bytes.to_vec();
-        for secret in &self.found {
+        for secret in found {
             text = without(&text, secret);
         }
         text
@@ -90,8 +93,19 @@ impl Redactor {
     }
 
     fn note_bytes(&mut self, secret: &[u8]) {
-        if secret.len() >= SHORTEST && !self.found.iter().any(|known| known == secret) {
-            self.found.push(secret.to_vec());
+        if secret.len() < SHORTEST {
+            return;
+        }
+        self.note_form(secret);
+        // Answers are JSON, which writes some characters in another way.
+        let text = serde_json::to_string(&String::from_utf8_lossy(secret)).unwrap_or_default();
+        let inside = text.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        self.note_form(inside.unwrap_or_default().as_bytes());
+    }
+
+    fn note_form(&mut self, form: &[u8]) {
+        if form.len() >= SHORTEST && !self.found.iter().any(|known| known == form) {
+            self.found.push(form.to_vec());
         }
     }
 
@@ -158,6 +172,23 @@ mod tests {
             shown,
             "check failed: /bin/check (left out) said: (left out), (left out) to (left out)"
         );
+    }
+
+    #[test]
+    fn secrets_that_begin_alike_or_have_quotes_are_left_out_as_a_whole() {
+        let mut redactor = Redactor::default();
+        for line in [
+            "password = swordfish",
+            "password = swordfish-and-more",
+            "send = say \"friend\" \\ enter",
+        ] {
+            redactor.line(line);
+        }
+        let text = redactor.text(b"swordfish-and-more, swordfish");
+        assert_eq!(text, b"(left out), (left out)");
+        let json = serde_json::json!({ "text": "it said say \"friend\" \\ enter" }).to_string();
+        let text = String::from_utf8(redactor.text(json.as_bytes())).unwrap();
+        assert_eq!(text, "{\"text\":\"it said (left out)\"}");
     }
 
     #[test]
