@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
-use weir_model::{MasterKey, Service, Snapshot, SynproxyMode};
+use weir_model::{MasterKey, Service, ServiceId, Snapshot, SynproxyMode};
 use zeroize::Zeroizing;
 
 use crate::daemon::random;
@@ -59,18 +59,7 @@ pub(crate) fn fill(snapshot: &mut Snapshot, fallback: &MasterKey) -> Result<Vec<
     let mut lines = Vec::new();
     let mut keys: BTreeMap<String, MasterKey> = BTreeMap::new();
     for path in secret_files(snapshot) {
-        let secret = if let Some(secret) = read(path)? {
-            secret
-        } else {
-            create(Path::new(path)).with_context(|| format!("cannot make {path}"))?;
-            lines.push(format!(
-                "made {path}; copy it to every other Weir of the cluster, or their cookies are \
-                 not accepted here"
-            ));
-            read(path)?.with_context(|| format!("{path} was made and is gone"))?
-        };
-        lines.extend(secret.warning.map(|warning| format!("warning: {warning}")));
-        keys.insert(path.to_owned(), secret.key);
+        keys.insert(path.to_owned(), read_or_make(path, &mut lines)?);
     }
     for at in 0..snapshot.services.bound() {
         let Some(mut service) = snapshot.services.get(at).cloned() else {
@@ -81,6 +70,39 @@ pub(crate) fn fill(snapshot: &mut Snapshot, fallback: &MasterKey) -> Result<Vec<
         snapshot.services.insert(at, service);
     }
     Ok(lines)
+}
+
+/// Gives one service its master key as [`fill`] does, and leaves those of the others as they are.
+///
+/// # Errors
+/// When its secret file cannot be read, is none, or cannot be made.
+pub(crate) fn fill_one(
+    snapshot: &mut Snapshot,
+    id: ServiceId,
+    fallback: &MasterKey,
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    if let Some(mut service) = snapshot.services.get(id.index()).cloned() {
+        let key = secret_file(&service).map(|path| read_or_make(path, &mut lines));
+        service.synproxy.master = key.transpose()?.unwrap_or(*fallback);
+        snapshot.services.insert(id.index(), service);
+    }
+    Ok(lines)
+}
+
+fn read_or_make(path: &str, lines: &mut Vec<String>) -> Result<MasterKey> {
+    let secret = if let Some(secret) = read(path)? {
+        secret
+    } else {
+        create(Path::new(path)).with_context(|| format!("cannot make {path}"))?;
+        lines.push(format!(
+            "made {path}; copy it to every other Weir of the cluster, or their cookies are \
+             not accepted here"
+        ));
+        read(path)?.with_context(|| format!("{path} was made and is gone"))?
+    };
+    lines.extend(secret.warning.map(|warning| format!("warning: {warning}")));
+    Ok(secret.key)
 }
 
 /// Looks at the secret files that exist, and makes none.

@@ -16,6 +16,7 @@ use super::server::ClientId;
 use super::{Control, answer};
 use crate::configuration::Configuration;
 use crate::event::EventRecord;
+use crate::secret;
 
 mod deny;
 
@@ -317,10 +318,13 @@ impl Control {
 
     /// Has the workers run on the configuration with this set over it.
     fn run_over(&mut self, asker: Asker, service: &str, next: Overrides) {
-        let running = &self.scene.running;
-        let mut snapshot = Snapshot::clone(&running.snapshot);
+        let mut snapshot = Snapshot::clone(&self.scene.running.snapshot);
         self.scene.overrides.take_out_of(&mut snapshot);
         let configured = next.put_into(&mut snapshot);
+        if let Err(rejection) = self.read_secret(&asker, service, &mut snapshot) {
+            return self.refuse_override(&asker, &rejection);
+        }
+        let running = &self.scene.running;
         let configuration = Configuration {
             snapshot: Arc::new(snapshot),
             ..running.clone()
@@ -340,6 +344,38 @@ impl Control {
                 over: None,
             },
         });
+    }
+
+    /// Gives a service the key that goes with its mode: what the configuration says of a secret file
+    /// counts for no service that answers no SYNs.
+    fn read_secret(
+        &mut self,
+        asker: &Asker,
+        service: &str,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), Rejection> {
+        let Some(id) = service_of(snapshot, service) else {
+            return Ok(());
+        };
+        let (severity, lines) = match secret::fill_one(snapshot, id, &self.fallback_key) {
+            Ok(lines) => (Severity::Notice, lines),
+            // What has come to its end ends all the same, with the key that there is.
+            Err(error) if matches!(asker, Asker::Time) => {
+                let line = format!("{service} goes on with the key it has: {error:#}");
+                (Severity::Error, vec![line])
+            }
+            Err(error) => {
+                return Err(Rejection {
+                    code: Code::Failed,
+                    text: format!("{error:#}; nothing changed"),
+                });
+            }
+        };
+        for line in lines {
+            let now = Instant::now();
+            self.scene.events.system(now, severity, "secret", line);
+        }
+        Ok(())
     }
 
     /// Every worker runs on the configuration with this set over it.

@@ -162,6 +162,44 @@ fn a_configuration_that_changes_what_was_set_wins_and_says_so() {
 }
 
 #[test]
+fn whatever_is_set_the_cookies_have_the_key_of_the_secret_file() {
+    let home = Home::new("setkey");
+    let key = home.folder.join("cookie.key");
+    fs::write(&key, "d41d8cd98f00b204e9800998ecf8427e5a3c\n").unwrap();
+    let conf = |mode: &str| {
+        let with_file = format!("mode = {mode}\nsecret-file = {}", key.display());
+        ADAPTIVE.replace("mode = adaptive", &with_file)
+    };
+    let master = |played: &Played| {
+        let snapshot = &played.control.scene.running.snapshot;
+        snapshot.services.get(0).unwrap().synproxy.master
+    };
+    home.write(&conf("always"));
+    let mut played = home.start();
+    played
+        .apply(&format!("{}# once\n", conf("adaptive")))
+        .unwrap();
+    let of_file = master(&played);
+    played.apply(&conf("off")).unwrap();
+    assert!(master(&played) != of_file);
+    set(&mut played, synproxy(ModeWish::Always, None)).unwrap();
+    assert!(master(&played) == of_file, "set over a service without");
+    set(&mut played, synproxy(ModeWish::Default, None)).unwrap();
+    played.apply(&conf("always")).unwrap();
+    set(&mut played, synproxy(ModeWish::Off, None)).unwrap();
+    played
+        .apply(&conf("always").replace("10.80.0.11:80", "10.80.0.12:80"))
+        .unwrap();
+    set(&mut played, synproxy(ModeWish::Default, None)).unwrap();
+    assert!(master(&played) == of_file, "after an apply meanwhile");
+    fs::write(&key, "short").unwrap();
+    let (code, text) = set(&mut played, synproxy(ModeWish::Adaptive, None)).unwrap_err();
+    assert_eq!(code, Code::Failed, "{text}");
+    assert!(text.contains("is no secret"), "{text}");
+    assert!(!text.contains("d41d8"), "{text}");
+}
+
+#[test]
 fn what_cannot_be_set_is_refused_with_a_sentence() {
     let home = Home::new("unset");
     home.write(&format!("{CONF}{DNS}"));
