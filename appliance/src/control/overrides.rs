@@ -118,7 +118,8 @@ impl Overrides {
                     one.set.by
                 ),
                 None => format!(
-                    "synproxy of {name} was set to {} by {}; the service is gone, and that with it",
+                    "synproxy of {name} was set to {} by {}; there is no such service of TCP any \
+                     more",
                     one.mode.name(),
                     one.set.by
                 ),
@@ -176,9 +177,11 @@ fn moment(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+/// Finds a service that has SYNs; one that has become a service of UDP is another.
 fn service_of(snapshot: &Snapshot, name: &str) -> Option<ServiceId> {
     let mut all = snapshot.services.iter();
-    all.find(|service| service.name == name).map(|s| s.id)
+    let found = all.find(|service| service.name == name && service.protocol == Protocol::Tcp);
+    found.map(|service| service.id)
 }
 
 fn mode_of(snapshot: &Snapshot, id: ServiceId) -> Option<SynproxyMode> {
@@ -486,6 +489,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_for_a_service_ends_where_that_has_become_one_of_udp() {
+        let mut set = overrides(SynproxyMode::Always, SynproxyMode::Off);
+        let mut next = snapshot("off");
+        let mut service = next.services.get(0).unwrap().clone();
+        service.protocol = Protocol::Udp;
+        next.services.insert(0, service);
+        let before = next.clone();
+        let configured = set.put_into(&mut next);
+        assert_eq!(next, before);
+        assert_eq!(set.settle(&configured).len(), 1);
+        assert_eq!(set, Overrides::default());
+    }
+
+    #[test]
     fn what_is_set_for_a_service_goes_with_it_and_ends_when_its_time_is_over() {
         let mut set = overrides(SynproxyMode::Off, SynproxyMode::Adaptive);
         let now = Instant::now();
@@ -496,7 +513,7 @@ mod tests {
         assert_eq!(set.rows()[0].until.as_deref(), Some("1970-01-01T00:10:00Z"));
         let sentences = set.settle(&Configured::new());
         assert!(
-            sentences[0].contains("the service is gone"),
+            sentences[0].contains("no such service of TCP any more"),
             "{sentences:?}"
         );
         assert_eq!(set, Overrides::default());
