@@ -40,6 +40,12 @@ pub(crate) enum Action {
     Weight,
     Synproxy,
     Maintenance,
+    Part,
+    Edit,
+    Apply,
+    Confirm,
+    Rollback,
+    Discard,
 }
 
 /// A line of the table.
@@ -104,22 +110,31 @@ const LISTS: &[S] = &[
     S::Events,
 ];
 
+/// Events stay in their order.
+const SORTED: &[S] = &[S::Services, S::Pools, S::Flood, S::Sessions, S::Ports];
+
 const GRAPHS: &[S] = &[S::Flood, S::Ports];
 
 /// Every binding, in the order of the footer and of the help.
 #[rustfmt::skip]
 pub(crate) const BINDINGS: &[Binding] = &[
-    view(&[K::Enter], A::Open, EVERYWHERE, "Enter open", "open what is selected: its details"),
+    view(&[K::Enter], A::Open, LISTS, "Enter open", "open what is selected: its details"),
     view(&[K::Char('/')], A::Filter, LISTS, "/ filter", "show only lines with a text"),
     view(&[K::Char('!')], A::InverseFilter, LISTS, "", "show only lines without a text"),
-    view(&[K::Char('s')], A::Sort, LISTS, "s sort", "sort by the next column"),
-    view(&[K::Char('S')], A::ReverseSort, LISTS, "", "sort the other way round"),
+    view(&[K::Char('s')], A::Sort, SORTED, "s sort", "sort by the next column"),
+    view(&[K::Char('S')], A::ReverseSort, SORTED, "", "sort the other way round"),
     view(&[K::Char('t')], A::Span, GRAPHS, "t span", "how far back the graph goes: 10 minutes, 1 hour, 6 hours, 24 hours"),
     view(&[K::Char('v')], A::Figure, GRAPHS, "v graph", "what the graph shows: SYNs, new sessions, packets, refusals, drops"),
     operate(&[K::Char('d')], A::Drain, &[S::Services], "d drain", "give a real server no new sessions"),
     operate(&[K::Char('e')], A::Enable, &[S::Services], "e enable", "give it new sessions again"),
     operate(&[K::Char('w')], A::Weight, &[S::Services], "w weight", "set a real server's share of new sessions"),
     operate(&[K::Char('o')], A::Synproxy, &[S::Services, S::Flood], "o synproxy", "set when a service answers SYNs with cookies"),
+    view(&[K::Char('v')], A::Part, &[S::Config], "v view", "what runs, the candidate, what it changes, what ran before"),
+    view(&[K::Char('e')], A::Edit, &[S::Config], "e edit", "write a candidate; Esc ends in what it changes, nothing runs yet"),
+    operate(&[K::Char('a')], A::Apply, &[S::Config], "a apply", "run the candidate on trial, until somebody confirms it"),
+    operate(&[K::Char('c')], A::Confirm, &[S::Config], "c confirm", "make the configuration stay that runs on trial"),
+    operate(&[K::Char('b')], A::Rollback, &[S::Config], "b rollback", "bring a configuration back that ran before"),
+    view(&[K::Char('x')], A::Discard, &[S::Config], "", "throw the candidate away"),
     operate(&[K::Char('m')], A::Maintenance, EVERYWHERE, "", "open no new sessions on this appliance, or open them again"),
     operate(&[K::Char('u')], A::Undo, EVERYWHERE, "", "undo what was changed last, as long as that is offered"),
     view(&[K::Char('p')], A::Pause, EVERYWHERE, "p pause", "stop the display, not the appliance; again to go on"),

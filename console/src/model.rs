@@ -1,9 +1,12 @@
 //! Everything that the console knows and remembers. Nothing here asks, waits or draws.
 
+pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod deltas;
 pub(crate) mod dialog;
 pub(crate) mod editline;
+pub(crate) mod editor;
+pub(crate) mod events;
 pub(crate) mod flood;
 pub(crate) mod history;
 pub(crate) mod link;
@@ -12,7 +15,7 @@ pub(crate) mod pools;
 pub(crate) mod ports;
 pub(crate) mod screen;
 pub(crate) mod services;
-pub(crate) mod text;
+pub(crate) mod sessions;
 
 use std::time::Duration;
 
@@ -21,16 +24,18 @@ use weir_control::{Filter, Request, Role, What};
 
 use crate::grammar::Grammar;
 use crate::keymap::Action;
+use crate::model::config::Config;
 use crate::model::data::Data;
 use crate::model::dialog::Dialog;
 use crate::model::editline::EditLine;
+use crate::model::events::Events;
 use crate::model::flood::Flood;
 use crate::model::link::Link;
 use crate::model::pools::Pools;
 use crate::model::ports::Ports;
 use crate::model::screen::ScreenId;
 use crate::model::services::Services;
-use crate::model::text::TextView;
+use crate::model::sessions::Sessions;
 use crate::theme::Theme;
 
 /// Lines of the screen that are not the open screen's: header, tabs, rule; rule, status, hints.
@@ -60,6 +65,8 @@ pub(crate) enum Mode {
     Filter { line: EditLine, inverse: bool },
     /// The command line.
     Command(EditLine),
+    /// The candidate of the configuration.
+    Editor,
     /// The help; what it is searched for, and how far it is scrolled.
     Help { search: EditLine, top: usize },
     /// A text that was asked for once.
@@ -83,6 +90,14 @@ pub(crate) enum After {
     Say,
     /// It is shown as `weir` prints it.
     Print,
+    /// They are all events that the daemon keeps.
+    Events,
+    /// It is what becomes of the next packet of the session that is looked at.
+    Explain,
+    /// It is what the daemon says of the candidate.
+    Check,
+    /// It is what became of a configuration.
+    Applied,
 }
 
 /// How something went.
@@ -160,8 +175,9 @@ pub(crate) struct Model {
     pub(crate) pools: Pools,
     pub(crate) flood: Flood,
     pub(crate) ports: Ports,
-    /// The text of screens that show the daemon's tables as they are.
-    pub(crate) text: TextView,
+    pub(crate) sessions: Sessions,
+    pub(crate) events: Events,
+    pub(crate) config: Config,
     pub(crate) toast: Option<Toast>,
     pub(crate) undo: Option<Undo>,
     pub(crate) pending: Vec<Pending>,
@@ -198,7 +214,9 @@ impl Model {
             pools: Pools::default(),
             flood: Flood::default(),
             ports: Ports::default(),
-            text: TextView::default(),
+            sessions: Sessions::default(),
+            events: Events::default(),
+            config: Config::default(),
             toast: None,
             undo: None,
             pending: Vec::new(),
@@ -226,6 +244,11 @@ impl Model {
     /// Returns how many pools and real servers are seen: one line is the heading, one the refusals.
     pub(crate) fn pools_height(&self) -> usize {
         self.body_height().saturating_sub(2)
+    }
+
+    /// Says whether the keys go to the editor.
+    pub(crate) fn mode_is_editor(&self) -> bool {
+        matches!(self.mode, Mode::Editor)
     }
 
     /// Returns how many services with SYNs are seen.
@@ -280,7 +303,16 @@ impl Model {
     ) -> Vec<Effect> {
         // What was done before is no longer what was done last.
         self.undo = None;
-        self.ask(what.into(), request, undo, After::Say)
+        let changes_all = matches!(
+            request,
+            Request::Apply { .. } | Request::Confirm {} | Request::Rollback { .. }
+        );
+        let after = if changes_all {
+            After::Applied
+        } else {
+            After::Say
+        };
+        self.ask(what.into(), request, undo, after)
     }
 
     /// Asks the daemon once, and shows what it answers.

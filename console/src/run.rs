@@ -13,7 +13,7 @@ use rustix::stdio::{stdin, stdout};
 use rustix::termios::isatty;
 
 use crate::link::Link;
-use crate::model::{Clock, Effect, Model, Want};
+use crate::model::{Clock, Effect, Model, Want, config};
 use crate::term::backend::Screen;
 use crate::term::guard::{self, Guard};
 use crate::term::input::{Input, Parser};
@@ -295,7 +295,10 @@ impl Console {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let part = now.map_or(0, |since| since.subsec_millis());
-        Duration::from_millis(u64::from(1000 - part.min(999)))
+        let tick = Duration::from_millis(u64::from(1000 - part.min(999)));
+        // What is typed is checked once nothing more is.
+        let due = config::due_in(&self.model, self.began.elapsed());
+        due.map_or(tick, |due| tick.min(due.max(Duration::from_millis(20))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the whole: what is seen, in how many bytes, and that a terminal shows what was meant.
 
 mod bytes;
+mod config;
 pub(crate) mod fixture;
 mod pty;
 mod screens;

@@ -66,6 +66,23 @@ pub(crate) fn time_of_day(unix: u64) -> String {
     format!("{:02}:{:02}:{:02}", day / 3600, day / 60 % 60, day % 60)
 }
 
+/// Returns a day as RFC 3339 writes it.
+pub(crate) fn date(unix: u64) -> String {
+    // The days since a first of March, in eras of 400 years.
+    let days = unix / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!("{:04}-{month:02}-{date:02}", era * 400 + year + next)
+}
+
 /// Reads a time as RFC 3339 writes it in UTC, in seconds since 1970.
 pub(crate) fn unix(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
@@ -102,6 +119,31 @@ pub(crate) fn exact(value: u64) -> String {
 pub(crate) fn plural(count: u64, noun: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{} {noun}{s}", exact(count))
+}
+
+/// Folds a sentence between words, or where a word is longer than a line.
+pub(crate) fn folded(text: &str, room: usize) -> Vec<String> {
+    let room = room.max(1);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let mut word = word.to_owned();
+        let taken = line.chars().count();
+        if taken > 0 && taken + 1 + word.chars().count() > room {
+            lines.push(std::mem::take(&mut line));
+        }
+        while word.chars().count() > room {
+            let rest = word.chars().skip(room).collect();
+            lines.push(word.chars().take(room).collect());
+            word = rest;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
 }
 
 /// Returns the whole number next to a rate.
@@ -162,6 +204,13 @@ mod tests {
             (plural(1, "session"), plural(0, "session")),
             ("1 session".to_owned(), "0 sessions".to_owned())
         );
+    }
+
+    #[test]
+    fn sentences_are_folded_and_nothing_is_lost() {
+        assert_eq!(folded("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(folded("abcdefgh", 3), ["abc", "def", "gh"]);
+        assert_eq!(folded("", 3), [""]);
     }
 
     proptest! {

@@ -1,13 +1,15 @@
 //! From what happened to what is known and what is to be done: pure.
 
 pub(crate) mod command;
+pub(crate) mod config;
 pub(crate) mod dialog;
+pub(crate) mod events;
 pub(crate) mod flood;
 mod page;
 pub(crate) mod pools;
 pub(crate) mod ports;
 pub(crate) mod services;
-pub(crate) mod text;
+pub(crate) mod sessions;
 
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use crate::model::list::Step;
 use crate::model::screen::ScreenId;
 use crate::model::services::TextFilter;
 use crate::model::{After, Clock, Effect, IDLE_OPERATOR, Mode, Model, Page, Tone};
-use crate::term::input::Key;
+use crate::term::input::{Key, PASTE_KEPT};
 
 /// How long what follows a paste belongs to it.
 const AFTER_PASTE: Duration = Duration::from_millis(200);
@@ -66,19 +68,20 @@ pub(crate) enum Message {
 
 /// Takes what happened.
 pub(crate) fn update(model: &mut Model, message: Message, clock: Clock) -> Vec<Effect> {
-    let effects = take(model, message, clock);
+    model.clock = clock;
+    expire(model);
+    let mut effects = take(model, message);
     // Never under somebody's hands: the rest of a word would be keys that do something.
     if matches!(model.mode, Mode::Screen | Mode::Page(_))
         && let Some(page) = model.waiting.take()
     {
         model.mode = Mode::Page(page);
     }
+    effects.extend(config::due(model));
     effects
 }
 
-fn take(model: &mut Model, message: Message, clock: Clock) -> Vec<Effect> {
-    model.clock = clock;
-    expire(model);
+fn take(model: &mut Model, message: Message) -> Vec<Effect> {
     match message {
         Message::Key(key) => on_key(model, key),
         Message::Paste(text, length) => on_paste(model, &text, length),
@@ -149,6 +152,7 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
         Mode::Page(_) => on_page_key(model, key),
         Mode::Help { .. } => on_help_key(model, key),
         Mode::Dialog(_) => dialog::key(model, key),
+        Mode::Editor => config::key(model, key),
     }
 }
 
@@ -163,6 +167,7 @@ fn on_paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
         Mode::Command(line) | Mode::Help { search: line, .. } => {
             line.insert(text.lines().next().unwrap_or_default());
         }
+        Mode::Editor => config::paste(model, text, length, length <= PASTE_KEPT),
         // What is typed to confirm is typed.
         Mode::Screen | Mode::Dialog(_) | Mode::Page(_) => model.say(
             Tone::Warn,
@@ -177,6 +182,10 @@ fn on_paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
 fn on_paste_rest(model: &mut Model, key: Key) -> Vec<Effect> {
     if matches!(key, Key::Char(_) | Key::Enter | Key::Tab) {
         model.paste_until = model.paste_until.max(model.clock.up + AFTER_PASTE);
+        // There it is text as well as the rest.
+        if model.mode_is_editor() {
+            return config::key(model, key);
+        }
     }
     Vec::new()
 }
@@ -220,7 +229,7 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
                 top: 0,
             };
         }
-        Action::Leave => return vec![Effect::Leave],
+        Action::Leave => return config::leave(model),
         Action::Undo => {
             if let Some(undo) = model.undo.take() {
                 return model.order("undo", undo.request, None);
@@ -245,7 +254,13 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Drain
         | Action::Enable
         | Action::Weight
-        | Action::Synproxy => return on_screen(model, action),
+        | Action::Synproxy
+        | Action::Part
+        | Action::Edit
+        | Action::Apply
+        | Action::Confirm
+        | Action::Rollback
+        | Action::Discard => return on_screen(model, action),
     }
     Vec::new()
 }
@@ -257,13 +272,14 @@ fn on_screen(model: &mut Model, action: Action) -> Vec<Effect> {
         ScreenId::Pools => pools::act(model, action),
         ScreenId::Flood => flood::act(model, action),
         ScreenId::Ports => ports::act(model, action),
-        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => text::act(model, action),
+        ScreenId::Events => events::act(model, action),
+        ScreenId::Sessions => sessions::act(model, action),
+        ScreenId::Config => config::act(model, action),
     }
 }
 
 fn go(model: &mut Model, screen: ScreenId) {
     model.screen = screen;
-    model.text.top = 0;
     refit(model);
 }
 
@@ -275,6 +291,9 @@ fn refit(model: &mut Model) {
     pools::refit(model);
     flood::refit(model);
     ports::refit(model);
+    events::refit(model);
+    sessions::refit(model);
+    config::fit(model);
 }
 
 fn pace(model: &mut Model, slower: bool) {
@@ -308,7 +327,9 @@ pub(crate) fn filter_of(model: &Model) -> TextFilter {
         ScreenId::Pools => model.pools.filter.clone(),
         ScreenId::Flood => model.flood.filter.clone(),
         ScreenId::Ports => model.ports.filter.clone(),
-        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => model.text.filter.clone(),
+        ScreenId::Events => model.events.filter.clone(),
+        ScreenId::Sessions => model.sessions.filter.clone(),
+        ScreenId::Config => TextFilter::default(),
     }
 }
 
@@ -318,7 +339,17 @@ fn set_filter(model: &mut Model, filter: TextFilter) {
         ScreenId::Pools => pools::filter(model, filter),
         ScreenId::Flood => flood::filter(model, filter),
         ScreenId::Ports => ports::filter(model, filter),
-        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => model.text.filter = filter,
+        ScreenId::Events => events::filter(model, filter),
+        ScreenId::Sessions => sessions::filter(model, filter),
+        // It has none.
+        ScreenId::Config => {}
+    }
+}
+
+/// What the daemon does of a filter waits until it is typed.
+fn settle_filter(model: &mut Model) {
+    if model.screen == ScreenId::Sessions {
+        sessions::settle(model);
     }
 }
 
@@ -329,9 +360,11 @@ fn on_filter_key(model: &mut Model, key: Key) -> Vec<Effect> {
     let inverse = *inverse;
     if key == Key::Enter {
         model.mode = Mode::Screen;
+        settle_filter(model);
     } else if ends(key, line) {
         model.mode = Mode::Screen;
         set_filter(model, TextFilter::default());
+        settle_filter(model);
     } else if line.key(key) {
         let text = line.text();
         set_filter(model, TextFilter { text, inverse });
@@ -456,12 +489,12 @@ fn on_told(model: &mut Model, filter: &Filter, answer: Answer, at: Duration) {
         Answer::Ports(_) => Some(|model| ports::arrived(model, What::Ports)),
         Answer::Workers(_) => Some(|model| ports::arrived(model, What::Workers)),
         Answer::Ledger(_) => Some(|model| ports::arrived(model, What::Ledger)),
+        Answer::Events(_) => Some(events::arrived),
+        Answer::Sessions(_) => Some(sessions::arrived),
+        Answer::Config(_) => Some(|model: &mut Model| model.config.is_old = false),
         Answer::Services(_)
-        | Answer::Sessions(_)
         | Answer::Flood(_)
-        | Answer::Config(_)
         | Answer::Health(_)
-        | Answer::Events(_)
         | Answer::Syslog(_)
         | Answer::Generations(_)
         | Answer::History(_)
@@ -489,6 +522,7 @@ fn on_told(model: &mut Model, filter: &Filter, answer: Answer, at: Duration) {
             );
             model.say(Tone::Warn, text);
         } else if status.generation != generation {
+            model.config.is_old = true;
             let text = format!("configuration {} runs now", status.generation);
             model.say(Tone::Good, text);
         }
@@ -500,6 +534,18 @@ fn on_reply(model: &mut Model, ticket: u64, rows: Result<Vec<Value>, String>) {
     let Some(pending) = at.map(|at| model.pending.remove(at)) else {
         return;
     };
+    if pending.after == After::Events {
+        return events::all_arrived(model, rows);
+    }
+    if pending.after == After::Check {
+        return config::checked(model, rows);
+    }
+    if pending.after == After::Applied {
+        return config::applied(model, &pending.what, &pending.request, rows);
+    }
+    if pending.after == After::Explain {
+        return sessions::explained(model, &pending.request, rows);
+    }
     match rows {
         Err(sentence) => model.say(Tone::Bad, format!("{}: {sentence}", pending.what)),
         Ok(rows) if pending.after == After::Print => match page::lines(&pending.request, rows) {

@@ -1,7 +1,9 @@
 //! From what is known to what is seen: pure.
 
 pub(crate) mod canvas;
+pub(crate) mod config;
 pub(crate) mod dialog;
+pub(crate) mod events;
 pub(crate) mod flood;
 pub(crate) mod footer;
 pub(crate) mod graph;
@@ -11,7 +13,7 @@ pub(crate) mod page;
 pub(crate) mod pools;
 pub(crate) mod ports;
 pub(crate) mod services;
-pub(crate) mod text;
+pub(crate) mod sessions;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -46,9 +48,11 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
         height: 3,
         ..area
     };
+    let mut edited = None;
     match &model.mode {
         Mode::Help { .. } => help::draw(model, &mut canvas.part(body)),
         Mode::Page(page) => page::draw(model, page, &mut canvas.part(body)),
+        Mode::Editor => edited = config::draw(model, &mut canvas.part(body)),
         Mode::Screen | Mode::Filter { .. } | Mode::Command(_) | Mode::Dialog(_) => {
             screen(model, &mut canvas.part(body));
         }
@@ -56,6 +60,7 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     let cursor = footer::draw(model, &mut canvas.part(footer));
     match &model.mode {
         Mode::Dialog(dialog) => Some(dialog::draw(model, dialog, &mut canvas.part(body))),
+        Mode::Editor => cursor.or(edited),
         Mode::Screen
         | Mode::Filter { .. }
         | Mode::Command(_)
@@ -70,7 +75,11 @@ fn screen(model: &Model, canvas: &mut Canvas<'_>) {
         ScreenId::Pools => pools::draw(model, canvas),
         ScreenId::Flood => flood::draw(model, canvas),
         ScreenId::Ports => ports::draw(model, canvas),
-        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => text::draw(model, canvas),
+        ScreenId::Events => events::draw(model, canvas),
+        ScreenId::Sessions => sessions::draw(model, canvas),
+        ScreenId::Config => {
+            config::draw(model, canvas);
+        }
     }
 }
 
@@ -81,6 +90,8 @@ pub(crate) fn status(model: &Model) -> String {
         ScreenId::Pools => pools::status(model),
         ScreenId::Flood => flood::status(model),
         ScreenId::Ports => ports::status(model),
-        ScreenId::Sessions | ScreenId::Events | ScreenId::Config => text::status(model),
+        ScreenId::Events => events::status(model),
+        ScreenId::Sessions => sessions::status(model),
+        ScreenId::Config => config::status(model),
     }
 }

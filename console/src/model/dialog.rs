@@ -1,6 +1,6 @@
 //! Questions before something is done: the ladder from what can be undone to what stops a service.
 
-use weir_control::Request;
+use weir_control::{ConfigText, Request};
 
 use crate::model::editline::EditLine;
 
@@ -26,6 +26,10 @@ pub(crate) enum Deed {
     Ask(Ask),
     /// An operator who fell back is one again.
     BeOperator,
+    /// The candidate is thrown away.
+    Discard,
+    /// The console ends.
+    Leave,
 }
 
 /// A value that is asked for.
@@ -41,6 +45,13 @@ pub(crate) enum Ask {
     },
     /// When a service answers SYNs with cookies.
     Synproxy { service: String },
+    /// How long a configuration is tried; the word before it confirms.
+    Apply {
+        word: String,
+        texts: Vec<ConfigText>,
+        /// What runs now.
+        over: String,
+    },
 }
 
 /// A question.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_control::{Filter, What};
 
-use crate::model::{Model, Want, flood, pools, ports, services};
+use crate::model::{Model, Want, config, events, flood, pools, ports, services, sessions};
 
 /// A screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,20 +58,10 @@ pub(crate) fn wants(model: &Model) -> Vec<Want> {
         ScreenId::Services => services::wants(model),
         ScreenId::Pools => pools::wants(model),
         ScreenId::Flood => flood::wants(model),
-        ScreenId::Sessions => vec![Want {
-            what: What::Sessions,
-            filter: Filter {
-                limit: Some(1000),
-                ..Filter::default()
-            },
-            every: model.every.max(Duration::from_secs(2)),
-        }],
+        ScreenId::Sessions => sessions::wants(model),
         ScreenId::Ports => ports::wants(model),
-        ScreenId::Events => vec![every(What::Events, model.every)],
-        ScreenId::Config => vec![
-            every(What::Config, Duration::from_secs(10)),
-            every(What::Generations, Duration::from_secs(10)),
-        ],
+        ScreenId::Events => events::wants(model),
+        ScreenId::Config => config::wants(model),
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) enum Input {
 }
 
 /// As much of a paste as is kept.
-const PASTE_KEPT: usize = 256 * 1024;
+pub(crate) const PASTE_KEPT: usize = 1024 * 1024;
 /// A sequence that is longer is none.
 const SEQUENCE_LIMIT: usize = 32;
 /// So many characters at once were not typed.
@@ -322,14 +322,14 @@ mod tests {
             ]
         );
         parser.push(PASTE_BEGINS);
-        for _ in 0..1024 {
+        for _ in 0..1025 {
             assert_eq!(parser.push(&[b'd'; 1024]), []);
         }
         let inputs = parser.push(PASTE_ENDS);
         let [Input::Paste(text, length)] = inputs.as_slice() else {
             panic!("{} inputs", inputs.len());
         };
-        assert_eq!((text.len(), *length), (PASTE_KEPT, 1 << 20));
+        assert_eq!((text.len(), *length), (PASTE_KEPT, (1 << 20) + 1024));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use weir_control::{
-    AlarmRow, CapacityRow, ClientRow, EventRow, Filter, FingerprintRow, FloodRow, GenerationRow,
-    Greeting, HealthRow, HistoryRow, IdentityRow, LearnedRow, LedgerReply, OverrideRow,
-    PoolRealRow, PoolRow, PortRow, Reply, Role, ServiceRealRow, ServiceRow, SessionRow, SourceRow,
-    StatusRow, SynproxyRow, SyslogRow, What, WorkerLedger, WorkerRow,
+    AlarmRow, AppliedRow, CapacityRow, ChangeRow, ClientRow, EventRow, ExplainRow, Filter,
+    FingerprintRow, FloodRow, GenerationRow, Greeting, HealthRow, HistoryRow, IdentityRow,
+    LearnedRow, LedgerReply, OverrideRow, PoolRealRow, PoolRow, PortRow, Reply, Request, Role,
+    ServiceRealRow, ServiceRow, SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow,
+    ValueChange, What, WorkerLedger, WorkerRow,
 };
 
 use crate::model::data::Answer;
@@ -47,6 +48,8 @@ pub(crate) const BEGIN: u64 = 1_795_349_067;
 pub(crate) struct Daemon {
     pub(crate) state: State,
     pub(crate) second: u64,
+    /// Seconds that are left of a configuration that runs on trial.
+    pub(crate) trial: Option<u64>,
 }
 
 /// What a real server is made of.
@@ -100,7 +103,7 @@ impl Daemon {
             What::Services => rows(what, &self.services()),
             What::Status => rows(what, &[self.status()]),
             What::Pools => rows(what, &self.pools()),
-            What::Sessions => rows(what, &self.sessions()),
+            What::Sessions => rows(what, &self.sessions(filter)),
             What::Ports => rows(what, &self.ports()),
             What::Workers => rows(what, &self.workers()),
             What::Ledger => rows(what, &[self.ledger()]),
@@ -116,7 +119,7 @@ impl Daemon {
             }
             What::Events => rows(what, &self.events()),
             What::Config => rows(what, &CONFIG.lines().collect::<Vec<_>>()),
-            What::Generations => rows(what, &generations()),
+            What::Generations => rows(what, &generations(self.trial.is_some())),
             What::Syslog => rows(what, &[syslog()]),
             What::History => rows(what, &self.history(filter)),
             What::Overrides => rows(what, &self.overrides()),
@@ -350,7 +353,8 @@ impl Daemon {
             version: "0.1.0".to_owned(),
             now: at(BEGIN + self.second),
             uptime_s: 1_048_000 + self.second,
-            generation: 118,
+            generation: if self.trial.is_some() { 119 } else { 118 },
+            confirm_within_s: self.trial,
             sessions: services.iter().map(|service| service.sessions).sum(),
             capacity: 12_000_000,
             sessions_per_s: Some(services.iter().map(|it| it.sessions_per_s).sum::<u64>() as f64),
@@ -461,26 +465,114 @@ impl Daemon {
         ]
     }
 
-    fn sessions(self) -> Vec<SessionRow> {
-        let states = ["established", "syn-received", "fin-wait", "established"];
-        (0..40u64)
-            .map(|n| SessionRow {
-                client: format!("198.51.100.{}:{}", 10 + n, 40_000 + n * 17),
-                listen: "203.0.113.10:443".to_owned(),
-                lip: format!("10.0.0.{}:{}", 10 + n % 24, 1_024 + n * 311),
-                real: format!("10.0.1.{}:443", 11 + n % 3),
-                protocol: "tcp".to_owned(),
-                state: states
-                    .get((n % 4) as usize)
-                    .copied()
-                    .unwrap_or_default()
-                    .to_owned(),
+    fn sessions(self, filter: &Filter) -> Vec<SessionRow> {
+        let states = ["established", "syn-recv", "fin-wait", "established"];
+        // During a flood there are more than anybody is told.
+        let count = if self.flooded() { 5_000 } else { 40u64 };
+        let rows = (0..count).map(|n| {
+            let is_dns = n % 8 == 5;
+            let pick = |tcp: &'static str, udp: &'static str| if is_dns { udp } else { tcp };
+            let state = states.get((n % 4) as usize).copied().unwrap_or_default();
+            let real = if is_dns {
+                format!("10.0.3.{}:53", 31 + n % 2)
+            } else {
+                format!("10.0.1.{}:443", 11 + n % 3)
+            };
+            SessionRow {
+                client: format!("198.51.100.{}:{}", 10 + n % 200, 40_000 + n * 17 % 20_000),
+                listen: pick("203.0.113.10:443", "203.0.113.53:53").to_owned(),
+                lip: format!("10.0.0.{}:{}", 10 + n % 24, 1_024 + n * 311 % 60_000),
+                real,
+                protocol: pick("tcp", "udp").to_owned(),
+                state: pick(state, "flowing").to_owned(),
                 age_s: n * 37 + self.second,
                 idle_s: n % 13 + self.second % 3,
                 worker: (n % 4) as u32,
-                service: "web-tls".to_owned(),
-            })
-            .collect()
+                service: pick("web-tls", "dns").to_owned(),
+            }
+        });
+        let wanted = |row: &SessionRow| {
+            let client: Option<std::net::SocketAddr> = row.client.parse().ok();
+            filter
+                .service
+                .as_ref()
+                .is_none_or(|name| *name == row.service)
+                && filter
+                    .client
+                    .is_none_or(|ip| client.is_some_and(|client| client.ip() == ip))
+        };
+        let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+        rows.filter(wanted).take(limit).collect()
+    }
+
+    /// Returns the rows that answer a request of an operator.
+    pub(crate) fn reply(self, request: &Request) -> Result<Vec<serde_json::Value>, String> {
+        match request {
+            Request::Explain(_) => Ok(values(&explained())),
+            Request::Diff { texts } => {
+                let text = texts.first().map_or("", |one| &one.text);
+                if let Some(report) = report(text) {
+                    return Err(format!("{report} (8007)"));
+                }
+                Ok(values(&self.changes(text)))
+            }
+            Request::Apply { confirm_ms, .. } => Ok(values(&[AppliedRow {
+                generation: 119,
+                summary: "1 service changed".to_owned(),
+                confirm_within_s: confirm_ms.map(|ms| ms / 1000),
+                ..AppliedRow::default()
+            }])),
+            Request::Confirm {} | Request::Rollback { .. } => Ok(values(&[AppliedRow {
+                generation: if matches!(request, Request::Confirm {}) {
+                    119
+                } else {
+                    118
+                },
+                ..AppliedRow::default()
+            }])),
+            other @ (Request::Show { .. }
+            | Request::Hello(_)
+            | Request::Doctor {}
+            | Request::Capture(_)
+            | Request::Maintenance { .. }
+            | Request::Synproxy { .. }
+            | Request::Deny { .. }
+            | Request::Drain { .. }
+            | Request::Enable { .. }
+            | Request::Weight { .. }
+            | Request::Draining { .. }) => {
+                Err(format!("`{}` is not answered here (8003)", other.name()))
+            }
+        }
+    }
+
+    fn changes(self, text: &str) -> Vec<ChangeRow> {
+        let services = self.services();
+        let sessions = services.first().map(|service| service.sessions);
+        let mut rows = Vec::new();
+        if !text.contains("[service web-tls]") {
+            rows.push(ChangeRow {
+                object: "[service web-tls]".to_owned(),
+                change: "removed".to_owned(),
+                effect: "its sessions are reset with their next packet".to_owned(),
+                sessions,
+                values: Vec::new(),
+            });
+        } else if text.contains("10.0.1.14:443") {
+            rows.push(ChangeRow {
+                object: "[service web-tls]".to_owned(),
+                change: "changed".to_owned(),
+                sessions,
+                values: vec![ValueChange {
+                    key: "real".to_owned(),
+                    before: None,
+                    after: Some("10.0.1.14:443 weight=2".to_owned()),
+                    effect: "for new sessions; those that are open go on".to_owned(),
+                }],
+                ..ChangeRow::default()
+            });
+        }
+        rows
     }
 
     /// What a counter has that counts so many a second, a little more or less.
@@ -766,6 +858,23 @@ impl Daemon {
         });
         for (place, event) in events.iter_mut().enumerate() {
             event.sequence = place as u64 + 1;
+            if event.code == "drained" {
+                event.class = "operator".to_owned();
+                let facts = [
+                    ("by", "otto"),
+                    ("from", "ssh 192.0.2.8"),
+                    ("generation", "118"),
+                    ("real", "10.0.1.13:443"),
+                    ("service", "web-tls"),
+                ];
+                let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                event.fields = facts.into();
+            }
+            if event.code == "pool-short" {
+                // Some were lost on the way, and some that were alike not said.
+                event.sequence += 17;
+                event.suppressed = 17;
+            }
         }
         events
     }
@@ -841,7 +950,7 @@ real = 10.0.1.13:443 weight=1
 check = tcp
 synproxy = adaptive";
 
-fn generations() -> Vec<GenerationRow> {
+fn generations(has_trial: bool) -> Vec<GenerationRow> {
     let row = |generation, at: u64, by: &str, summary: &str, state: &str| GenerationRow {
         generation,
         at: self::at(at),
@@ -849,7 +958,7 @@ fn generations() -> Vec<GenerationRow> {
         summary: summary.to_owned(),
         state: state.to_owned(),
     };
-    vec![
+    let mut rows = vec![
         row(
             116,
             BEGIN - 900_000,
@@ -869,9 +978,20 @@ fn generations() -> Vec<GenerationRow> {
             BEGIN - 86_400,
             "anna (ssh 192.0.2.7)",
             "1 service added",
-            "running",
+            if has_trial { "kept" } else { "running" },
         ),
-    ]
+    ];
+    if has_trial {
+        let at = BEGIN + 1;
+        rows.push(row(
+            119,
+            at,
+            "anna (ssh 192.0.2.7)",
+            "1 service changed",
+            "unconfirmed",
+        ));
+    }
+    rows
 }
 
 fn syslog() -> SyslogRow {
@@ -910,6 +1030,60 @@ fn client(name: &str, from: &str, you: bool) -> ClientRow {
         connections: 1,
         you,
     }
+}
+
+fn values<T: serde::Serialize>(rows: &[T]) -> Vec<serde_json::Value> {
+    let rows = rows.iter().map(serde_json::to_value);
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+/// Says what is wrong with a text in the daemon's form, where somebody cannot spell `weight`.
+fn report(text: &str) -> Option<String> {
+    let wrong = |line: &&str| line.contains("wieght");
+    let at = text.lines().position(|line| wrong(&line))?;
+    let line = text.lines().find(wrong)?;
+    let column = line.find("wieght")?;
+    let number = (at + 1).to_string();
+    let gutter = " ".repeat(number.len());
+    Some(format!(
+        "error: `wieght` is not an option of `real`\n{gutter}--> candidate:{number}:{}\n\
+         {number} | {line}\n{gutter} | {}^^^^^^ did you mean `weight`?\n\n\
+         1 error; weir would not accept this configuration",
+        column + 1,
+        " ".repeat(column)
+    ))
+}
+
+fn explained() -> Vec<ExplainRow> {
+    let row = |decision: &str, outcome: &str, detail: &str| ExplainRow {
+        decision: decision.to_owned(),
+        outcome: outcome.to_owned(),
+        detail: detail.to_owned(),
+        ..ExplainRow::default()
+    };
+    vec![
+        row(
+            "service",
+            "found",
+            "web-tls listens at 203.0.113.10:443/tcp",
+        ),
+        row(
+            "worker",
+            "steered",
+            "worker 1 has the client's packets: its hash says so",
+        ),
+        row(
+            "session",
+            "found",
+            "it is one of a session in state syn-recv, opened 38s ago, idle for 2s; it goes to \
+             10.0.1.12:443 from 10.0.0.11:1335",
+        ),
+        row(
+            "forward",
+            "sent",
+            "it leaves through port lan with the addresses of the session",
+        ),
+    ]
 }
 
 /// A time as RFC 3339 writes it.

@@ -1,6 +1,7 @@
 //! What is seen: every screen on every kind of terminal in every state of the appliance.
 
 use insta::{Settings, assert_snapshot};
+use weir_control::Role;
 
 use crate::model::screen::ScreenId;
 use crate::term::profile::Profile;
@@ -98,6 +99,84 @@ fn pools() {
         ScreenId::Pools,
         "j\r",
     );
+}
+
+#[test]
+fn events() {
+    snapshots_of(ScreenId::Events);
+    snapshot_on("events.details", State::Down, ScreenId::Events, "kk\r");
+    snapshot_on("events.missing", State::Exhausted, ScreenId::Events, "kk");
+    snapshot_on("events.filtered", State::Down, ScreenId::Events, "/otto\r");
+}
+
+#[test]
+fn sessions() {
+    snapshots_of(ScreenId::Sessions);
+    snapshot_on(
+        "sessions.filtered",
+        State::Calm,
+        ScreenId::Sessions,
+        "/198.51.100.12\r",
+    );
+    snapshot_on("sessions.idle", State::Calm, ScreenId::Sessions, "ssssj");
+    snapshot_on("sessions.many", State::Flood, ScreenId::Sessions, "G");
+    let mut stage = Stage::new(MONO, (80, 24), State::Calm);
+    stage.open(ScreenId::Sessions);
+    stage.reply(|stage| stage.keys("j\r"));
+    stage.pass(1);
+    settings().bind(|| assert_snapshot!("sessions.details.80x24-mono", stage.picture(false)));
+}
+
+/// A console whose candidate was written with some keys and checked.
+fn written(profile: Profile, size: (u16, u16), keys: &str) -> Stage {
+    let mut stage = Stage::new(profile, size, State::Calm);
+    stage.open(ScreenId::Config);
+    stage.keys(keys);
+    stage.settle();
+    stage
+}
+
+const GOOD: &str = "e\x1b[B\x06real = 10.0.1.13\r\x1b[4~\rreal = 10.0.1.14:443 weight=2";
+const WRONG: &str = "e\x06real = 10.0.1.13\r\x1b[4~\rreal = 10.0.1.14:443 wieght=2";
+/// Everything from the service on is cut, line by line.
+const LESS: &str = "e\x06[service\r\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\
+                    \x0b\x0b\x0b\x0b\x0b\x0b";
+
+#[test]
+fn configuration() {
+    snapshots_of(ScreenId::Config);
+    let picture = |name: &str, stage: &Stage| {
+        settings().bind(|| assert_snapshot!(format!("config.{name}"), stage.picture(false)));
+    };
+    let small = (MONO, (80, 24));
+    picture("editor.80x24-mono", &written(small.0, small.1, GOOD));
+    picture("editor-wrong.80x24-mono", &written(small.0, small.1, WRONG));
+    picture("editor-wrong.132x43", &written(WIDE, (132, 43), WRONG));
+    for (name, keys, then) in [
+        ("diff", GOOD, "\x03"),
+        ("diff-wrong", WRONG, "\x03"),
+        ("diff-loss", LESS, "\x03"),
+        ("apply", GOOD, "\x03a"),
+        ("apply-loss", LESS, "\x03a"),
+        ("apply-wrong", WRONG, "\x03a"),
+        ("leave", GOOD, "\x03q"),
+        ("discard", GOOD, "\x03x"),
+        ("candidate", GOOD, "\x03\x7fv"),
+        ("find", GOOD, "\x06web"),
+    ] {
+        let mut stage = written(small.0, small.1, keys);
+        stage.keys(then);
+        picture(&format!("{name}.80x24-mono"), &stage);
+    }
+    snapshot_on("config.before", State::Calm, ScreenId::Config, "vvv");
+    snapshot_on("config.rollback", State::Calm, ScreenId::Config, "vvvkb");
+    let mut stage = Stage::new(MONO, (80, 24), State::Calm);
+    stage.daemon.trial = Some(92);
+    stage.open(ScreenId::Config);
+    picture("trial.80x24-mono", &stage);
+    let mut stage = Stage::with_role(MONO, (80, 24), State::Calm, Role::Viewer);
+    stage.open(ScreenId::Config);
+    picture("viewer.80x24-mono", &stage);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ratatui::Terminal;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Rect, Size};
 use ratatui::style::{Color, Modifier};
-use weir_control::Role;
+use weir_control::{Request, Role};
 
 use crate::model::link::LinkNews;
 use crate::model::screen::ScreenId;
@@ -72,6 +72,7 @@ impl Stage {
             daemon: Daemon {
                 state: of,
                 second: 1,
+                trial: None,
             },
             clock: Clock {
                 up: Duration::from_secs(1),
@@ -147,6 +148,31 @@ impl Stage {
             });
         }
         effects
+    }
+
+    /// Does something, and has the daemon answer what was asked by it.
+    pub(crate) fn reply(&mut self, does: impl FnOnce(&mut Self) -> Vec<Effect>) -> Vec<Request> {
+        let mut asked = Vec::new();
+        let mut effects = does(self);
+        while !effects.is_empty() {
+            let mut next = Vec::new();
+            for effect in effects {
+                if let Effect::Send { ticket, request } = effect {
+                    let rows = self.daemon.reply(&request);
+                    asked.push(request);
+                    next.extend(self.message(Message::Replied { ticket, rows }));
+                }
+            }
+            effects = next;
+        }
+        asked
+    }
+
+    /// Lets a second pass in which nothing is typed; returns what was asked meanwhile.
+    pub(crate) fn settle(&mut self) -> Vec<Request> {
+        self.clock.up += Duration::from_secs(1);
+        self.clock.unix += 1;
+        self.reply(|stage| stage.message(Message::Tick))
     }
 
     /// Draws a frame; returns its bytes.

@@ -11,6 +11,9 @@ use crate::units::{exact, plural, span};
 use crate::update;
 use crate::update::services::real_of;
 
+/// How long a configuration is tried where nobody says.
+const TRIAL_MS: u64 = 120_000;
+
 /// Takes a key in a dialog.
 pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
     let Mode::Dialog(dialog) = &mut model.mode else {
@@ -71,6 +74,15 @@ fn answer(model: &mut Model) -> Vec<Effect> {
             model.fell_back = false;
             model.say(Tone::Good, "you are an operator again");
             return Vec::new();
+        }
+        Deed::Discard => {
+            model.mode = Mode::Screen;
+            update::config::drop_candidate(model);
+            return Vec::new();
+        }
+        Deed::Leave => {
+            model.mode = Mode::Screen;
+            return vec![Effect::Leave];
         }
     };
     model.mode = Mode::Screen;
@@ -143,6 +155,23 @@ fn asked(ask: &Ask, typed: &str) -> Result<(String, Request, Option<Request>), S
                 },
                 undo,
             ))
+        }
+        Ask::Apply { word, texts, over } => {
+            let mut words = typed.split_whitespace();
+            let confirm_ms = match (words.next(), words.next(), words.next()) {
+                (Some(first), None, _) if first == word => TRIAL_MS,
+                (Some(first), Some(span), None) if first == word => milliseconds(span)?,
+                (None, _, _) => return Err(format!("type {word}, or Esc to change nothing")),
+                (Some(_), _, _) => {
+                    return Err(format!("that is not {word}; nothing is changed yet"));
+                }
+            };
+            let request = Request::Apply {
+                texts: texts.clone(),
+                confirm_ms: Some(confirm_ms),
+                over: Some(over.clone()),
+            };
+            Ok(("apply of the candidate".to_owned(), request, None))
         }
     }
 }

@@ -68,6 +68,12 @@ pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Drain
         | Action::Enable
         | Action::Weight
+        | Action::Part
+        | Action::Edit
+        | Action::Apply
+        | Action::Confirm
+        | Action::Rollback
+        | Action::Discard
         | Action::Maintenance => {}
     }
     Vec::new()

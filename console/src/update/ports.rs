@@ -63,6 +63,12 @@ pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Enable
         | Action::Weight
         | Action::Synproxy
+        | Action::Part
+        | Action::Edit
+        | Action::Apply
+        | Action::Confirm
+        | Action::Rollback
+        | Action::Discard
         | Action::Maintenance => {}
     }
     Vec::new()

@@ -63,6 +63,12 @@ pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Help
         | Action::Undo
         | Action::Leave
+        | Action::Part
+        | Action::Edit
+        | Action::Apply
+        | Action::Confirm
+        | Action::Rollback
+        | Action::Discard
         | Action::Maintenance => {}
     }
     Vec::new()
@@ -103,6 +109,12 @@ pub(crate) fn step(action: Action) -> Option<Step> {
         | Action::Enable
         | Action::Weight
         | Action::Synproxy
+        | Action::Part
+        | Action::Edit
+        | Action::Apply
+        | Action::Confirm
+        | Action::Rollback
+        | Action::Discard
         | Action::Maintenance => return None,
     })
 }

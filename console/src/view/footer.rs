@@ -5,7 +5,7 @@ use ratatui::layout::Position;
 
 use crate::keymap::{BINDINGS, Binding};
 use crate::model::editline::EditLine;
-use crate::model::{Mode, Model, Tone};
+use crate::model::{After, Mode, Model, Tone};
 use crate::view::canvas::Canvas;
 use crate::view::header::{cut, line};
 use crate::view::page;
@@ -33,6 +33,13 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
             Some(typed(" :", line, canvas, model))
         }
         Mode::Help { search, .. } => Some(typed(" search the help: ", search, canvas, model)),
+        Mode::Editor => {
+            let line = finding(model);
+            if line.is_none() {
+                status(model, canvas);
+            }
+            line.map(|line| typed(" find: ", line, canvas, model))
+        }
         Mode::Screen | Mode::Dialog(_) | Mode::Page(_) => {
             status(model, canvas);
             None
@@ -40,6 +47,11 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
     };
     hints(model, canvas);
     cursor
+}
+
+/// What is searched for in the candidate, while it is typed.
+fn finding(model: &Model) -> Option<&EditLine> {
+    model.config.editor.as_ref()?.finding.as_ref()
 }
 
 fn typed(prompt: &str, text: &EditLine, canvas: &mut Canvas<'_>, model: &Model) -> Position {
@@ -74,7 +86,9 @@ fn status(model: &Model, canvas: &mut Canvas<'_>) {
         canvas.put(1, 1, &cut(&below, room), style);
         return;
     }
-    if let Some(pending) = model.pending.first() {
+    // The check of what is typed goes on all the time.
+    let mut pending = model.pending.iter();
+    if let Some(pending) = pending.find(|one| one.after != After::Check) {
         let text = format!("{}: asked, no answer yet", pending.what);
         canvas.put(1, 1, &cut(&text, room), theme.warn());
         return;
@@ -85,6 +99,7 @@ fn status(model: &Model, canvas: &mut Canvas<'_>) {
         | Mode::Filter { .. }
         | Mode::Command(_)
         | Mode::Help { .. }
+        | Mode::Editor
         | Mode::Dialog(_) => super::status(model),
     };
     canvas.put(1, 1, &cut(&text, room), theme.plain());
@@ -109,6 +124,17 @@ fn hints(model: &Model, canvas: &mut Canvas<'_>) {
         Mode::Filter { .. } => &[("Enter", "keep"), ("Esc", "show all")],
         Mode::Command(_) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "cancel")],
         Mode::Help { .. } | Mode::Page(_) => &[("Up Down", "scroll"), ("Esc", "close")],
+        Mode::Editor if finding(model).is_some() => &[("Enter", "find"), ("Esc", "cancel")],
+        Mode::Editor => &[
+            ("Esc", "done"),
+            ("^N", "mistake"),
+            ("^F", "find"),
+            ("^G", "again"),
+            ("^U", "undo"),
+            ("^R", "redo"),
+            ("^K", "cut"),
+            ("^Y", "put back"),
+        ],
         Mode::Dialog(_) => &[("Enter", "do it"), ("Esc", "cancel, nothing is changed")],
     };
     let mut x = 1;

@@ -97,9 +97,13 @@ fn serve(mut stream: UnixStream, state: State, began: Instant, changes: &Mutex<V
         };
         let second = 1 + began.elapsed().as_secs();
         let answer = match Request::parse(&line) {
-            Ok(Request::Show { what, filter }) => {
-                Daemon { state, second }.lines(what, &filter).concat()
+            Ok(Request::Show { what, filter }) => Daemon {
+                state,
+                second,
+                trial: None,
             }
+            .lines(what, &filter)
+            .concat(),
             Ok(Request::Hello(_)) => {
                 let row = Reply::identity(&Daemon::identity(Role::Operator)).to_line();
                 row + &Reply::done(1).to_line()
