@@ -1,0 +1,1 @@
+//! Backup, restore, and the way back to an empty box.

@@ -1,0 +1,1 @@
+//! The block of variables that GRUB and the agent share.

@@ -1,0 +1,25 @@
+//! The appliance around the daemon: what PID 1 keeps running as root.
+//!
+//! It prepares the box (slot's folder, names of network cards, management network, host keys), runs
+//! the daemon, SSH and the clock's keeper, feeds the watchdog, lets people in, and updates the box.
+//! What is decided is pure and tested; what the kernel is asked for is thin.
+
+mod backup;
+mod children;
+mod grubenv;
+mod hardening;
+mod keys;
+mod login;
+mod management;
+mod nics;
+mod prepare;
+mod protocol;
+mod secret;
+mod setup;
+mod slots;
+mod socket;
+mod supervise;
+mod trial;
+mod tty;
+mod update;
+mod watchdog;

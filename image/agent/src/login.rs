@@ -1,0 +1,1 @@
+//! What SSH runs for whoever logs in: the console, or one verb of the role.

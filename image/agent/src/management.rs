@@ -1,0 +1,1 @@
+//! The management network, as the running configuration has it.

@@ -1,0 +1,1 @@
+//! Names of network cards that stay when cards come and go.

@@ -1,0 +1,1 @@
+//! The two slots of the boot partition.

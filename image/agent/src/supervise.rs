@@ -1,0 +1,1 @@
+//! When a program that ended is started again.

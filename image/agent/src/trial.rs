@@ -1,0 +1,1 @@
+//! When a slot that is tried out is kept.

@@ -1,0 +1,1 @@
+//! The local consoles: screen and serial line.

@@ -1,0 +1,1 @@
+//! Updates: verified, written to the other slot, tried once.

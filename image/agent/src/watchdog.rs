@@ -1,0 +1,1 @@
+//! The watchdog: a box that hangs starts again.
