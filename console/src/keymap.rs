@@ -1,5 +1,6 @@
 //! The keys: one table gives what they do, the hints of the footer and the help.
 
+use crate::model::list::Step;
 use crate::model::screen::ScreenId;
 use crate::term::input::Key;
 use weir_control::Role;
@@ -7,24 +8,20 @@ use weir_control::Role;
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
+    /// Goes up or down on the open screen, or in what is over it.
+    Step(Step),
+    /// Means the same on every screen.
+    Global(Global),
+    /// Means what the open screen makes of it.
+    Screen(Verb),
+}
+
+/// What means the same on every screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Global {
     Go(ScreenId),
     NextScreen,
     PreviousScreen,
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    Top,
-    Bottom,
-    Open,
-    Back,
-    Fold,
-    Unfold,
-    FoldAll,
-    Span,
-    Figure,
-    Sort,
-    ReverseSort,
     Filter,
     InverseFilter,
     Pause,
@@ -35,11 +32,25 @@ pub(crate) enum Action {
     Help,
     Undo,
     Leave,
+    Maintenance,
+}
+
+/// What a screen does with what it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Open,
+    Back,
+    Fold,
+    Unfold,
+    FoldAll,
+    Span,
+    Figure,
+    Sort,
+    ReverseSort,
     Drain,
     Enable,
     Weight,
     Synproxy,
-    Maintenance,
     Part,
     Edit,
     Apply,
@@ -63,6 +74,23 @@ pub(crate) struct Binding {
 
 const EVERYWHERE: &[ScreenId] = &[];
 
+const fn bind(
+    role: Role,
+    keys: &'static [Key],
+    action: Action,
+    screens: &'static [ScreenId],
+    (hint, help): (&'static str, &'static str),
+) -> Binding {
+    Binding {
+        keys,
+        action,
+        screens,
+        role,
+        hint,
+        help,
+    }
+}
+
 const fn view(
     keys: &'static [Key],
     action: Action,
@@ -70,14 +98,7 @@ const fn view(
     hint: &'static str,
     help: &'static str,
 ) -> Binding {
-    Binding {
-        keys,
-        action,
-        screens,
-        role: Role::Viewer,
-        hint,
-        help,
-    }
+    bind(Role::Viewer, keys, action, screens, (hint, help))
 }
 
 const fn operate(
@@ -87,19 +108,25 @@ const fn operate(
     hint: &'static str,
     help: &'static str,
 ) -> Binding {
-    Binding {
-        keys,
-        action,
-        screens,
-        role: Role::Operator,
-        hint,
-        help,
-    }
+    bind(Role::Operator, keys, action, screens, (hint, help))
 }
 
-use Action as A;
+use Global as G;
 use Key as K;
 use ScreenId as S;
+use Verb as V;
+
+const fn go(step: Step) -> Action {
+    Action::Step(step)
+}
+
+const fn any(what: Global) -> Action {
+    Action::Global(what)
+}
+
+const fn own(verb: Verb) -> Action {
+    Action::Screen(verb)
+}
 
 const LISTS: &[S] = &[
     S::Services,
@@ -118,51 +145,51 @@ const GRAPHS: &[S] = &[S::Flood, S::Ports];
 /// Every binding, in the order of the footer and of the help.
 #[rustfmt::skip]
 pub(crate) const BINDINGS: &[Binding] = &[
-    view(&[K::Enter], A::Open, LISTS, "Enter open", "open what is selected: its details"),
-    view(&[K::Char('/')], A::Filter, LISTS, "/ filter", "show only lines with a text"),
-    view(&[K::Char('!')], A::InverseFilter, LISTS, "", "show only lines without a text"),
-    view(&[K::Char('s')], A::Sort, SORTED, "s sort", "sort by the next column"),
-    view(&[K::Char('S')], A::ReverseSort, SORTED, "", "sort the other way round"),
-    view(&[K::Char('t')], A::Span, GRAPHS, "t span", "how far back the graph goes: 10 minutes, 1 hour, 6 hours, 24 hours"),
-    view(&[K::Char('v')], A::Figure, GRAPHS, "v graph", "what the graph shows: SYNs, new sessions, packets, refusals, drops"),
-    operate(&[K::Char('d')], A::Drain, &[S::Services], "d drain", "give a real server no new sessions"),
-    operate(&[K::Char('e')], A::Enable, &[S::Services], "e enable", "give it new sessions again"),
-    operate(&[K::Char('w')], A::Weight, &[S::Services], "w weight", "set a real server's share of new sessions"),
-    operate(&[K::Char('o')], A::Synproxy, &[S::Services, S::Flood], "o synproxy", "set when a service answers SYNs with cookies"),
-    view(&[K::Char('v')], A::Part, &[S::Config], "v view", "what runs, the candidate, what it changes, what ran before"),
-    view(&[K::Char('e')], A::Edit, &[S::Config], "e edit", "write a candidate; Esc ends in what it changes, nothing runs yet"),
-    operate(&[K::Char('a')], A::Apply, &[S::Config], "a apply", "run the candidate on trial, until somebody confirms it"),
-    operate(&[K::Char('c')], A::Confirm, &[S::Config], "c confirm", "make the configuration stay that runs on trial"),
-    operate(&[K::Char('b')], A::Rollback, &[S::Config], "b rollback", "bring a configuration back that ran before"),
-    view(&[K::Char('x')], A::Discard, &[S::Config], "", "throw the candidate away"),
-    operate(&[K::Char('m')], A::Maintenance, EVERYWHERE, "", "open no new sessions on this appliance, or open them again"),
-    operate(&[K::Char('u')], A::Undo, EVERYWHERE, "", "undo what was changed last, as long as that is offered"),
-    view(&[K::Char('p')], A::Pause, EVERYWHERE, "p pause", "stop the display, not the appliance; again to go on"),
-    view(&[K::Char('?')], A::Help, EVERYWHERE, "? help", "this help; type to search it"),
-    view(&[K::Char('q'), K::Ctrl('c')], A::Leave, EVERYWHERE, "q quit", "leave the console; the appliance runs on"),
-    view(&[K::Esc, K::Backspace], A::Back, EVERYWHERE, "", "back: always safe"),
-    view(&[K::Char('1')], A::Go(S::Services), EVERYWHERE, "", "services and their real servers"),
-    view(&[K::Char('2')], A::Go(S::Pools), EVERYWHERE, "", "LIP pools and the ports they have left"),
-    view(&[K::Char('3')], A::Go(S::Flood), EVERYWHERE, "", "SYN floods and what becomes of them"),
-    view(&[K::Char('4')], A::Go(S::Sessions), EVERYWHERE, "", "sessions"),
-    view(&[K::Char('5')], A::Go(S::Ports), EVERYWHERE, "", "ports, workers and the ledger"),
-    view(&[K::Char('6')], A::Go(S::Events), EVERYWHERE, "", "what happened"),
-    view(&[K::Char('7')], A::Go(S::Config), EVERYWHERE, "", "the configuration"),
-    view(&[K::Tab], A::NextScreen, EVERYWHERE, "", "the next screen"),
-    view(&[K::BackTab], A::PreviousScreen, EVERYWHERE, "", "the screen before"),
-    view(&[K::Up, K::Char('k')], A::Up, EVERYWHERE, "", "up"),
-    view(&[K::Down, K::Char('j')], A::Down, EVERYWHERE, "", "down"),
-    view(&[K::PageUp], A::PageUp, EVERYWHERE, "", "a page up"),
-    view(&[K::PageDown, K::Char(' ')], A::PageDown, EVERYWHERE, "", "a page down"),
-    view(&[K::Home, K::Char('g')], A::Top, EVERYWHERE, "", "the first line"),
-    view(&[K::End, K::Char('G')], A::Bottom, EVERYWHERE, "", "the last line"),
-    view(&[K::Left, K::Char('h')], A::Fold, &[S::Services], "", "hide the real servers of a service"),
-    view(&[K::Right, K::Char('l')], A::Unfold, &[S::Services], "", "show the real servers of a service"),
-    view(&[K::Char('z')], A::FoldAll, &[S::Services], "", "hide or show all real servers"),
-    view(&[K::Char('+')], A::Faster, EVERYWHERE, "", "refresh more often, down to every 0.5 s"),
-    view(&[K::Char('-')], A::Slower, EVERYWHERE, "", "refresh less often, up to every 10 s"),
-    view(&[K::Char('r'), K::Ctrl('l')], A::Redraw, EVERYWHERE, "", "draw anew, and ask the terminal how big it is"),
-    view(&[K::Char(':')], A::CommandLine, EVERYWHERE, "", "command line: as `weir`, Tab completes"),
+    view(&[K::Enter], own(V::Open), LISTS, "Enter open", "open what is selected: its details"),
+    view(&[K::Char('/')], any(G::Filter), LISTS, "/ filter", "show only lines with a text"),
+    view(&[K::Char('!')], any(G::InverseFilter), LISTS, "", "show only lines without a text"),
+    view(&[K::Char('s')], own(V::Sort), SORTED, "s sort", "sort by the next column"),
+    view(&[K::Char('S')], own(V::ReverseSort), SORTED, "", "sort the other way round"),
+    view(&[K::Char('t')], own(V::Span), GRAPHS, "t span", "how far back the graph goes: 10 minutes, 1 hour, 6 hours, 24 hours"),
+    view(&[K::Char('v')], own(V::Figure), GRAPHS, "v graph", "what the graph shows: SYNs, new sessions, packets, refusals, drops"),
+    operate(&[K::Char('d')], own(V::Drain), &[S::Services], "d drain", "give a real server no new sessions"),
+    operate(&[K::Char('e')], own(V::Enable), &[S::Services], "e enable", "give it new sessions again"),
+    operate(&[K::Char('w')], own(V::Weight), &[S::Services], "w weight", "set a real server's share of new sessions"),
+    operate(&[K::Char('o')], own(V::Synproxy), &[S::Services, S::Flood], "o synproxy", "set when a service answers SYNs with cookies"),
+    view(&[K::Char('v')], own(V::Part), &[S::Config], "v view", "what runs, the candidate, what it changes, what ran before"),
+    view(&[K::Char('e')], own(V::Edit), &[S::Config], "e edit", "write a candidate; Esc ends in what it changes, nothing runs yet"),
+    operate(&[K::Char('a')], own(V::Apply), &[S::Config], "a apply", "run the candidate on trial, until somebody confirms it"),
+    operate(&[K::Char('c')], own(V::Confirm), &[S::Config], "c confirm", "make the configuration stay that runs on trial"),
+    operate(&[K::Char('b')], own(V::Rollback), &[S::Config], "b rollback", "bring a configuration back that ran before"),
+    view(&[K::Char('x')], own(V::Discard), &[S::Config], "", "throw the candidate away"),
+    operate(&[K::Char('m')], any(G::Maintenance), EVERYWHERE, "", "open no new sessions on this appliance, or open them again"),
+    operate(&[K::Char('u')], any(G::Undo), EVERYWHERE, "", "undo what was changed last, as long as that is offered"),
+    view(&[K::Char('p')], any(G::Pause), EVERYWHERE, "p pause", "stop the display, not the appliance; again to go on"),
+    view(&[K::Char('?')], any(G::Help), EVERYWHERE, "? help", "this help; type to search it"),
+    view(&[K::Char('q'), K::Ctrl('c')], any(G::Leave), EVERYWHERE, "q quit", "leave the console; the appliance runs on"),
+    view(&[K::Esc, K::Backspace], own(V::Back), EVERYWHERE, "", "back: always safe"),
+    view(&[K::Char('1')], any(G::Go(S::Services)), EVERYWHERE, "", "services and their real servers"),
+    view(&[K::Char('2')], any(G::Go(S::Pools)), EVERYWHERE, "", "LIP pools and the ports they have left"),
+    view(&[K::Char('3')], any(G::Go(S::Flood)), EVERYWHERE, "", "SYN floods and what becomes of them"),
+    view(&[K::Char('4')], any(G::Go(S::Sessions)), EVERYWHERE, "", "sessions"),
+    view(&[K::Char('5')], any(G::Go(S::Ports)), EVERYWHERE, "", "ports, workers and the ledger"),
+    view(&[K::Char('6')], any(G::Go(S::Events)), EVERYWHERE, "", "what happened"),
+    view(&[K::Char('7')], any(G::Go(S::Config)), EVERYWHERE, "", "the configuration"),
+    view(&[K::Tab], any(G::NextScreen), EVERYWHERE, "", "the next screen"),
+    view(&[K::BackTab], any(G::PreviousScreen), EVERYWHERE, "", "the screen before"),
+    view(&[K::Up, K::Char('k')], go(Step::Up), EVERYWHERE, "", "up"),
+    view(&[K::Down, K::Char('j')], go(Step::Down), EVERYWHERE, "", "down"),
+    view(&[K::PageUp], go(Step::PageUp), EVERYWHERE, "", "a page up"),
+    view(&[K::PageDown, K::Char(' ')], go(Step::PageDown), EVERYWHERE, "", "a page down"),
+    view(&[K::Home, K::Char('g')], go(Step::Top), EVERYWHERE, "", "the first line"),
+    view(&[K::End, K::Char('G')], go(Step::Bottom), EVERYWHERE, "", "the last line"),
+    view(&[K::Left, K::Char('h')], own(V::Fold), &[S::Services], "", "hide the real servers of a service"),
+    view(&[K::Right, K::Char('l')], own(V::Unfold), &[S::Services], "", "show the real servers of a service"),
+    view(&[K::Char('z')], own(V::FoldAll), &[S::Services], "", "hide or show all real servers"),
+    view(&[K::Char('+')], any(G::Faster), EVERYWHERE, "", "refresh more often, down to every 0.5 s"),
+    view(&[K::Char('-')], any(G::Slower), EVERYWHERE, "", "refresh less often, up to every 10 s"),
+    view(&[K::Char('r'), K::Ctrl('l')], any(G::Redraw), EVERYWHERE, "", "draw anew, and ask the terminal how big it is"),
+    view(&[K::Char(':')], any(G::CommandLine), EVERYWHERE, "", "command line: as `weir`, Tab completes"),
 ];
 
 impl Binding {

@@ -7,6 +7,7 @@ pub(crate) mod dialog;
 pub(crate) mod editline;
 pub(crate) mod editor;
 pub(crate) mod events;
+pub(crate) mod filter;
 pub(crate) mod flood;
 pub(crate) mod history;
 pub(crate) mod link;
@@ -23,7 +24,7 @@ use ratatui::layout::Size;
 use weir_control::{Filter, Request, Role, What};
 
 use crate::grammar::Grammar;
-use crate::keymap::Action;
+use crate::keymap::{Action, Global};
 use crate::model::config::Config;
 use crate::model::data::Data;
 use crate::model::dialog::Dialog;
@@ -358,7 +359,7 @@ impl Model {
     pub(crate) fn permits(&self, role: Role, action: Action) -> Result<(), &'static str> {
         match role {
             Role::Viewer => Ok(()),
-            Role::Operator if action == Action::Undo && self.undo.is_none() => {
+            Role::Operator if action == Action::Global(Global::Undo) && self.undo.is_none() => {
                 Err("there is nothing to undo")
             }
             Role::Operator => self.role(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod canvas;
 pub(crate) mod config;
+pub(crate) mod details;
 pub(crate) mod dialog;
 pub(crate) mod events;
 pub(crate) mod flood;

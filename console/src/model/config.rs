@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_control::{ChangeRow, What};
 
 use crate::model::editor::{Editor, Verdict};
+use crate::model::filter::Cycle;
 use crate::model::list::Cursor;
 use crate::model::screen::every;
 use crate::model::{Model, Want};
@@ -42,21 +43,14 @@ pub(crate) struct Config {
     pub(crate) is_old: bool,
 }
 
-impl Part {
-    /// All, in the order of their headings.
-    pub(crate) const ALL: [Self; 4] = [
+impl Cycle for Part {
+    // In the order of their headings.
+    const ALL: &'static [Self] = &[
         Self::Running,
         Self::Candidate,
         Self::Diff,
         Self::Generations,
     ];
-
-    /// Returns the next.
-    pub(crate) fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|part| *part == self);
-        let at = (at.unwrap_or_default() + 1) % Self::ALL.len();
-        Self::ALL.get(at).copied().unwrap_or_default()
-    }
 }
 
 /// Returns what the screen wants to be told.

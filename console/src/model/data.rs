@@ -6,8 +6,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weir_control::{
     EventRow, Filter, FloodRow, GenerationRow, HealthRow, HistoryRow, LedgerReply, OverrideRow,
-    PoolRow, PortRow, ServiceRow, SessionRow, StatusRow, SyslogRow, What, WorkerRow,
+    PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow, StatusRow, SyslogRow, What,
+    WorkerRow,
 };
+
+use crate::model::services::Name;
 
 /// Something that the daemon said.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Told<T> {
 pub(crate) struct Data {
     pub(crate) status: Option<Told<StatusRow>>,
     pub(crate) services: Option<Told<Vec<ServiceRow>>>,
+    /// What was said before that, until rates are made of both.
+    pub(crate) services_before: Option<Told<Vec<ServiceRow>>>,
     pub(crate) pools: Option<Told<Vec<PoolRow>>>,
     pub(crate) sessions: Option<Told<(Filter, Vec<SessionRow>)>>,
     pub(crate) ports: Option<Told<Vec<PortRow>>>,
@@ -105,7 +110,9 @@ impl Data {
     /// Keeps an answer.
     pub(crate) fn keep(&mut self, filter: &Filter, answer: Answer, at: Duration) {
         match answer {
-            Answer::Services(value) => self.services = Some(Told { value, at }),
+            Answer::Services(value) => {
+                self.services_before = self.services.replace(Told { value, at });
+            }
             Answer::Pools(value) => self.pools = Some(Told { value, at }),
             Answer::Sessions(rows) => {
                 let value = (filter.clone(), rows);
@@ -134,6 +141,30 @@ impl Data {
             Answer::Overrides(value) => self.overrides = Some(Told { value, at }),
             Answer::Status(value) => self.status = Some(Told { value: *value, at }),
         }
+    }
+
+    /// Returns a service by its name.
+    pub(crate) fn service(&self, name: &str) -> Option<&ServiceRow> {
+        let mut rows = self.services.as_ref()?.value.iter();
+        rows.find(|row| row.name == name)
+    }
+
+    /// Returns a real server by its name, with its service.
+    pub(crate) fn real(&self, name: &Name) -> Option<(&ServiceRow, &ServiceRealRow)> {
+        let service = self.service(&name.service)?;
+        let address = name.real.as_ref()?;
+        let real = service.reals.iter().find(|real| real.address == *address)?;
+        Some((service, real))
+    }
+
+    /// Returns the pools; none before they were told.
+    pub(crate) fn pools(&self) -> &[PoolRow] {
+        self.pools.as_ref().map_or(&[], |told| &told.value)
+    }
+
+    /// Returns what becomes of SYNs; nothing before it was told.
+    pub(crate) fn flood(&self) -> &[FloodRow] {
+        self.flood.as_ref().map_or(&[], |told| &told.value)
     }
 
     /// Returns when something was said, where it was.

@@ -30,6 +30,11 @@ impl EditLine {
         self.text.is_empty()
     }
 
+    /// Says whether a key ends it: nothing more can be taken back of an empty one.
+    pub(crate) fn ends(&self, key: Key) -> bool {
+        matches!(key, Key::Esc | Key::Ctrl('c')) || (key == Key::Backspace && self.is_empty())
+    }
+
     /// Returns how many characters stand before the cursor.
     pub(crate) fn at(&self) -> usize {
         self.at

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use weir_control::{EventRow, Filter, What};
 
+use crate::model::filter::TextFilter;
 use crate::model::list::{Cursor, Step};
-use crate::model::services::TextFilter;
 use crate::model::{Model, Want};
 
 /// How many events are asked for each time: all, for a limit of the daemon keeps the oldest.
@@ -163,7 +163,7 @@ impl Events {
 
     fn remake(&mut self, was: Option<&(u64, String)>, height: usize) {
         self.lines.clear();
-        let is_filtered = !self.filter.text.is_empty();
+        let is_filtered = !self.filter.is_empty();
         let mut before: Option<u64> = None;
         for (place, row) in self.rows.iter().enumerate() {
             let sequence = row.sequence;
@@ -178,7 +178,7 @@ impl Events {
                 }
                 before = Some(sequence);
             }
-            if !is_filtered || self.filter.finds(&text(row)) != self.filter.inverse {
+            if self.filter.shows(&text(row)) {
                 self.lines.push(Line::Event(place));
             }
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use weir_control::{FloodRow, What};
 
 use crate::model::deltas::Deltas;
+use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::history::{self, Graphing};
 use crate::model::list::{Cursor, Step};
 use crate::model::screen::every;
-use crate::model::services::TextFilter;
 use crate::model::{Model, Want};
 
 /// What the services are sorted by.
@@ -44,8 +44,7 @@ pub(crate) struct Flood {
     /// Places in what the daemon said.
     pub(crate) lines: Vec<usize>,
     pub(crate) cursor: Cursor,
-    pub(crate) sort: Sort,
-    pub(crate) reverse: bool,
+    pub(crate) sorting: Sorting<Sort>,
     pub(crate) filter: TextFilter,
     /// The service that is looked at closely.
     pub(crate) zoom: Option<String>,
@@ -55,9 +54,11 @@ pub(crate) struct Flood {
     heard: bool,
 }
 
-impl Sort {
-    const ALL: [Self; 4] = [Self::Worst, Self::Name, Self::Dropped, Self::Admitted];
+impl Cycle for Sort {
+    const ALL: &'static [Self] = &[Self::Worst, Self::Name, Self::Dropped, Self::Admitted];
+}
 
+impl Sort {
     /// Returns its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -139,16 +140,13 @@ impl Flood {
         let mut lines: Vec<usize> = (0..rows.len()).collect();
         lines.retain(|place| {
             let row = rows.get(*place);
-            self.filter.text.is_empty()
-                || row.is_some_and(|row| self.filter.finds(&text(row)) != self.filter.inverse)
+            row.is_some_and(|row| self.filter.shows(&text(row)))
         });
         lines.sort_by(|a, b| match (rows.get(*a), rows.get(*b)) {
             (Some(a), Some(b)) => self.order(a, b),
             (None, _) | (_, None) => Ordering::Equal,
         });
-        if self.reverse {
-            lines.reverse();
-        }
+        self.sorting.arrange(&mut lines);
         self.lines = lines;
         let is_selected = |place: &usize| {
             let row = rows.get(*place);
@@ -172,14 +170,6 @@ impl Flood {
     pub(crate) fn open(&mut self, rows: &[FloodRow]) {
         self.zoom = self.at_cursor(rows).map(|row| row.service.clone());
         self.selected.clone_from(&self.zoom);
-    }
-
-    /// Sorts by the next column.
-    pub(crate) fn sort_next(&mut self) {
-        let at = Sort::ALL.iter().position(|sort| *sort == self.sort);
-        let at = (at.unwrap_or_default() + 1) % Sort::ALL.len();
-        self.sort = Sort::ALL.get(at).copied().unwrap_or_default();
-        self.reverse = false;
     }
 
     /// Returns what is selected.
@@ -218,7 +208,7 @@ impl Flood {
         let rate =
             |row: &FloodRow, pick: fn(Rates) -> f64| self.rates(&row.service).map_or(0.0, pick);
         let by = |pick: fn(Rates) -> f64| rate(b, pick).total_cmp(&rate(a, pick));
-        match self.sort {
+        match self.sorting.by {
             // `always` is no flood.
             Sort::Worst => is_flood(b)
                 .cmp(&is_flood(a))

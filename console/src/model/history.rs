@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_control::{Filter, HistoryRow, What};
 
+use crate::model::filter::Cycle;
 use crate::model::{Model, Want};
 
 /// How far back a graph goes.
@@ -35,9 +36,21 @@ pub(crate) struct Graphing {
     pub(crate) figure: Figure,
 }
 
-impl Span {
-    const ALL: [Self; 4] = [Self::TenMinutes, Self::Hour, Self::SixHours, Self::Day];
+impl Cycle for Span {
+    const ALL: &'static [Self] = &[Self::TenMinutes, Self::Hour, Self::SixHours, Self::Day];
+}
 
+impl Cycle for Figure {
+    const ALL: &'static [Self] = &[
+        Self::Syns,
+        Self::Sessions,
+        Self::Packets,
+        Self::Refused,
+        Self::Drops,
+    ];
+}
+
+impl Span {
     /// Returns how many seconds it has.
     pub(crate) const fn seconds(self) -> u64 {
         match self {
@@ -57,22 +70,9 @@ impl Span {
             Self::Day => "24 hours",
         }
     }
-
-    /// Returns the next longer one; behind the longest is the shortest.
-    pub(crate) fn next(self) -> Self {
-        next(&Self::ALL, self)
-    }
 }
 
 impl Figure {
-    const ALL: [Self; 5] = [
-        Self::Syns,
-        Self::Sessions,
-        Self::Packets,
-        Self::Refused,
-        Self::Drops,
-    ];
-
     /// Returns what it is, with its unit.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -94,21 +94,21 @@ impl Figure {
             Self::Drops => row.dropped_per_s.values().sum(),
         }
     }
-
-    /// Returns the next one; a service has no drops of its own.
-    pub(crate) fn next(self, of_service: bool) -> Self {
-        let next = next(&Self::ALL, self);
-        if of_service && next == Self::Drops {
-            return Self::Syns;
-        }
-        next
-    }
 }
 
-fn next<T: Copy + PartialEq + Default>(all: &[T], one: T) -> T {
-    let at = all.iter().position(|other| *other == one);
-    let at = (at.unwrap_or_default() + 1) % all.len().max(1);
-    all.get(at).copied().unwrap_or_default()
+impl Graphing {
+    /// Goes further back; behind the longest span is the shortest.
+    pub(crate) fn turn_span(&mut self) {
+        self.span = self.span.next();
+    }
+
+    /// Shows the next figure; a service has no drops of its own.
+    pub(crate) fn turn_figure(&mut self, of_service: bool) {
+        self.figure = self.figure.next();
+        if of_service && self.figure == Figure::Drops {
+            self.figure = self.figure.next();
+        }
+    }
 }
 
 fn filter(service: Option<&str>, span: Span) -> Filter {

@@ -55,6 +55,21 @@ impl Cursor {
     }
 }
 
+/// Goes up or down in a text of which so many lines are seen.
+pub(crate) fn scroll(top: &mut usize, step: Step, length: usize, height: usize) {
+    let page = height.saturating_sub(1).max(1);
+    let last = length.saturating_sub(height);
+    let to = match step {
+        Step::Up => top.saturating_sub(1),
+        Step::Down => *top + 1,
+        Step::PageUp => top.saturating_sub(page),
+        Step::PageDown => *top + page,
+        Step::Top => 0,
+        Step::Bottom => last,
+    };
+    *top = to.min(last);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +84,20 @@ mod tests {
         assert_eq!(cursor, Cursor { index: 18, top: 9 });
         cursor.go(Step::Bottom, 100, 10);
         assert_eq!(cursor, Cursor { index: 99, top: 90 });
+    }
+
+    #[test]
+    fn a_text_goes_on_from_its_end_at_once() {
+        let mut top = 0;
+        scroll(&mut top, Step::Bottom, 50, 20);
+        assert_eq!(top, 30);
+        scroll(&mut top, Step::Down, 50, 20);
+        assert_eq!(top, 30);
+        scroll(&mut top, Step::PageUp, 50, 20);
+        assert_eq!(top, 11);
+        // What became shorter meanwhile is still seen.
+        scroll(&mut top, Step::Down, 5, 20);
+        assert_eq!(top, 0);
     }
 
     proptest! {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use weir_control::{PoolRealRow, PoolRow, What};
 
+use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::list::{Cursor, Step};
 use crate::model::screen::every;
-use crate::model::services::TextFilter;
 use crate::model::{Model, Want};
 
 /// From so many percent on somebody should look at it.
@@ -47,8 +47,7 @@ pub(crate) enum Sort {
 pub(crate) struct Pools {
     pub(crate) lines: Vec<Line>,
     pub(crate) cursor: Cursor,
-    pub(crate) sort: Sort,
-    pub(crate) reverse: bool,
+    pub(crate) sorting: Sorting<Sort>,
     pub(crate) filter: TextFilter,
     pub(crate) zoom: Option<Name>,
     pub(crate) zoom_top: usize,
@@ -57,9 +56,11 @@ pub(crate) struct Pools {
     growth: BTreeMap<Name, f64>,
 }
 
-impl Sort {
-    const ALL: [Self; 5] = [Self::File, Self::Name, Self::Used, Self::Share, Self::Grows];
+impl Cycle for Sort {
+    const ALL: &'static [Self] = &[Self::File, Self::Name, Self::Used, Self::Share, Self::Grows];
+}
 
+impl Sort {
     /// Returns its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -107,7 +108,7 @@ impl Pools {
 
     /// Makes the lines anew; the selection stays on its object.
     pub(crate) fn rebuild(&mut self, rows: &[PoolRow], height: usize) {
-        let filtering = !self.filter.text.is_empty();
+        let filtering = !self.filter.is_empty();
         let mut pools: Vec<usize> = (0..rows.len()).collect();
         self.arrange(&mut pools, |place| {
             let pool = rows.get(place)?;
@@ -152,22 +153,10 @@ impl Pools {
         self.cursor.select(index, self.lines.len(), height);
     }
 
-    /// Goes up or down; closely, the text goes.
+    /// Goes up or down.
     pub(crate) fn go(&mut self, step: Step, rows: &[PoolRow], height: usize) {
-        if self.zoom.is_some() {
-            scroll(&mut self.zoom_top, step, height);
-            return;
-        }
         self.cursor.go(step, self.lines.len(), height);
         self.selected = self.at_cursor(rows);
-    }
-
-    /// Sorts by the next column.
-    pub(crate) fn sort_next(&mut self) {
-        let at = Sort::ALL.iter().position(|sort| *sort == self.sort);
-        let at = (at.unwrap_or_default() + 1) % Sort::ALL.len();
-        self.sort = Sort::ALL.get(at).copied().unwrap_or_default();
-        self.reverse = false;
     }
 
     /// Returns what is selected.
@@ -181,7 +170,7 @@ impl Pools {
     }
 
     fn key(&self, pool: &PoolRow, real: Option<&PoolRealRow>) -> f64 {
-        match self.sort {
+        match self.sorting.by {
             Sort::File | Sort::Name => 0.0,
             Sort::Used => real.map_or(pool.ports_used, |real| real.used) as f64,
             Sort::Share => real.map_or_else(|| worst_percent(pool), used_percent),
@@ -190,7 +179,7 @@ impl Pools {
     }
 
     fn arrange(&self, places: &mut [usize], key: impl Fn(usize) -> Option<(String, f64)>) {
-        match self.sort {
+        match self.sorting.by {
             Sort::File => {}
             Sort::Name => places.sort_by_cached_key(|place| key(*place).map(|(name, _)| name)),
             Sort::Used | Sort::Share | Sort::Grows => {
@@ -198,23 +187,8 @@ impl Pools {
                 places.sort_by(|a, b| number(b).total_cmp(&number(a)));
             }
         }
-        if self.reverse {
-            places.reverse();
-        }
+        self.sorting.arrange(places);
     }
-}
-
-/// Goes up or down in a text; its end is found where it is drawn.
-pub(crate) fn scroll(top: &mut usize, step: Step, height: usize) {
-    let page = height.max(1);
-    *top = match step {
-        Step::Up => top.saturating_sub(1),
-        Step::Down => *top + 1,
-        Step::PageUp => top.saturating_sub(page),
-        Step::PageDown => *top + page,
-        Step::Top => 0,
-        Step::Bottom => usize::MAX / 2,
-    };
 }
 
 /// Returns the share of the ports towards a real server that is in use, in percent.
@@ -303,9 +277,7 @@ mod tests {
         pools.arrived(&rows, Duration::from_secs(1), 10);
         pools.go(Step::Down, &rows, 10);
         let selected = pools.at_cursor(&rows);
-        while pools.sort != Sort::Share {
-            pools.sort_next();
-        }
+        pools.sorting.by = Sort::Share;
         pools.rebuild(&rows, 10);
         assert_eq!(
             names(&pools, &rows),

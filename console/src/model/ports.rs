@@ -7,11 +7,10 @@ use weir_control::{LedgerReply, PortRow, What, WorkerLedger, WorkerRow};
 
 use crate::model::data::Data;
 use crate::model::deltas::Deltas;
+use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::history::{self, Figure, Graphing, Span};
 use crate::model::list::{Cursor, Step};
-use crate::model::pools::scroll;
 use crate::model::screen::every;
-use crate::model::services::TextFilter;
 use crate::model::{Model, Want};
 
 /// A graph is no lower than this where it stands below something.
@@ -71,8 +70,7 @@ pub(crate) struct Reason {
 pub(crate) struct Ports {
     pub(crate) lines: Vec<Line>,
     pub(crate) cursor: Cursor,
-    pub(crate) sort: Sort,
-    pub(crate) reverse: bool,
+    pub(crate) sorting: Sorting<Sort>,
     pub(crate) filter: TextFilter,
     pub(crate) zoom: Option<Zoom>,
     pub(crate) zoom_top: usize,
@@ -91,8 +89,7 @@ impl Default for Ports {
         Self {
             lines: Vec::new(),
             cursor: Cursor::default(),
-            sort: Sort::default(),
-            reverse: false,
+            sorting: Sorting::default(),
             filter: TextFilter::default(),
             zoom: None,
             zoom_top: 0,
@@ -110,9 +107,11 @@ impl Default for Ports {
     }
 }
 
-impl Sort {
-    const ALL: [Self; 3] = [Self::Number, Self::Busy, Self::Dropped];
+impl Cycle for Sort {
+    const ALL: &'static [Self] = &[Self::Number, Self::Busy, Self::Dropped];
+}
 
+impl Sort {
     /// Returns its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -190,7 +189,7 @@ impl Ports {
     /// Makes the lines anew.
     pub(crate) fn rebuild(&mut self, data: &Data, height: usize) {
         let filter = &self.filter;
-        let seen = |text: &str| filter.text.is_empty() || filter.finds(text) != filter.inverse;
+        let seen = |text: &str| filter.shows(text);
         let mut lines = Vec::new();
         if let Some(told) = &data.ports {
             lines.push(Line::PortsHead);
@@ -230,12 +229,8 @@ impl Ports {
         self.keep_head();
     }
 
-    /// Goes up or down; closely, the text goes.
+    /// Goes up or down; headings are not selected.
     pub(crate) fn go(&mut self, step: Step, height: usize) {
-        if self.zoom.is_some() {
-            scroll(&mut self.zoom_top, step, height);
-            return;
-        }
         self.cursor.go(step, self.lines.len(), height);
         if self.at_cursor().is_some_and(is_head) {
             let further = match step {
@@ -273,14 +268,6 @@ impl Ports {
         };
     }
 
-    /// Sorts the workers by the next column.
-    pub(crate) fn sort_next(&mut self) {
-        let at = Sort::ALL.iter().position(|sort| *sort == self.sort);
-        let at = (at.unwrap_or_default() + 1) % Sort::ALL.len();
-        self.sort = Sort::ALL.get(at).copied().unwrap_or_default();
-        self.reverse = false;
-    }
-
     fn at_cursor(&self) -> Option<Line> {
         self.lines.get(self.cursor.index).copied()
     }
@@ -295,7 +282,7 @@ impl Ports {
     fn arrange(&self, places: &mut [usize], rows: &[WorkerRow]) {
         let key = |place: &usize| {
             let row = rows.get(*place);
-            match self.sort {
+            match self.sorting.by {
                 Sort::Number => 0.0,
                 Sort::Busy => row.map_or(0.0, |row| f64::from(row.busy_percent)),
                 Sort::Dropped => {
@@ -306,9 +293,7 @@ impl Ports {
             }
         };
         places.sort_by(|a, b| key(b).total_cmp(&key(a)));
-        if self.reverse {
-            places.reverse();
-        }
+        self.sorting.arrange(places);
     }
 }
 

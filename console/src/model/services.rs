@@ -9,6 +9,7 @@ use weir_control::{Filter, ServiceRealRow, ServiceRow, What};
 
 use crate::model::data::Told;
 use crate::model::deltas::LONGEST;
+use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::list::{Cursor, Step};
 use crate::model::screen::every;
 use crate::model::{Model, Want};
@@ -66,13 +67,6 @@ pub(crate) struct ServiceFlow {
     pub(crate) reals: Vec<Flow>,
 }
 
-/// A text that lines must have, or must not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TextFilter {
-    pub(crate) text: String,
-    pub(crate) inverse: bool,
-}
-
 /// How many there are of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -95,8 +89,7 @@ pub(crate) struct Widths {
 pub(crate) struct Services {
     pub(crate) lines: Vec<Line>,
     pub(crate) cursor: Cursor,
-    pub(crate) sort: Sort,
-    pub(crate) reverse: bool,
+    pub(crate) sorting: Sorting<Sort>,
     pub(crate) filter: TextFilter,
     /// What is looked at closely.
     pub(crate) zoom: Option<Name>,
@@ -112,9 +105,8 @@ pub(crate) struct Services {
     heard: bool,
 }
 
-impl Sort {
-    /// All, in the order in which the key goes through them.
-    pub(crate) const ALL: [Self; 8] = [
+impl Cycle for Sort {
+    const ALL: &'static [Self] = &[
         Self::File,
         Self::Name,
         Self::State,
@@ -124,7 +116,9 @@ impl Sort {
         Self::In,
         Self::Out,
     ];
+}
 
+impl Sort {
     /// Returns its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -137,20 +131,6 @@ impl Sort {
             Self::In => "by in b/s",
             Self::Out => "by out b/s",
         }
-    }
-
-    fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|sort| *sort == self);
-        let at = (at.unwrap_or_default() + 1) % Self::ALL.len();
-        Self::ALL.get(at).copied().unwrap_or_default()
-    }
-}
-
-impl TextFilter {
-    /// Says whether a text has what is looked for, in any case of letters.
-    pub(crate) fn finds(&self, text: &str) -> bool {
-        text.to_ascii_lowercase()
-            .contains(&self.text.to_ascii_lowercase())
     }
 }
 
@@ -236,12 +216,6 @@ impl Services {
         name_of(rows, *line)
     }
 
-    /// Sorts by the next column.
-    pub(crate) fn sort_next(&mut self) {
-        self.sort = self.sort.next();
-        self.reverse = false;
-    }
-
     /// Hides or shows the real servers of the selected service; says whether anything changed.
     pub(crate) fn fold(&mut self, fold: bool, rows: &[ServiceRow], height: usize) -> bool {
         let Some(name) = self.selected(rows) else {
@@ -300,7 +274,8 @@ impl Services {
         let mut services: Vec<usize> = (0..rows.len()).collect();
         self.arrange(&mut services, |place| {
             let flow = self.flow(Line::Service(place));
-            rows.get(place).map(|row| sort_key(self.sort, row, flow))
+            rows.get(place)
+                .map(|row| sort_key(self.sorting.by, row, flow))
         });
         let mut lines = Vec::new();
         for place in services {
@@ -314,7 +289,7 @@ impl Services {
 
     /// Adds the lines of a service, where the filter lets it be seen.
     fn lines_of(&self, place: usize, row: &ServiceRow, lines: &mut Vec<Line>) {
-        let filtering = !self.filter.text.is_empty();
+        let filtering = !self.filter.is_empty();
         let found = filtering && self.filter.finds(&service_text(row));
         let real_is_seen = |real: &ServiceRealRow| {
             if !filtering || (found && !self.filter.inverse) {
@@ -343,7 +318,7 @@ impl Services {
             let flow = self.flow(Line::Real(place, at));
             row.reals
                 .get(at)
-                .map(|real| real_key(self.sort, real, flow))
+                .map(|real| real_key(self.sorting.by, real, flow))
         });
         lines.extend(reals.into_iter().map(|real| Line::Real(place, real)));
         if others(row) > 0 && !filtering {
@@ -352,13 +327,11 @@ impl Services {
     }
 
     fn arrange(&self, places: &mut [usize], key: impl Fn(usize) -> Option<SortKey>) {
-        if self.sort != Sort::File {
+        if self.sorting.by != Sort::File {
             // Equal ones stay as configured.
             places.sort_by_cached_key(|place| key(*place));
         }
-        if self.reverse {
-            places.reverse();
-        }
+        self.sorting.arrange(places);
     }
 }
 
@@ -673,7 +646,10 @@ mod tests {
     fn the_selection_stays_on_its_object_while_the_order_changes() {
         let mut rows = rows();
         let mut services = Services {
-            sort: Sort::Sessions,
+            sorting: Sorting {
+                by: Sort::Sessions,
+                reversed: false,
+            },
             ..Services::default()
         };
         services.arrived(None, &told(rows.clone(), 1), 10);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use weir_control::{ExplainRow, Filter, SessionRow, What};
 
+use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::list::{Cursor, Step};
-use crate::model::services::TextFilter;
 use crate::model::{Model, Want};
 
 /// How many sessions are asked for.
@@ -61,8 +61,7 @@ pub(crate) struct Sessions {
     /// Places in the rows.
     pub(crate) lines: Vec<usize>,
     pub(crate) cursor: Cursor,
-    pub(crate) sort: Sort,
-    pub(crate) reverse: bool,
+    pub(crate) sorting: Sorting<Sort>,
     pub(crate) filter: TextFilter,
     /// What the daemon is asked with: not each letter of an address that is being typed.
     pub(crate) asks: Filter,
@@ -70,8 +69,8 @@ pub(crate) struct Sessions {
     selected: Option<Key>,
 }
 
-impl Sort {
-    const ALL: [Self; 6] = [
+impl Cycle for Sort {
+    const ALL: &'static [Self] = &[
         Self::Client,
         Self::Service,
         Self::Real,
@@ -79,7 +78,9 @@ impl Sort {
         Self::Idle,
         Self::Age,
     ];
+}
 
+impl Sort {
     /// Returns its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -171,9 +172,7 @@ impl Sessions {
             };
             order.then_with(|| a.0.cmp(&b.0))
         });
-        if self.reverse {
-            lines.reverse();
-        }
+        self.sorting.arrange(&mut lines);
         self.lines = lines.into_iter().map(|(_, place)| place).collect();
         let selected = self.selected.as_ref();
         let is_selected = |place: &usize| {
@@ -211,7 +210,7 @@ impl Sessions {
     }
 
     fn order(&self, a: &SessionRow, b: &SessionRow) -> Ordering {
-        match self.sort {
+        match self.sorting.by {
             Sort::Client => Ordering::Equal,
             Sort::Service => a.service.cmp(&b.service),
             Sort::Real => address(&a.real).cmp(&address(&b.real)),
@@ -225,14 +224,6 @@ impl Sessions {
     pub(crate) fn go(&mut self, step: Step, height: usize) {
         self.cursor.go(step, self.lines.len(), height);
         self.selected = self.at_cursor().map(Key::of);
-    }
-
-    /// Sorts by the next column.
-    pub(crate) fn sort_next(&mut self) {
-        let at = Sort::ALL.iter().position(|sort| *sort == self.sort);
-        let at = (at.unwrap_or_default() + 1) % Sort::ALL.len();
-        self.sort = Sort::ALL.get(at).copied().unwrap_or_default();
-        self.reverse = false;
     }
 
     /// Returns what is selected.
@@ -319,11 +310,8 @@ mod tests {
             ["10.0.0.9:8", "10.0.0.9:70", "10.0.0.10:7"]
         );
         sessions.go(Step::Bottom, 9);
-        for _ in 0..4 {
-            sessions.sort_next();
-        }
+        sessions.sorting.by = Sort::Idle;
         sessions.rebuild(9);
-        assert_eq!(sessions.sort, Sort::Idle);
         assert_eq!(
             clients(&sessions),
             ["10.0.0.10:7", "10.0.0.9:8", "10.0.0.9:70"]

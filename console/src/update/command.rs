@@ -10,7 +10,6 @@ use crate::model::services::Name;
 use crate::model::{Effect, Mode, Model, Tone};
 use crate::term::input::Key;
 use crate::update::dialog;
-use crate::update::services::real_of;
 
 /// How many commands are remembered.
 const REMEMBERED: usize = 50;
@@ -20,7 +19,7 @@ pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
     let Mode::Command(line) = &mut model.mode else {
         return Vec::new();
     };
-    if super::ends(key, line) {
+    if line.ends(key) {
         model.mode = Mode::Screen;
     } else if key == Key::Enter {
         let text = line.text();
@@ -77,10 +76,10 @@ fn show(model: &mut Model, what: What, request: Request) -> Vec<Effect> {
         | What::Generations
         | What::History
         | What::Overrides
-        | What::Status => return model.print(format!("show {}", super::noun(what)), request),
+        | What::Status => return model.print(format!("show {}", what.name()), request),
     };
     if narrowed {
-        return model.print(format!("show {}", super::noun(what)), request);
+        return model.print(format!("show {}", what.name()), request);
     }
     super::go(model, screen);
     Vec::new()
@@ -106,8 +105,8 @@ fn ask(model: &mut Model, what: String, request: Request) -> Vec<Effect> {
                 service: service.clone(),
                 real: Some(real.clone()),
             };
-            let found =
-                real_of(model, &name).map(|(service, real)| (service.clone(), real.clone()));
+            let found = model.data.real(&name);
+            let found = found.map(|(service, real)| (service.clone(), real.clone()));
             match found {
                 // With what it leads to in numbers.
                 Some((service, real)) => {

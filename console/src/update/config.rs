@@ -1,18 +1,18 @@
-//! Keys on the configuration screen and in its editor; and what the daemon says of a candidate.
+//! The configuration screen and its editor; and what the daemon says of a candidate.
 
 use serde_json::Value;
-use weir_control::{AppliedRow, ChangeRow, ConfigText, Request, Role};
+use weir_control::{AppliedRow, ChangeRow, ConfigText, Filter, Request, Role, What};
 
-use crate::keymap::Action;
 use crate::model::config::{self, Part, VIEWER_MOST, changes, generation, losses};
 use crate::model::dialog::{Ask, Deed, Dialog, Rung};
 use crate::model::editline::EditLine;
 use crate::model::editor::{self, Editor, MOST, Move, Verdict};
-use crate::model::list::{Cursor, Step};
+use crate::model::filter::Cycle;
+use crate::model::list::{Step, scroll};
 use crate::model::{After, Effect, Mode, Model, Tone};
 use crate::term::input::Key;
 use crate::units::{exact, folded, plural, span};
-use crate::update::services::step;
+use crate::update::screen::{Effects, Screen};
 use crate::view::config::gutter;
 use crate::view::header::cut;
 
@@ -23,63 +23,58 @@ const WIDE: usize = 68;
 /// How many losses a question names.
 const NAMED: usize = 2;
 
-/// Does what a key means there.
-pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
-    if let Some(step) = step(action) {
+/// It shows what runs, what is to run, and what ran before.
+pub(crate) struct Config;
+
+impl Screen for Config {
+    fn step(&self, model: &mut Model, step: Step) -> Effects {
         go(model, step);
-        return Vec::new();
+        Effects::new()
     }
-    match action {
-        Action::Part => {
-            model.config.part = model.config.part.next();
-            model.config.top = 0;
-            if model.config.part == Part::Generations {
-                go(model, Step::Bottom);
-            }
-        }
-        Action::Back => {
-            model.config.part = Part::Running;
-            model.config.top = 0;
-        }
-        Action::Edit => edit(model),
-        Action::Apply => apply(model),
-        Action::Confirm => return confirm(model),
-        Action::Rollback => rollback(model),
-        Action::Discard => discard(model),
-        Action::Go(_)
-        | Action::NextScreen
-        | Action::PreviousScreen
-        | Action::Up
-        | Action::Down
-        | Action::PageUp
-        | Action::PageDown
-        | Action::Top
-        | Action::Bottom
-        | Action::Open
-        | Action::Fold
-        | Action::Unfold
-        | Action::FoldAll
-        | Action::Span
-        | Action::Figure
-        | Action::Sort
-        | Action::ReverseSort
-        | Action::Filter
-        | Action::InverseFilter
-        | Action::Pause
-        | Action::Faster
-        | Action::Slower
-        | Action::Redraw
-        | Action::CommandLine
-        | Action::Help
-        | Action::Undo
-        | Action::Leave
-        | Action::Drain
-        | Action::Enable
-        | Action::Weight
-        | Action::Synproxy
-        | Action::Maintenance => {}
+
+    fn rebuild(&self, model: &mut Model) {
+        fit(model);
     }
-    Vec::new()
+
+    fn told(&self, model: &mut Model, what: What, _: &Filter) {
+        if what == What::Config {
+            model.config.is_old = false;
+        }
+    }
+
+    fn close(&self, model: &mut Model) -> bool {
+        model.config.part = Part::Running;
+        model.config.top = 0;
+        true
+    }
+
+    fn part(&self, model: &mut Model) {
+        model.config.part = model.config.part.next();
+        model.config.top = 0;
+        if model.config.part == Part::Generations {
+            go(model, Step::Bottom);
+        }
+    }
+
+    fn edit(&self, model: &mut Model) {
+        edit(model);
+    }
+
+    fn apply(&self, model: &mut Model) {
+        apply(model);
+    }
+
+    fn confirm(&self, model: &mut Model) -> Effects {
+        confirm(model)
+    }
+
+    fn rollback(&self, model: &mut Model) {
+        rollback(model);
+    }
+
+    fn discard(&self, model: &mut Model) {
+        discard(model);
+    }
 }
 
 /// Scrolls the open part.
@@ -96,27 +91,14 @@ fn go(model: &mut Model, step: Step) {
         Part::Candidate => {
             if let Some(editor) = &mut model.config.editor {
                 let length = editor.lines().len();
-                editor.top = scrolled(editor.top, step, length, height);
+                scroll(&mut editor.top, step, length, height);
             }
         }
         Part::Running | Part::Diff => {
             let length = config::lines(model).map_or(0, |lines| lines.len());
-            model.config.top = scrolled(model.config.top, step, length, height);
+            scroll(&mut model.config.top, step, length, height);
         }
     }
-}
-
-fn scrolled(top: usize, step: Step, length: usize, height: usize) -> usize {
-    let mut cursor = Cursor {
-        // The text goes, not a selection.
-        index: match step {
-            Step::Up | Step::PageUp | Step::Top => top,
-            Step::Down | Step::PageDown | Step::Bottom => top + height.max(1) - 1,
-        },
-        top,
-    };
-    cursor.go(step, length, height);
-    cursor.top
 }
 
 /// Opens the editor, on the candidate or on what runs.
@@ -219,7 +201,7 @@ fn find(model: &mut Model, key: Key) {
         if !editor.find(Some(text.clone())) {
             model.say(Tone::Warn, format!("`{text}` is not there"));
         }
-    } else if super::ends(key, line) {
+    } else if line.ends(key) {
         editor.finding = None;
     } else {
         line.key(key);

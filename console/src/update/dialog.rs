@@ -9,7 +9,6 @@ use crate::model::{Effect, Mode, Model, Tone};
 use crate::term::input::Key;
 use crate::units::{exact, plural, span};
 use crate::update;
-use crate::update::services::real_of;
 
 /// How long a configuration is tried where nobody says.
 const TRIAL_MS: u64 = 120_000;
@@ -110,7 +109,7 @@ fn asked_anew(model: &Model) -> Option<Dialog> {
         service: service.clone(),
         real: Some(real.clone()),
     };
-    let (service, real) = real_of(model, &name)?;
+    let (service, real) = model.data.real(&name)?;
     let anew = drain_question(service, real, request.clone());
     (anew.rung != dialog.rung).then_some(anew)
 }
@@ -133,8 +132,8 @@ fn asked(ask: &Ask, typed: &str) -> Result<(String, Request, Option<Request>), S
             let before = by_command.then_some(*now as u16);
             Ok((
                 format!("weight of {real}@{service}"),
-                update::weight(service, real, weight),
-                Some(update::weight(service, real, before)),
+                weigh(service, real, weight),
+                Some(weigh(service, real, before)),
             ))
         }
         Ask::Synproxy { service } => {
@@ -173,6 +172,15 @@ fn asked(ask: &Ask, typed: &str) -> Result<(String, Request, Option<Request>), S
             };
             Ok(("apply of the candidate".to_owned(), request, None))
         }
+    }
+}
+
+/// Returns the request that sets a weight.
+fn weigh(service: &str, real: &str, weight: Option<u16>) -> Request {
+    Request::Weight {
+        service: service.to_owned(),
+        real: real.to_owned(),
+        weight,
     }
 }
 

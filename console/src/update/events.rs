@@ -1,103 +1,74 @@
-//! Keys on the events screen.
+//! The events screen.
 
 use serde_json::Value;
 use weir_control::{EventRow, Filter, Request, What};
 
-use crate::keymap::Action;
 use crate::model::events::ALL;
-use crate::model::list::Step;
-use crate::model::services::TextFilter;
-use crate::model::{After, Effect, Model, Tone};
-use crate::update::services::step;
+use crate::model::filter::TextFilter;
+use crate::model::list::{Step, scroll};
+use crate::model::{After, Model, Tone};
+use crate::update::screen::{Effects, Screen};
+use crate::view::events::length;
 
-/// Does what a key means there.
-pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
-    let height = model.list_height();
-    if model.events.zoom && matches!(action, Action::PageUp | Action::PageDown) {
-        scroll(model, action == Action::PageDown);
-        return Vec::new();
-    }
-    let events = &mut model.events;
-    if let Some(step) = step(action) {
-        events.go(step, height);
+/// It shows what happened.
+pub(crate) struct Events;
+
+impl Screen for Events {
+    fn step(&self, model: &mut Model, step: Step) -> Effects {
+        // Closely, a page goes through the facts of an event, and a line to the next one.
+        if model.events.zoom && matches!(step, Step::PageUp | Step::PageDown) {
+            let (length, height) = (length(model), model.body_height());
+            scroll(&mut model.events.zoom_top, step, length, height);
+            return Effects::new();
+        }
+        let height = model.list_height();
+        model.events.go(step, height);
         // Whoever goes to the beginning wants all that is kept.
-        if step == Step::Top && events.may_have_more() {
-            events.asked_all = true;
+        if step == Step::Top && model.events.may_have_more() {
+            model.events.asked_all = true;
             return ask_all(model);
         }
-        return Vec::new();
+        Effects::new()
     }
-    match action {
-        Action::Open => {
-            events.zoom = events.at_cursor().is_some();
-            // Whoever reads one does not want the next.
-            events.follows &= !events.zoom;
-        }
-        Action::Back => {
-            if events.zoom {
-                events.zoom = false;
-                let is_last = events.cursor.index + 1 >= events.lines.len();
-                events.follows = is_last && events.unseen == 0;
-            } else {
-                events.filter = TextFilter::default();
-                events.rebuild(height);
-            }
-        }
-        Action::Go(_)
-        | Action::NextScreen
-        | Action::PreviousScreen
-        | Action::Up
-        | Action::Down
-        | Action::PageUp
-        | Action::PageDown
-        | Action::Top
-        | Action::Bottom
-        | Action::Fold
-        | Action::Unfold
-        | Action::FoldAll
-        | Action::Span
-        | Action::Figure
-        | Action::Sort
-        | Action::ReverseSort
-        | Action::Filter
-        | Action::InverseFilter
-        | Action::Pause
-        | Action::Faster
-        | Action::Slower
-        | Action::Redraw
-        | Action::CommandLine
-        | Action::Help
-        | Action::Undo
-        | Action::Leave
-        | Action::Drain
-        | Action::Enable
-        | Action::Weight
-        | Action::Synproxy
-        | Action::Part
-        | Action::Edit
-        | Action::Apply
-        | Action::Confirm
-        | Action::Rollback
-        | Action::Discard
-        | Action::Maintenance => {}
+
+    fn rebuild(&self, model: &mut Model) {
+        let height = model.list_height();
+        model.events.rebuild(height);
     }
-    Vec::new()
+
+    fn told(&self, model: &mut Model, what: What, _: &Filter) {
+        let height = model.list_height();
+        let Model { events, data, .. } = model;
+        if let (What::Events, Some(told)) = (what, &data.events) {
+            events.arrived(&told.value, height);
+        }
+    }
+
+    fn filter<'a>(&self, model: &'a mut Model) -> Option<&'a mut TextFilter> {
+        Some(&mut model.events.filter)
+    }
+
+    fn open(&self, model: &mut Model) -> Effects {
+        let events = &mut model.events;
+        events.zoom = events.at_cursor().is_some();
+        // Whoever reads one does not want the next.
+        events.follows &= !events.zoom;
+        Effects::new()
+    }
+
+    fn close(&self, model: &mut Model) -> bool {
+        let events = &mut model.events;
+        if !events.zoom {
+            return false;
+        }
+        events.zoom = false;
+        let is_last = events.cursor.index + 1 >= events.lines.len();
+        events.follows = is_last && events.unseen == 0;
+        true
+    }
 }
 
-/// Scrolls the facts of an event.
-fn scroll(model: &mut Model, down: bool) {
-    let height = model.body_height();
-    let page = height.saturating_sub(1).max(1);
-    let most = crate::view::events::length(model).saturating_sub(height);
-    let top = model.events.zoom_top;
-    model.events.zoom_top = if down {
-        (top + page).min(most)
-    } else {
-        top.saturating_sub(page)
-    };
-}
-
-fn ask_all(model: &mut Model) -> Vec<Effect> {
+fn ask_all(model: &mut Model) -> Effects {
     let filter = Filter {
         limit: Some(ALL),
         ..Filter::default()
@@ -122,27 +93,4 @@ pub(crate) fn all_arrived(model: &mut Model, rows: Result<Vec<Value>, String>) {
             model.say(Tone::Bad, format!("all events: {sentence}"));
         }
     }
-}
-
-/// Sets the filter.
-pub(crate) fn filter(model: &mut Model, filter: TextFilter) {
-    let height = model.list_height();
-    model.events.filter = filter;
-    model.events.rebuild(height);
-}
-
-/// Takes what the daemon said.
-pub(crate) fn arrived(model: &mut Model) {
-    let height = model.list_height();
-    let Model { events, data, .. } = model;
-    if let Some(told) = &data.events {
-        events.arrived(&told.value, height);
-    }
-}
-
-/// Keeps the selection in sight.
-pub(crate) fn refit(model: &mut Model) {
-    let height = model.list_height();
-    let length = model.events.lines.len();
-    model.events.cursor.fit(length, height);
 }

@@ -1,104 +1,76 @@
-//! Keys on the flood screen.
+//! The flood screen.
 
-use crate::keymap::Action;
-use crate::model::services::TextFilter;
-use crate::model::{Effect, Model};
+use weir_control::{Filter, FloodRow, What};
+
+use crate::model::Model;
+use crate::model::filter::{Order, TextFilter};
+use crate::model::history::Graphing;
+use crate::model::list::Step;
 use crate::update::dialog;
-use crate::update::services::step;
+use crate::update::screen::{Effects, Screen};
 
-/// Does what a key means there.
-pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
-    let height = model.flood_height();
-    let Model { flood, data, .. } = model;
-    let rows = data.flood.as_ref().map_or(&[][..], |told| &told.value);
-    if let Some(step) = step(action) {
-        flood.go(step, rows, height);
-        return Vec::new();
+/// It shows what becomes of SYNs.
+pub(crate) struct Flood;
+
+impl Screen for Flood {
+    fn step(&self, model: &mut Model, step: Step) -> Effects {
+        let height = model.flood_height();
+        let Model { flood, data, .. } = model;
+        flood.go(step, data.flood(), height);
+        Effects::new()
     }
-    match action {
-        Action::Open => flood.open(rows),
-        Action::Back => {
-            if flood.zoom.take().is_none() {
-                flood.filter = TextFilter::default();
-                flood.rebuild(rows, height);
-            }
-        }
-        Action::Sort => {
-            flood.sort_next();
-            flood.rebuild(rows, height);
-        }
-        Action::ReverseSort => {
-            flood.reverse = !flood.reverse;
-            flood.rebuild(rows, height);
-        }
-        Action::Span => flood.graphing.span = flood.graphing.span.next(),
-        Action::Figure => {
-            flood.graphing.figure = flood.graphing.figure.next(flood.zoom.is_some());
-        }
-        Action::Synproxy => {
-            let zoom = flood.zoom.as_ref();
-            let zoomed = rows.iter().find(|row| Some(&row.service) == zoom);
-            let row = zoomed.or_else(|| flood.at_cursor(rows));
-            if let Some((service, mode)) = row.map(|row| (row.service.clone(), row.mode.clone())) {
-                dialog::synproxy(model, &service, &mode);
-            }
-        }
-        Action::Go(_)
-        | Action::NextScreen
-        | Action::PreviousScreen
-        | Action::Up
-        | Action::Down
-        | Action::PageUp
-        | Action::PageDown
-        | Action::Top
-        | Action::Bottom
-        | Action::Fold
-        | Action::Unfold
-        | Action::FoldAll
-        | Action::Filter
-        | Action::InverseFilter
-        | Action::Pause
-        | Action::Faster
-        | Action::Slower
-        | Action::Redraw
-        | Action::CommandLine
-        | Action::Help
-        | Action::Undo
-        | Action::Leave
-        | Action::Drain
-        | Action::Enable
-        | Action::Weight
-        | Action::Part
-        | Action::Edit
-        | Action::Apply
-        | Action::Confirm
-        | Action::Rollback
-        | Action::Discard
-        | Action::Maintenance => {}
+
+    fn rebuild(&self, model: &mut Model) {
+        let height = model.flood_height();
+        let Model { flood, data, .. } = model;
+        flood.rebuild(data.flood(), height);
     }
-    Vec::new()
-}
 
-/// Sets the filter.
-pub(crate) fn filter(model: &mut Model, filter: TextFilter) {
-    let height = model.flood_height();
-    let Model { flood, data, .. } = model;
-    flood.filter = filter;
-    let rows = data.flood.as_ref().map_or(&[][..], |told| &told.value);
-    flood.rebuild(rows, height);
-}
+    fn told(&self, model: &mut Model, what: What, filter: &Filter) {
+        let height = model.flood_height();
+        let Model { flood, data, .. } = model;
+        // Of one service only, it is for its details.
+        let is_of_all = filter.service.is_none();
+        if let (What::Flood, true, Some(told)) = (what, is_of_all, &data.flood) {
+            flood.arrived(&told.value, told.at, height);
+        }
+    }
 
-/// Takes what the daemon said.
-pub(crate) fn arrived(model: &mut Model) {
-    let height = model.flood_height();
-    let Model { flood, data, .. } = model;
-    if let Some(told) = &data.flood {
-        flood.arrived(&told.value, told.at, height);
+    fn filter<'a>(&self, model: &'a mut Model) -> Option<&'a mut TextFilter> {
+        Some(&mut model.flood.filter)
+    }
+
+    fn sorting<'a>(&self, model: &'a mut Model) -> Option<&'a mut dyn Order> {
+        Some(&mut model.flood.sorting)
+    }
+
+    fn graph<'a>(&self, model: &'a mut Model) -> Option<(&'a mut Graphing, bool)> {
+        let of_service = model.flood.zoom.is_some();
+        Some((&mut model.flood.graphing, of_service))
+    }
+
+    fn open(&self, model: &mut Model) -> Effects {
+        let Model { flood, data, .. } = model;
+        flood.open(data.flood());
+        Effects::new()
+    }
+
+    fn close(&self, model: &mut Model) -> bool {
+        model.flood.zoom.take().is_some()
+    }
+
+    fn synproxy(&self, model: &mut Model) {
+        let row = chosen(model).map(|row| (row.service.clone(), row.mode.clone()));
+        if let Some((service, mode)) = row {
+            dialog::synproxy(model, &service, &mode);
+        }
     }
 }
 
-/// Keeps the selection in sight; what was told may be of one service only.
-pub(crate) fn refit(model: &mut Model) {
-    let filter = model.flood.filter.clone();
-    self::filter(model, filter);
+/// Returns what keys act on: what is looked at closely, or else what is selected.
+fn chosen(model: &Model) -> Option<&FloodRow> {
+    let rows = model.data.flood();
+    let zoom = model.flood.zoom.as_ref();
+    let zoomed = rows.iter().find(|row| Some(&row.service) == zoom);
+    zoomed.or_else(|| model.flood.at_cursor(rows))
 }

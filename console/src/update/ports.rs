@@ -1,104 +1,67 @@
-//! Keys on the ports screen.
+//! The ports screen.
 
-use weir_control::What;
+use weir_control::{Filter, What};
 
-use crate::keymap::Action;
-use crate::model::services::TextFilter;
-use crate::model::{Effect, Model};
-use crate::update::services::step;
+use crate::model::Model;
+use crate::model::filter::{Order, TextFilter};
+use crate::model::history::Graphing;
+use crate::model::list::{Step, scroll};
+use crate::update::screen::{Effects, Screen};
+use crate::view::ports::length;
 
-/// Does what a key means there.
-pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
-    let height = model.body_height();
-    let Model { ports, data, .. } = model;
-    if let Some(step) = step(action) {
-        ports.go(step, height);
-        return Vec::new();
-    }
-    match action {
-        Action::Open => {
-            if ports.zoom.is_none() {
-                ports.open(data);
-            }
+/// It shows ports, workers and the ledger.
+pub(crate) struct Ports;
+
+impl Screen for Ports {
+    fn step(&self, model: &mut Model, step: Step) -> Effects {
+        if model.ports.zoom.is_some() {
+            let (length, height) = length(model);
+            scroll(&mut model.ports.zoom_top, step, length, height);
+        } else {
+            model.ports.go(step, model.body_height());
         }
-        Action::Back => {
-            if ports.zoom.take().is_none() {
-                ports.filter = TextFilter::default();
-                ports.rebuild(data, height);
-            }
-        }
-        Action::Sort => {
-            ports.sort_next();
-            ports.rebuild(data, height);
-        }
-        Action::ReverseSort => {
-            ports.reverse = !ports.reverse;
-            ports.rebuild(data, height);
-        }
-        Action::Span => ports.graphing.span = ports.graphing.span.next(),
-        Action::Figure => ports.graphing.figure = ports.graphing.figure.next(false),
-        Action::Go(_)
-        | Action::NextScreen
-        | Action::PreviousScreen
-        | Action::Up
-        | Action::Down
-        | Action::PageUp
-        | Action::PageDown
-        | Action::Top
-        | Action::Bottom
-        | Action::Fold
-        | Action::Unfold
-        | Action::FoldAll
-        | Action::Filter
-        | Action::InverseFilter
-        | Action::Pause
-        | Action::Faster
-        | Action::Slower
-        | Action::Redraw
-        | Action::CommandLine
-        | Action::Help
-        | Action::Undo
-        | Action::Leave
-        | Action::Drain
-        | Action::Enable
-        | Action::Weight
-        | Action::Synproxy
-        | Action::Part
-        | Action::Edit
-        | Action::Apply
-        | Action::Confirm
-        | Action::Rollback
-        | Action::Discard
-        | Action::Maintenance => {}
+        Effects::new()
     }
-    Vec::new()
-}
 
-/// Sets the filter.
-pub(crate) fn filter(model: &mut Model, filter: TextFilter) {
-    let height = model.body_height();
-    model.ports.filter = filter;
-    model.ports.rebuild(&model.data, height);
-}
+    fn rebuild(&self, model: &mut Model) {
+        let height = model.body_height();
+        model.ports.rebuild(&model.data, height);
+    }
 
-/// Takes what the daemon said.
-pub(crate) fn arrived(model: &mut Model, what: What) {
-    let height = model.body_height();
-    let Model { ports, data, .. } = model;
-    if let (What::Ports, Some(told)) = (what, &data.ports) {
-        ports.arrived_ports(&told.value, told.at);
+    fn told(&self, model: &mut Model, what: What, _: &Filter) {
+        let Model { ports, data, .. } = model;
+        if let (What::Ports, Some(told)) = (what, &data.ports) {
+            ports.arrived_ports(&told.value, told.at);
+        } else if let (What::Workers, Some(told)) = (what, &data.workers) {
+            ports.arrived_workers(&told.value, told.at);
+        } else if let (What::Ledger, Some(told)) = (what, &data.ledger) {
+            ports.arrived_ledger(&told.value, told.at);
+        } else {
+            return;
+        }
+        self.rebuild(model);
     }
-    if let (What::Workers, Some(told)) = (what, &data.workers) {
-        ports.arrived_workers(&told.value, told.at);
-    }
-    if let (What::Ledger, Some(told)) = (what, &data.ledger) {
-        ports.arrived_ledger(&told.value, told.at);
-    }
-    ports.rebuild(data, height);
-}
 
-/// Keeps the selection in sight.
-pub(crate) fn refit(model: &mut Model) {
-    let height = model.body_height();
-    model.ports.rebuild(&model.data, height);
+    fn filter<'a>(&self, model: &'a mut Model) -> Option<&'a mut TextFilter> {
+        Some(&mut model.ports.filter)
+    }
+
+    fn sorting<'a>(&self, model: &'a mut Model) -> Option<&'a mut dyn Order> {
+        Some(&mut model.ports.sorting)
+    }
+
+    fn graph<'a>(&self, model: &'a mut Model) -> Option<(&'a mut Graphing, bool)> {
+        Some((&mut model.ports.graphing, false))
+    }
+
+    fn open(&self, model: &mut Model) -> Effects {
+        if model.ports.zoom.is_none() {
+            model.ports.open(&model.data);
+        }
+        Effects::new()
+    }
+
+    fn close(&self, model: &mut Model) -> bool {
+        model.ports.zoom.take().is_some()
+    }
 }

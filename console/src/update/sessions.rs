@@ -1,105 +1,73 @@
-//! Keys on the sessions screen.
+//! The sessions screen.
 
 use serde_json::Value;
-use weir_control::{ExplainRow, Filter, Flags, Question, Request, ServiceAddress, Whither};
+use weir_control::{ExplainRow, Filter, Flags, Question, Request, ServiceAddress, What, Whither};
 
-use crate::keymap::Action;
-use crate::model::list::Step;
-use crate::model::services::TextFilter;
+use crate::model::filter::{Order, TextFilter};
+use crate::model::list::{Step, scroll};
 use crate::model::sessions::{Key, address};
-use crate::model::{After, Effect, Model};
-use crate::update::services::step;
+use crate::model::{After, Model};
+use crate::update::screen::{Effects, Screen};
+use crate::view::sessions::length;
 
-/// Does what a key means there.
-pub(crate) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
-    let height = model.list_height();
-    let body = model.body_height();
-    let sessions = &mut model.sessions;
-    if let Some(step) = step(action) {
-        match &mut sessions.zoom {
-            Some(zoom) => {
-                let page = body.saturating_sub(1);
-                zoom.top = match step {
-                    Step::Up => zoom.top.saturating_sub(1),
-                    Step::Down => zoom.top + 1,
-                    Step::PageUp => zoom.top.saturating_sub(page),
-                    Step::PageDown => zoom.top + page,
-                    Step::Top => 0,
-                    Step::Bottom => usize::MAX,
-                };
-                let length = crate::view::sessions::length(model);
-                if let Some(zoom) = &mut model.sessions.zoom {
-                    zoom.top = zoom.top.min(length.saturating_sub(body));
-                }
-            }
-            None => sessions.go(step, height),
+/// It shows sessions.
+pub(crate) struct Sessions;
+
+impl Screen for Sessions {
+    fn step(&self, model: &mut Model, step: Step) -> Effects {
+        let (list, body) = (model.list_height(), model.body_height());
+        let length = length(model);
+        match &mut model.sessions.zoom {
+            Some(zoom) => scroll(&mut zoom.top, step, length, body),
+            None => model.sessions.go(step, list),
         }
-        return Vec::new();
+        Effects::new()
     }
-    match action {
-        Action::Open => {
-            if sessions.zoom.is_none() {
-                sessions.open();
-            }
-            return explain(model);
-        }
-        Action::Back => {
-            if sessions.zoom.take().is_none() {
-                filter(model, TextFilter::default());
-                settle(model);
-            }
-        }
-        Action::Sort => {
-            sessions.sort_next();
-            sessions.rebuild(height);
-        }
-        Action::ReverseSort => {
-            sessions.reverse = !sessions.reverse;
-            sessions.rebuild(height);
-        }
-        Action::Go(_)
-        | Action::NextScreen
-        | Action::PreviousScreen
-        | Action::Up
-        | Action::Down
-        | Action::PageUp
-        | Action::PageDown
-        | Action::Top
-        | Action::Bottom
-        | Action::Fold
-        | Action::Unfold
-        | Action::FoldAll
-        | Action::Span
-        | Action::Figure
-        | Action::Filter
-        | Action::InverseFilter
-        | Action::Pause
-        | Action::Faster
-        | Action::Slower
-        | Action::Redraw
-        | Action::CommandLine
-        | Action::Help
-        | Action::Undo
-        | Action::Leave
-        | Action::Drain
-        | Action::Enable
-        | Action::Weight
-        | Action::Synproxy
-        | Action::Part
-        | Action::Edit
-        | Action::Apply
-        | Action::Confirm
-        | Action::Rollback
-        | Action::Discard
-        | Action::Maintenance => {}
+
+    fn rebuild(&self, model: &mut Model) {
+        let height = model.list_height();
+        model.sessions.rebuild(height);
     }
-    Vec::new()
+
+    fn told(&self, model: &mut Model, what: What, _: &Filter) {
+        let height = model.list_height();
+        let Model { sessions, data, .. } = model;
+        if let (What::Sessions, Some(told)) = (what, &data.sessions) {
+            let (filter, rows): &(Filter, _) = &told.value;
+            sessions.arrived(filter, rows, height);
+        }
+    }
+
+    fn filter<'a>(&self, model: &'a mut Model) -> Option<&'a mut TextFilter> {
+        Some(&mut model.sessions.filter)
+    }
+
+    /// Has the daemon narrow the sessions by the filter.
+    fn settle(&self, model: &mut Model) {
+        let Model { sessions, data, .. } = model;
+        sessions.settle(|name| data.service(name).is_some());
+    }
+
+    fn sorting<'a>(&self, model: &'a mut Model) -> Option<&'a mut dyn Order> {
+        Some(&mut model.sessions.sorting)
+    }
+
+    fn open(&self, model: &mut Model) -> Effects {
+        if model.sessions.zoom.is_none() {
+            model.sessions.open();
+        }
+        explain(model)
+    }
+
+    fn close(&self, model: &mut Model) -> bool {
+        model.sessions.zoom.take().is_some()
+    }
 }
 
 /// Asks what would become of the next packet of the session that is looked at.
-fn explain(model: &mut Model) -> Vec<Effect> {
+fn explain(model: &mut Model) -> Effects {
     let Some(zoom) = &mut model.sessions.zoom else {
-        return Vec::new();
+        return Effects::new();
     };
     let question = question(&zoom.key);
     match question {
@@ -109,7 +77,7 @@ fn explain(model: &mut Model) -> Vec<Effect> {
         }
         Err(sentence) => {
             zoom.explained = Some(Err(sentence));
-            Vec::new()
+            Effects::new()
         }
     }
 }
@@ -145,36 +113,4 @@ pub(crate) fn explained(model: &mut Model, request: &Request, rows: Result<Vec<V
         let rows: Result<Vec<ExplainRow>, _> = rows.collect();
         rows.map_err(|error| format!("a row of the daemon cannot be read: {error}"))
     }));
-}
-
-/// Sets the filter; the daemon is asked with it once it is typed.
-pub(crate) fn filter(model: &mut Model, filter: TextFilter) {
-    let height = model.list_height();
-    model.sessions.filter = filter;
-    model.sessions.rebuild(height);
-}
-
-/// Has the daemon narrow the sessions by the filter.
-pub(crate) fn settle(model: &mut Model) {
-    let Model { sessions, data, .. } = model;
-    let services = data.services.as_ref();
-    let services = services.map_or(&[][..], |told| &told.value);
-    sessions.settle(|name| services.iter().any(|row| row.name == name));
-}
-
-/// Takes what the daemon said.
-pub(crate) fn arrived(model: &mut Model) {
-    let height = model.list_height();
-    let Model { sessions, data, .. } = model;
-    if let Some(told) = &data.sessions {
-        let (filter, rows): &(Filter, _) = &told.value;
-        sessions.arrived(filter, rows, height);
-    }
-}
-
-/// Keeps the selection in sight.
-pub(crate) fn refit(model: &mut Model) {
-    let height = model.list_height();
-    let length = model.sessions.lines.len();
-    model.sessions.cursor.fit(length, height);
 }

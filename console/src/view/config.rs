@@ -7,6 +7,7 @@ use weir_control::GenerationRow;
 
 use crate::model::config::{self, Part, changes, generation};
 use crate::model::editor::{Editor, Verdict};
+use crate::model::filter::Cycle;
 use crate::model::{Mode, Model};
 use crate::theme::Theme;
 use crate::units::{plural, span};
@@ -28,7 +29,7 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
     let width = canvas.width();
     canvas.style(0, 0, width, theme.heading());
     let mut x = 1;
-    for part in Part::ALL {
+    for part in Part::ALL.iter().copied() {
         let style = if part == model.config.part {
             theme.selected()
         } else {

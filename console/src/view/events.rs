@@ -253,11 +253,7 @@ pub(crate) fn status(model: &Model) -> String {
         let of = events.lines.len();
         return format!("line {at} of {of}, Up and Down go on, Esc lists all");
     }
-    let filter = match (events.filter.text.as_str(), events.filter.inverse) {
-        ("", _) => String::new(),
-        (text, false) => format!("with {text}: "),
-        (text, true) => format!("without {text}: "),
-    };
+    let filter = events.filter.words();
     let is_event = |line: &&Line| matches!(line, Line::Event(_));
     let shown = events.lines.iter().filter(is_event).count() as u64;
     let follows = if events.follows {

@@ -119,7 +119,7 @@ fn overview(model: &Model, rows: &[FloodRow], canvas: &mut Canvas<'_>) {
             (None, Some(_)) => {}
         }
     }
-    let all = if flood.filter.text.is_empty() {
+    let all = if flood.filter.is_empty() {
         "all"
     } else {
         "all of these"
@@ -473,15 +473,10 @@ pub(crate) fn status(model: &Model) -> String {
         let of = flood.lines.len();
         return format!("service {at} of {of}, Up and Down go on, Esc lists all; {floods}");
     }
-    let filter = match (flood.filter.text.as_str(), flood.filter.inverse) {
-        ("", _) => String::new(),
-        (text, false) => format!("with {text}: "),
-        (text, true) => format!("without {text}: "),
-    };
-    let order = if flood.reverse { ", reversed" } else { "" };
+    let filter = flood.filter.words();
     format!(
-        "{filter}{}, {floods}; {}{order}; v and t change the graph",
+        "{filter}{}, {floods}; {}; v and t change the graph",
         plural(flood.lines.len() as u64, "TCP service"),
-        flood.sort.name()
+        flood.sorting.words(flood.sorting.by.name())
     )
 }

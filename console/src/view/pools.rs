@@ -11,6 +11,7 @@ use crate::model::pools::{
 use crate::theme::Theme;
 use crate::units::{NONE, exact, or_none, plural, rate, rate_or_none, si, span};
 use crate::view::canvas::{Align, Canvas};
+use crate::view::details::{self, Detail};
 
 /// Selection and alarm.
 const MARKS: u16 = 3;
@@ -215,19 +216,33 @@ fn refusals(model: &Model, y: u16, canvas: &mut Canvas<'_>) {
 
 /// A pool, or its use towards a real server.
 fn closely(model: &Model, rows: &[PoolRow], canvas: &mut Canvas<'_>) {
-    let theme = model.theme;
-    let plain = theme.plain();
-    let Some(zoom) = &model.pools.zoom else {
+    let Some(lines) = facts(model, rows) else {
+        let gone = "it is no longer there; Esc goes back";
+        canvas.put(1, 1, gone, model.theme.warn());
         return;
     };
-    let pool = rows.iter().find(|pool| pool.name == zoom.pool);
+    let height = canvas.height().saturating_sub(1);
+    let mut text = canvas.inner(0, 0, canvas.width(), height);
+    details::draw(&lines, model.pools.zoom_top, VALUES, model.theme, &mut text);
+    refusals(model, height, canvas);
+}
+
+/// Returns how many lines what is looked at has.
+pub(crate) fn length(model: &Model) -> usize {
+    let told = model.data.pools.as_ref();
+    let lines = told.and_then(|told| facts(model, &told.value));
+    lines.map_or(0, |lines| lines.len())
+}
+
+/// The lines of what is looked at; none where it is no longer there.
+fn facts(model: &Model, rows: &[PoolRow]) -> Option<Vec<Detail>> {
+    let theme = model.theme;
+    let plain = theme.plain();
+    let zoom = model.pools.zoom.as_ref()?;
+    let pool = rows.iter().find(|pool| pool.name == zoom.pool)?;
     let real = |pool: &PoolRow| {
         let wanted = zoom.real.as_ref()?;
         pool.reals.iter().find(|real| real.real == *wanted).cloned()
-    };
-    let Some(pool) = pool else {
-        canvas.put(1, 1, "it is no longer there; Esc goes back", theme.warn());
-        return;
     };
     let mut lines = vec![("pool", pool.name.clone(), theme.strong())];
     let per_lip = pool.ports_total.checked_div(pool.addresses);
@@ -298,13 +313,7 @@ fn closely(model: &Model, rows: &[PoolRow], canvas: &mut Canvas<'_>) {
         _ => "nothing",
     };
     lines.push(("try next", more.to_owned(), theme.strong()));
-    let height = usize::from(canvas.height().saturating_sub(1));
-    let top = model.pools.zoom_top.min(lines.len().saturating_sub(height));
-    for (y, (name, value, style)) in (0..).zip(lines.iter().skip(top).take(height)) {
-        canvas.put(1, y, name, theme.label());
-        canvas.put(VALUES, y, value, *style);
-    }
-    refusals(model, canvas.height().saturating_sub(1), canvas);
+    Some(lines)
 }
 
 /// Returns how many there are, and in which order.
@@ -319,18 +328,13 @@ pub(crate) fn status(model: &Model) -> String {
             None => format!("pool {}; Esc goes back", zoom.pool),
         };
     }
-    let filter = match (pools.filter.text.as_str(), pools.filter.inverse) {
-        ("", _) => String::new(),
-        (text, false) => format!("with {text}: "),
-        (text, true) => format!("without {text}: "),
-    };
-    let order = if pools.reverse { ", reversed" } else { "" };
+    let filter = pools.filter.words();
     let reals: usize = told.value.iter().map(|pool| pool.reals.len()).sum();
     format!(
-        "{filter}{} to {}; {}{order}",
+        "{filter}{} to {}; {}",
         plural(told.value.len() as u64, "pool"),
         plural(reals as u64, "real server"),
-        pools.sort.name()
+        pools.sorting.words(pools.sorting.by.name())
     )
 }
 

@@ -9,6 +9,7 @@ use crate::model::{Model, deltas::Deltas, history};
 use crate::theme::Theme;
 use crate::units::{NONE, exact, or_none, plural, rate_or_none, si};
 use crate::view::canvas::{Align, Canvas};
+use crate::view::details::{self, Detail};
 use crate::view::graph::{self, Graph};
 
 /// Selection and alarm.
@@ -119,18 +120,7 @@ fn draw_line(model: &Model, one: Line, y: u16, canvas: &mut Canvas<'_>) {
             let balanced = data.ledger.as_ref().map(|told| told.value.total.balanced);
             ledger_head(balanced, y, theme, canvas);
         }
-        Line::Ledger(place) => {
-            let account = model.ports.account.get(place);
-            let reason = model.ports.reasons.get(place);
-            ledger_line(
-                account,
-                reason,
-                Some(&model.ports.ledger_rates),
-                y,
-                theme,
-                canvas,
-            );
-        }
+        Line::Ledger(place) => account_line(model, place, y, canvas),
     }
 }
 
@@ -314,38 +304,55 @@ fn closely(model: &Model, canvas: &mut Canvas<'_>) {
     let gone = "it is no longer there; Esc goes back";
     match &model.ports.zoom {
         None => {}
-        Some(Zoom::Port(name)) => {
-            let told = model.data.ports.as_ref();
-            let row = told.and_then(|told| told.value.iter().find(|row| row.name == *name));
-            match row {
-                Some(row) => details(&port_details(model, row), model, canvas),
-                None => _ = canvas.put(1, 1, gone, theme.warn()),
-            }
-        }
-        Some(Zoom::Worker(number)) => {
-            let told = model.data.workers.as_ref();
-            let row = told.and_then(|told| told.value.iter().find(|row| row.worker == *number));
-            match row {
-                Some(row) => worker_closely(model, row, canvas),
-                None => _ = canvas.put(1, 1, gone, theme.warn()),
-            }
-        }
+        Some(Zoom::Port(name)) => match port_of(model, name) {
+            Some(row) => facts(&port_facts(model, row), model, canvas),
+            None => _ = canvas.put(1, 1, gone, theme.warn()),
+        },
+        Some(Zoom::Worker(number)) => match worker_of(model, *number) {
+            Some(row) => worker_closely(model, row, canvas),
+            None => _ = canvas.put(1, 1, gone, theme.warn()),
+        },
         Some(Zoom::Ledger) => ledger_closely(model, canvas),
     }
 }
 
-type Detail = (&'static str, String, Style);
-
-fn details(lines: &[Detail], model: &Model, canvas: &mut Canvas<'_>) {
-    let height = usize::from(canvas.height());
-    let top = model.ports.zoom_top.min(lines.len().saturating_sub(height));
-    for (y, (name, value, style)) in (0..).zip(lines.iter().skip(top).take(height)) {
-        canvas.put(1, y, name, model.theme.label());
-        canvas.put(VALUES, y, value, *style);
-    }
+fn port_of<'a>(model: &'a Model, name: &str) -> Option<&'a PortRow> {
+    let mut rows = model.data.ports.as_ref()?.value.iter();
+    rows.find(|row| row.name == name)
 }
 
-fn port_details(model: &Model, row: &PortRow) -> Vec<Detail> {
+fn worker_of(model: &Model, number: u32) -> Option<&WorkerRow> {
+    let mut rows = model.data.workers.as_ref()?.value.iter();
+    rows.find(|row| row.worker == number)
+}
+
+/// Returns how many lines what is looked at has, and how many of them are seen.
+pub(crate) fn length(model: &Model) -> (usize, usize) {
+    let height = model.body_height();
+    let length = match &model.ports.zoom {
+        None => 0,
+        Some(Zoom::Port(name)) => {
+            let row = port_of(model, name);
+            row.map_or(0, |row| port_facts(model, row).len())
+        }
+        Some(Zoom::Worker(number)) => {
+            let row = worker_of(model, *number);
+            row.map_or(0, |row| worker_facts(model, row).len())
+        }
+        Some(Zoom::Ledger) => {
+            let graphed = usize::from(graphed(model, height as u16));
+            return (ledger_lines(model), height.saturating_sub(graphed + 1));
+        }
+    };
+    (length, height)
+}
+
+fn facts(lines: &[Detail], model: &Model, canvas: &mut Canvas<'_>) {
+    let top = model.ports.zoom_top;
+    details::draw(lines, top, VALUES, model.theme, canvas);
+}
+
+fn port_facts(model: &Model, row: &PortRow) -> Vec<Detail> {
     let theme = model.theme;
     let plain = theme.plain();
     let frames = |place, all: u64| {
@@ -397,7 +404,7 @@ fn port_details(model: &Model, row: &PortRow) -> Vec<Detail> {
     lines
 }
 
-fn worker_closely(model: &Model, row: &WorkerRow, canvas: &mut Canvas<'_>) {
+fn worker_facts(model: &Model, row: &WorkerRow) -> Vec<Detail> {
     let theme = model.theme;
     let plain = theme.plain();
     let cpu = row
@@ -405,7 +412,7 @@ fn worker_closely(model: &Model, row: &WorkerRow, canvas: &mut Canvas<'_>) {
         .map_or_else(|| "not pinned".to_owned(), |cpu| format!("on cpu {cpu}"));
     let name = row.worker.to_string();
     let per_s = |place| rate_or_none(model.ports.worker_rates.rate(&name, place));
-    let lines = vec![
+    vec![
         (
             "worker",
             format!("{name}, {cpu}, {} polling", row.poll),
@@ -441,14 +448,19 @@ fn worker_closely(model: &Model, row: &WorkerRow, canvas: &mut Canvas<'_>) {
             format!("{:>5}/s by others  {:>5}/s to others", per_s(2), per_s(3)),
             plain,
         ),
-    ];
+    ]
+}
+
+fn worker_closely(model: &Model, row: &WorkerRow, canvas: &mut Canvas<'_>) {
+    let theme = model.theme;
+    let lines = worker_facts(model, row);
     let told = model.data.ledger.as_ref();
     let own = |ledger: &&WorkerLedger| ledger.worker == Some(row.worker);
     let ledger = told.and_then(|told| told.value.workers.iter().find(own));
-    details(&lines, model, canvas);
+    facts(&lines, model, canvas);
     let y = lines.len() as u16 + 1;
     let Some(ledger) = ledger else {
-        canvas.put(1, y, "ledger: no answer yet", plain);
+        canvas.put(1, y, "ledger: no answer yet", theme.plain());
         return;
     };
     ledger_head(Some(ledger.balanced), y, theme, canvas);
@@ -486,36 +498,40 @@ fn graph(model: &Model, y: u16, height: u16, canvas: &mut Canvas<'_>) {
     }
 }
 
+/// How many lines of account and reasons there are.
+fn ledger_lines(model: &Model) -> usize {
+    model.ports.account.len().max(model.ports.reasons.len())
+}
+
+/// A line of the account of all workers, and a reason beside it.
+fn account_line(model: &Model, place: usize, y: u16, canvas: &mut Canvas<'_>) {
+    let ports = &model.ports;
+    let (account, reason) = (ports.account.get(place), ports.reasons.get(place));
+    let rates = Some(&ports.ledger_rates);
+    ledger_line(account, reason, rates, y, model.theme, canvas);
+}
+
+/// How high the graph above the ledger is.
+fn graphed(model: &Model, height: u16) -> u16 {
+    let least = 7.min(height);
+    height
+        .saturating_sub(ledger_lines(model) as u16 + 1)
+        .clamp(least, MOST_BARS.max(least))
+}
+
 /// The graph, and below it why frames were dropped.
 fn ledger_closely(model: &Model, canvas: &mut Canvas<'_>) {
-    let theme = model.theme;
-    let lines = model.ports.account.len().max(model.ports.reasons.len()) as u16 + 1;
     let height = canvas.height();
-    let least = 7.min(height);
-    let graphed = height
-        .saturating_sub(lines)
-        .clamp(least, MOST_BARS.max(least));
+    let graphed = graphed(model, height);
     graph(model, 0, graphed, canvas);
-    let balanced = model
-        .data
-        .ledger
-        .as_ref()
-        .map(|told| told.value.total.balanced);
-    ledger_head(balanced, graphed, theme, canvas);
+    let told = model.data.ledger.as_ref();
+    let balanced = told.map(|told| told.value.total.balanced);
+    ledger_head(balanced, graphed, model.theme, canvas);
     let room = usize::from(height.saturating_sub(graphed + 1));
-    let count = usize::from(lines - 1);
+    let count = ledger_lines(model);
     let top = model.ports.zoom_top.min(count.saturating_sub(room));
     for (place, y) in (top..count).zip(graphed + 1..height) {
-        let account = model.ports.account.get(place);
-        let reason = model.ports.reasons.get(place);
-        ledger_line(
-            account,
-            reason,
-            Some(&model.ports.ledger_rates),
-            y,
-            theme,
-            canvas,
-        );
+        account_line(model, place, y, canvas);
     }
 }
 
@@ -530,11 +546,7 @@ pub(crate) fn status(model: &Model) -> String {
         }
         None => {}
     }
-    let filter = match (ports.filter.text.as_str(), ports.filter.inverse) {
-        ("", _) => String::new(),
-        (text, false) => format!("with {text}: "),
-        (text, true) => format!("without {text}: "),
-    };
+    let filter = ports.filter.words();
     let data = &model.data;
     let count = |count: Option<usize>| or_none(count.map(|count| count as u64), exact);
     let of_ports = data.ports.as_ref().map(|told| told.value.len());
@@ -544,14 +556,13 @@ pub(crate) fn status(model: &Model) -> String {
         Some(true) => "every frame is accounted for",
         Some(false) => "FRAMES ARE NOT ACCOUNTED FOR",
     };
-    let order = if ports.reverse { ", reversed" } else { "" };
     let words = match of_ports {
         Some(number) => plural(number as u64, "port"),
         None => count(None),
     };
     format!(
-        "{filter}{words}, {} workers {}{order}; {ledger}",
+        "{filter}{words}, {} workers {}; {ledger}",
         count(of_workers),
-        ports.sort.name()
+        ports.sorting.words(ports.sorting.by.name())
     )
 }

@@ -254,15 +254,15 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
 
 fn heading(services: &Services, layout: &Layout, canvas: &mut Canvas<'_>, theme: Theme) {
     canvas.style(0, 0, canvas.width(), theme.heading());
-    let mark = if services.reverse { "^" } else { "v" };
+    let mark = if services.sorting.reversed { "^" } else { "v" };
     let end = canvas.put(MARKS, 0, "SERVICE", theme.heading());
-    if services.sort == Sort::Name {
+    if services.sorting.by == Sort::Name {
         canvas.put(end, 0, mark, theme.heading());
     }
     for (column, x, width) in &layout.columns {
         let head = column.head();
         canvas.cell((*x, 0), *width, column.align(), head, theme.heading());
-        if column.sort() == Some(services.sort) && services.sort != Sort::File {
+        if column.sort() == Some(services.sorting.by) && services.sorting.by != Sort::File {
             // Beside the word, in the gap: the column stays where it is.
             let length = head.chars().count() as u16;
             let at = match column.align() {
@@ -435,8 +435,8 @@ pub(crate) fn status(model: &Model) -> String {
             let _ = write!(text, ", {count} {word}");
         }
     }
-    let order = if services.reverse { ", reversed" } else { "" };
-    let _ = write!(text, "; {}{order}", services.sort.name());
+    let order = services.sorting.words(services.sorting.by.name());
+    let _ = write!(text, "; {order}");
     text
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     let heads = COLUMNS.map(|(head, ..)| head.to_owned());
     line(0, &heads, theme.heading(), canvas);
     if sessions.lines.is_empty() {
-        let text = match (sessions.rows.is_empty(), sessions.filter.text.is_empty()) {
+        let text = match (sessions.rows.is_empty(), sessions.filter.is_empty()) {
             (true, true) => "no sessions",
             (_, false) if sessions.is_cut() => {
                 "none of those that were told; a client's address or a service has the daemon look"
@@ -181,8 +181,7 @@ pub(crate) fn status(model: &Model) -> String {
     if sessions.zoom.is_some() {
         return "one session; Enter asks anew about its next packet, Esc lists all".to_owned();
     }
-    let order = if sessions.reverse { ", reversed" } else { "" };
-    let order = format!("{}{order}", sessions.sort.name());
+    let order = sessions.sorting.words(sessions.sorting.by.name());
     let all = model.data.status.as_ref().map(|told| told.value.sessions);
     let of = match (&sessions.told_of.service, sessions.told_of.client) {
         (None, None) => String::new(),
@@ -204,7 +203,7 @@ pub(crate) fn status(model: &Model) -> String {
         format!("{all}{}{of}", plural(sessions.told as u64, "session"))
     };
     let shown = sessions.lines.len();
-    let filter = if sessions.filter.text.is_empty() || shown == sessions.told {
+    let filter = if sessions.filter.is_empty() || shown == sessions.told {
         String::new()
     } else {
         format!("{} shown; ", exact(shown as u64))

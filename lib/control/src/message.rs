@@ -158,6 +158,28 @@ pub enum What {
 }
 
 impl What {
+    /// Returns its name, as `show` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::Pools => "pools",
+            Self::Sessions => "sessions",
+            Self::Ports => "ports",
+            Self::Workers => "workers",
+            Self::Ledger => "ledger",
+            Self::Flood => "flood",
+            Self::Config => "config",
+            Self::Health => "health",
+            Self::Events => "events",
+            Self::Syslog => "syslog",
+            Self::Generations => "generations",
+            Self::History => "history",
+            Self::Overrides => "overrides",
+            Self::Status => "status",
+        }
+    }
+
     /// Returns the code of its rows.
     #[must_use]
     pub const fn code(self) -> Code {

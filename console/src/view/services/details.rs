@@ -6,7 +6,6 @@ use weir_control::{FloodRow, HealthRow, ServiceRealRow, ServiceRow};
 use crate::model::Model;
 use crate::model::services::{Flow, Line, Name, real_state, state};
 use crate::units::{NONE, exact, or_none, rate_or_none, si, span};
-use crate::update::services::{real_of, service_of};
 use crate::view::canvas::{Align, Canvas};
 use crate::view::services::{real_style, state_style};
 
@@ -25,19 +24,7 @@ enum Row {
 
 /// Draws what is looked at closely.
 pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
-    let Some(zoom) = &model.services.zoom else {
-        return;
-    };
-    let rows = match (service_of(model, &zoom.service), real_of(model, zoom)) {
-        (_, Some((service, real))) => server(model, service, real),
-        (Some(row), None) if zoom.real.as_ref().is_none_or(String::is_empty) => {
-            service(model, row, canvas.width())
-        }
-        (Some(_) | None, None) => vec![Row::Sentence(
-            "it is no longer there; Esc goes back".to_owned(),
-            model.theme.warn(),
-        )],
-    };
+    let rows = rows(model, canvas.width());
     let height = usize::from(canvas.height());
     let top = model
         .services
@@ -71,6 +58,27 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     }
 }
 
+/// Returns how many lines what is looked at has.
+pub(crate) fn length(model: &Model) -> usize {
+    rows(model, model.size.width).len()
+}
+
+fn rows(model: &Model, width: u16) -> Vec<Row> {
+    let Some(zoom) = &model.services.zoom else {
+        return Vec::new();
+    };
+    match (model.data.service(&zoom.service), model.data.real(zoom)) {
+        (_, Some((service, real))) => server(model, service, real),
+        (Some(row), None) if zoom.real.as_ref().is_none_or(String::is_empty) => {
+            service(model, row, width)
+        }
+        (Some(_) | None, None) => vec![Row::Sentence(
+            "it is no longer there; Esc goes back".to_owned(),
+            model.theme.warn(),
+        )],
+    }
+}
+
 fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
     let theme = model.theme;
     let plain = theme.plain();
@@ -96,37 +104,10 @@ fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
     }
     let way = format!("{}, scheduler {}", row.forward, row.scheduler);
     rows.push(Row::Value("forwards by", way, plain));
-    rows.push(Row::Value(
-        "sessions",
-        format!(
-            "{}, {} established; {} opened since the start",
-            exact(row.sessions),
-            exact(row.sessions.saturating_sub(row.inactive)),
-            si(row.opened)
-        ),
-        plain,
-    ));
-    rows.push(Row::Value(
-        "new sessions",
-        format!(
-            "{:>5}/s opened  {:>5}/s refused",
-            rate_or_none(flow.new),
-            rate_or_none(flow.refused)
-        ),
-        plain,
-    ));
-    rows.push(traffic(
-        "from clients",
-        flow.packets_in,
-        flow.bits_in,
-        plain,
-    ));
-    rows.push(traffic(
-        "to clients",
-        flow.packets_out,
-        flow.bits_out,
-        plain,
-    ));
+    let refused = format!(" opened  {:>5}/s refused", rate_or_none(flow.refused));
+    let established = row.sessions.saturating_sub(row.inactive);
+    let counts = (row.sessions, established, row.opened);
+    rows.extend(traffic(counts, flow, &refused, plain));
     if row.protocol == "tcp" {
         rows.extend(synproxy(model, row));
     }
@@ -271,30 +252,9 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
         plain,
     ));
     rows.push(Row::Blank);
-    rows.push(Row::Value(
-        "sessions",
-        format!(
-            "{}, {} established; {} opened since the start",
-            exact(real.sessions + real.inactive),
-            exact(real.sessions),
-            si(real.opened)
-        ),
-        plain,
-    ));
-    let new = format!("{:>5}/s", rate_or_none(flow.new));
-    rows.push(Row::Value("new sessions", new, plain));
-    rows.push(traffic(
-        "from clients",
-        flow.packets_in,
-        flow.bits_in,
-        plain,
-    ));
-    rows.push(traffic(
-        "to clients",
-        flow.packets_out,
-        flow.bits_out,
-        plain,
-    ));
+    let all = real.sessions + real.inactive;
+    let counts = (all, real.sessions, real.opened);
+    rows.extend(traffic(counts, flow, "", plain));
     if let Some(micros) = real.rtt_us {
         rows.push(Row::Value("round trip", format!("{micros} us"), plain));
     }
@@ -318,13 +278,36 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
     rows
 }
 
-fn traffic(name: &'static str, packets: Option<f64>, bits: Option<f64>, style: Style) -> Row {
-    let text = format!(
-        "{:>5} packets/s  {:>5} bit/s",
-        rate_or_none(packets),
-        rate_or_none(bits)
+/// Sessions, those that are established and those that were ever opened; and what they carry.
+fn traffic(
+    (all, established, opened): (u64, u64, u64),
+    flow: Flow,
+    new: &str,
+    style: Style,
+) -> [Row; 4] {
+    let sessions = format!(
+        "{}, {} established; {} opened since the start",
+        exact(all),
+        exact(established),
+        si(opened)
     );
-    Row::Value(name, text, style)
+    let carried = |packets, bits| {
+        format!(
+            "{:>5} packets/s  {:>5} bit/s",
+            rate_or_none(packets),
+            rate_or_none(bits)
+        )
+    };
+    [
+        ("sessions", sessions),
+        (
+            "new sessions",
+            format!("{:>5}/s{new}", rate_or_none(flow.new)),
+        ),
+        ("from clients", carried(flow.packets_in, flow.bits_in)),
+        ("to clients", carried(flow.packets_out, flow.bits_out)),
+    ]
+    .map(|(name, text)| Row::Value(name, text, style))
 }
 
 fn flow_of(model: &Model, service: &str, real: Option<&str>) -> Flow {
