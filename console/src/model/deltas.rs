@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::services::rate;
-
 /// What was counted longer ago says nothing about now.
 pub(crate) const LONGEST: Duration = Duration::from_mins(1);
 
@@ -47,6 +45,12 @@ impl Deltas {
     pub(crate) fn rates(&self, name: &str) -> Option<&[f64]> {
         self.rates.get(name).map(Vec::as_slice)
     }
+}
+
+/// A counter that went back is another one: the daemon began anew.
+pub(crate) fn rate(before: u64, now: u64, span: Duration) -> Option<f64> {
+    let more = now.checked_sub(before)?;
+    (span >= Duration::from_millis(50)).then(|| more as f64 / span.as_secs_f64())
 }
 
 #[cfg(test)]

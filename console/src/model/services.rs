@@ -1,18 +1,25 @@
 //! The services with their real servers: which lines there are, in which order, and what their rates
 //! are.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+mod flow;
+mod order;
+mod words;
+
+use std::collections::BTreeSet;
 
 use weir_control::{Filter, ServiceRealRow, ServiceRow, What};
 
 use crate::model::data::Told;
-use crate::model::deltas::LONGEST;
 use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::list::{Cursor, Step};
 use crate::model::screen::every;
+use crate::model::services::flow::flows;
+use crate::model::services::order::{SortKey, real_key, sort_key};
+use crate::model::services::words::{real_text, service_text};
 use crate::model::{Model, Want};
+
+pub(crate) use crate::model::services::flow::{Flow, ServiceFlow};
+pub(crate) use crate::model::services::words::{is_down, listen, others, real_state, state};
 
 /// More real servers are hidden below their services until somebody wants to see them.
 const SHOWN_AT_FIRST: usize = 200;
@@ -47,24 +54,6 @@ pub(crate) enum Sort {
     Refused,
     In,
     Out,
-}
-
-/// Rates between two answers; none where there was one only, or the daemon began anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Flow {
-    pub(crate) new: Option<f64>,
-    pub(crate) refused: Option<f64>,
-    pub(crate) packets_in: Option<f64>,
-    pub(crate) packets_out: Option<f64>,
-    pub(crate) bits_in: Option<f64>,
-    pub(crate) bits_out: Option<f64>,
-}
-
-/// The rates of a service and of its real servers, in the order of the daemon.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ServiceFlow {
-    pub(crate) own: Flow,
-    pub(crate) reals: Vec<Flow>,
 }
 
 /// How many there are of each.
@@ -335,148 +324,6 @@ impl Services {
     }
 }
 
-/// What a line is sorted by: a text upwards, or a number downwards.
-#[derive(Debug)]
-enum SortKey {
-    Text(String),
-    Number(f64),
-}
-
-impl Eq for SortKey {}
-
-impl PartialEq for SortKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl PartialOrd for SortKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for SortKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            (Self::Number(a), Self::Number(b)) => b.total_cmp(a),
-            (Self::Text(_), Self::Number(_)) => Ordering::Less,
-            (Self::Number(_), Self::Text(_)) => Ordering::Greater,
-        }
-    }
-}
-
-fn sort_key(sort: Sort, row: &ServiceRow, flow: Flow) -> SortKey {
-    let number = |value: Option<f64>| SortKey::Number(value.unwrap_or(-1.0));
-    match sort {
-        Sort::File => SortKey::Number(0.0),
-        Sort::Name => SortKey::Text(row.name.clone()),
-        Sort::State => SortKey::Number(f64::from(badness(row))),
-        Sort::Sessions => SortKey::Number(row.sessions as f64),
-        Sort::New => number(flow.new.or(Some(row.sessions_per_s as f64))),
-        Sort::Refused => number(flow.refused),
-        Sort::In => number(flow.bits_in),
-        Sort::Out => number(flow.bits_out),
-    }
-}
-
-fn real_key(sort: Sort, real: &ServiceRealRow, flow: Flow) -> SortKey {
-    let number = |value: Option<f64>| SortKey::Number(value.unwrap_or(-1.0));
-    match sort {
-        Sort::File | Sort::Refused => SortKey::Number(0.0),
-        Sort::Name => SortKey::Text(real.address.clone()),
-        Sort::State => SortKey::Number(match real.state.as_str() {
-            "down" | "inhibited" => 2.0,
-            "full" | "drain" => 1.0,
-            _ => 0.0,
-        }),
-        Sort::Sessions => SortKey::Number((real.sessions + real.inactive) as f64),
-        Sort::New => number(flow.new),
-        Sort::In => number(flow.bits_in),
-        Sort::Out => number(flow.bits_out),
-    }
-}
-
-fn badness(row: &ServiceRow) -> u8 {
-    match (row.state.as_str(), row.reals.iter().any(is_down)) {
-        ("all-down", _) => 4,
-        ("no-quorum", _) => 3,
-        ("sorry", _) => 2,
-        (_, true) => 1,
-        (_, false) => 0,
-    }
-}
-
-/// Says whether a real server does not answer: its checks, or SYNs.
-pub(crate) fn is_down(real: &ServiceRealRow) -> bool {
-    matches!(real.state.as_str(), "down" | "inhibited")
-}
-
-/// Returns where a service is reached: the first address, and how many more there are.
-pub(crate) fn listen(row: &ServiceRow) -> String {
-    let first = row.listen.first().map_or("-", String::as_str);
-    match row.listen.len() {
-        0 | 1 => format!("{first}/{}", row.protocol),
-        more => format!("{first}/{} +{}", row.protocol, more - 1),
-    }
-}
-
-/// Returns the state of a service in a word, and how many of its real servers take new sessions.
-pub(crate) fn state(row: &ServiceRow) -> String {
-    let reals = || row.reals.iter().filter(|real| real.state != "sorry");
-    let up = reals().filter(|real| real.state == "up").count();
-    let word = match row.state.as_str() {
-        "all-down" | "no-quorum" => "DOWN",
-        "sorry" => "SORRY",
-        _ if reals().any(is_down) => "DEGR",
-        _ if up == 0 && reals().any(|real| real.state == "full") => "FULL",
-        // Nobody looks whether they answer.
-        _ if up > 0 && reals().all(|real| !real.checked) => "UNCHK",
-        _ => "UP",
-    };
-    format!("{word} {up}/{}", reals().count())
-}
-
-/// Returns the state of a real server in a word.
-pub(crate) fn real_state(real: &ServiceRealRow) -> &'static str {
-    match real.state.as_str() {
-        "up" if real.checked => "UP",
-        "up" => "UNCHK",
-        "down" => "DOWN",
-        "drain" => "DRAIN",
-        "sorry" => "SORRY",
-        "full" => "FULL",
-        "inhibited" => "INHIB",
-        _ => "?",
-    }
-}
-
-fn service_text(row: &ServiceRow) -> String {
-    let SynproxyText(synproxy) = SynproxyText::of(row);
-    format!(
-        "{} {}/{} {} {} {synproxy}",
-        row.name,
-        row.listen.join(" "),
-        row.protocol,
-        row.scheduler,
-        state(row)
-    )
-}
-
-struct SynproxyText(&'static str);
-
-impl SynproxyText {
-    fn of(row: &ServiceRow) -> Self {
-        Self(if row.synproxy.active { "flood" } else { "" })
-    }
-}
-
-fn real_text(real: &ServiceRealRow) -> String {
-    let by_command = real.by_command.join(" ");
-    format!("{} {} {by_command}", real.address, real_state(real))
-}
-
 /// Returns what a line is of.
 pub(crate) fn name_of(rows: &[ServiceRow], line: Line) -> Option<Name> {
     let (Line::Service(place) | Line::Real(place, _) | Line::Others(place)) = line;
@@ -508,92 +355,14 @@ fn name_is(rows: &[ServiceRow], line: Line, name: &Name) -> bool {
     }
 }
 
-/// Returns the sessions of a service that are at none of its real servers: at such that the
-/// configuration no longer has. Without them the lines would not add up.
-pub(crate) fn others(row: &ServiceRow) -> u64 {
-    let at_reals = row.reals.iter().map(|real| real.sessions + real.inactive);
-    row.sessions.saturating_sub(at_reals.sum())
-}
-
 fn longest(lengths: impl Iterator<Item = usize>) -> usize {
     lengths.max().unwrap_or_default()
 }
 
-/// Makes the rates between two answers.
-fn flows(before: Option<&Told<Vec<ServiceRow>>>, now: &Told<Vec<ServiceRow>>) -> Vec<ServiceFlow> {
-    let Some(before) = before else {
-        return now.value.iter().map(|_| ServiceFlow::default()).collect();
-    };
-    let span = now.at.saturating_sub(before.at);
-    if span > LONGEST {
-        // Another screen was open, or nobody answered: that is no rate of now.
-        return now.value.iter().map(|_| ServiceFlow::default()).collect();
-    }
-    let old: BTreeMap<&str, &ServiceRow> = before
-        .value
-        .iter()
-        .map(|row| (row.name.as_str(), row))
-        .collect();
-    now.value
-        .iter()
-        .map(|row| {
-            let old = old.get(row.name.as_str()).copied();
-            service_flow(old, row, span)
-        })
-        .collect()
-}
-
-fn service_flow(old: Option<&ServiceRow>, row: &ServiceRow, span: Duration) -> ServiceFlow {
-    let Some(old) = old else {
-        return ServiceFlow::default();
-    };
-    let rate = |pick: fn(&ServiceRow) -> u64| rate(pick(old), pick(row), span);
-    let bits = |pick: fn(&ServiceRow) -> u64| rate(pick).map(|bytes| bytes * 8.0);
-    ServiceFlow {
-        own: Flow {
-            // Not the daemon's own rate: that of its real servers is made so, and they add up.
-            new: rate(|row| row.opened),
-            refused: rate(|row| row.refused),
-            packets_in: rate(|row| row.packets_in),
-            packets_out: rate(|row| row.packets_out),
-            bits_in: bits(|row| row.bytes_in),
-            bits_out: bits(|row| row.bytes_out),
-        },
-        reals: row
-            .reals
-            .iter()
-            .enumerate()
-            .map(|(place, real)| {
-                let same = |other: &&ServiceRealRow| other.address == real.address;
-                let there = old.reals.get(place).filter(same);
-                let old = there.or_else(|| old.reals.iter().find(same));
-                old.map_or_else(Flow::default, |old| real_flow(old, real, span))
-            })
-            .collect(),
-    }
-}
-
-fn real_flow(old: &ServiceRealRow, real: &ServiceRealRow, span: Duration) -> Flow {
-    let rate = |pick: fn(&ServiceRealRow) -> u64| rate(pick(old), pick(real), span);
-    let bits = |pick: fn(&ServiceRealRow) -> u64| rate(pick).map(|bytes| bytes * 8.0);
-    Flow {
-        new: rate(|real| real.opened),
-        refused: None,
-        packets_in: rate(|real| real.packets_in),
-        packets_out: rate(|real| real.packets_out),
-        bits_in: bits(|real| real.bytes_in),
-        bits_out: bits(|real| real.bytes_out),
-    }
-}
-
-/// A counter that went back is another one: the daemon began anew.
-pub(crate) fn rate(before: u64, now: u64, span: Duration) -> Option<f64> {
-    let more = now.checked_sub(before)?;
-    (span >= Duration::from_millis(50)).then(|| more as f64 / span.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn service(name: &str, sessions: u64, reals: &[(&str, &str)]) -> ServiceRow {
