@@ -93,7 +93,7 @@ mod tests {
 
     use clap::CommandFactory;
 
-    use super::super::Arguments;
+    use super::super::arguments::Arguments;
     use super::*;
 
     fn text(shell: CompletionShell) -> String {

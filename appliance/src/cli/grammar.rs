@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use weir_console::{Command, Grammar};
 use weir_control::{Filter, Question, Request};
 
-use super::{Arguments, ByCommand, Denial, ShowArguments, Turn, Verb};
+use super::arguments::{Arguments, ByCommand, Denial, ShowArguments, Turn, Verb};
 use crate::overrides;
 
 /// Words that leave the console.

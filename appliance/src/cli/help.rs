@@ -31,7 +31,7 @@ pub(super) fn on(mut command: Command, name: &str) -> Result<String, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::super::Arguments;
+    use super::super::arguments::Arguments;
 
     fn on(name: &str) -> Result<String, String> {
         super::on(Arguments::command(), name)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::CommandFactory;
 use weir_model::{Counter, DropReason};
 
-use super::Arguments;
+use super::arguments::Arguments;
 
 const TEXT: &str = include_str!("../../../docs/parity.md");
 
