@@ -130,6 +130,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Ipvsadm { words } => ipvsadm(&words),
         Verb::Completion { shell } => completion(shell),
         Verb::Help { markdown: true, .. } => said(&weir_conf::reference()),
+        Verb::Appliance(verb) => return weir_agent::cli::run(verb),
         Verb::Help { name, .. } => help(name.as_deref().unwrap_or_default()),
     })
 }

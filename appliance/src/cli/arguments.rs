@@ -202,6 +202,8 @@ pub(super) enum Verb {
         #[arg(long, conflicts_with = "name")]
         markdown: bool,
     },
+    #[command(flatten)]
+    Appliance(weir_agent::cli::Verb),
 }
 
 #[derive(Debug, clap::Args)]

@@ -115,6 +115,7 @@ fn command(verb: Verb) -> Result<Command, String> {
         Verb::Import(_) => return Err(not_here("import")),
         Verb::Ipvsadm { .. } => return Err(not_here("ipvsadm")),
         Verb::Completion { .. } => return Err(not_here("completion")),
+        Verb::Appliance(_) => return Err("it is for the shell of the appliance".to_owned()),
         Verb::Help { .. } => return Err("? is the help of the console".to_owned()),
     })
 }

@@ -1,1 +1,3 @@
 //! The agent's socket.
+
+pub(crate) mod client;
