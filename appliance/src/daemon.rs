@@ -203,7 +203,11 @@ struct Plan {
 impl Plan {
     fn new(snapshot: &Snapshot) -> Result<Self> {
         let asked = snapshot.ports.iter().filter_map(|port| port.queues).min();
-        let mut most = u16::from(u8::MAX);
+        // Without a port there is nothing to do; one worker keeps what asks workers alive.
+        let mut most = match snapshot.ports.iter().next() {
+            Some(_) => u16::from(u8::MAX),
+            None => 1,
+        };
         for port in snapshot.ports.iter().filter(|port| port.queues.is_none()) {
             // A device that is not there is reported when it is opened.
             most = most.min(ethtool::most_queues(&port.device).unwrap_or(1));

@@ -156,6 +156,9 @@ fn of_value(kind: &str, key: &str, change: Change) -> &'static str {
         ("port", "gateway" | "address", _) | ("route", ..) => {
             "packets take another way at once; sessions go on"
         }
+        ("management", "device" | "address" | "gateway" | "ssh-port", _) => {
+            "traffic goes on; logins by SSH may break"
+        }
         ("lip-pool", "address", Change::Removed) => "sessions that use it are reset",
         ("lip-pool", ..) => "for new sessions; those that are open keep their ports",
         ("service", "listen", Change::Removed) => {

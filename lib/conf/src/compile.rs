@@ -3,6 +3,7 @@
 
 mod build;
 mod ids;
+mod management;
 mod network;
 mod ownership;
 mod pools;
@@ -14,8 +15,15 @@ mod warnings;
 
 use weir_model::Snapshot;
 
+pub use management::{Management, ManagementAddress};
+
 use crate::diagnostic::Sink;
 use crate::tree::Object;
+
+/// Returns what the agent of the appliance's image sets up.
+pub(crate) fn management(objects: &[Object]) -> Option<Management> {
+    management::of(objects)
+}
 
 /// Checks the objects and builds the snapshot; none when there was a mistake, here or before.
 pub(crate) fn compile(
@@ -29,9 +37,11 @@ pub(crate) fn compile(
     profiles::check(objects, sink);
     ownership::check(objects, sink);
     syslog::check(objects, sink);
+    management::check(objects, sink);
     if !sink.is_empty() {
         return None;
     }
     warnings::check(objects, &network, sink);
+    management::warn(objects, &network, sink);
     build::build(objects, previous, sink)
 }

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::{ConfigError, Map, Source as _, Value};
 use weir_model::Snapshot;
 
+pub use compile::{Management, ManagementAddress};
 pub use diagnostic::{Format, Purpose, Report, Severity, Style, Told, ToldPlace};
 pub use difference::{Change, ObjectDifference, ValueDifference, difference};
 pub use effective::{Effective, EffectiveSection, EffectiveValue};
@@ -54,6 +55,8 @@ pub const DEFAULT_PATH: &str = "/etc/weir/weir.conf";
 pub struct Loaded {
     /// What the daemon runs on.
     pub snapshot: Snapshot,
+    /// What the agent of the appliance's image sets up; the daemon has no use for it.
+    pub management: Management,
     /// What holds, for people.
     pub effective: Effective,
     /// Where it names files and devices, and what it is to be warned of.
@@ -120,11 +123,14 @@ pub fn compose(
         Ok(merged) => {
             let objects = tree::read(&merged.cache, &sources, &mut sink);
             let snapshot = compile::compile(&objects, previous, &mut sink);
-            snapshot.map(|snapshot| Loaded {
-                snapshot,
-                effective: Effective::new(&objects),
-                named: Named::new(&objects, &sources, sink.take_warnings()),
-            })
+            snapshot
+                .zip(compile::management(&objects))
+                .map(|(snapshot, management)| Loaded {
+                    snapshot,
+                    management,
+                    effective: Effective::new(&objects),
+                    named: Named::new(&objects, &sources, sink.take_warnings()),
+                })
         }
         Err(error) => {
             sink.nowhere(format!("the configuration cannot be put together: {error}"));

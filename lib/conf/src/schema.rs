@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Route,
     Workers,
     Control,
+    Management,
     LipPool,
     Health,
     Synproxy,
@@ -127,6 +128,7 @@ impl Kind {
             | Self::Route
             | Self::Workers
             | Self::Control
+            | Self::Management
             | Self::LipPool
             | Self::Defence
             | Self::Service
@@ -242,12 +244,13 @@ impl OptionSpec {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 13] = [
+    const KINDS: [Kind; 14] = [
         Kind::Node,
         Kind::Port,
         Kind::Route,
         Kind::Workers,
         Kind::Control,
+        Kind::Management,
         Kind::LipPool,
         Kind::Health,
         Kind::Synproxy,

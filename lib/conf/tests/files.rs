@@ -9,7 +9,8 @@
 use std::path::{Path, PathBuf};
 
 use weir_conf::{
-    Finding, NoEnv, Purpose, Report, Severity, Style, load, parse, parse_str, print_effective,
+    Finding, ManagementAddress, NoEnv, Purpose, Report, Severity, Style, load, parse, parse_str,
+    print_effective,
 };
 
 fn folder(name: &str) -> Vec<PathBuf> {
@@ -197,7 +198,7 @@ fn what_is_wrong_with_a_named_file_is_told_where_the_configuration_names_it() {
         "\
 error: cannot use /elsewhere: permission denied
 weir.conf:14:10: error: cannot use ens1f1: permission denied; ask root
-weir.conf:79:15: error: cannot use /etc/weir/other.key: permission denied; ask root
+weir.conf:88:15: error: cannot use /etc/weir/other.key: permission denied; ask root
 "
     );
     let report = loaded.named.warnings(&findings).unwrap();
@@ -214,6 +215,24 @@ fn what_is_hardly_meant_is_warned_of_and_accepted() {
         report.render(Style::long(Purpose::Check)),
         include_str!("warned.expected")
     );
+}
+
+#[test]
+fn an_appliance_of_the_image_begins_without_a_port_and_is_warned_of_it() {
+    let text = include_str!("good/first-boot.conf");
+    let loaded = parse_str("weir.conf", text, None).unwrap();
+    assert!(loaded.snapshot.ports.iter().next().is_none());
+    let found = loaded.management;
+    assert_eq!(found.address, Some(ManagementAddress::Dhcp));
+    assert_eq!((found.device.as_str(), found.ssh_port), ("eth0", 22));
+    let warned = loaded.named.warnings(&[]).unwrap();
+    assert_eq!(
+        warned.messages().collect::<Vec<_>>(),
+        ["there is no [port NAME]"]
+    );
+    // Elsewhere there is nothing without a port.
+    let alone = refusal("[node]\nname = weir\n").to_string();
+    assert!(alone.contains("there is no [port NAME]"), "{alone}");
 }
 
 #[test]
@@ -278,7 +297,7 @@ fn a_wrong_value_of_any_key_is_told_at_its_line() {
             let text = with_line(number, &format!("{key} = {wrong}"));
             // These may be nearly anything.
             let is_text = matches!(key, "body" | "send" | "answer");
-            if is_text || (key == "host" && wrong != "a/b:@") {
+            if is_text || (matches!(key, "host" | "ntp") && wrong != "a/b:@") {
                 continue;
             }
             if (key == "name" || key == "device") && wrong != "a/b:@" {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::management;
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed};
 use crate::source::Place;
@@ -23,6 +24,7 @@ pub(super) struct Network<'a> {
     pub(super) connected: Vec<(IpNet, &'a str, Option<Place>)>,
     /// The cores of the workers, where they are listed.
     pub(super) cpus: Option<(usize, Option<Place>)>,
+    ports: usize,
     gateways: Vec<IpAddr>,
     routes: Vec<IpNet>,
     /// What may lead somewhere and could not be read: the first number of its addresses, as far as
@@ -31,6 +33,11 @@ pub(super) struct Network<'a> {
 }
 
 impl Network<'_> {
+    /// Says whether there is no port at all.
+    pub(super) fn is_without_ports(&self) -> bool {
+        self.ports == 0
+    }
+
     /// Says whether a connected network, a route or a gateway leads to an address, as far as that
     /// can be known.
     pub(super) fn reaches(&self, ip: IpAddr) -> bool {
@@ -96,6 +103,7 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
             };
             Some((cpus.len(), item.place))
         }),
+        ports: of_kind(objects, Kind::Port).count(),
         gateways: of_kind(objects, Kind::Port)
             .flat_map(|port| port.all("gateway").iter().filter_map(address_of))
             .collect(),
@@ -104,7 +112,9 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
             .collect(),
         unread: unread(objects, sink),
     };
-    if of_kind(objects, Kind::Port).next().is_none() && !sink.lost_section() {
+    // An appliance of the image is set up by its management network before it has ports.
+    let needs_port = !sink.lost_section() && !management::is_given(objects);
+    if needs_port && network.is_without_ports() {
         sink.nowhere("there is no [port NAME]: weir would have nothing to receive from");
     }
     devices(objects, sink);

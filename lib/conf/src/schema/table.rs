@@ -1,6 +1,7 @@
 //! Every section and key.
 
 mod exports;
+mod management;
 mod profiles;
 mod service;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use super::{Availability, Choice, KeySpec, Kind, Naming, OptionSpec, SectionSpec, Type};
 
 use exports::{HA_KEYS, METRICS_KEYS, SYSLOG_KEYS};
+use management::MANAGEMENT;
 use profiles::{DEFENCE_KEYS, HEALTH_KEYS, SYNPROXY_KEYS};
 use service::SERVICE;
 
@@ -38,7 +40,7 @@ const RATE: Type = Type::Rate {
 };
 
 /// The sections in the order in which the effective file has them.
-pub(crate) static SECTIONS: [SectionSpec; 13] = [
+pub(crate) static SECTIONS: [SectionSpec; 14] = [
     SectionSpec {
         kind: Kind::Node,
         word: "node",
@@ -78,6 +80,14 @@ pub(crate) static SECTIONS: [SectionSpec; 13] = [
         availability: Availability::Now,
         help: "The control threads and sockets.",
         keys: CONTROL,
+    },
+    SectionSpec {
+        kind: Kind::Management,
+        word: "management",
+        naming: Naming::Single,
+        availability: Availability::Now,
+        help: "The network by which the appliance itself is reached; of the appliance's image only.",
+        keys: MANAGEMENT,
     },
     SectionSpec {
         kind: Kind::LipPool,
