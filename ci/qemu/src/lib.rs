@@ -11,7 +11,11 @@
 //! shows what is right, not what is fast.
 
 pub mod frames;
+pub mod guest;
 pub mod initramfs;
 pub mod kernel;
 pub mod machine;
 pub mod rss;
+pub mod serial;
+pub mod site;
+pub mod ssh;

@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use netmap_io::{Device, DeviceSpec, DriverChoice, FramePool, Port};
 use nix::sched::{CloneFlags, setns};
 use weir_lab::namespace::Namespace;
-use weir_lab::process::Process;
 
 use crate::frames;
+use crate::guest::{Guest, install_qemu};
 use crate::kernel::Kernel;
-use crate::machine::{QUEUES, TAP, boot, install_qemu, namespace};
+use crate::machine::{QUEUES, TAP, boot, namespace};
 
 /// What the guest says when it waits for frames, with the driver's name behind it.
 pub const READY: &str = "weir: ready with";
@@ -141,7 +141,7 @@ fn prove_in(init: &Path, kernel: &Kernel, dir: &Path) -> Result<()> {
             {
                 bail!(
                     "the guest says nothing of the frames:\n{}",
-                    guest.log_tail()
+                    guest.serial.last_words()
                 );
             }
             thread::sleep(Duration::from_millis(50));
@@ -153,20 +153,21 @@ fn prove_in(init: &Path, kernel: &Kernel, dir: &Path) -> Result<()> {
         verdict.judge().with_context(|| driver.to_owned())?;
     }
     for line in guest
-        .log()
+        .serial
+        .transcript()
         .lines()
         .filter(|line| line.contains("weir: card"))
     {
         println!("rss: {}", line.trim().trim_start_matches("weir: "));
     }
-    guest.wait(RUN)?;
+    guest.wait_off(RUN)?;
     Ok(())
 }
 
-fn wait_for(guest: &mut Process, words: &str, timeout: Duration) -> Result<()> {
+fn wait_for(guest: &mut Guest, words: &str, timeout: Duration) -> Result<()> {
     let deadline = Instant::now() + timeout;
     loop {
-        let log = guest.log();
+        let log = guest.serial.transcript();
         if log.contains(words) {
             return Ok(());
         }
@@ -174,15 +175,19 @@ fn wait_for(guest: &mut Process, words: &str, timeout: Duration) -> Result<()> {
             bail!("the guest {}", line.trim().trim_start_matches("weir: "));
         }
         if Instant::now() > deadline || !guest.is_running() {
-            bail!("the guest does not say `{words}`:\n{}", guest.log_tail());
+            bail!(
+                "the guest does not say `{words}`:\n{}",
+                guest.serial.last_words()
+            );
         }
         thread::sleep(Duration::from_millis(50));
     }
 }
 
-fn verdicts(guest: &Process) -> Vec<Verdict> {
+fn verdicts(guest: &Guest) -> Vec<Verdict> {
     guest
-        .log()
+        .serial
+        .transcript()
         .lines()
         .filter_map(|line| Verdict::parse(line.trim()))
         .collect()
