@@ -14,6 +14,7 @@ use crate::command::run;
 use crate::inside::Task;
 use crate::inside::hold::{Hold, HoldReport};
 use crate::inside::http::{HttpGet, HttpReport};
+use crate::inside::scan::{Scan, ScanReport};
 use crate::inside::storm::{Storm, StormReport};
 use crate::inside::transfer::{Bulk, BulkReport, Datagrams, DatagramsReport};
 use crate::lab::{Lab, VIP};
@@ -83,6 +84,15 @@ impl Lab {
     /// As [`Lab::http_get`].
     pub fn datagrams(&self, datagrams: Datagrams) -> Result<DatagramsReport> {
         self.task("datagrams", &Task::Datagrams(datagrams))
+    }
+
+    /// Looks at every TCP port of an address, out of a namespace.
+    ///
+    /// # Errors
+    /// When the scan cannot run.
+    pub fn scan(&self, namespace: &Namespace, scan: Scan) -> Result<ScanReport> {
+        let line = run(&mut self.helper(namespace, &Task::Scan(scan))?)?;
+        serde_json::from_str(line.trim()).with_context(|| format!("cannot read `{line}`"))
     }
 
     /// Starts fetching pages in the background.

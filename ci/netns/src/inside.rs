@@ -12,6 +12,7 @@ pub mod options;
 pub mod ping;
 pub mod probe;
 pub mod raw;
+pub mod scan;
 pub mod servers;
 pub mod socket;
 pub mod storm;
@@ -56,6 +57,8 @@ pub enum Task {
     RawSyn(raw::RawSyn),
     /// Completes a handshake without the kernel's help and listens.
     RawAck(raw::RawAck),
+    /// Looks at every TCP port of an address.
+    Scan(scan::Scan),
     /// Sends bytes with every setting of the TCP options and asks both ends what they use.
     Options(options::Options),
     /// Sends bytes to an echo server and compares what comes back.
@@ -86,6 +89,7 @@ pub fn run(task: &str) -> Result<()> {
         Task::Probe(probe) => print(&probe.run()),
         Task::RawSyn(syn) => print(&syn.run()?),
         Task::RawAck(ack) => print(&ack.run()?),
+        Task::Scan(scan) => print(&scan.run()?),
         Task::Options(options) => print(&options.run()?),
         Task::Bulk(bulk) => print(&bulk.run()?),
         Task::Datagrams(datagrams) => print(&datagrams.run()?),

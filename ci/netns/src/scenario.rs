@@ -235,15 +235,32 @@ impl Run {
                     .any(|name| scenario.name.contains(name.as_str()))
         };
         for scenario in ALL.iter().filter(chosen) {
-            println!("  -- {}: {}", scenario.name, scenario.shows);
-            let begin = Instant::now();
-            if let Err(error) = (scenario.run)(&mut self) {
-                self.note(scenario.name, Err(error));
-            }
-            let (name, time) = (format!("lab {}", scenario.name), begin.elapsed());
-            println!("{}", took::line(&name, time));
-            self.outcome.times.push((name, time));
+            self.part("lab", scenario.name, scenario.shows, scenario.run);
         }
+        self.outcome
+    }
+
+    /// Does a named part of one kind of tests, and prints what it shows and how long it took.
+    pub fn part(
+        &mut self,
+        kind: &str,
+        name: &str,
+        shows: &str,
+        body: impl FnOnce(&mut Self) -> Result<()>,
+    ) {
+        println!("  -- {name}: {shows}");
+        let begin = Instant::now();
+        if let Err(error) = body(self) {
+            self.note(name, Err(error));
+        }
+        let (name, time) = (format!("{kind} {name}"), begin.elapsed());
+        println!("{}", took::line(&name, time));
+        self.outcome.times.push((name, time));
+    }
+
+    /// Ends the run and returns how it went.
+    #[must_use]
+    pub fn finish(self) -> Outcome {
         self.outcome
     }
 

@@ -70,6 +70,19 @@ impl Tmux {
         run(self.command("send-keys").arg(key)).map(drop)
     }
 
+    /// Makes the window larger or smaller.
+    ///
+    /// # Errors
+    /// As [`Tmux::keys`].
+    pub fn resize(&self, (width, height): (u16, u16)) -> Result<()> {
+        let size = [width.to_string(), height.to_string()];
+        let [width, height] = &size;
+        run(self
+            .command("resize-window")
+            .args(["-x", width, "-y", height]))
+        .map(drop)
+    }
+
     /// Returns what the window shows.
     ///
     /// # Errors

@@ -18,13 +18,13 @@ use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
+pub(super) const SYN: u8 = 0x02;
+pub(super) const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
-const ACK: u8 = 0x10;
+pub(super) const ACK: u8 = 0x10;
 const HEADER: usize = 20;
 /// MSS 1460, SACK, window scale 7, as a client without timestamps sends them.
-const OPTIONS: &[u8] = &[2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7];
+pub(super) const OPTIONS: &[u8] = &[2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7];
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A first segment.
@@ -157,14 +157,14 @@ impl RawAck {
 }
 
 /// A raw socket between a client and a service.
-struct Wire {
+pub(super) struct Wire {
     socket: OwnedFd,
     source: SocketAddrV4,
     target: SocketAddrV4,
 }
 
 impl Wire {
-    fn open(source: SocketAddrV4, target: SocketAddrV4) -> Result<Self> {
+    pub(super) fn open(source: SocketAddrV4, target: SocketAddrV4) -> Result<Self> {
         let socket = socket(
             AddressFamily::Inet,
             SockType::Raw,
@@ -184,17 +184,45 @@ impl Wire {
     }
 
     fn send(&self, seq: u32, ack: u32, flags: u8, options: &[u8], payload: &[u8]) -> Result<()> {
-        let segment = segment(
-            (self.source, self.target),
-            [seq, ack],
-            flags,
-            options,
-            payload,
-        );
-        let to = SockaddrIn::from(SocketAddrV4::new(*self.target.ip(), 0));
+        self.send_to(self.target, [seq, ack], flags, options, payload)
+    }
+
+    pub(super) fn send_to(
+        &self,
+        target: SocketAddrV4,
+        numbers: [u32; 2],
+        flags: u8,
+        options: &[u8],
+        payload: &[u8],
+    ) -> Result<()> {
+        let segment = segment((self.source, target), numbers, flags, options, payload);
+        let to = SockaddrIn::from(SocketAddrV4::new(*target.ip(), 0));
         sendto(self.socket.as_raw_fd(), &segment, &to, MsgFlags::empty())
             .context("cannot send a raw segment")?;
         Ok(())
+    }
+
+    /// Returns the port and the flags of the next segment from any port of the target's address, of
+    /// those that are here or come until `end`.
+    pub(super) fn next_answer(&self, end: Instant) -> Result<Option<(u16, u8)>> {
+        let mut buffer = [0; 2048];
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    let packet = buffer.get(..length).unwrap_or_default();
+                    if let Some(found) = answer(packet, *self.target.ip(), self.source) {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(errno) if std::io::Error::from(errno).kind() == ErrorKind::WouldBlock => {
+                    if Instant::now() >= end {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(errno) => return Err(errno).context("cannot receive raw segments"),
+            }
+        }
     }
 
     /// Returns the next segment of this connection; none when the time is over.
@@ -281,6 +309,15 @@ fn parse(packet: &[u8], from: SocketAddrV4, to: SocketAddrV4) -> Option<Segment>
         window: half(14)?,
         payload: segment.get(offset..)?.to_vec(),
     })
+}
+
+/// Reads port and flags of a segment to an end point out of an IPv4 packet from an address.
+fn answer(packet: &[u8], from: Ipv4Addr, to: SocketAddrV4) -> Option<(u16, u8)> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    let [high, low]: [u8; 2] = packet.get(header..header + 2)?.try_into().ok()?;
+    let port = u16::from_be_bytes([high, low]);
+    let segment = parse(packet, SocketAddrV4::new(from, port), to)?;
+    Some((port, segment.flags))
 }
 
 #[cfg(test)]
