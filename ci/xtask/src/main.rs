@@ -2,11 +2,13 @@
 
 mod bench;
 mod build;
+mod buildroot;
 mod demo;
 mod explore;
 mod gate;
 mod picture;
 mod qemu;
+mod source;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -38,6 +40,8 @@ enum Verb {
     Flood(Flood),
     /// Makes the one static binary dist/weir.
     Dist,
+    /// Packs what is committed and all its crates into dist/weir-VERSION-source.tar.gz, for Buildroot.
+    Source,
     /// Measures Weir beside limits in memory, and beside the kernel in the lab.
     Bench(bench::Bench),
     /// Tests in a virtual machine what the lab's devices cannot show.
@@ -46,6 +50,8 @@ enum Verb {
     Picture(picture::Picture),
     /// Opens the lab to look around in.
     Lab(explore::Explore),
+    /// Checks the tree for Buildroot: scripts, symbols, and in a checkout that all of it is taken.
+    Buildroot(buildroot::Buildroot),
     /// Installs the programs that the lab needs.
     Tools,
     /// Runs the lab's scenarios; `test` does this as its last step.
@@ -126,6 +132,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Ci => ci(),
         Verb::Flood(flood) => flood.run(),
         Verb::Dist => build::dist().map(|()| ExitCode::SUCCESS),
+        Verb::Buildroot(buildroot) => buildroot.run(),
+        Verb::Source => source::archive().map(|()| ExitCode::SUCCESS),
         Verb::Bench(bench) => bench.run(),
         Verb::Qemu(qemu) => qemu.run(),
         Verb::Picture(picture) => picture.run(),
