@@ -505,6 +505,11 @@ impl Control {
                 let meant = Meant { service, real };
                 self.order(order.client, order.operator, &meant, &wanted);
             }
+            Request::Tell(tell) => {
+                let events = &mut self.scene.events;
+                events.say(Instant::now(), EventRecord::told(&tell));
+                self.finish(order.client, &[Reply::done(0)]);
+            }
             // These change nothing; the server has answered them itself.
             Request::Show { .. }
             | Request::Hello(_)

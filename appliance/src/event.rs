@@ -1,9 +1,11 @@
 //! An event as operators, logs and the SIEM get it: a stable code, a sentence, and its facts.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use weir_control::Tell;
 use weir_model::{EventClass, Severity};
 
 /// The longest sentence that is kept; nothing that somebody sends us may make a log line longer.
@@ -21,7 +23,7 @@ pub(crate) struct EventRecord {
     /// The sentence.
     pub(crate) text: String,
     /// The facts of the sentence, for programs.
-    pub(crate) fields: Vec<(&'static str, String)>,
+    pub(crate) fields: Vec<(Cow<'static, str>, String)>,
 }
 
 /// An event that was taken, with its number and time.
@@ -54,10 +56,20 @@ impl EventRecord {
 
     /// Adds a fact.
     #[must_use]
-    pub(crate) fn field(mut self, name: &'static str, value: impl Display) -> Self {
+    pub(crate) fn field(mut self, name: impl Into<Cow<'static, str>>, value: impl Display) -> Self {
         let value = shortened(value.to_string(), LONGEST_VALUE);
-        self.fields.push((name, value));
+        self.fields.push((name.into(), value));
         self
+    }
+
+    /// Makes the event that somebody tells of.
+    pub(crate) fn told(tell: &Tell) -> Self {
+        let (code, severity) = (tell.code, tell.severity());
+        let record = Self::new(code.class(), severity, code.name(), tell.text());
+        let fields = tell.fields();
+        fields.fold(record, |record, (name, value)| {
+            record.field(name.to_owned(), value)
+        })
     }
 
     /// Says whether it is of what operators did: no budget leaves those out.
@@ -137,6 +149,8 @@ mod tests {
             &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
             &mut codes,
         );
+        let told = weir_control::Told::ALL.iter();
+        codes.extend(told.map(|told| told.name().to_owned()));
         let manual = include_str!("../../docs/manual.md");
         let (_, table) = manual.split_once("| code | class | means |").unwrap();
         let rows = table

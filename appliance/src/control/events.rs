@@ -231,7 +231,7 @@ fn row(event: &Numbered) -> EventRow {
         fields: record
             .fields
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .map(|(name, value)| (name.clone().into_owned(), value.clone()))
             .collect(),
         suppressed: event.suppressed,
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
 use weir_control::{
-    ClientRow, Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Reply, Request, ServiceRow,
-    What,
+    ClientRow, Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Rejection, Reply, Request,
+    ServiceRow, What,
 };
 use weir_director::{PoolUse, SessionView};
 use weir_model::{EventClass, Role, ServiceId, Severity};
@@ -406,7 +406,8 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         | Request::Weight { .. }
         | Request::Maintenance { .. }
         | Request::Synproxy { .. }
-        | Request::Deny { .. } => false,
+        | Request::Deny { .. }
+        | Request::Tell(_) => false,
     };
     if has_files && connection.operator.role == Role::Viewer {
         connection.job = Some(Job::Files(request.clone()));
@@ -427,7 +428,14 @@ fn begin_with_files(connection: &mut Connection, ticket: Ticket, request: &Reque
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
         Request::Diff { texts } => return answer_diff(connection, texts, scene),
         Request::Doctor {} => return doctor::begin(connection, ticket, scene),
+        Request::Tell(_) if !connection.operator.is_ours() => {
+            return connection.send(&Reply::refused(&Rejection {
+                code: Code::NotPermitted,
+                text: "only root and the daemon's own account may tell of events".to_owned(),
+            }));
+        }
         Request::Apply { .. }
+        | Request::Tell(_)
         | Request::Drain { .. }
         | Request::Enable { .. }
         | Request::Weight { .. }

@@ -4,6 +4,7 @@
 //! stamps a message with the time at which it is written, though it may have waited for a receiver,
 //! and takes numbers only as MSGID; so the header is written here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -61,7 +62,7 @@ impl Formatter {
         let record = event.record.as_ref();
         let mut ours: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in facts(event) {
-            ours.insert(name.to_owned(), plain(&value));
+            ours.insert(name.into_owned(), plain(&value));
         }
         let meta = ("sequenceId".to_owned(), wrapped(sequence).to_string());
         let data = BTreeMap::from([
@@ -136,11 +137,11 @@ impl Formatter {
         );
         for (name, value) in facts(event) {
             let value = plain(&value).replace('\\', "\\\\").replace('=', "\\=");
-            let _ = match (cef_endpoint(name), value.rsplit_once(':')) {
+            let _ = match (cef_endpoint(&name), value.rsplit_once(':')) {
                 (Some((address, port)), Some((host, number))) => {
                     write!(line, " {address}={host} {port}={number}")
                 }
-                (_, _) => write!(line, " {}={value}", cef_key(name)),
+                (_, _) => write!(line, " {}={value}", cef_key(&name)),
             };
         }
         line
@@ -156,11 +157,12 @@ impl Formatter {
 }
 
 /// Returns what every format says beside the sentence.
-fn facts(event: &Numbered) -> impl Iterator<Item = (&'static str, String)> {
+fn facts(event: &Numbered) -> impl Iterator<Item = (Cow<'static, str>, String)> {
     let EventRecord { class, fields, .. } = event.record.as_ref();
-    let number = (event.sequence > 0).then(|| ("event", event.sequence.to_string()));
-    let suppressed = (event.suppressed > 0).then(|| ("suppressed", event.suppressed.to_string()));
-    [("class", class.name().to_owned())]
+    let number = (event.sequence > 0).then(|| ("event".into(), event.sequence.to_string()));
+    let suppressed =
+        (event.suppressed > 0).then(|| ("suppressed".into(), event.suppressed.to_string()));
+    [("class".into(), class.name().to_owned())]
         .into_iter()
         .chain(number)
         .chain(suppressed)

@@ -140,7 +140,8 @@ fn ask(model: &mut Model, what: String, request: Request) -> Vec<Effect> {
         | Request::Deny { on: false, .. }
         | Request::Enable { .. }
         | Request::Weight { .. }
-        | Request::Draining { .. } => return model.order(what, request, undo),
+        | Request::Draining { .. }
+        | Request::Tell(_) => return model.order(what, request, undo),
     };
     let mut lines = vec![what.clone(), String::new()];
     lines.push(match undo {

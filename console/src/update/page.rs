@@ -31,7 +31,8 @@ pub(super) fn lines(request: &Request, rows: Vec<Value>) -> Result<Vec<String>, 
         | Request::Rollback { .. }
         | Request::Drain { .. }
         | Request::Enable { .. }
-        | Request::Weight { .. } => {
+        | Request::Weight { .. }
+        | Request::Tell(_) => {
             let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
             lines.join("\n")
         }

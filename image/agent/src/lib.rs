@@ -7,9 +7,10 @@
 #![allow(dead_code, reason = "its parts land one by one")]
 
 mod backup;
+pub mod boot;
 mod children;
 pub mod cli;
-mod grubenv;
+pub mod grubenv;
 mod hardening;
 mod keys;
 mod login;
@@ -22,6 +23,8 @@ mod setup;
 mod slots;
 mod socket;
 mod supervise;
+#[cfg(test)]
+mod testing;
 mod trial;
 mod tty;
 mod update;

@@ -26,6 +26,7 @@ mod rows;
 mod status;
 mod syslog;
 mod table;
+mod tell;
 
 pub use apply::{
     AppliedRow, ChangeRow, ConfigText, GenerationRow, ValueChange, changes, generations,
@@ -52,4 +53,5 @@ pub use rows::{
 pub use status::{AlarmRow, ClientRow, StatusRow, status};
 pub use syslog::{SyslogRow, syslog};
 pub use table::{Table, count, ledger, pools, ports, services, sessions, workers};
+pub use tell::{Tell, Told};
 pub use weir_model::Role;

@@ -8,7 +8,7 @@ use weir_model::Role;
 
 use crate::{
     AppliedRow, CaptureOrder, CaptureRow, ChangeRow, CheckRow, ConfigText, DrainRow, ExplainRow,
-    IdentityRow, Introduction, ModeWish, OrderedRow, OverrideRow, Question,
+    IdentityRow, Introduction, ModeWish, OrderedRow, OverrideRow, Question, Tell,
 };
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
@@ -340,6 +340,9 @@ pub enum Request {
         /// The real server.
         real: String,
     },
+    /// Tells of something that happened around the daemon. Only of root and of the daemon's own
+    /// account.
+    Tell(Tell),
 }
 
 /// Why a request is refused: the code and a sentence.
@@ -378,6 +381,7 @@ impl Request {
         "maintenance",
         "synproxy",
         "deny",
+        "tell",
     ];
 
     /// Returns its name, one of [`Self::NAMES`].
@@ -400,6 +404,7 @@ impl Request {
             Self::Enable { .. } => "enable",
             Self::Weight { .. } => "weight",
             Self::Draining { .. } => "draining",
+            Self::Tell(_) => "tell",
         }
     }
 
@@ -468,7 +473,8 @@ impl Request {
             | Self::Weight { .. }
             | Self::Maintenance { .. }
             | Self::Synproxy { .. }
-            | Self::Deny { .. } => Role::Operator,
+            | Self::Deny { .. }
+            | Self::Tell(_) => Role::Operator,
         }
     }
 

@@ -10,8 +10,10 @@ use weir_control::{
     ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow, GenerationRow,
     HealthRow, HistoryRow, IdentityRow, LearnedRow, OPERATOR_REQUEST_LIMIT, OrderedRow,
     OverrideRow, PoolRealRow, PoolRow, PortRow, REQUEST_LIMIT, Request, ServiceRealRow, ServiceRow,
-    SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow, ValueChange, WorkerLedger, WorkerRow,
+    SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow, Told, ValueChange, WorkerLedger,
+    WorkerRow,
 };
+use weir_model::EventClass;
 
 const DOCUMENT: &str = include_str!("../../../docs/control.md");
 
@@ -30,6 +32,18 @@ fn codes() -> Table {
         name: "codes",
         text,
     }
+}
+
+fn told() -> Table {
+    let mut text = String::new();
+    for class in EventClass::NAMES.iter().map(|(_, class)| *class) {
+        let of_class = Told::ALL.iter().filter(|told| told.class() == class);
+        let names: Vec<_> = of_class.map(|told| format!("`{}`", told.name())).collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "- {}: {}", class.name(), names.join(" "));
+        }
+    }
+    Table { name: "told", text }
 }
 
 fn rows() -> Table {
@@ -101,7 +115,7 @@ fn every_code_and_every_field_of_every_row_stands_in_the_document() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/control.md");
     let mut text = std::fs::read_to_string(&path).expect("docs/control.md is there");
     let blesses = std::env::var_os("WEIR_BLESS").is_some();
-    for Table { name, text: made } in [rows(), codes()] {
+    for Table { name, text: made } in [rows(), codes(), told()] {
         let (begin, end) = (
             format!("<!-- {name} -->\n"),
             format!("<!-- end of {name} -->"),

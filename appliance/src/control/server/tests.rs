@@ -642,3 +642,18 @@ fn the_status_is_a_row_with_who_is_connected_and_what_is_wrong() {
     let after = others.first().unwrap();
     assert_eq!(names(after), [("alice".to_owned(), true)]);
 }
+
+#[test]
+fn only_root_and_our_own_account_tell_of_events() {
+    let played = Played::new("tell", 1);
+    let line = r#"{"do":"tell","code":"login","severity":"notice","text":"mallory is root"}"#;
+    let request = Request::parse(line).unwrap();
+    for (uid, is_taken) in [(Some(54_321), false), (None, false), (Some(0), true)] {
+        let (stream, _other) = mio::net::UnixStream::pair().unwrap();
+        let mut connection = Connection::new(stream, Role::Operator, "lb1");
+        connection.operator.uid = uid;
+        begin(&mut connection, Ticket(1), &request, &played.scene);
+        let order = matches!(connection.job, Some(Job::Change(Some(_))));
+        assert_eq!(order, is_taken, "{uid:?}");
+    }
+}

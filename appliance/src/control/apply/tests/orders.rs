@@ -665,3 +665,37 @@ fn no_secret_is_in_the_support_bundle_and_the_crash_ring_is() {
     let frames = parts.iter().find(|(name, _)| name == "crash.pcap").unwrap();
     assert!(frames.1.ends_with(&[0xee; 60]));
 }
+
+#[test]
+fn what_root_tells_of_becomes_an_event_with_its_facts_also_while_the_daemon_stops() {
+    let home = Home::new("told");
+    let mut played = home.start();
+    let line = r#"{"do":"tell","code":"login-failed","severity":"warning",
+        "text":"mallory\u001b[2J was not let in","fields":{"by":"mallory","from":"192.0.2.1"}}"#;
+    let request = Request::parse(line).unwrap();
+    let told = request.clone();
+    assert_eq!(played.serve(move |client| rows_of(client, &told)), Ok(0));
+    played.control.begin_stop();
+    assert_eq!(played.serve(move |client| rows_of(client, &request)), Ok(0));
+    let events = played.events("login-failed");
+    assert_eq!(events.len(), 2);
+    let event = &events[0];
+    assert_eq!(event.text, "mallory [2J was not let in");
+    let facts = (event.fields["by"].as_str(), event.fields["from"].as_str());
+    assert_eq!(facts, ("mallory", "192.0.2.1"));
+    let kind = (event.class.as_str(), event.severity.as_str());
+    assert_eq!(kind, ("security", "warning"));
+}
+
+fn rows_of(client: &mut Client, request: &Request) -> Result<usize, String> {
+    let mut rows = client.request(request).unwrap();
+    let mut count = 0;
+    while rows
+        .next_row()
+        .map_err(|error| error.to_string())?
+        .is_some()
+    {
+        count += 1;
+    }
+    Ok(count)
+}

@@ -27,6 +27,7 @@ const EVERY: &[&str] = &[
     r#"{"do":"maintenance","on":true}"#,
     r#"{"do":"synproxy","service":"web","mode":"always"}"#,
     r#"{"do":"deny","network":"192.0.2.0/24","on":true,"for_ms":600000}"#,
+    r#"{"do":"tell","code":"login","severity":"notice","text":"x","fields":{"by":"x"}}"#,
 ];
 
 /// Sends lines and returns the line that ends the answer to each.
