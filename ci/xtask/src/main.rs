@@ -6,6 +6,7 @@ mod buildroot;
 mod demo;
 mod explore;
 mod gate;
+mod image;
 mod picture;
 mod qemu;
 mod source;
@@ -42,6 +43,8 @@ enum Verb {
     Dist,
     /// Packs what is committed and all its crates into dist/weir-VERSION-source.tar.gz, for Buildroot.
     Source,
+    /// Makes the appliance: a disk that boots, and the file that updates it.
+    Image(image::Image),
     /// Measures Weir beside limits in memory, and beside the kernel in the lab.
     Bench(bench::Bench),
     /// Tests in a virtual machine what the lab's devices cannot show.
@@ -134,6 +137,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Dist => build::dist().map(|()| ExitCode::SUCCESS),
         Verb::Buildroot(buildroot) => buildroot.run(),
         Verb::Source => source::archive().map(|()| ExitCode::SUCCESS),
+        Verb::Image(image) => image.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Qemu(qemu) => qemu.run(),
         Verb::Picture(picture) => picture.run(),
