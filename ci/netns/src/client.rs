@@ -20,7 +20,7 @@ use crate::inside::transfer::{Bulk, BulkReport, Datagrams, DatagramsReport};
 use crate::lab::{Lab, VIP};
 use crate::namespace::Namespace;
 use crate::process::Process;
-use crate::server::BANNER_PORT;
+use crate::server::{BANNER_PORT, Share};
 
 const LIMIT: Duration = Duration::from_mins(5);
 
@@ -148,13 +148,16 @@ impl Lab {
         })
     }
 
-    /// Downloads a page with curl and returns the SHA-256 of what came.
+    /// Downloads the big file, or its first quarter, with curl and returns the SHA-256 of what came.
     ///
     /// # Errors
     /// When curl fails.
-    pub fn download_sha256(&self, url: &str) -> Result<String> {
+    pub fn download_sha256(&self, share: Share) -> Result<String> {
         let mut command = self.client.command("bash");
-        let line = format!("set -o pipefail; curl -sS --fail --max-time 240 {url} | sha256sum");
+        let last = share.bytes() - 1;
+        let line = format!(
+            "set -o pipefail; curl -sS --fail --max-time 240 -r 0-{last} http://{VIP}/big | sha256sum"
+        );
         let text = run(command.args(["-c", &line]))?;
         let sum = text
             .split_whitespace()

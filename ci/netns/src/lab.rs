@@ -92,7 +92,7 @@ impl Topology {
     }
 }
 
-/// Counts the labs of this process, one after the other, to tell their folders apart.
+/// Counts the labs of this process, to tell their namespaces and folders apart.
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 /// Namespaces, links and a working folder; all of it goes away when dropped.
@@ -120,9 +120,9 @@ impl Lab {
             bail!("a lab has 1 to 8 client addresses and 1 to 8 real servers");
         }
         Self::sweep()?;
-        let name = |part: &str| format!("weir-{}-{part}", std::process::id());
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let dir = WorkDir::new(std::env::temp_dir().join(name(&format!("lab{number}"))))?;
+        let name = |part: &str| format!("weir-{}-lab{number}-{part}", std::process::id());
+        let dir = WorkDir::new(std::env::temp_dir().join(name("dir")))?;
         let client = Namespace::new(name("cli"))?;
         let lb = Namespace::new(name("lb"))?;
         let switch = Namespace::new(name("lan"))?;

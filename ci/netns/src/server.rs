@@ -149,17 +149,59 @@ fn serve(lab: &Lab, n: u8, task: &Task, transport: Transport, port: u16) -> Resu
     Ok(process)
 }
 
-/// Returns the big file and its SHA-256; makes both once per machine.
+/// How much of the big file is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    Whole,
+    /// Its first quarter.
+    Quarter,
+}
+
+impl Share {
+    /// Returns the number of bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Whole => BIG_FILE,
+            Self::Quarter => BIG_FILE / 4,
+        }
+    }
+}
+
+/// The SHA-256 of the big file and of its first quarter.
+#[derive(Clone, Debug)]
+pub struct BigFile {
+    whole: String,
+    quarter: String,
+}
+
+impl BigFile {
+    /// Returns the SHA-256 of a share.
+    #[must_use]
+    pub fn sum(&self, share: Share) -> &str {
+        match share {
+            Share::Whole => &self.whole,
+            Share::Quarter => &self.quarter,
+        }
+    }
+}
+
+/// Returns what the big file must be; makes it once per machine.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn big_file() -> Result<(PathBuf, String)> {
+pub fn big_file() -> Result<BigFile> {
     let dir = Path::new("/var/tmp/weir-lab");
-    let (file, sum) = (dir.join("big.bin"), dir.join("big.sha256"));
-    if let (Ok(meta), Ok(text)) = (fs::metadata(&file), fs::read_to_string(&sum))
+    let (file, sums) = (dir.join("big.bin"), dir.join("big.sums"));
+    if let (Ok(meta), Ok(text)) = (fs::metadata(&file), fs::read_to_string(&sums))
+        && let Some((whole, quarter)) = text.split_once('\n')
         && meta.len() == BIG_FILE
     {
-        return Ok((file, text));
+        return Ok(BigFile {
+            whole: whole.to_owned(),
+            quarter: quarter.to_owned(),
+        });
     }
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut out = BufWriter::new(File::create(&file).context("cannot make the big file")?);
@@ -170,14 +212,19 @@ pub fn big_file() -> Result<(PathBuf, String)> {
         out.write_all(&chunk).context("cannot write the big file")?;
     }
     out.flush().context("cannot write the big file")?;
-    let text = run(words("sha256sum").arg(&file))?;
-    let text = text
-        .split_whitespace()
-        .next()
-        .context("sha256sum said nothing")?
-        .to_owned();
-    fs::write(&sum, &text).context("cannot note the sum of the big file")?;
-    Ok((file, text))
+    let sum = |share: Share| {
+        let line = format!("head -c {} {} | sha256sum", share.bytes(), file.display());
+        let text = run(words("sh").args(["-c", &line]))?;
+        let sum = text.split_whitespace().next();
+        sum.map(str::to_owned).context("sha256sum said nothing")
+    };
+    let big = BigFile {
+        whole: sum(Share::Whole)?,
+        quarter: sum(Share::Quarter)?,
+    };
+    let text = format!("{}\n{}", big.whole, big.quarter);
+    fs::write(&sums, text).context("cannot note the sums of the big file")?;
+    Ok(big)
 }
 
 fn configuration(name: &str, n: u8, dir: &Path) -> String {

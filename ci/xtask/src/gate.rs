@@ -149,11 +149,14 @@ fn tests(only_build: bool) -> Command {
 }
 
 /// Runs what the bench in memory holds Weir against, one line with its verdict for each.
-pub(crate) fn run_bench(tally: &mut Tally, bench: &Path) {
+pub(crate) fn run_bench(tally: &mut Tally, bench: &Path, long: bool) {
     let mut bench = |name, words: &[&str]| tally.step(name, Command::new(bench).args(words));
     bench("instructions, allocations and bytes", &["gate"]);
     bench("10 million sessions", &["memory"]);
-    bench("churn", &["churn", "--seconds", "60"]);
+    bench(
+        "churn",
+        &["churn", "--seconds", if long { "60" } else { "25" }],
+    );
 }
 
 /// Runs a program that prints `ok`, `FAIL` and `time` lines, passes them on and counts them.

@@ -193,7 +193,7 @@ impl Test {
         match programs {
             Ok((program, bench)) => {
                 if let Some(bench) = bench {
-                    gate::run_bench(&mut tally, &bench);
+                    gate::run_bench(&mut tally, &bench, self.long);
                 }
                 tally.add(self.scenarios(program)?);
             }

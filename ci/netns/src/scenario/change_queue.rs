@@ -11,7 +11,7 @@ use crate::server::{self, ECHO_PORT, Nginx};
 use crate::{WeirConf, WeirProcess};
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
-    let seconds = run.figure(3, 10);
+    let seconds = run.figure(2, 10);
     for driver in DRIVERS {
         let lab = Lab::new(Topology::with_queues(2))?;
         let _nginx = Nginx::start_all(&lab)?;

@@ -24,10 +24,11 @@ const PER_SECOND: u32 = 200;
 /// before: a machine with two cores schedules its threads in turns of a few milliseconds.
 const P99_MS: f64 = 20.0;
 const ROUNDS: u32 = 3;
+/// The floods beside which clients are looked at, in loss-free rates.
+const FULL: [u32; 3] = [1, 2, 5];
+const SHORT: [u32; 2] = [1, 5];
 /// What the control thread's heap may take meanwhile, in bytes.
 const HEAP: u64 = 32 << 10;
-/// How long the flood lasts that may take no memory.
-const MEMORY_MS: u64 = 4_000;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let cores = Cores::of_this_machine();
@@ -35,10 +36,12 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
     let lab = Lab::for_floods(1)?;
     let _servers = [server::tcp_echo(&lab, 0)?, server::udp_echo(&lab, 0)?];
     let program = run.weir.clone();
+    let step_ms = run.figure(500, 1_000);
+    let multiples = run.figure((&SHORT[..], 2_000), (&FULL[..], 3_000));
     run.check("flood through the kernel's SYNPROXY", || {
         let _proxy = KernelSynproxy::start(&lab, Some(cores.weir))?;
-        let rate = find_rate(&lab, ECHO_PORT)?;
-        curve(&lab, ECHO_PORT, rate, 3_000)?;
+        let rate = find_rate(&lab, ECHO_PORT, step_ms)?;
+        curve(&lab, ECHO_PORT, rate, multiples)?;
         Ok(format!("loss-free up to {rate} SYN/s"))
     });
     drop(kept);
@@ -64,19 +67,21 @@ fn conf(lab: &Lab, cores: Cores) -> WeirConf {
 }
 
 fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> {
-    let ms = run.figure(10_000, 60_000);
+    let ms = run.figure(6_000, 60_000);
+    let step_ms = run.figure(500, 1_000);
+    let multiples = run.figure((&SHORT[..], 2_000), (&FULL[..], 10_000));
     let mut rate = 0;
     run.check("flood: the loss-free rate", || {
-        rate = find_rate(lab, ECHO_PORT)?;
+        rate = find_rate(lab, ECHO_PORT, step_ms)?;
         Ok(format!("{rate} SYN/s on one core"))
     });
     ensure!(rate > 0, "no rate is free of loss: {}", weir.log_tail());
     let before = Books::of(weir, lab)?;
     let mut connections = 0;
     run.check("flood: real clients at 80 % of it", || {
-        undisturbed(lab, &mut rate, ms, &mut connections)
+        undisturbed(lab, &mut rate, (step_ms, ms), &mut connections)
     });
-    let table = curve(lab, ECHO_PORT, rate, run.figure(3_000, 10_000))?;
+    let table = curve(lab, ECHO_PORT, rate, multiples)?;
     connections += table.iter().map(|row| row.clients.begun).sum::<u64>();
     run.check("flood: sessions opened by it", || {
         let after = Books::of(weir, lab)?;
@@ -96,7 +101,8 @@ fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> 
             "0; {connections} connections, {opened} sessions, {syns} SYNs at the real server"
         ))
     });
-    run.check("flood: memory", || unmoved(lab, weir, 5 * rate));
+    let memory_ms = run.figure(2_000, 4_000);
+    run.check("flood: memory", || unmoved(lab, weir, 5 * rate, memory_ms));
     run.check(
         "flood: SYN, ACK, FIN, RST, UDP and fragments at once",
         || {
@@ -119,12 +125,17 @@ fn through_weir(run: &mut Run, lab: &Lab, weir: &WeirProcess<'_>) -> Result<()> 
 /// Demands that clients notice little of a flood at 80 % of the loss-free rate. Other work on the
 /// machine may make that rate another one in the meantime, and costs clients their turns; then the
 /// rate is found and everything measured again.
-fn undisturbed(lab: &Lab, rate: &mut u32, ms: u64, connections: &mut u64) -> Result<String> {
+fn undisturbed(
+    lab: &Lab,
+    rate: &mut u32,
+    (step_ms, ms): (u64, u64),
+    connections: &mut u64,
+) -> Result<String> {
     let mut said = String::new();
     for round in 0..ROUNDS {
         if round > 0 {
             println!("      again: {said}");
-            *rate = find_rate(lab, ECHO_PORT)?;
+            *rate = find_rate(lab, ECHO_PORT, step_ms)?;
         }
         let quiet = beside(lab, ECHO_PORT, &[], 0, 2_000, PER_SECOND)?;
         let offered = *rate / 5 * 4;
@@ -152,12 +163,12 @@ fn undisturbed(lab: &Lab, rate: &mut u32, ms: u64, connections: &mut u64) -> Res
 ///
 /// The heap is apart: the control thread answers `weir show` on it, and it takes some hundred
 /// answers, the longer ones of a flood among them, until its pieces fit. Workers have none.
-fn unmoved(lab: &Lab, weir: &WeirProcess<'_>, rate: u32) -> Result<String> {
+fn unmoved(lab: &Lab, weir: &WeirProcess<'_>, rate: u32, ms: u64) -> Result<String> {
     let mut grown = Vec::new();
-    alone(lab, ECHO_PORT, rate, MEMORY_MS / 4)?;
+    alone(lab, ECHO_PORT, rate, ms / 4)?;
     for _ in 0..ROUNDS {
         let before = weir.resident()?;
-        let flood = alone(lab, ECHO_PORT, rate, MEMORY_MS)?;
+        let flood = alone(lab, ECHO_PORT, rate, ms)?;
         let after = weir.resident()?;
         grown = more(&before, &after);
         let (heaps, others): (Vec<_>, Vec<_>) =

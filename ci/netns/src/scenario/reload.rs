@@ -16,10 +16,12 @@ use crate::{Service, WeirConf, WeirProcess};
 
 /// The port of the service that comes and goes.
 const NEW_PORT: u16 = 8080;
-/// Pages of the load that outlasts the reloads: sixteen at a time, 5 ms apart.
-const PAGES: u64 = 40_000;
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
+    // A load that outlasts the reloads: sixteen pages at a time, 5 ms apart.
+    let (total, keep_ms) = run.figure((20_000, 6_000), (40_000, 12_000));
+    let pause = Duration::from_millis(run.figure(200, 400));
+    let patience = run.figure(0.3, 1.0);
     for driver in DRIVERS {
         let lab = Lab::new(Topology::default())?;
         let _nginx = Nginx::start_all(&lab)?;
@@ -34,17 +36,17 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         let kept = lab.start_hold(Hold {
             target: echo,
             count: 50,
-            keep_ms: 12_000,
+            keep_ms,
             until: None,
             source: None,
         })?;
-        let mut loading = lab.start_http_get(get(&lab, 80, PAGES))?;
+        let mut loading = lab.start_http_get(get(&lab, 80, total))?;
         run.check(
             &format!("{driver}: ten reloads add and remove a service"),
             || {
                 for round in 0..5 {
                     weir.reload(&after)?;
-                    thread::sleep(Duration::from_millis(400));
+                    thread::sleep(pause);
                     let report = lab.http_get(get(&lab, NEW_PORT, 10))?;
                     ensure!(
                         report.ok == 10,
@@ -53,9 +55,9 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
                         list(&report.failures)
                     );
                     weir.reload(&before)?;
-                    thread::sleep(Duration::from_millis(400));
-                    // A port without a service says nothing at all; one second is long enough.
-                    let url = format!("curl -s -m 1 http://{VIP}:{NEW_PORT}/bench");
+                    thread::sleep(pause);
+                    // A port without a service says nothing at all.
+                    let url = format!("curl -s -m {patience} http://{VIP}:{NEW_PORT}/bench");
                     ensure!(
                         lab.client.run(&url).is_err(),
                         "round {round}: it still answers"
@@ -71,8 +73,8 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         let (pages, echo) = (loading.report()?, kept.report()?);
         run.check(&format!("{driver}: pages during the reloads"), || {
             ensure!(
-                pages.ok == PAGES,
-                "{} of {PAGES}: {}",
+                pages.ok == total,
+                "{} of {total}: {}",
                 pages.ok,
                 list(&pages.failures)
             );

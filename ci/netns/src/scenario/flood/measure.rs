@@ -16,7 +16,6 @@ pub(super) const LOSS_FREE: f64 = 0.999;
 /// The shares of the saturated rate that are tried, the highest first. Answers that are not lost
 /// are cheaper than those that are, so more than the saturated rate may be possible.
 const STEPS: [f64; 11] = [1.8, 1.5, 1.25, 1.1, 1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2];
-const STEP_MS: u64 = 1_000;
 
 /// A flood and the clients beside it.
 #[derive(Clone, Debug)]
@@ -90,8 +89,8 @@ pub(super) fn alone(lab: &Lab, port: u16, rate: u32, ms: u64) -> Result<FloodRep
 }
 
 /// Finds the highest rate of SYNs at which 99.9 % are answered, twice.
-pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
-    let most = alone(lab, port, 0, STEP_MS)?;
+pub(super) fn find_rate(lab: &Lab, port: u16, step_ms: u64) -> Result<u32> {
+    let most = alone(lab, port, 0, step_ms)?;
     let saturated = rounded(most.rate() * most.answered());
     println!(
         "      {:>9.0} SYN/s, as fast as the generator can: {} answered, {saturated} SYN-ACK/s",
@@ -101,14 +100,14 @@ pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
     ensure!(saturated > 0, "not one SYN was answered");
     for share in STEPS {
         let rate = rounded(f64::from(saturated) * share);
-        let report = alone(lab, port, rate, STEP_MS)?;
+        let report = alone(lab, port, rate, step_ms)?;
         println!(
             "      {:>9.0} SYN/s: {} answered",
             report.rate(),
             percent(report.answered())
         );
         if report.answered() >= LOSS_FREE
-            && alone(lab, port, rate, STEP_MS)?.answered() >= LOSS_FREE
+            && alone(lab, port, rate, step_ms)?.answered() >= LOSS_FREE
         {
             return Ok(rounded(report.rate()));
         }
@@ -116,10 +115,15 @@ pub(super) fn find_rate(lab: &Lab, port: u16) -> Result<u32> {
     bail!("a fifth of the saturated rate still loses SYNs")
 }
 
-/// Measures what clients notice of 1, 2 and 5 times a rate, or what the generator can of it.
-pub(super) fn curve(lab: &Lab, port: u16, rate: u32, ms: u64) -> Result<Vec<Beside>> {
+/// Measures what clients notice of these multiples of a rate, or what the generator can of them.
+pub(super) fn curve(
+    lab: &Lab,
+    port: u16,
+    rate: u32,
+    (factors, ms): (&[u32], u64),
+) -> Result<Vec<Beside>> {
     let mut rows = Vec::new();
-    for factor in [1, 2, 5] {
+    for factor in factors {
         let row = beside(lab, port, &[Vector::Syn], rate * factor, ms, PER_SECOND)?;
         println!("      {factor} x {rate}/s: {row}");
         rows.push(row);
