@@ -1,1 +1,266 @@
 //! What an appliance's kernel is told: settings of the network and of the machine.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::observe::DataPort;
+
+/// A setting: its path under `/proc/sys`, and its value.
+pub(crate) type Setting = (String, &'static str);
+
+/// What holds for the machine, whatever the configuration says.
+const MACHINE: &[(&str, &str)] = &[
+    // It never routes: Weir forwards by itself.
+    ("net/ipv4/ip_forward", "0"),
+    ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
+    ("net/ipv4/icmp_ignore_bogus_error_responses", "1"),
+    ("net/ipv4/tcp_syncookies", "1"),
+    ("net/ipv4/tcp_rfc1337", "1"),
+    // Health checks of thousands of real servers need source ports.
+    ("net/ipv4/ip_local_port_range", "16384 60999"),
+    // An address that moved to another device answers there at once.
+    ("net/ipv4/conf/all/promote_secondaries", "1"),
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/kptr_restrict", "2"),
+    ("kernel/kexec_load_disabled", "1"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
+    ("kernel/unprivileged_userns_clone", "0"),
+    ("kernel/perf_event_paranoid", "3"),
+    ("kernel/yama/ptrace_scope", "2"),
+    ("kernel/sysrq", "0"),
+    ("kernel/randomize_va_space", "2"),
+    ("kernel/core_pattern", "|/bin/false"),
+    // What the agent says there is bounded by the log itself.
+    ("kernel/printk_devkmsg", "on"),
+    ("kernel/panic", "5"),
+    ("kernel/panic_on_oops", "1"),
+    ("net/core/bpf_jit_harden", "1"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_symlinks", "1"),
+    ("fs/protected_fifos", "2"),
+    ("fs/protected_regular", "2"),
+    ("fs/suid_dumpable", "0"),
+    ("user/max_user_namespaces", "0"),
+];
+
+/// What holds for any device, under `net/ipv4/conf`.
+const ANY_IPV4: &[(&str, &str)] = &[
+    ("forwarding", "0"),
+    ("accept_redirects", "0"),
+    ("secure_redirects", "0"),
+    ("send_redirects", "0"),
+    ("accept_source_route", "0"),
+    ("route_localnet", "0"),
+    // A device answers for its own addresses only.
+    ("arp_ignore", "1"),
+    ("arp_announce", "2"),
+];
+
+/// What holds for any device, under `net/ipv6/conf`.
+const ANY_IPV6: &[(&str, &str)] = &[
+    ("forwarding", "0"),
+    ("accept_ra", "0"),
+    ("autoconf", "0"),
+    ("accept_redirects", "0"),
+    ("accept_source_route", "0"),
+];
+
+/// Returns what is set once, before any device is up.
+pub(crate) fn machine() -> Vec<Setting> {
+    let own = |&(path, value): &(&str, &'static str)| (path.to_owned(), value);
+    let mut all: Vec<Setting> = MACHINE.iter().map(own).collect();
+    for scope in ["all", "default"] {
+        all.extend(device(scope));
+    }
+    // The strictest of all and of the device counts; devices say theirs.
+    all.push(("net/ipv4/conf/all/rp_filter".to_owned(), "0"));
+    all.push(("net/ipv4/conf/default/rp_filter".to_owned(), "2"));
+    all
+}
+
+/// Returns what is set for the management device: it answers only what comes from where it would
+/// send.
+pub(crate) fn management(name: &str) -> Vec<Setting> {
+    let mut all = device(name);
+    all.push((format!("net/ipv4/conf/{name}/rp_filter"), "2"));
+    all
+}
+
+/// Returns what is set for a data port: the kernel has nothing there but the port's own address.
+pub(crate) fn data_port(port: &DataPort) -> Vec<Setting> {
+    let name = &port.device;
+    let mut all = device(name);
+    // Health checks may go out by one port and be answered by another.
+    all.push((format!("net/ipv4/conf/{name}/rp_filter"), "2"));
+    all.push((format!("net/ipv6/conf/{name}/addr_gen_mode"), "1"));
+    let off = if port.has_ipv6 { "0" } else { "1" };
+    all.push((format!("net/ipv6/conf/{name}/disable_ipv6"), off));
+    all
+}
+
+fn device(name: &str) -> Vec<Setting> {
+    let of = |family: &'static str| {
+        move |&(key, value): &(&str, &'static str)| {
+            (format!("net/{family}/conf/{name}/{key}"), value)
+        }
+    };
+    let v4 = ANY_IPV4.iter().map(of("ipv4"));
+    v4.chain(ANY_IPV6.iter().map(of("ipv6"))).collect()
+}
+
+/// Makes settings; returns those that the kernel refused, with why. What this kernel does not have
+/// at all needs no setting.
+pub(crate) fn make(proc: &Path, settings: &[Setting]) -> Vec<String> {
+    let failed = settings.iter().filter_map(|(path, value)| {
+        match fs::write(proc.join("sys").join(path), value) {
+            Ok(()) => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => Some(format!("{} = {value}: {error}", path.replace('/', "."))),
+        }
+    });
+    failed.collect()
+}
+
+/// The kernel's words that keep other work off the cores of workers.
+///
+/// Only cores that the file names are kept: those that Weir chooses by itself change with the number
+/// of queues, and a core that nobody uses is lost.
+pub(crate) fn isolation(cores: &[u16]) -> String {
+    if cores.is_empty() {
+        return String::new();
+    }
+    let list = list(cores);
+    format!("isolcpus=managed_irq,domain,{list} rcu_nocbs={list} nohz_full={list}")
+}
+
+/// Writes cores as the kernel reads them: `2-5,7`.
+pub(crate) fn list(cores: &[u16]) -> String {
+    let mut cores = cores.to_vec();
+    cores.sort_unstable();
+    cores.dedup();
+    let mut spans: Vec<(u16, u16)> = Vec::new();
+    for core in cores {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == core => *last = core,
+            Some(_) | None => spans.push((core, core)),
+        }
+    }
+    let span = |(first, last): &(u16, u16)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    };
+    spans.iter().map(span).collect::<Vec<_>>().join(",")
+}
+
+/// Returns the cores on which interrupts of a device's queues are taken: that of queue n on the core
+/// of worker n, anything else on a core that no worker runs on.
+///
+/// `interrupts` are numbers with the names that the kernel gives them.
+pub(crate) fn pinned(
+    interrupts: &[(u32, String)],
+    workers: &[u32],
+    others: &[u32],
+) -> Vec<(u32, u32)> {
+    let pin = |(number, name): &(u32, String)| {
+        let core = match queue_of(name).and_then(|queue| workers.get(queue)) {
+            Some(core) => *core,
+            None => *others.first().or_else(|| workers.first())?,
+        };
+        Some((*number, core))
+    };
+    interrupts.iter().filter_map(pin).collect()
+}
+
+/// The number at the end of `virtio1-input.0`, `eth1-TxRx-3` or `i40e-eth1-TxRx-3`.
+fn queue_of(name: &str) -> Option<usize> {
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let (head, number) = name.split_at_checked(name.len().checked_sub(digits)?)?;
+    // `virtio1-config` has none, and `eth1` alone is the device.
+    let of_queue = head.ends_with(['.', '-', '_']);
+    of_queue.then(|| number.parse().ok()).flatten()
+}
+
+/// Reads the numbers and names of interrupts out of `/proc/interrupts`.
+pub(crate) fn interrupts(text: &str) -> Vec<(u32, String)> {
+    let line = |line: &str| {
+        let (number, rest) = line.split_once(':')?;
+        let name = rest.split_whitespace().last()?;
+        Some((number.trim().parse().ok()?, name.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_port_without_ipv6_address_has_no_ipv6() {
+        let mut port = DataPort {
+            device: "eth1".to_owned(),
+            has_ipv6: false,
+            gateway: None,
+        };
+        let value = |port: &DataPort, path: &str| {
+            let all = data_port(port);
+            all.iter()
+                .find(|(it, _)| it == path)
+                .map(|(_, value)| *value)
+        };
+        assert_eq!(value(&port, "net/ipv6/conf/eth1/disable_ipv6"), Some("1"));
+        assert_eq!(value(&port, "net/ipv6/conf/eth1/accept_ra"), Some("0"));
+        assert_eq!(value(&port, "net/ipv4/conf/eth1/forwarding"), Some("0"));
+        assert_eq!(value(&port, "net/ipv4/conf/eth1/arp_ignore"), Some("1"));
+        port.has_ipv6 = true;
+        assert_eq!(value(&port, "net/ipv6/conf/eth1/disable_ipv6"), Some("0"));
+        let machine = machine();
+        let count = machine.len();
+        let paths: std::collections::BTreeSet<_> = machine.into_iter().map(|it| it.0).collect();
+        assert_eq!(paths.len(), count, "no setting is given twice");
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_have_is_no_failure_and_what_it_refuses_is() {
+        let proc = std::env::temp_dir().join(format!("weir-sysctl-{}", std::process::id()));
+        fs::create_dir_all(proc.join("sys/net/b")).unwrap();
+        fs::write(proc.join("sys/net/a"), "0").unwrap();
+        let all = ["net/a", "net/b", "net/c"].map(|path| (path.to_owned(), "1"));
+        let failed = make(&proc, &all);
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].starts_with("net.b = 1: "), "{failed:?}");
+        assert_eq!(fs::read_to_string(proc.join("sys/net/a")).unwrap(), "1");
+        fs::remove_dir_all(&proc).unwrap();
+    }
+
+    #[test]
+    fn cores_are_kept_for_workers_only_where_the_file_names_them() {
+        assert_eq!(isolation(&[]), "");
+        let line = "isolcpus=managed_irq,domain,2-4,7 rcu_nocbs=2-4,7 nohz_full=2-4,7";
+        assert_eq!(isolation(&[2, 4, 3, 7]), line);
+        assert_eq!(list(&[0]), "0");
+    }
+
+    #[test]
+    fn an_interrupt_is_taken_where_the_worker_of_its_queue_runs() {
+        let text = "           CPU0       CPU1
+  1:          9          0   IO-APIC   1-edge      i8042
+ 24:          0          0   PCI-MSI 49152-edge      virtio1-config
+ 25:        100          0   PCI-MSI 49153-edge      virtio1-input.0
+ 26:        100          0   PCI-MSI 49154-edge      virtio1-output.0
+ 27:        100          0   PCI-MSI 49155-edge      virtio1-input.1
+ 28:          0          0   PCI-MSI 49155-edge      eth1-TxRx-1
+NMI:          0          0   Non-maskable interrupts
+";
+        let all = interrupts(text);
+        assert_eq!(all.len(), 6);
+        let found = pinned(&all, &[2, 3], &[0, 1]);
+        assert_eq!(found, [(1, 0), (24, 0), (25, 2), (26, 2), (27, 3), (28, 3)]);
+        // More queues than workers, and no core but theirs.
+        let more = [(9, "eth1-TxRx-7".to_owned())];
+        assert_eq!(pinned(&more, &[0], &[]), [(9, 0)]);
+    }
+}

@@ -1,0 +1,78 @@
+//! Takes events to the daemon, in a thread of its own.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use weir_control::{Client, ClientError, Request};
+
+use crate::events::Event;
+use crate::handle::Handle;
+use crate::observe::sockets;
+
+/// How long to wait for events, and for a daemon that is away.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub(crate) fn start(handle: Handle) -> std::io::Result<()> {
+    let builder = thread::Builder::new().name("tell".to_owned());
+    builder.spawn(move || tell(&handle)).map(drop)
+}
+
+fn tell(handle: &Handle) {
+    let mut client: Option<Client> = None;
+    loop {
+        let Some(event) = handle.events().oldest(PATIENCE) else {
+            continue;
+        };
+        let Some(request) = request(&event) else {
+            crate::log::say(format_args!("no daemon knows the event `{}`", event.code));
+            handle.events().sent();
+            continue;
+        };
+        if client.is_none() {
+            client = Client::connect_first(sockets(handle)).ok();
+        }
+        let Some(connected) = client.as_mut() else {
+            thread::sleep(PATIENCE);
+            continue;
+        };
+        match send(connected, &request) {
+            Ok(()) => handle.events().sent(),
+            Err(ClientError::Refused { text, .. }) => {
+                crate::log::say(format_args!("the daemon refuses `{}`: {text}", event.code));
+                handle.events().sent();
+            }
+            // It is sent again, to whichever daemon comes.
+            Err(_) => {
+                client = None;
+                thread::sleep(PATIENCE);
+            }
+        }
+    }
+}
+
+fn send(client: &mut Client, request: &Request) -> Result<(), ClientError> {
+    let mut rows = client.request(request)?;
+    while rows.next_row()?.is_some() {}
+    Ok(())
+}
+
+/// Returns the request that tells an event; none where no daemon of this build knows it.
+pub(crate) fn request(event: &Event) -> Option<Request> {
+    let fields = event.fields.iter();
+    let fields: Map<String, Value> = fields
+        .map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())))
+        .collect();
+    let line = json!({
+        "do": "tell",
+        "code": event.code,
+        "severity": event.severity.name(),
+        "text": event.text,
+        "fields": fields,
+    });
+    Request::parse(&line.to_string()).ok()
+}
