@@ -22,7 +22,7 @@ pub struct Keys {
 
 impl Keys {
     /// Reads the keys of a plan; where it names none, makes and takes those of developers.
-    pub(crate) fn get(plan: &Plan) -> Result<Self> {
+    pub fn get(plan: &Plan) -> Result<Self> {
         let folder = plan.output.join("keys");
         let ours = plan.sign.is_none() || plan.update_keys.is_empty();
         if ours {

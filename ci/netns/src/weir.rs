@@ -352,7 +352,11 @@ fn read_smaps(text: &str) -> BTreeMap<String, u64> {
     mappings
 }
 
-fn read_json(text: &str) -> Result<Value> {
+/// Reads what `--json` prints: one value, or one per line.
+///
+/// # Errors
+/// When it is something else.
+pub fn read_json(text: &str) -> Result<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
     }

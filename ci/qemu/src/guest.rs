@@ -258,18 +258,26 @@ pub fn tap(namespace: &Namespace, name: &str, queues: u16) -> Result<()> {
     Ok(())
 }
 
-/// Installs QEMU and its firmware where they are missing.
+/// Programs and files that machines need, and the Debian packages that hold them.
+const TOOLS: [(&str, &str); 6] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
+    ("/usr/bin/mcopy", "mtools"),
+    ("/usr/sbin/sfdisk", "fdisk"),
+    ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/bin/genimage", "genimage"),
+];
+
+/// Installs QEMU and what goes with it, where something is missing.
 ///
 /// # Errors
 /// When the package manager fails.
-pub fn install_qemu() -> Result<()> {
-    let mut missing = Vec::new();
-    if Command::new(QEMU).arg("--version").output().is_err() {
-        missing.push("qemu-system-x86");
-    }
-    if OVMF.iter().any(|file| !Path::new(file).exists()) {
-        missing.push("ovmf");
-    }
+pub fn install_tools() -> Result<()> {
+    let missing: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,9 @@
-//! Virtual machines for what the lab's devices cannot show: here, receive-side scaling.
+//! Virtual machines for what the lab's devices cannot show: the appliance image, and receive-side
+//! scaling.
+//!
+//! [`guest`] starts a machine of any make, [`serial`] is somebody at its serial line, [`site`] a
+//! network around it: clients, two real servers, a desk to log in from. [`shows`] lets the image prove
+//! what it must, [`developer`] leaves it running to be looked at.
 //!
 //! ```text
 //!   this machine, namespace weir-<pid>-rss          guest, 4 processors
@@ -10,12 +15,16 @@
 //! foretells the queue of every frame and looks where it arrives. The processor is emulated: this
 //! shows what is right, not what is fast.
 
+pub mod collector;
+pub mod developer;
 pub mod frames;
 pub mod guest;
+pub mod images;
 pub mod initramfs;
 pub mod kernel;
 pub mod machine;
 pub mod rss;
 pub mod serial;
+pub mod shows;
 pub mod site;
 pub mod ssh;

@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use weir_lab::namespace::Namespace;
 
 use crate::frames;
-use crate::guest::{Guest, install_qemu};
+use crate::guest::{Guest, install_tools};
 use crate::kernel::Kernel;
 use crate::machine::{QUEUES, TAP, boot, namespace};
 
@@ -104,7 +104,7 @@ impl Verdict {
 /// # Errors
 /// When the guest does not boot, or a frame arrives where it was not foretold.
 pub fn prove(init: &Path, cache: &Path) -> Result<()> {
-    install_qemu()?;
+    install_tools()?;
     let kernel = Kernel::get(cache)?;
     let dir = std::env::temp_dir().join(format!("weir-{}-rss", std::process::id()));
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;

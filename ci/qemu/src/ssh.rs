@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use weir_lab::command::{run, run_with_input, words};
 use weir_lab::namespace::Namespace;
+use weir_lab::weir::read_json;
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -115,7 +116,7 @@ impl Person {
     /// As [`Person::run`], or when it prints something else.
     pub fn json(&self, line: &str) -> Result<Value> {
         let said = self.run(line)?;
-        serde_json::from_str(&said).with_context(|| format!("`{line}` prints no JSON: {said}"))
+        read_json(&said).with_context(|| format!("`{line}` prints no JSON: {said}"))
     }
 
     /// Logs in again and again until a line succeeds.

@@ -9,6 +9,7 @@ mod gate;
 mod image;
 mod picture;
 mod qemu;
+mod shows;
 mod source;
 
 use std::path::PathBuf;
@@ -47,8 +48,11 @@ enum Verb {
     Image(image::Image),
     /// Measures Weir beside limits in memory, and beside the kernel in the lab.
     Bench(bench::Bench),
-    /// Tests in a virtual machine what the lab's devices cannot show.
+    /// Runs the appliance image with a client and two real servers around it; `rss` tests in a
+    /// virtual machine what the lab's devices cannot show.
     Qemu(qemu::Qemu),
+    /// Lets the appliance image show what it must, in virtual machines: `shows image`.
+    Shows(shows::Shows),
     /// Takes the pictures of the console in a flood that the manual shows, or draws them anew.
     Picture(picture::Picture),
     /// Opens the lab to look around in.
@@ -140,6 +144,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Image(image) => image.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Qemu(qemu) => qemu.run(),
+        Verb::Shows(shows) => shows.run(),
         Verb::Picture(picture) => picture.run(),
         Verb::Lab(explore) => explore.run(),
         Verb::Tools => tools(),
@@ -161,6 +166,7 @@ fn tools() -> Result<ExitCode> {
         return again_as_root(&["tools".to_owned()]);
     }
     machine::install_tools()?;
+    weir_qemu::guest::install_tools()?;
     Ok(ExitCode::SUCCESS)
 }
 

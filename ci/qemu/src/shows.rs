@@ -1,0 +1,243 @@
+//! What the appliance image must show, on a machine that is emulated and a network that is real.
+//!
+//! One machine does most of it, one after the other: set up by its boot partition, in front of two
+//! real servers, watched by rsyslog, cut from its power, updated. A second one is set up by hand.
+
+mod console;
+mod first_boot;
+mod ports;
+mod power;
+mod traffic;
+mod updates;
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use weir_lab::scenario::{Outcome, Run};
+
+use crate::collector::Collector;
+use crate::guest::{Guest, Plan};
+use crate::images::Images;
+use crate::site::{BootPartition, DESK, Site};
+
+/// How long a start may take until somebody can log in, on a busy machine that emulates another.
+const START: Duration = Duration::from_mins(2);
+/// How long anything else may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What every console shows below its head.
+const CONSOLE: &str = "1 Services";
+
+/// The parts, in the order in which they are done.
+pub const PARTS: [&str; 6] = [
+    "first-boot",
+    "traffic",
+    "console",
+    "ports",
+    "power",
+    "updates",
+];
+
+/// A run of the proofs.
+struct Shows<'a> {
+    images: &'a Images,
+    long: bool,
+    names: &'a [String],
+}
+
+/// An appliance that runs at its site.
+struct Appliance {
+    // Before the site: it ends first.
+    guest: Option<Guest>,
+    plan: Plan,
+    collector: Collector,
+    site: Site,
+}
+
+/// Runs the parts whose names contain one of `names`; all without names. `program` is the `weir` of
+/// the image.
+#[must_use]
+pub fn run(images: &Images, long: bool, names: &[String]) -> Outcome {
+    let mut run = Run::new(PathBuf::new(), long);
+    let shows = Shows {
+        images,
+        long,
+        names,
+    };
+    shows.by_hand(&mut run);
+    shows.by_boot_partition(&mut run);
+    run.finish()
+}
+
+impl Shows<'_> {
+    fn wants(&self, part: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| part.contains(name.as_str()))
+    }
+
+    /// A machine with UEFI that somebody sets up on its serial line.
+    fn by_hand(&self, run: &mut Run) {
+        if self.wants("first-boot") {
+            run.part(
+                "image",
+                "first-boot",
+                "UEFI; somebody sets it up on the serial line, and traffic flows by af-xdp",
+                |run| first_boot::run(run, self.images),
+            );
+        }
+    }
+
+    /// A machine with a BIOS that finds its configuration on the boot partition.
+    fn by_boot_partition(&self, run: &mut Run) {
+        let mut appliance = None;
+        run.part(
+            "image",
+            "start",
+            "BIOS, 256 MB; set up by the boot partition, a console on the serial line",
+            |run| {
+                appliance = Some(start(run, self.images)?);
+                Ok(())
+            },
+        );
+        let Some(mut appliance) = appliance else {
+            return;
+        };
+        let it = &mut appliance;
+        if self.wants("traffic") {
+            let shows = "500 pages behind cookies, a flood beside them, TOA, books, events";
+            run.part("image", "traffic", shows, |run| {
+                traffic::run(run, it, "af-packet")
+            });
+        }
+        if self.wants("console") {
+            let shows = "80x24 on the serial line, SSH with resize, who may do what, logins told";
+            run.part("image", "console", shows, |run| console::run(run, it));
+        }
+        if self.wants("ports") {
+            let shows = "only SSH answers; nothing is writable, no password, no listener";
+            run.part("image", "ports", shows, |run| {
+                ports::run(run, it, self.images)
+            });
+        }
+        if self.wants("power") {
+            let shows = "the power is cut while configurations are applied";
+            run.part("image", "power", shows, |run| {
+                power::run(run, it, if self.long { 20 } else { 3 })
+            });
+        }
+        if self.wants("updates") {
+            let shows = "there and back, and bad ones: each ends on the old slot, and says why";
+            run.part("image", "updates", shows, |run| {
+                updates::run(run, it, self.images)
+            });
+        }
+    }
+}
+
+/// Starts the machine that the long way is gone with.
+fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
+    let site = Site::new()?;
+    let siem = DESK.to_string();
+    let collector = Collector::start(&site.desk, &siem, site.dir())?;
+    let disk = site.disk(&images.first.disk, "box")?;
+    let boot = BootPartition::of(&disk)?;
+    let conf = site.configuration("af-packet", &Collector::section(&siem));
+    for (path, content) in [
+        ("setup/weir.conf", conf.as_str()),
+        ("setup/operator.keys", site.operator.public.as_str()),
+        ("setup/viewer.keys", site.viewer.public.as_str()),
+        ("setup/siem-ca.pem", collector.authority.as_str()),
+        ("setup/secret", SECRET),
+    ] {
+        boot.put(path, content, site.dir())?;
+    }
+    let mut plan = Plan::appliance("box", &disk, 256);
+    plan.cards = Site::cards();
+    let mut appliance = Appliance {
+        guest: None,
+        plan,
+        collector,
+        site,
+    };
+    appliance.power_on()?;
+    run.check("image: a console on the serial line, BIOS, 256 MB", || {
+        let guest = appliance.guest()?;
+        let serial = &guest.serial;
+        serial.wait("a console", START, |screen| screen.contains(CONSOLE))?;
+        let age = guest.age();
+        ensure!(age < BOOT, "it took {:.1} s", age.as_secs_f32());
+        Ok(format!("after {:.1} s", age.as_secs_f32()))
+    });
+    run.check("image: the screen shows the same", || {
+        let dir = appliance.site.dir().to_owned();
+        let guest = appliance.guest()?;
+        within(PATIENCE, || {
+            let screen = guest.screen(&dir)?;
+            ensure!(screen.contains(CONSOLE), "the screen shows:\n{screen}");
+            Ok("in text mode, 80x25".to_owned())
+        })
+    });
+    run.check("image: SSH lets in who has a key", || {
+        appliance.wait_up()?;
+        let row = appliance.site.operator.json("box --json")?;
+        let is = |key: &str| {
+            row.get(key)
+                .and_then(|it| it.as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        ensure!(
+            is("version") == images.first.version && is("slot") == "a",
+            "{row}"
+        );
+        Ok(format!("version {} in slot a", is("version")))
+    });
+    run.check("image: the SIEM is told of the boot, by TLS", || {
+        appliance.collector.expect("boot", "", PATIENCE)
+    });
+    Ok(appliance)
+}
+
+/// The local secret of the machine.
+const SECRET: &str = "seven horses under a slow moon";
+/// How long a start may take until somebody can use the console.
+const BOOT: Duration = Duration::from_secs(15);
+
+impl Appliance {
+    fn power_on(&mut self) -> Result<()> {
+        let guest = Guest::start(&self.plan, Some(&self.site.lab.lb), self.site.dir())?;
+        self.guest = Some(guest);
+        Ok(())
+    }
+
+    fn guest(&mut self) -> Result<&mut Guest> {
+        self.guest.as_mut().context("it is off")
+    }
+
+    /// Waits until the operator can log in and the daemon answers.
+    fn wait_up(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let outcome = self.site.operator.wait("show status --json", START);
+        if let Err(error) = outcome {
+            let words = self.guest()?.serial.last_words();
+            return Err(error.context(words));
+        }
+        println!(
+            "      somebody could log in after {:.1} s",
+            began.elapsed().as_secs_f32()
+        );
+        Ok(())
+    }
+}
+
+/// Tries until it comes out well or the time is over; then what came out last holds.
+fn within<T>(time: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + time;
+    loop {
+        let result = attempt();
+        if result.is_ok() || Instant::now() >= end {
+            return result;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,88 @@
+//! A machine with UEFI, out of the box: somebody answers the wizard on its serial line.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use weir_lab::attack::FLOOD_GATEWAY;
+use weir_lab::lab::{LAN, LB_LAN, LB_WAN, VIP, WAN, lip, real_address};
+use weir_lab::scenario::Run;
+
+use super::{BOOT, CONSOLE, PATIENCE, SECRET, START, traffic};
+use crate::guest::{Firmware, Guest, Plan};
+use crate::images::Images;
+use crate::site::{MANAGEMENT, Site};
+
+pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
+    let site = Site::new()?;
+    let disk = site.disk(&images.first.disk, "new")?;
+    let mut plan = Plan::appliance("new", &disk, 256);
+    plan.cards = Site::cards();
+    plan.firmware = Firmware::Uefi;
+    let mut guest = Guest::start(&plan, Some(&site.lab.lb), site.dir())?;
+    run.check("image: the wizard on the serial line, UEFI", || {
+        guest.serial.expect("anagement address", START)?;
+        let age = guest.age();
+        ensure!(age < 2 * BOOT, "it took {:.1} s", age.as_secs_f32());
+        Ok(format!("after {:.1} s", age.as_secs_f32()))
+    });
+    run.check("image: nobody is let in before it is set up", || {
+        let said = site.operator.refused("show status", "")?;
+        ensure!(!said.contains("generation"), "{said}");
+        Ok("no SSH".to_owned())
+    });
+    run.check("image: set up in a minute by answers", || {
+        answer(&site, &mut guest)?;
+        site.operator.wait("show status --json", START)?;
+        guest
+            .serial
+            .wait("a console", START, |it| it.contains(CONSOLE))?;
+        Ok(format!("after {:.1} s in all", guest.age().as_secs_f32()))
+    });
+    run.check("image: services are added by `apply`", || {
+        let conf = site.operator.run("show config")?;
+        let services = services();
+        site.operator
+            .run_with_input("apply -", &format!("{conf}\n{services}"))?;
+        Ok(services.lines().count().to_string() + " lines more")
+    });
+    traffic::serve(run, &site, "af-xdp")?;
+    run.check("image: `poweroff` switches it off", || {
+        let _ = site.operator.run("poweroff");
+        guest.wait_off(Duration::from_secs(40))?;
+        Ok("QEMU ended".to_owned())
+    });
+    Ok(())
+}
+
+/// Answers what the wizard asks.
+fn answer(site: &Site, guest: &mut Guest) -> Result<()> {
+    let serial = &mut guest.serial;
+    serial.line(&format!("{MANAGEMENT}/24"))?;
+    serial.expect("ateway", PATIENCE)?;
+    serial.line("")?;
+    serial.expect("ort", PATIENCE)?;
+    serial.line(&format!("{WAN}=eth1,{LB_WAN}/24,gateway={FLOOD_GATEWAY}"))?;
+    serial.expect("ort", PATIENCE)?;
+    serial.line(&format!("{LAN}=eth2,{LB_LAN}/24"))?;
+    serial.expect("ort", PATIENCE)?;
+    serial.line("")?;
+    serial.expect("ey", PATIENCE)?;
+    serial.line(&site.operator.public)?;
+    serial.expect("ecret", PATIENCE)?;
+    serial.line(SECRET)?;
+    serial.expect("gain", PATIENCE)?;
+    serial.line(SECRET)?;
+    serial.expect("yes", PATIENCE)?;
+    serial.line("yes")
+}
+
+fn services() -> String {
+    let (one, two) = (real_address(0), real_address(1));
+    format!(
+        "[lip-pool blue]\nport = {LAN}\naddress = {}\nsource-ports = 1024-65535\n\n\
+         [synproxy flood]\nmode = always\n\n\
+         [service web]\nlisten = {VIP}:80/tcp\nlip-pool = blue\nscheduler = rr\n\
+         real = {one}:80\nreal = {two}:80\nclient-address = toa\nsynproxy = flood\n",
+        lip(0)
+    )
+}

@@ -1,0 +1,96 @@
+//! Clients, the guest, and two real servers: pages behind cookies, and a flood beside them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use anyhow::{Result, ensure};
+use weir_lab::capture::Capture;
+use weir_lab::lab::{REAL_LINK, lip};
+use weir_lab::ledger;
+use weir_lab::scenario::Run;
+
+use super::{Appliance, PATIENCE, within};
+use crate::site::{QUEUES, Site};
+
+/// The option kind of the TOA.
+const TOA_KIND: u8 = 254;
+const PAGES: u64 = 500;
+/// SYNs per second, and for how long: an emulated machine gets through some 20,000 packets a second.
+const FLOOD: (u32, u64) = (4_000, 4_000);
+
+pub(super) fn run(run: &mut Run, appliance: &mut Appliance, driver: &str) -> Result<()> {
+    let name = |what: &str| format!("image: {driver}: {what}");
+    let site = &appliance.site;
+    serve(run, site, driver)?;
+    run.check(&name("the SIEM is told of the flood"), || {
+        appliance.collector.expect("synproxy-on", "web", PATIENCE)
+    });
+    Ok(())
+}
+
+/// Fetches pages while a flood goes on, and looks at what the real servers got.
+pub(super) fn serve(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
+    let name = |what: &str| format!("image: {driver}: {what}");
+    let lab = &site.lab;
+    run.check(&name("two ports with two queues each"), || {
+        let ports = site.operator.json("show ports --json")?;
+        let all = ports.as_array().cloned().unwrap_or_default();
+        ensure!(all.len() == 2, "{ports}");
+        for port in &all {
+            let queues = port.get("queues").and_then(serde_json::Value::as_u64);
+            let is = port.get("driver").and_then(serde_json::Value::as_str);
+            ensure!(
+                queues == Some(u64::from(QUEUES)) && is == Some(driver),
+                "{port}"
+            );
+        }
+        Ok(format!("{driver} on both"))
+    });
+    let capture = Capture::start(lab, lab.real(0)?, REAL_LINK, "tcp port 80")?;
+    let (rate, ms) = FLOOD;
+    let flood = lab.start_flood(site.flood(80, rate, ms)?)?;
+    let report = lab.http_get(lab.pages(80, "/page", PAGES))?;
+    let flooded = flood.report()?;
+    let captured = capture.stop()?;
+    run.check(&name("500 pages beside a SYN flood"), || {
+        ensure!(
+            report.ok == PAGES,
+            "{} of {PAGES}: {:?}",
+            report.ok,
+            report.failures
+        );
+        ensure!(report.servers.len() == 2, "{:?}", report.servers);
+        Ok(format!(
+            "in {:.1} s, {} SYNs of the flood, {} answered with a cookie",
+            report.seconds, flooded.sent, flooded.syn_acks
+        ))
+    });
+    run.check(&name("TOA carries the true client"), || {
+        let found = captured.toa(TOA_KIND);
+        let expected: BTreeSet<SocketAddrV4> = report.locals.iter().copied().collect();
+        let invented = found.difference(&expected).count();
+        // The other real server got the other half.
+        ensure!(
+            invented == 0 && found.len() as u64 >= PAGES / 3,
+            "{} found, {invented} of them wrong",
+            found.len()
+        );
+        Ok(format!("{} clients at the first real server", found.len()))
+    });
+    run.check(&name("real servers see only the LIP"), || {
+        for nginx in &site.nginx {
+            let log = nginx.access_log()?;
+            let seen: BTreeSet<&str> = log.lines().filter_map(|it| it.split(':').next()).collect();
+            let expected = lip(0).to_string();
+            ensure!(seen.iter().eq([&expected.as_str()]), "nginx saw {seen:?}");
+        }
+        Ok(lip(0).to_string())
+    });
+    run.check(&name("ledger"), || {
+        within(PATIENCE, || {
+            let books = ledger::check(&site.operator.json("show ledger --json")?)?;
+            Ok(books.to_string())
+        })
+    });
+    Ok(())
+}
