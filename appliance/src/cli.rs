@@ -8,6 +8,8 @@ mod grammar;
 mod help;
 #[cfg(test)]
 mod parity;
+#[cfg(test)]
+mod remote;
 mod words;
 
 use std::fmt::Display;
@@ -48,6 +50,13 @@ pub(crate) fn main() -> ExitCode {
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         return ExitCode::from(ipvsadm(&words));
+    }
+    // SSH calls a login shell with a dash in front where there is no command.
+    if ["weir-login", "-weir-login"]
+        .iter()
+        .any(|login| words::is_called(&name, login))
+    {
+        return weir_agent::cli::login_shell(&words.collect::<Vec<_>>());
     }
     let words = words::ordered(std::env::args_os());
     let arguments = match Arguments::try_parse_from(&words) {

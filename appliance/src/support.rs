@@ -56,6 +56,9 @@ const MACHINE: &[&str] = &[
 /// What the kernel says of a device, below its folder.
 const DEVICE: &[&str] = &["mtu", "operstate", "speed", "address", "device/numa_node"];
 
+/// The standard output in place of a file.
+const STDOUT: &str = "-";
+
 /// What is to be written, and where.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -86,6 +89,15 @@ pub(crate) fn support(order: &Order) -> Result<()> {
         }
     };
     let now = SystemTime::now();
+    if order.file.as_deref() == Some(Path::new(STDOUT)) {
+        let mut bytes = Vec::new();
+        write(&parts, &mut bytes, now)?;
+        let mut output = std::io::stdout().lock();
+        return output
+            .write_all(&bytes)
+            .and_then(|()| output.flush())
+            .context("cannot write the bundle");
+    }
     let path = order.file.clone().unwrap_or_else(|| {
         let at = humantime::format_rfc3339_seconds(now).to_string();
         let at = at.replace(':', "");
@@ -104,7 +116,7 @@ pub(crate) fn support(order: &Order) -> Result<()> {
     Ok(())
 }
 
-fn write(parts: &[Part], file: File, now: SystemTime) -> std::io::Result<()> {
+fn write(parts: &[Part], file: impl Write, now: SystemTime) -> std::io::Result<()> {
     let mut builder = tar::Builder::new(file);
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for Part { name, bytes } in parts {

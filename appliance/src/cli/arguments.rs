@@ -152,7 +152,7 @@ pub(super) enum Verb {
     /// Writes what whoever helps asks for first into one file: configuration, counters, events,
     /// facts of the machine; no secrets.
     Support {
-        /// The file; it must not exist yet.
+        /// The file, which must not exist yet; `-` is the standard output.
         #[arg(short, long, value_name = "FILE.tar")]
         output: Option<PathBuf>,
         /// The control socket of the daemon.

@@ -1,5 +1,6 @@
 //! The verbs of the command line that only the appliance has.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use weir_control::Role;
 
+use crate::login;
 use crate::protocol::{BoxRow, KeyRow, Request};
 use crate::socket::client::{self, Failure};
 
@@ -79,6 +81,12 @@ pub enum Verb {
         /// The name of the appliance, typed by whoever means it.
         #[arg(value_name = "NAME")]
         node: String,
+    },
+    /// Starts the daemon again, which ends its sessions: for what `weir apply` cannot change.
+    Restart {
+        /// The configuration that it is to run on; `-` is the standard input.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// Starts the appliance again.
     Reboot,
@@ -149,11 +157,33 @@ impl RoleWord {
     }
 }
 
+/// Does what SSH wants of the login shell `weir-login`, and nothing else.
+#[must_use]
+pub fn login_shell(words: &[OsString]) -> ExitCode {
+    login::shell(words)
+}
+
+/// Returns the words that the appliance runs for a command that came by SSH.
+///
+/// # Errors
+/// Says why it runs nothing.
+pub fn by_ssh(is_operator: bool, command: &str) -> Result<Vec<String>, String> {
+    let role = if is_operator {
+        Role::Operator
+    } else {
+        Role::Viewer
+    };
+    login::decide(role, Some(command))
+}
+
 /// Does what a verb asks for.
 #[must_use]
 pub fn run(verb: Verb) -> ExitCode {
+    if let Verb::Agent { part } = verb {
+        return agent(part.as_ref());
+    }
     ExitCode::from(match verb {
-        Verb::Agent { part } => agent(part.as_ref()),
+        Verb::Agent { .. } => FAILED,
         Verb::Box { json } => rows(&Request::Status, json, &board),
         Verb::Update { rollback: true, .. } => done(&Request::Rollback, None),
         Verb::Update { file, older, .. } => {
@@ -164,17 +194,21 @@ pub fn run(verb: Verb) -> ExitCode {
         Verb::Backup { file } => backup(&file),
         Verb::Restore { file } => with_input(&Request::Restore, &file),
         Verb::FactoryReset { node } => done(&Request::FactoryReset { node }, None),
+        Verb::Restart { file: None } => done(&Request::Restart { configured: false }, None),
+        Verb::Restart { file: Some(file) } => {
+            with_input(&Request::Restart { configured: true }, &file)
+        }
         Verb::Reboot => done(&Request::Reboot, None),
         Verb::Poweroff => done(&Request::Poweroff, None),
     })
 }
 
-fn agent(part: Option<&Part>) -> u8 {
-    match part {
+fn agent(part: Option<&Part>) -> ExitCode {
+    ExitCode::from(match part {
         None => failed("the agent cannot run here"),
         Some(Part::Tty) => failed("the local console cannot run here"),
-        Some(Part::Login { .. }) => failed("nobody can log in here"),
-    }
+        Some(Part::Login { role, name }) => return login::forced(role.role(), name.as_deref()),
+    })
 }
 
 fn key(turn: KeyTurn) -> u8 {

@@ -11,6 +11,7 @@ pub mod boot;
 mod children;
 pub mod cli;
 mod clock;
+mod durable;
 mod events;
 pub mod grubenv;
 mod handle;

@@ -75,6 +75,19 @@ pub(crate) enum Request {
         /// The name of the box, typed by whoever means it.
         node: String,
     },
+    /// Starts the daemon again.
+    Restart {
+        /// On the configuration that comes through the file descriptor.
+        #[serde(default)]
+        configured: bool,
+    },
+    /// What was done at a local console, for the events; of root only.
+    Local {
+        /// What it was.
+        what: Local,
+        /// E.g. `ttyS0`.
+        terminal: String,
+    },
     /// Starts the box again.
     Reboot,
     /// Turns the box off.
@@ -84,6 +97,24 @@ pub(crate) enum Request {
         /// The new one.
         secret: String,
     },
+}
+
+/// What can be done at a local console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Local {
+    /// Somebody gave the secret and is operator.
+    Operator,
+    /// Somebody gave the secret and has a shell.
+    Shell,
+    /// Whoever gave the secret has gone.
+    Left,
+    /// Somebody gave a wrong secret.
+    Wrong,
+    /// A new secret was set.
+    Secret,
+    /// The box was set up.
+    SetUp,
 }
 
 /// A line of the agent.
@@ -157,7 +188,9 @@ impl Request {
     pub(crate) fn takes_file(&self) -> bool {
         match self {
             Self::Update { .. } | Self::Backup | Self::Restore => true,
+            Self::Restart { configured } => *configured,
             Self::Status
+            | Self::Local { .. }
             | Self::Rollback
             | Self::KeyAdd { .. }
             | Self::KeyRemove { .. }
