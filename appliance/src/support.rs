@@ -2,7 +2,7 @@
 //! secrets.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -291,6 +291,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn a_bundle_without_a_daemon_says_so_and_can_be_unpacked_by_anybody() {
