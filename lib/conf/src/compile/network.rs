@@ -27,12 +27,16 @@ pub(super) struct Network<'a> {
     ports: usize,
     gateways: Vec<IpAddr>,
     routes: Vec<IpNet>,
+    /// Routes whose port is known.
+    ways: Vec<(IpNet, &'a str)>,
+    /// The port that has the gateways, where it is one.
+    way_out: Option<&'a str>,
     /// What may lead somewhere and could not be read: the first number of its addresses, as far as
     /// there is one.
     unread: Vec<Option<u8>>,
 }
 
-impl Network<'_> {
+impl<'a> Network<'a> {
     /// Says whether there is no port at all.
     pub(super) fn is_without_ports(&self) -> bool {
         self.ports == 0
@@ -45,6 +49,16 @@ impl Network<'_> {
             || self.connected.iter().any(|(net, _, _)| net.contains(&ip))
             || self.routes.iter().any(|net| net.contains(&ip))
             || self.gateways.iter().any(|g| g.is_ipv4() == ip.is_ipv4())
+    }
+
+    /// Returns the port that leads to an address, as far as that can be known.
+    pub(super) fn port_to(&self, ip: IpAddr) -> Option<&'a str> {
+        let connected = self.connected.iter().map(|(net, port, _)| (*net, *port));
+        let ways = connected.chain(self.ways.iter().copied());
+        let nearest = ways
+            .filter(|(net, _)| net.contains(&ip))
+            .max_by_key(|(net, _)| net.prefix_len());
+        nearest.map(|(_, port)| port).or(self.way_out)
     }
 
     /// Says whether something that could not be read is possibly what leads to an address.
@@ -110,6 +124,13 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
         routes: of_kind(objects, Kind::Route)
             .filter_map(|route| route.name.parse().ok())
             .collect(),
+        ways: of_kind(objects, Kind::Route)
+            .filter_map(|route| {
+                let port = route.one("port").and_then(Item::as_text)?;
+                Some((route.name.parse().ok()?, port))
+            })
+            .collect(),
+        way_out: way_out(objects),
         unread: unread(objects, sink),
     };
     // An appliance of the image is set up by its management network before it has ports.
@@ -136,6 +157,14 @@ pub(super) fn check<'a>(objects: &'a [Object], sink: &mut Sink) -> Network<'a> {
         sockets(control, sink);
     }
     network
+}
+
+/// Returns the port that has the gateways, where it is one.
+fn way_out(objects: &[Object]) -> Option<&str> {
+    let ports = of_kind(objects, Kind::Port);
+    let mut ports = ports.filter(|port| !port.all("gateway").is_empty());
+    let only = ports.next()?;
+    ports.next().is_none().then_some(only.name.as_str())
 }
 
 /// Returns what may lead somewhere and could not be read.

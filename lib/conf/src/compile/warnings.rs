@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::network::Network;
-use super::services::weight_of;
+use super::services::{endpoint_of, weight_of};
 use super::values::number;
 use crate::diagnostic::Sink;
 use crate::schema::{Kind, Parsed, Type};
@@ -16,6 +16,7 @@ pub(super) fn check(objects: &[Object], network: &Network<'_>, sink: &mut Sink) 
         weights(service, sink);
         sessions(objects, service, network, sink);
         session_log(objects, service, sink);
+        ways(objects, service, network, sink);
     }
 }
 
@@ -75,6 +76,30 @@ fn sessions(objects: &[Object], service: &Object, network: &Network<'_>, sink: &
             format!("`max-sessions` of {title} is more than there is room for"),
             format!("{workers} workers with {each} sessions each hold {all}"),
         );
+    }
+}
+
+/// What a real server answers to a LIP must come in by the port that has it.
+fn ways(objects: &[Object], service: &Object, network: &Network<'_>, sink: &mut Sink) {
+    let pool = service.one("lip-pool").and_then(Item::as_text);
+    let mut pools = of_kind(objects, Kind::LipPool);
+    let pool = pools.find(|one| Some(one.name.as_str()) == pool);
+    let Some(home) = pool.and_then(|pool| pool.one("port")?.as_text()) else {
+        return;
+    };
+    for key in ["real", "sorry"] {
+        for item in service.all(key) {
+            let (Some((ip, port)), Some(place)) = (endpoint_of(item), item.place) else {
+                continue;
+            };
+            let Some(way) = network.port_to(ip).filter(|way| *way != home) else {
+                continue;
+            };
+            let message =
+                format!("{ip}:{port} is reached by port {way}, and its LIPs are on port {home}");
+            let note = "answers that come in by another port than the LIPs' are dropped (martian)";
+            sink.warn(place, message, note);
+        }
     }
 }
 

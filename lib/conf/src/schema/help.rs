@@ -48,6 +48,9 @@ pub fn help(name: &str) -> Result<String, String> {
         if let Some(text) = help_on_figure(name) {
             return Ok(text);
         }
+        if let Some(told) = help_on_bare_key(name) {
+            return told;
+        }
         let words = SECTIONS.iter().map(|section| section.word);
         return Err(match nearest(word, words) {
             Some(near) => format!("there is no section `{word}`; did you mean `{near}`?"),
@@ -67,6 +70,27 @@ pub fn help(name: &str) -> Result<String, String> {
         });
     };
     Ok(help_on_key(section, spec))
+}
+
+/// Returns the help on a key that was named without its section; an error where several have it.
+fn help_on_bare_key(name: &str) -> Option<Result<String, String>> {
+    let having = SECTIONS.iter();
+    let having = having.filter_map(|section| Some((section, section.key(name)?)));
+    let having: Vec<_> = having.collect();
+    match having.as_slice() {
+        [] => None,
+        [(section, spec)] => Some(Ok(help_on_key(section, spec))),
+        several => {
+            let several = several.iter();
+            let names: Vec<String> = several
+                .map(|(section, _)| format!("`{}.{name}`", section.word))
+                .collect();
+            Some(Err(format!(
+                "several sections have a key `{name}`: {}",
+                names.join(", ")
+            )))
+        }
+    }
 }
 
 /// Returns the help on a drop reason or a counter.
@@ -209,6 +233,14 @@ mod tests {
             }
         }
         assert!(help("").unwrap().contains("[lip-pool NAME]"));
+    }
+
+    #[test]
+    fn a_key_is_found_without_its_section_where_one_section_has_it() {
+        assert_eq!(help("idle"), help("service.idle"));
+        let several = help("address").unwrap_err();
+        assert!(several.starts_with("several sections have a key `address`: `port.address`, "));
+        assert!(help("idel").unwrap_err().starts_with("there is no section"));
     }
 
     #[test]
