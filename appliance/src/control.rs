@@ -140,7 +140,6 @@ pub(crate) struct Control {
     /// Where `weir bench` keeps what it found out.
     capacity: PathBuf,
     next_tick: Instant,
-    stop: Option<Instant>,
     stop_now: bool,
     forecast: Forecast,
 }
@@ -188,6 +187,7 @@ impl Control {
                 history: History::default(),
                 overrides: Overrides::default(),
                 events: Events::default(),
+                stopping: None,
             },
             poll: parts.poll,
             signals: parts.signals,
@@ -207,7 +207,6 @@ impl Control {
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             capacity: crate::capacity::path(),
             next_tick: Instant::now(),
-            stop: None,
             stop_now: false,
             forecast: Forecast {
                 next: Instant::now(),
@@ -368,7 +367,7 @@ impl Control {
     }
 
     fn begin_stop(&mut self) {
-        if self.stop.is_some() {
+        if self.scene.stopping.is_some() {
             self.stop_now = true;
             let sentence = format!("stopping at once, with {} sessions", self.sessions());
             self.scene
@@ -377,7 +376,7 @@ impl Control {
             return;
         }
         let patience = self.scene.running.snapshot.node.stop_after;
-        self.stop = Some(Instant::now() + patience);
+        self.scene.stopping = Some(Instant::now() + patience);
         self.scene.fleet.admit(false);
         if self.sessions() > 0 {
             let sentence = format!(
@@ -393,7 +392,7 @@ impl Control {
     }
 
     fn is_over(&self) -> bool {
-        let Some(deadline) = self.stop else {
+        let Some(deadline) = self.scene.stopping else {
             return false;
         };
         self.stop_now || Instant::now() >= deadline || self.sessions() == 0
@@ -430,7 +429,7 @@ impl Control {
     }
 
     fn apply_own_files(&mut self) {
-        if self.stop.is_none() {
+        if self.scene.stopping.is_none() {
             self.apply(Wish {
                 asker: Asker::Signal,
                 wanted: Wanted::Texts(Vec::new()),

@@ -169,11 +169,14 @@ fn tells_first(what: What) -> bool {
 fn told_first(rows: &[OverrideRow], what: What) -> String {
     let concerns_all = |row: &&OverrideRow| row.setting == "maintenance";
     let is_denied = |row: &&OverrideRow| row.setting == "deny";
+    // Who is drained or weighed is told below the services.
+    let concerns_real = |row: &&OverrideRow| matches!(row.setting.as_str(), "drain" | "weight");
     let is_close = matches!(what, What::Services | What::Flood);
     let denied = rows.iter().filter(is_denied).count();
     let many = denied > MOST_DENIED;
     let told = rows
         .iter()
+        .filter(|row| !concerns_real(row))
         .filter(|row| concerns_all(row) || is_close && !(many && is_denied(row)));
     let told = told.map(|row| row.sentence() + "\n");
     let sum = || format!("{denied} networks are denied by command; `weir deny list` shows them\n");
@@ -240,6 +243,7 @@ mod tests {
             set("maintenance", "", "on"),
             set("synproxy", "web", "always"),
             set("deny", "192.0.2.0/24", "denied"),
+            set("drain", "10.0.1.11:80@web", "on"),
         ];
         let told = told_first(&rows, What::Ports);
         assert!(told.starts_with("IN MAINTENANCE") && told.lines().count() == 1);

@@ -135,7 +135,7 @@ impl Control {
     /// Gives up a configuration that nobody confirmed in time.
     pub(super) fn look_at_unconfirmed(&mut self) {
         // Where the daemon stops, the one before comes back with the next start.
-        if self.applying.is_some() || self.stop.is_some() {
+        if self.applying.is_some() || self.scene.stopping.is_some() {
             return;
         }
         let now = Instant::now();
@@ -156,7 +156,7 @@ impl Control {
 
     /// Gets everything ready for a new configuration but the workers.
     fn begin_apply(&mut self, wish: &Wish) -> Result<Found, Rejection> {
-        if self.stop.is_some() {
+        if self.scene.stopping.is_some() {
             return Err(rejection(
                 Code::Stopping,
                 "the daemon is stopping".to_owned(),

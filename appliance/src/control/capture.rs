@@ -10,6 +10,7 @@ use weir_control::{CaptureOrder, CaptureRow, CapturedFrame, Code, Rejection, Rep
 use weir_model::{DropReason, EventClass, Severity, Snapshot, Verdict};
 
 use super::Control;
+use super::answer::unknown_service;
 use super::operator::Operator;
 use super::server::ClientId;
 use crate::capture::filter::{Dropped, ServiceEnds};
@@ -98,7 +99,7 @@ impl Control {
             let mut services = snapshot.services.iter();
             let found = services.find(|service| service.name == *name);
             let found = found.map(ServiceEnds::of);
-            found.ok_or_else(|| reject(Code::UnknownName, format!("there is no service `{name}`")))
+            found.ok_or_else(|| reject(Code::UnknownName, unknown_service(snapshot, name)))
         });
         let dropped = order.dropped.as_deref().map(|word| {
             if word == "any" {
@@ -106,7 +107,17 @@ impl Control {
             }
             let mut reasons = DropReason::ALL.iter();
             let found = reasons.find(|reason| reason.label() == word);
-            let text = || format!("`{word}` is no drop reason; `weir show ledger` has their names");
+            let text = || {
+                let names = DropReason::ALL.iter().map(|reason| reason.label());
+                let names: Vec<&str> = names.collect();
+                let instead = weir_conf::instead(word, &names);
+                let instead = if instead.starts_with("did you mean") {
+                    instead
+                } else {
+                    "`weir show ledger` has their names".to_owned()
+                };
+                format!("`{word}` is no drop reason; {instead}")
+            };
             found
                 .map(|reason| Dropped::For(*reason))
                 .ok_or_else(|| reject(Code::BadArgument, text()))

@@ -42,6 +42,7 @@ pub(crate) fn take(connection: &mut Connection, reached: &[Reach], scene: &Scene
     connection.job = None;
     let mut findings = Findings::default();
     configuration(scene, &mut findings);
+    admission(scene, &mut findings);
     reach(&scene.running.snapshot, reached, &mut findings);
     process::check(&mut findings);
     let rows = findings.into_rows();
@@ -201,11 +202,38 @@ fn configuration(scene: &Scene, findings: &mut Findings) {
             CHECK,
             &name,
             format!(
-                "the file differs from configuration {generation}, which runs, in {} objects",
-                differences.len()
+                "the file differs from configuration {generation}, which runs, in {}",
+                match differences.len() {
+                    1 => "an object".to_owned(),
+                    many => format!("{many} objects"),
+                }
             ),
             "`weir diff` shows them, `weir apply` applies them",
         ),
+    }
+}
+
+/// Whether new sessions are opened at all.
+fn admission(scene: &Scene, findings: &mut Findings) {
+    const CHECK: &str = "admission";
+    if scene.stopping.is_some() {
+        let advice = "start it again, or wait for who does";
+        findings.fail(
+            CHECK,
+            "",
+            "the daemon is stopping and opens no new sessions",
+            advice,
+        );
+    } else if scene.overrides.is_maintenance() {
+        let advice = "`weir maintenance off` ends it, `weir show overrides` says who began it";
+        findings.warn(
+            CHECK,
+            "",
+            "in maintenance: no new sessions are opened",
+            advice,
+        );
+    } else {
+        findings.ok(CHECK, "", "new sessions are opened");
     }
 }
 

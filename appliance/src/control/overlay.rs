@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use weir_control::OverrideRow;
 use weir_model::{Drain, DrainEnd, EventClass, RealId, RealServer, Service, Severity, Snapshot};
 
 use crate::event::EventRecord;
@@ -213,9 +214,16 @@ impl Overlay {
         let Some(order) = self.orders.get(name) else {
             return words;
         };
-        if let Some(Drained { said, .. }) = &order.drained {
+        if let Some(Drained { said, until, .. }) = &order.drained {
+            let until = until.map_or_else(String::new, |until| {
+                let at = state::moment(SystemTime::now() + until.left());
+                match until.then {
+                    DrainEnd::Reset => format!("; what is left at {at} is reset"),
+                    DrainEnd::Keep => format!("; what is left at {at} is told, and goes on"),
+                }
+            });
             words.push(format!(
-                "takes no new sessions, by {} at {}",
+                "takes no new sessions, by {} at {}{until}",
                 said.by, said.at
             ));
         }
@@ -226,6 +234,37 @@ impl Overlay {
             ));
         }
         words
+    }
+
+    /// Returns a row for each order on a real server that there is.
+    pub(crate) fn rows(&self, snapshot: &Snapshot) -> Vec<OverrideRow> {
+        let mut rows = Vec::new();
+        if self.orders.is_empty() {
+            return rows;
+        }
+        let there = reals(snapshot);
+        for (name, order) in &self.orders {
+            let Some((_, real)) = there.get(name) else {
+                continue;
+            };
+            let row = |setting: &str, value: String, configured: String, said: &Said| OverrideRow {
+                setting: setting.to_owned(),
+                object: format!("{}@{}", name.real, name.service),
+                value,
+                configured,
+                by: said.by.clone(),
+                since: said.at.clone(),
+                until: None,
+            };
+            if let Some(Drained { said, .. }) = &order.drained {
+                rows.push(row("drain", "on".to_owned(), "off".to_owned(), said));
+            }
+            if let Some(Weighed { said, weight }) = &order.weighed {
+                let (now, own) = (weight.to_string(), real.weight.to_string());
+                rows.push(row("weight", now, own, said));
+            }
+        }
+        rows
     }
 
     /// Gives a real server no new sessions.

@@ -199,7 +199,7 @@ fn set_mode(snapshot: &mut Snapshot, id: ServiceId, mode: SynproxyMode) {
 impl Control {
     /// Opens no new sessions from now on, or opens them again.
     pub(super) fn set_maintenance(&mut self, client: ClientId, operator: &Operator, on: bool) {
-        if self.stop.is_some() {
+        if self.scene.stopping.is_some() {
             let text = "the daemon is stopping".to_owned();
             let refused = Reply::refused(&Rejection {
                 code: Code::Stopping,
@@ -277,7 +277,7 @@ impl Control {
         span: Option<Duration>,
     ) -> Result<Overrides, Rejection> {
         let refused = |code, text: String| Err(Rejection { code, text });
-        if self.stop.is_some() {
+        if self.scene.stopping.is_some() {
             return refused(Code::Stopping, "the daemon is stopping".to_owned());
         }
         if self.applying.is_some() {

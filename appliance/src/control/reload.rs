@@ -1,6 +1,6 @@
 //! Reload: what of a new snapshot can be applied while packets flow, and in which order.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_model::{Port, Slots, Snapshot};
@@ -26,26 +26,37 @@ pub(crate) fn owned_meanwhile(old: &[IpAddr], new: &[IpAddr]) -> Vec<IpAddr> {
 
 /// Says in a few words what a reload changed.
 pub(crate) fn summary(old: &Snapshot, new: &Snapshot) -> String {
-    let mut text = String::new();
-    let services = difference(&old.services, &new.services, |s| s.name.as_str());
-    let pools = difference(&old.pools, &new.pools, |p| p.name.as_str());
-    for (kind, changes) in [("service", services), ("lip-pool", pools)] {
-        for (sign, name) in changes {
-            let _ = write!(
-                text,
-                "{}{sign}{kind} {name}",
-                if text.is_empty() { "" } else { ", " }
-            );
+    let services = difference(old.services.iter(), new.services.iter(), |s| s.name.clone());
+    let pools = difference(old.pools.iter(), new.pools.iter(), |p| p.name.clone());
+    let ports = difference(old.ports.iter(), new.ports.iter(), |p| p.name.clone());
+    let routes = difference(old.routes.iter(), new.routes.iter(), |r| {
+        r.prefix.to_string()
+    });
+    let receivers = difference(old.syslog.iter(), new.syslog.iter(), |s| s.name.clone());
+    let mut changes = Vec::new();
+    for (kind, differ) in [
+        ("service", services),
+        ("lip-pool", pools),
+        ("port", ports),
+        ("route", routes),
+        ("syslog", receivers),
+    ] {
+        let differ = differ.into_iter();
+        changes.extend(differ.map(|(sign, name)| format!("{sign}{kind} {name}")));
+    }
+    for (kind, is_other) in [
+        ("node", old.node != new.node),
+        ("metrics", old.metrics != new.metrics),
+    ] {
+        if is_other {
+            changes.push(format!("~{kind}"));
         }
     }
-    if old.metrics != new.metrics {
-        text.push_str(if text.is_empty() { "" } else { ", " });
-        text.push_str("~metrics");
+    if changes.is_empty() {
+        // Such as a profile that no service uses.
+        changes.push("nothing that is in use".to_owned());
     }
-    if text.is_empty() {
-        text.push_str("no service or pool changed");
-    }
-    text
+    changes.join(", ")
 }
 
 fn changed_port(old: &Slots<Port>, new: &Slots<Port>) -> Option<String> {
@@ -83,24 +94,22 @@ fn changed_workers(old: &Snapshot, new: &Snapshot) -> Option<String> {
     Some(format!("[workers] {key}"))
 }
 
-fn difference<'a, T: PartialEq>(
-    old: &'a Slots<T>,
-    new: &'a Slots<T>,
-    name: impl Fn(&'a T) -> &'a str,
-) -> Vec<(char, &'a str)> {
+fn difference<'a, T: PartialEq + 'a>(
+    old: impl Iterator<Item = &'a T>,
+    new: impl Iterator<Item = &'a T>,
+    name: impl Fn(&T) -> String,
+) -> Vec<(char, String)> {
+    let mut before: BTreeMap<String, &T> = old.map(|object| (name(object), object)).collect();
     let mut changes = Vec::new();
-    for object in new.iter() {
-        match old.iter().find(|before| name(before) == name(object)) {
-            None => changes.push(('+', name(object))),
-            Some(before) if before != object => changes.push(('~', name(object))),
+    for object in new {
+        let name = name(object);
+        match before.remove(&name) {
+            None => changes.push(('+', name)),
+            Some(old) if old != object => changes.push(('~', name)),
             Some(_) => {}
         }
     }
-    for object in old.iter() {
-        if new.iter().all(|after| name(after) != name(object)) {
-            changes.push(('-', name(object)));
-        }
-    }
+    changes.extend(before.into_keys().map(|name| ('-', name)));
     changes
 }
 
@@ -175,7 +184,7 @@ real = 10.80.0.11:80
     }
 
     #[test]
-    fn services_pools_addresses_and_names_change_without_a_restart() {
+    fn all_but_devices_and_workers_changes_without_a_restart_and_is_told() {
         for (from, to, told) in [
             ("10.80.0.11:80", "10.80.0.12:80", "~service web"),
             (
@@ -187,12 +196,22 @@ real = 10.80.0.11:80
             (
                 "10.80.0.1/24",
                 "10.80.0.1/24\naddress = 10.90.0.1/24",
-                "no service or pool changed",
+                "~port wan",
             ),
             (
                 "[workers]",
-                "[node]\nname = other\n[workers]",
-                "no service or pool changed",
+                "[node]\nname = other\n[route 10.99.0.0/16]\nvia = 10.80.0.9\nport = wan\n[workers]",
+                "+route 10.99.0.0/16, ~node",
+            ),
+            (
+                "[workers]",
+                "[syslog siem]\nserver = 10.80.0.8:514\ntransport = udp\n[workers]",
+                "+syslog siem",
+            ),
+            (
+                "[workers]",
+                "[health unused]\ntype = tcp\n[workers]",
+                "nothing that is in use",
             ),
         ] {
             let (old, new) = edited(from, to);

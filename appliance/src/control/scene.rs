@@ -1,5 +1,7 @@
 //! What control knows: what answers are made of.
 
+use std::time::Instant;
+
 use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::control::events::Events;
@@ -27,4 +29,6 @@ pub(crate) struct Scene {
     pub(crate) overrides: Overrides,
     pub(crate) health: Book,
     pub(crate) events: Events,
+    /// Until when sessions may go on, where the daemon is stopping.
+    pub(crate) stopping: Option<Instant>,
 }

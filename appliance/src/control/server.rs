@@ -505,7 +505,11 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             let rows = scene.history.rows(snapshot, service, seconds);
             send_rows(connection, what, filter, &rows);
         }
-        What::Overrides => send_rows(connection, what, filter, &scene.overrides.rows()),
+        What::Overrides => {
+            let mut rows = scene.overrides.rows();
+            rows.extend(scene.overlay.rows(&scene.running.snapshot));
+            send_rows(connection, what, filter, &rows);
+        }
         What::Status => {
             let row = status::row(scene, connection);
             send_rows(connection, what, filter, &[row]);

@@ -93,7 +93,8 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         sessions_per_s: rate(|row| row.sessions_per_s),
         syn_per_s: rate(|row| row.syn_per_s),
         refused_per_s: rate(|row| row.refused_per_s),
-        dropped_per_s: rate(|row| row.dropped_per_s.values().sum()),
+        // The sum of nothing would be -0.
+        dropped_per_s: rate(|row| row.dropped_per_s.values().fold(0.0, |sum, rate| sum + rate)),
         packets_in_per_s: rate(|row| row.packets_in_per_s),
         packets_out_per_s: rate(|row| row.packets_out_per_s),
         bits_in_per_s: rate(|row| row.bits_in_per_s),
@@ -137,6 +138,11 @@ fn alarms(
             text,
         });
     };
+    if let Some(deadline) = scene.stopping {
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+        let text = format!("the daemon is stopping: no new sessions, and it ends in {left}s");
+        say("error", "", text);
+    }
     if let Some(place) = pictures.iter().position(|it| !it.ledger.balanced()) {
         let text =
             format!("the ledger of worker {place} does not balance: packets are unaccounted for");

@@ -92,7 +92,13 @@ pub(crate) fn check(
             }
         }
         let all = service.reals.len();
-        let advice = "look at the server and at what filters between it and this box";
+        // A connection from here takes the kernel's way, and so does a check.
+        let advice = if bad.iter().any(|one| one.contains("network is unreachable")) {
+            "give this box's kernel a route to it (`ip route`): checks take that, and neither a \
+             [route] nor a `gateway`"
+        } else {
+            "look at the server and at what filters between it and this box"
+        };
         if bad.is_empty() {
             let text = match asked {
                 0 => format!("{all}, which nobody can ask without a health check"),
@@ -131,7 +137,10 @@ pub(crate) fn ways_back(services: &[ServiceRow], findings: &mut Findings) {
             }
         }
     }
-    let text = format!("{proven} real servers have answered to a LIP");
+    let text = match proven {
+        1 => "1 real server has answered to a LIP".to_owned(),
+        _ => format!("{proven} real servers have answered to a LIP"),
+    };
     findings.ok(CHECK, "", text);
 }
 

@@ -10,9 +10,9 @@ use crate::Table;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OverrideRow {
-    /// `maintenance`, `synproxy` or `deny`.
+    /// `maintenance`, `synproxy`, `deny`, `drain` or `weight`.
     pub setting: String,
-    /// What it is set of: a service or a network; empty for the whole appliance.
+    /// What it is set of: a service, a network or `REAL@SERVICE`; empty for the whole appliance.
     pub object: String,
     /// What holds; empty for what is no longer so.
     pub value: String,

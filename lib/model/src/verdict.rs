@@ -71,7 +71,7 @@ drop_reasons! {
     HandshakesFull = "handshakes-full", "A valid cookie, but as many handshakes as there is room for wait for their real servers.";
     AckStorm = "ack-storm", "One of the ACKs that both ends of a session send each other endlessly about numbers that do not fit.";
     ServiceFull = "service-full", "The service has as many sessions as `max-sessions` allows.";
-    NoReal = "no-real", "The service has no real server that takes new sessions: all are down, full or have no weight.";
+    NoReal = "no-real", "The service has no real server that takes new sessions: all are down, full, drained or without weight, or Weir is in maintenance or stopping.";
     LipExhausted = "lip-exhausted", "No LIP of the pool has a free port towards the real server; the client was refused.";
     TableFull = "table-full", "The session table has no free entry.";
     StaleSession = "stale-session", "The session's service was removed; both ends were reset.";

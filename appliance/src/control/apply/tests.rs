@@ -686,11 +686,18 @@ fn a_daemon_that_stops_applies_nothing_more_and_rolls_nothing_back() {
     let home = Home::new("stopping");
     let mut played = home.start();
     played.ask(wanted(&with_dns(), Some(1000))).unwrap();
-    played.control.stop = Some(Instant::now() + Duration::from_mins(1));
+    played.control.scene.stopping = Some(Instant::now() + Duration::from_mins(1));
     let (code, text) = played.apply(CONF).unwrap_err();
     assert_eq!(
         (code, text.as_str()),
         (Code::Stopping, "the daemon is stopping")
+    );
+    let status: Vec<weir_control::StatusRow> =
+        played.serve(|client| client.show(What::Status, Filter::default()).unwrap());
+    let alarms = &status[0].alarm_list;
+    assert!(
+        alarms[0].text.starts_with("the daemon is stopping"),
+        "{alarms:?}"
     );
     let over = Instant::now() + Duration::from_millis(1500);
     played.serve_until(|_| Instant::now() > over);

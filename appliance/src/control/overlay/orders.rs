@@ -66,9 +66,14 @@ impl Control {
         let name = RealName::of(service, real);
         let (by, now) = (operator.name.clone(), Instant::now());
         let overlay = &mut self.scene.overlay;
+        let mut deadline = None;
         let (code, text) = match wanted {
-            Wanted::Drain { deadline, then } => {
-                let drain = drain_of(service, *deadline, then.as_deref())?;
+            Wanted::Drain {
+                deadline: after,
+                then,
+            } => {
+                let drain = drain_of(service, *after, then.as_deref())?;
+                deadline = drain;
                 overlay.drain(name.clone(), by, now, drain);
                 ("drain", format!("{name} takes no new sessions"))
             }
@@ -90,15 +95,23 @@ impl Control {
         };
         self.scene.health.order(real.id, overlay.ordered(&name));
         let asker = Asker::Client(client, operator);
-        let record = operator_event(
-            Severity::Notice,
-            code,
-            format!("{text}{}", asker.by()),
-            &asker,
-        );
-        let record = record
+        let until = deadline.map_or_else(String::new, |drain| {
+            let after = humantime::format_duration(drain.after);
+            match drain.then {
+                DrainEnd::Reset => format!("; what it has left in {after} is reset"),
+                DrainEnd::Keep => format!("; what it has left in {after} goes on"),
+            }
+        });
+        let sentence = format!("{text}{}{until}", asker.by());
+        let record = operator_event(Severity::Notice, code, sentence, &asker);
+        let mut record = record
             .field("service", &name.service)
             .field("real", name.real);
+        if let Some(drain) = deadline {
+            record = record
+                .field("deadline_s", drain.after.as_secs())
+                .field("then", drain.then.name());
+        }
         self.scene.events.say(now, record);
         let not_kept = self.keep_orders();
         Ok(OrderedRow {

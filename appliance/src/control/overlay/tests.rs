@@ -2,7 +2,7 @@
 
 use nat_engine::State;
 use weir_control::{
-    Client, ClientError, Code, DrainRow, Filter, OrderedRow, Request, ServiceRow, What,
+    Client, ClientError, Code, DrainRow, Filter, OrderedRow, OverrideRow, Request, ServiceRow, What,
 };
 use weir_director::SessionView;
 use weir_model::{Protocol, RealState, ServiceId};
@@ -91,6 +91,36 @@ fn state(played: &mut Played, address: &str) -> (String, u32) {
     let mut reals = services.into_iter().flat_map(|service| service.reals);
     let row = reals.find(|real| real.address == address).unwrap();
     (row.state, row.weight)
+}
+
+#[test]
+fn what_holds_of_real_servers_is_among_the_overrides_and_a_deadline_in_the_event() {
+    let home = home("overrides", "");
+    let mut played = home.start();
+    let overrides = |played: &mut Played| {
+        let rows: Vec<OverrideRow> =
+            played.serve(|client| client.show(What::Overrides, Filter::default()).unwrap());
+        let rows = rows.into_iter();
+        let rows = rows.map(|row| [row.setting, row.object, row.value, row.configured].join(" "));
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(overrides(&mut played), Vec::<String>::new());
+    order(&mut played, drain(FIRST, Some(60_000), None)).unwrap();
+    order(&mut played, weigh(SECOND, Some(7))).unwrap();
+    let expected = [
+        "drain 10.80.0.11:80@web on off",
+        "weight 10.80.0.12:80@web 7 1",
+    ];
+    assert_eq!(overrides(&mut played), expected);
+    let event = played.events("drain").remove(0);
+    assert!(
+        event.text.ends_with("; what it has left in 1m is reset"),
+        "{}",
+        event.text
+    );
+    order(&mut played, enable(FIRST)).unwrap();
+    order(&mut played, weigh(SECOND, None)).unwrap();
+    assert_eq!(overrides(&mut played), Vec::<String>::new());
 }
 
 #[test]

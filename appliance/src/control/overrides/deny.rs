@@ -114,7 +114,7 @@ impl Denials {
 impl Control {
     /// Drops the packets of a network for all services, or does so no longer.
     pub(in crate::control) fn deny(&mut self, asker: &Asker, wish: &Wish) {
-        let changed = if self.stop.is_some() {
+        let changed = if self.scene.stopping.is_some() {
             Err(Rejection {
                 code: Code::Stopping,
                 text: "the daemon is stopping".to_owned(),

@@ -119,6 +119,7 @@ impl Played {
                 overrides: Overrides::default(),
                 health,
                 events: EventHub::default(),
+                stopping: None,
             },
             ends,
             sessions,
