@@ -58,7 +58,7 @@ pub(crate) fn main() -> ExitCode {
     {
         return weir_agent::cli::login_shell(&words.collect::<Vec<_>>());
     }
-    let words = words::ordered(std::env::args_os());
+    let words = words::with_for(words::ordered(std::env::args_os()));
     let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -149,7 +149,13 @@ fn run(file: &Path, last_good: bool) -> u8 {
     let start = match configuration::start(file, &state) {
         Ok(start) => start,
         Err(report) => {
-            eprint!("{}", report.render(Style::long(Purpose::Start)));
+            // Where it starts all the same, it is not said that it did not.
+            let purpose = if last_good {
+                Purpose::Check
+            } else {
+                Purpose::Start
+            };
+            eprint!("{}", report.render(Style::long(purpose)));
             if !last_good {
                 return BAD_INPUT;
             }
@@ -218,6 +224,10 @@ fn deny(turn: Denial) -> u8 {
 }
 
 fn show(arguments: ShowArguments) -> u8 {
+    if let Some(sentence) = arguments.misplaced() {
+        failed(sentence);
+        return BAD_INPUT;
+    }
     let shown = show::show(&show::Order {
         what: arguments.what.what(),
         json: arguments.json,
@@ -402,6 +412,32 @@ fn said(text: &str) -> u8 {
 }
 
 fn failed(sentence: impl Display) -> u8 {
-    eprintln!("weir: {sentence}");
+    eprintln!("weir: {}", without_numbers(&sentence.to_string()));
     FAILED
+}
+
+/// Leaves out the numbers of the system's errors: they say nothing that its words do not.
+fn without_numbers(sentence: &str) -> String {
+    let mut parts = sentence.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((_, rest)) => text.push_str(rest),
+            None => text.push_str(part),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_system_is_told_in_words() {
+        let sentence = "cannot make x.tar: File exists (os error 17); nothing was written";
+        let told = "cannot make x.tar: File exists; nothing was written";
+        assert_eq!(without_numbers(sentence), told);
+        assert_eq!(without_numbers("it is so (or not)"), "it is so (or not)");
+    }
 }

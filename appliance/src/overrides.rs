@@ -77,7 +77,13 @@ pub(crate) fn span(words: &[String]) -> Result<Option<Duration>, String> {
             }
             Ok(Some(span))
         }
-        words => Err(format!("`{}` is not a time; e.g. for 10m", words.join(" "))),
+        [time] if humantime::parse_duration(time).is_ok() => {
+            Err(format!("`for` is missing before `{time}`; e.g. for 10m"))
+        }
+        words => Err(format!(
+            "`{}` is not `for` and a time; e.g. for 10m",
+            words.join(" ")
+        )),
     }
 }
 

@@ -13,7 +13,7 @@ use super::console::ConsoleArguments;
 use crate::apply;
 use crate::drain::RealOf;
 
-/// Layer-4 load balancer: `FullNAT` on packet threads that own their NIC queues.
+/// Layer-4 load balancer on packet threads that own their NIC queues.
 #[derive(Debug, Parser)]
 #[command(
     name = "weir",
@@ -229,6 +229,32 @@ pub(super) struct ShowArguments {
     /// The control socket of the daemon.
     #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
     pub(super) socket: Option<PathBuf>,
+}
+
+impl ShowArguments {
+    /// Says which option means nothing to what is to be shown.
+    pub(super) fn misplaced(&self) -> Option<String> {
+        let what = self.what.what();
+        let of_services = matches!(
+            what,
+            What::Services | What::Sessions | What::Flood | What::Health | What::History
+        );
+        let (is_sessions, is_history) = (what == What::Sessions, what == What::History);
+        let (option, whose) = if self.service.is_some() && !of_services {
+            ("--service", "services, sessions, flood, health and history")
+        } else if self.client.is_some() && !is_sessions {
+            ("--client", "sessions")
+        } else if self.span.is_some() && !is_history {
+            ("--span", "history")
+        } else {
+            return None;
+        };
+        let what = self.what.to_possible_value()?;
+        let what = what.get_name();
+        Some(format!(
+            "{option} means nothing to `show {what}`; it is for {whose}"
+        ))
+    }
 }
 
 /// How the daemon is asked.
@@ -534,6 +560,32 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_that_means_nothing_to_a_table_is_said_to() {
+        let misplaced = |line: &str| {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            let Verb::Show(show) = arguments.verb else {
+                panic!("not show");
+            };
+            show.misplaced()
+        };
+        for line in [
+            "weir show ports --service web",
+            "weir show pools --client 192.0.2.7",
+            "weir show services --span 1m",
+            "weir show history --client 192.0.2.7",
+        ] {
+            assert!(misplaced(line).is_some(), "{line}");
+        }
+        for line in [
+            "weir show sessions --service web --client 192.0.2.7",
+            "weir show history --service web --span 1h",
+            "weir show health --service web",
+        ] {
+            assert_eq!(misplaced(line), None, "{line}");
+        }
     }
 
     #[test]

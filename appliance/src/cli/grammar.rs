@@ -1,5 +1,6 @@
 //! The grammar of `weir` for the console's command line: the same words, read by the same reader.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
@@ -24,6 +25,7 @@ fn read(words: &[String]) -> Result<Command, String> {
         return Ok(Command::Leave);
     }
     let all = ["weir"].into_iter().chain(words.iter().map(String::as_str));
+    let all = super::words::with_for(all.map(OsString::from).collect());
     let arguments = Arguments::try_parse_from(all).map_err(|error| first_line(&error))?;
     command(arguments.verb)
 }
@@ -33,12 +35,22 @@ fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let line = text.lines().find(|line| !line.trim().is_empty());
     let line = line.unwrap_or("it is not understood").trim();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    let mut tips = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: a similar "));
+    match tips.next().and_then(|tip| tip.split('\'').nth(1)) {
+        Some(near) => format!("{line}; did you mean `{near}`?"),
+        None => line.to_owned(),
+    }
 }
 
 fn command(verb: Verb) -> Result<Command, String> {
     Ok(match verb {
-        Verb::Show(show) => shown(show),
+        Verb::Show(show) => match show.misplaced() {
+            Some(sentence) => return Err(sentence),
+            None => shown(show),
+        },
         Verb::Drain {
             real,
             deadline,
@@ -255,11 +267,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_a_line() {
         for (text, part) in [
-            ("drian", "drian"),
+            ("drian", "'drian'; did you mean `drain`?"),
             ("drain", "required"),
             ("show", "WHAT"),
             ("run", "for a shell"),
             ("synproxy web always for ever", "ever"),
+            ("show ports --service web", "--service"),
         ] {
             let error = read(&line(text)).unwrap_err();
             assert_eq!(error.lines().count(), 1, "{error}");

@@ -31,6 +31,22 @@ pub(super) fn ordered(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     words
 }
 
+/// Takes `for 10m` and `--for 10m` for the same: one command has the one, another the other, and
+/// nobody remembers which.
+pub(super) fn with_for(mut words: Vec<OsString>) -> Vec<OsString> {
+    let (said, meant) = match words.get(1).and_then(|verb| verb.to_str()) {
+        Some("synproxy") => ("--for", "for"),
+        Some("deny") => ("for", "--for"),
+        Some(_) | None => return words,
+    };
+    for word in words.iter_mut().skip(2) {
+        if word == said {
+            *word = meant.into();
+        }
+    }
+    words
+}
+
 /// Returns the sentence for a command line that cannot be read, with what to try next; none for what
 /// is no mistake, and for no words at all.
 pub(super) fn sentence(error: &clap::Error, words: &[OsString]) -> Option<String> {
@@ -54,7 +70,10 @@ pub(super) fn sentence(error: &clap::Error, words: &[OsString]) -> Option<String
             sentence = format!("{sentence}; usage: {usage}");
         }
     }
-    let known = verb.filter(|verb| kind != ErrorKind::InvalidSubcommand && !verb.starts_with('-'));
+    // Where the word behind `deny` is none, the list of commands is no help.
+    let is_unknown =
+        |verb: &str| kind == ErrorKind::InvalidSubcommand && first.ends_with(&format!("'{verb}'"));
+    let known = verb.filter(|verb| !is_unknown(verb) && !verb.starts_with('-'));
     Some(match known {
         Some(verb) => format!("{sentence}; `weir {verb} --help` says more"),
         None => format!("{sentence}; `weir help` lists the commands"),
@@ -74,6 +93,29 @@ mod tests {
         let words = ordered(line.split(' ').map(OsString::from));
         let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
         words.join(" ")
+    }
+
+    #[test]
+    fn how_long_may_be_said_with_dashes_and_without() {
+        for (line, expected) in [
+            (
+                "weir synproxy web always --for 10m",
+                "weir synproxy web always for 10m",
+            ),
+            (
+                "weir synproxy web always for 10m",
+                "weir synproxy web always for 10m",
+            ),
+            (
+                "weir deny add 192.0.2.9 for 10m",
+                "weir deny add 192.0.2.9 --for 10m",
+            ),
+            ("weir drain for@web", "weir drain for@web"),
+        ] {
+            let words = with_for(line.split(' ').map(OsString::from).collect());
+            let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+            assert_eq!(words.join(" "), expected);
+        }
     }
 
     #[test]
