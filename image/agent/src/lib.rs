@@ -29,7 +29,7 @@ mod protocol;
 mod secret;
 mod setup;
 mod slot;
-mod slots;
+pub mod slots;
 mod socket;
 mod supervise;
 mod tell;

@@ -50,6 +50,9 @@ use source::{Place, Sources};
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/weir/weir.conf";
 
+/// The format of configurations that this software writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
 /// A configuration without mistakes.
 #[derive(Clone, Debug)]
 pub struct Loaded {
