@@ -34,6 +34,9 @@ $found || {
 }
 
 version=$(sed -n 's/^WEIR_VERSION = //p' "$BR2_EXTERNAL_WEIR_PATH/package/weir/weir.mk")
-printf '%s+%s\n' "$version" "${WEIR_BUILD:-0}" >"$target/usr/share/weir/version"
+version="$version+${WEIR_BUILD:-0}"
+printf '%s\n' "$version" >"$target/usr/share/weir/version"
+printf 'format = 1\nversion = %s\narch = x86_64\nconfig-format = 1\n' "$version" \
+	>"$target/usr/share/weir/manifest"
 install -d "$target/usr/share/weir/licences"
 install -m 0644 "$weir/LICENSE-APACHE" "$weir/LICENSE-MIT" "$target/usr/share/weir/licences/"

@@ -9,7 +9,6 @@ weir="$BR2_EXTERNAL_WEIR_PATH/.."
 work="$BUILD_DIR/weir-image"
 input="$work/input"
 boot="$input/boot"
-version=$(cat "$TARGET_DIR/usr/share/weir/version")
 
 rm -rf "$work"
 mkdir -p "$boot/EFI/BOOT" "$boot/grub" "$boot/slot-a" "$boot/slot-b" "$boot/setup" \
@@ -35,11 +34,11 @@ find "$work/first" -exec touch -h -d "@${SOURCE_DATE_EPOCH:-0}" {} +
 	find . | LC_ALL=C sort | cpio -o -H newc --owner=0:0 --reproducible --quiet
 ) >"$boot/slot-a/initrd"
 {
-	printf 'format = 1\nversion = %s\narch = x86_64\nconfig-format = 1\n' "$version"
+	cat "$TARGET_DIR/usr/share/weir/manifest"
 	for file in vmlinuz initrd; do
 		size=$(stat -c %s "$boot/slot-a/$file")
 		sum=$(sha256sum "$boot/slot-a/$file")
-		printf 'file %s %s %s\n' "$file" "$size" "${sum%% *}"
+		printf 'file = %s %s %s\n' "$file" "$size" "${sum%% *}"
 	done
 } >"$boot/slot-a/manifest"
 
