@@ -1,8 +1,9 @@
 //! The disk: what lies on the boot partition, and the table of partitions around it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::Plan;
 use crate::files;
@@ -27,12 +28,10 @@ pub(crate) fn make(plan: &Plan, work: &Path) -> Result<PathBuf> {
         &input.join("core.img"),
         &boot.join("EFI/BOOT/BOOTX64.EFI"),
     )?;
-    let words = files::read_text(&source.join("words"))?;
-    let words: Vec<&str> = words.split_whitespace().collect();
     let menu = files::read_text(&source.join("grub.cfg"))?;
     files::write(
         &boot.join("grub/grub.cfg"),
-        menu.replace("@WORDS@", &words.join(" ")),
+        menu.replace("@WORDS@", &words(&source)?),
     )?;
     let variables = [("slot", "a"), ("trial", ""), ("tried", "0"), ("args", "")];
     files::write(&boot.join("grub/grubenv"), grub::block(&variables))?;
@@ -50,10 +49,20 @@ pub(crate) fn make(plan: &Plan, work: &Path) -> Result<PathBuf> {
         .arg("--inputpath")
         .arg(&input)
         .arg("--outputpath")
-        .arg(&plan.output)
+        .arg(work)
         .arg("--rootpath")
         .arg(folder("empty")?)
         .arg("--tmppath")
         .arg(folder("tmp")?))?;
-    Ok(plan.output.join("weir.img"))
+    let disk = plan.output.join("weir.img");
+    fs::rename(work.join("weir.img"), &disk)
+        .with_context(|| format!("cannot write {}", disk.display()))?;
+    Ok(disk)
+}
+
+/// Returns the words that every start tells the kernel.
+pub(crate) fn words(source: &Path) -> Result<String> {
+    let words = files::read_text(&source.join("words"))?;
+    let words: Vec<&str> = words.split_whitespace().collect();
+    Ok(words.join(" "))
 }

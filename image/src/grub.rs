@@ -31,6 +31,17 @@ pub(crate) fn make(source: &Path, boot_img: &Path, core_img: &Path, efi: &Path) 
     files::write(core_img, core)
 }
 
+/// Makes GRUB for a CD or a stick: the file that BIOS loads at `eltorito`, `iso.efi` in `work`.
+pub(crate) fn removable(source: &Path, early: &Path, eltorito: &Path, work: &Path) -> Result<()> {
+    let modules = files::read_text(&source.join("grub-modules"))? + " iso9660 part_msdos";
+    let core = work.join("iso.core");
+    image("i386-pc", &format!("{modules} biosdisk"), early, &core)?;
+    image("x86_64-efi", &modules, early, &work.join("iso.efi"))?;
+    let mut bytes = files::read(Path::new("/usr/lib/grub/i386-pc/cdboot.img"))?;
+    bytes.extend(files::read(&core)?);
+    files::write(eltorito, bytes)
+}
+
 fn image(format: &str, modules: &str, early: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         files::make_folder(folder)?;

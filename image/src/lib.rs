@@ -4,13 +4,16 @@
 pub mod cpio;
 mod disk;
 mod files;
+mod forms;
 mod grub;
 mod initrd;
 pub mod manifest;
 mod modules;
 mod packages;
+mod qcow2;
 mod rootfs;
 mod run;
+mod sbom;
 pub mod sign;
 pub mod tools;
 pub mod update;
@@ -58,6 +61,8 @@ pub struct Image {
     pub kernel: PathBuf,
     /// The first file system of the slot, the root file system in it.
     pub initrd: PathBuf,
+    /// The packed disk, the one for QEMU, and the ISO, where they were wanted.
+    pub forms: Vec<PathBuf>,
 }
 
 /// Builds the image.
@@ -119,17 +124,39 @@ pub fn build(plan: &Plan) -> Result<Image> {
     let update = output.join(format!("weir-{version}.update"));
     update::pack(&manifest, &slot, &keys, &update)?;
 
-    let image = Image {
+    let mut image = Image {
         version,
         disk,
         update,
         kernel: keep(output, &vmlinuz, "vmlinuz")?,
         initrd: keep(output, &initrd, "initrd")?,
+        forms: Vec::new(),
     };
+    if !plan.disk_only {
+        step("packed disk, qcow2, ISO");
+        image.forms = other_forms(plan, &image, &work)?;
+    }
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
     step("done");
     image.print()?;
     Ok(image)
+}
+
+fn other_forms(plan: &Plan, image: &Image, work: &Path) -> Result<Vec<PathBuf>> {
+    let name = |ending: &str| plan.output.join(format!("weir-{}.{ending}", image.version));
+    let (packed, qcow2, iso) = (name("img.xz"), name("qcow2"), name("iso"));
+    forms::packed(&image.disk, &packed)?;
+    forms::qcow2(&image.disk, &qcow2)?;
+    let source = forms::Iso {
+        plan,
+        version: &image.version,
+        kernel: &image.kernel,
+        initrd: &image.initrd,
+        disk: &image.disk,
+        packed: &packed,
+    };
+    source.make(work, &iso)?;
+    Ok(vec![packed, qcow2, iso])
 }
 
 fn keep(output: &Path, file: &Path, name: &str) -> Result<PathBuf> {
@@ -140,7 +167,8 @@ fn keep(output: &Path, file: &Path, name: &str) -> Result<PathBuf> {
 
 impl Image {
     fn print(&self) -> Result<()> {
-        for file in [&self.kernel, &self.initrd, &self.disk, &self.update] {
+        let files = [&self.kernel, &self.initrd, &self.disk, &self.update];
+        for file in files.into_iter().chain(&self.forms) {
             let size = files::size(file)?;
             println!("{:>8} KiB  {}", size >> 10, file.display());
         }

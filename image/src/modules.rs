@@ -51,15 +51,16 @@ impl Kernel {
         let folder = target.join(format!("kernel-{}", named.trim_end_matches(".deb")));
         if let Some(kernel) = Self::find(&folder)
             && kernel.wanted().is_ok_and(|wanted| wanted == WANTED)
+            && folder.join("usr/share/doc").is_dir()
         {
             return Ok(kernel);
         }
         let all = target.join("kernel.all");
         files::empty_folder(&all)?;
         files::empty_folder(&folder)?;
-        // Only these: documentation and signatures of the package would double the time.
+        // Only these: the rest of the package is of no use here.
         let unpack = format!(
-            "set -o pipefail; dpkg-deb --fsys-tarfile '{}' | tar -x -C '{}' ./boot ./lib/modules",
+            "set -o pipefail; dpkg-deb --fsys-tarfile '{}' | tar -x -C '{}' ./boot ./lib/modules ./usr/share/doc",
             packages.kernel.display(),
             all.display()
         );
@@ -84,6 +85,12 @@ impl Kernel {
             &found.image,
             &folder.join("boot").join(files::name(&found.image)),
         )?;
+        for file in files::walk(&all.join("usr/share/doc"))? {
+            if files::name(&file) == "copyright" {
+                let name = file.strip_prefix(&all).unwrap_or(&file);
+                files::copy(&file, &folder.join(name))?;
+            }
+        }
         files::write(&folder.join("wanted"), WANTED)?;
         fs::remove_dir_all(&all).context("cannot remove the unpacked kernel")?;
         Self::find(&folder).context("the kernel's package has no kernel in it")
@@ -105,10 +112,14 @@ impl Kernel {
         })
     }
 
+    /// Returns where the package was unpacked.
+    pub(crate) fn folder(&self) -> &Path {
+        self.modules.ancestors().nth(3).unwrap_or(&self.modules)
+    }
+
     /// Returns the list for which the modules were picked.
     fn wanted(&self) -> Result<String> {
-        let folder = self.modules.ancestors().nth(3).unwrap_or(&self.modules);
-        files::read_text(&folder.join("wanted"))
+        files::read_text(&self.folder().join("wanted"))
     }
 
     /// Puts the modules into the root file system.

@@ -15,6 +15,7 @@ const NEWEST_KERNEL: &str = "linux-image-amd64";
 
 /// What the root file system is made of, the kernel aside.
 const NAMES: &[&str] = &[
+    "base-files", // the texts of licences
     "busybox-static",
     "dropbear-bin",
     "e2fsprogs",
@@ -38,7 +39,7 @@ pub(crate) struct Package {
     pub(crate) architecture: String,
     /// The source package and, where it differs, its version.
     pub(crate) source: String,
-    sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// All packages of an image, unpacked.

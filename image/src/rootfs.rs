@@ -12,6 +12,7 @@ use crate::manifest;
 use crate::modules::Kernel;
 use crate::packages::Packages;
 use crate::run::{output, run, tool};
+use crate::sbom;
 use crate::sign::Keys;
 
 /// The programs of busybox that have a name: what the start, the agent and a maintainer call.
@@ -139,7 +140,14 @@ impl Root<'_> {
         for (name, key) in self.keys.public() {
             files::write(&share.join("update-keys").join(name), key)?;
         }
-        Ok(())
+        let Self {
+            plan,
+            version,
+            packages,
+            kernel,
+            ..
+        } = self;
+        sbom::write(plan, version, packages, kernel, share)
     }
 }
 
