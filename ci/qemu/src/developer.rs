@@ -28,7 +28,6 @@ pub fn open(image: &Path, firmware: Firmware, driver: &str, memory: u32) -> Resu
         ("setup/weir.conf", site.configuration(driver, "")),
         ("setup/operator.keys", site.operator.public.clone()),
         ("setup/viewer.keys", site.viewer.public.clone()),
-        ("setup/secret", format!("{SECRET}\n")),
     ] {
         boot.put(path, &content, site.dir())?;
     }
@@ -40,6 +39,7 @@ pub fn open(image: &Path, firmware: Firmware, driver: &str, memory: u32) -> Resu
     if let Err(error) = site.operator.wait("show status", START) {
         return Err(error.context(guest.serial.last_words()));
     }
+    site.operator.run_with_input("secret", SECRET)?;
     let (client, desk) = (site.lab.client.name(), site.desk.name());
     println!(
         "\nThe appliance runs since {:.0} s. In another terminal, as root:",

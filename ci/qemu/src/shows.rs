@@ -147,7 +147,6 @@ fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
         ("setup/operator.keys", site.operator.public.as_str()),
         ("setup/viewer.keys", site.viewer.public.as_str()),
         ("setup/siem-ca.pem", collector.authority.as_str()),
-        ("setup/secret", SECRET),
     ] {
         boot.put(path, content, site.dir())?;
     }
@@ -177,9 +176,11 @@ fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
             Ok("in text mode, 80x25".to_owned())
         })
     });
+    appliance.wait_up()?;
     run.check("image: SSH lets in who has a key", || {
-        appliance.wait_up()?;
-        let row = appliance.site.operator.json("box --json")?;
+        let operator = &appliance.site.operator;
+        operator.run_with_input("secret", SECRET)?;
+        let row = operator.json("box --json")?;
         let is = |key: &str| {
             row.get(key)
                 .and_then(|it| it.as_str())

@@ -23,7 +23,7 @@ pub(crate) struct Shows {
     #[arg(long)]
     short: bool,
     /// Put this static binary into the images instead of building one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "WEIR_IMAGE_PROGRAM")]
     weir: Option<PathBuf>,
     /// Where the images go [default: target/image].
     #[arg(long, value_name = "DIR")]
@@ -44,12 +44,12 @@ enum What {
 
 impl Shows {
     /// What `test` does.
-    pub(crate) fn image(weir: &Path, long: bool) -> Self {
+    pub(crate) fn image(weir: Option<&Path>, long: bool) -> Self {
         Self {
             what: What::Image,
             part: Vec::new(),
             short: !long,
-            weir: Some(weir.to_owned()),
+            weir: weir.map(Path::to_owned),
             output: None,
             modules: None,
             built: false,
@@ -96,7 +96,7 @@ impl Shows {
         };
         let weir = match &self.weir {
             Some(weir) => weir.clone(),
-            None => build::release()?,
+            None => build::for_image()?,
         };
         Ok(Plan {
             repository: root.to_owned(),
@@ -130,10 +130,6 @@ impl Shows {
 
 /// Builds the disk of an appliance and returns where it is.
 pub(crate) fn disk(weir: Option<&Path>) -> Result<PathBuf> {
-    let plan = Shows {
-        weir: weir.map(Path::to_owned),
-        ..Shows::image(Path::new(""), false)
-    }
-    .plan()?;
+    let plan = Shows::image(weir, false).plan()?;
     Ok(weir_image::build(&plan)?.disk)
 }
