@@ -45,6 +45,9 @@ const BAD_INPUT: u8 = 2;
 pub(crate) fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
+    if words::is_called(&name, weir_agent::cli::LEASE) {
+        return weir_agent::cli::lease();
+    }
     if words::is_called(&name, "ipvsadm") {
         let words: Vec<String> = words
             .map(|word| word.to_string_lossy().into_owned())

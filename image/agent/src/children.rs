@@ -27,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Where it writes.
     pub(crate) output: Output,
+    /// How soon it goes when memory runs out: from -1000, never, to 1000.
+    pub(crate) oom: i16,
 }
 
 /// Where a program writes.
@@ -113,6 +115,11 @@ impl Kept {
         self.call = call;
     }
 
+    /// Says whether one runs that was called otherwise.
+    pub(crate) fn called_otherwise(&self, call: Option<&Call>) -> bool {
+        self.process.is_some() && self.running.as_ref() != call
+    }
+
     /// Returns its name.
     pub(crate) const fn name(&self) -> &'static str {
         self.name
@@ -167,6 +174,9 @@ impl Kept {
         match start(&call, handle) {
             Ok(child) => {
                 self.restart.started(now);
+                // A kernel that refuses leaves it as likely to go as we are.
+                let oom = format!("/proc/{}/oom_score_adj", child.id());
+                let _ = fs::write(oom, call.oom.to_string());
                 // Without the note a new agent would start another one beside it.
                 let _ = fs::write(&self.note, child.id().to_string());
                 self.process = Some(Process::Child(child));

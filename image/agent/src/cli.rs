@@ -97,6 +97,8 @@ pub enum Verb {
 /// What init and SSH run.
 #[derive(Debug, Subcommand)]
 pub enum Part {
+    /// Has the agent end everything in order, for init at the end of the box.
+    Stop,
     /// A local console: screen or serial line.
     Tty,
     /// What whoever logs in by SSH gets; also when called `weir-login`.
@@ -176,6 +178,20 @@ pub fn by_ssh(is_operator: bool, command: &str) -> Result<Vec<String>, String> {
     login::decide(role, Some(command))
 }
 
+/// The name by which busybox's udhcpc calls this program.
+pub const LEASE: &str = crate::lease::NAME;
+
+/// Takes what a DHCP server said, for the agent.
+#[must_use]
+pub fn lease() -> ExitCode {
+    let event = std::env::args().nth(1).unwrap_or_default();
+    let run = std::env::var_os("WEIR_LEASE").unwrap_or_else(|| "/run/weir".into());
+    ExitCode::from(match crate::lease::called(Path::new(&run), &event) {
+        Ok(()) => DONE,
+        Err(error) => failed(error),
+    })
+}
+
 /// Does what a verb asks for.
 #[must_use]
 pub fn run(verb: Verb) -> ExitCode {
@@ -205,10 +221,18 @@ pub fn run(verb: Verb) -> ExitCode {
 
 fn agent(part: Option<&Part>) -> ExitCode {
     ExitCode::from(match part {
-        None => failed("the agent cannot run here"),
+        None => ended(crate::agent::run()),
+        Some(Part::Stop) => ended(crate::agent::stop()),
         Some(Part::Tty) => failed("the local console cannot run here"),
         Some(Part::Login { role, name }) => return login::forced(role.role(), name.as_deref()),
     })
+}
+
+fn ended(how: Result<(), String>) -> u8 {
+    match how {
+        Ok(()) => DONE,
+        Err(sentence) => failed(sentence),
+    }
 }
 
 fn key(turn: KeyTurn) -> u8 {

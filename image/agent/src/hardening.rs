@@ -134,6 +134,16 @@ pub(crate) fn isolation(cores: &[u16]) -> String {
     format!("isolcpus=managed_irq,domain,{list} rcu_nocbs={list} nohz_full={list}")
 }
 
+/// Returns the kernel's words with other ones for the cores of workers, and what else somebody wrote
+/// there.
+pub(crate) fn with_isolation(args: &str, isolation: &str) -> String {
+    let ours = ["isolcpus=", "rcu_nocbs=", "nohz_full="];
+    let others = args.split_whitespace();
+    let others = others.filter(|word| !ours.iter().any(|ours| word.starts_with(ours)));
+    let all: Vec<&str> = others.chain(isolation.split_whitespace()).collect();
+    all.join(" ")
+}
+
 /// Writes cores as the kernel reads them: `2-5,7`.
 pub(crate) fn list(cores: &[u16]) -> String {
     let mut cores = cores.to_vec();
@@ -182,6 +192,21 @@ fn queue_of(name: &str) -> Option<usize> {
     // `virtio1-config` has none, and `eth1` alone is the device.
     let of_queue = head.ends_with(['.', '-', '_']);
     of_queue.then(|| number.parse().ok()).flatten()
+}
+
+/// Returns the numbers of a device's interrupts; those of virtio belong to the device above it.
+pub(crate) fn interrupts_of(sys: &Path, device: &str) -> Vec<u32> {
+    let Ok(folder) = fs::canonicalize(sys.join("class/net").join(device).join("device")) else {
+        return Vec::new();
+    };
+    let above = folder.parent().unwrap_or(&folder).to_owned();
+    let entries = [folder, above]
+        .into_iter()
+        .filter_map(|it| fs::read_dir(it.join("msi_irqs")).ok());
+    let names = entries.flatten().flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect()
 }
 
 /// Reads the numbers and names of interrupts out of `/proc/interrupts`.
@@ -242,6 +267,13 @@ mod tests {
         let line = "isolcpus=managed_irq,domain,2-4,7 rcu_nocbs=2-4,7 nohz_full=2-4,7";
         assert_eq!(isolation(&[2, 4, 3, 7]), line);
         assert_eq!(list(&[0]), "0");
+        assert_eq!(with_isolation("", &isolation(&[1])), isolation(&[1]));
+        let old = format!(
+            "mitigations=off {} weir.trial-seconds=25",
+            isolation(&[1, 2])
+        );
+        let new = "mitigations=off weir.trial-seconds=25";
+        assert_eq!(with_isolation(&old, ""), new);
     }
 
     #[test]

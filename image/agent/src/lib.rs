@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "its parts land one by one")]
 
+mod agent;
 mod backup;
 pub mod boot;
 mod children;
@@ -16,6 +17,8 @@ mod events;
 pub mod grubenv;
 mod handle;
 mod hardening;
+mod install;
+mod kept;
 mod keys;
 mod lease;
 mod log;
@@ -24,6 +27,7 @@ mod management;
 mod nics;
 mod observe;
 mod places;
+mod power;
 mod prepare;
 mod protocol;
 mod secret;

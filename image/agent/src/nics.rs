@@ -218,7 +218,7 @@ pub(crate) fn name_all(
     }
     let new = written(&naming.known, &sites);
     if new != text {
-        crate::prepare::write_whole(&file, new.as_bytes(), 0o600)?;
+        crate::durable::write(&file, new.as_bytes(), 0o600)?;
     }
     Ok((naming, failed))
 }

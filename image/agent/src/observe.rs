@@ -39,6 +39,8 @@ pub(crate) struct Running {
     pub(crate) is_tried: bool,
     /// What the agent sets up.
     pub(crate) box_of: BoxOf,
+    /// The whole of it.
+    pub(crate) text: String,
 }
 
 /// What the agent sets up of a configuration.
@@ -50,6 +52,8 @@ pub(crate) struct BoxOf {
     pub(crate) ports: Vec<DataPort>,
     /// Cores that the file names for workers.
     pub(crate) worker_cores: Vec<u16>,
+    /// How long the daemon drains at most when it is stopped.
+    pub(crate) stop_after: Duration,
     /// Routes that the kernel needs as the daemon does: network, next hop, device.
     pub(crate) routes: Vec<(String, String, String)>,
 }
@@ -90,6 +94,7 @@ impl BoxOf {
             management: loaded.management.clone(),
             ports: ports.collect(),
             worker_cores: snapshot.workers.cpus.clone(),
+            stop_after: snapshot.node.stop_after,
             routes: routes.collect(),
         }
     }
@@ -162,6 +167,7 @@ fn ask(client: &mut Client, kept: &mut Option<(Running, u32)>) -> Result<Seen, C
                 generation: status.generation,
                 is_tried,
                 box_of: BoxOf::of(&loaded),
+                text,
             };
             (running, 0)
         });

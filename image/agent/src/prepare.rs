@@ -1,12 +1,11 @@
 //! The box before anything runs: the folders of the slot, in their places.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::durable;
 use crate::places::Places;
 use crate::slot::Slot;
 
@@ -30,7 +29,7 @@ pub(crate) fn folders(places: &Places, slot: Slot) -> Result<(), String> {
         (places.slot(slot).join("etc"), 0o700),
         (places.slot(slot).join("lib"), 0o700),
     ] {
-        make_folder(&folder, mode).map_err(|error| format!("{}: {error}", folder.display()))?;
+        durable::folder(&folder, mode).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     Ok(())
 }
@@ -40,18 +39,6 @@ pub(crate) fn is_fresh(places: &Places, slot: Slot) -> bool {
     let etc = places.slot(slot).join("etc");
     let mut entries = fs::read_dir(etc).into_iter().flatten();
     entries.next().is_none()
-}
-
-/// Makes a folder and those above it.
-///
-/// # Errors
-/// When it can neither be made nor is there.
-pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(mode))
 }
 
 /// Returns what is mounted over what: the folders of the slot over those that programs know.
@@ -82,7 +69,7 @@ pub(crate) fn mount_all(places: &Places, slot: Slot) -> Result<(), String> {
             )
         };
         if !to.is_dir() {
-            make_folder(&to, 0o700).map_err(|error| failed(&error))?;
+            durable::folder(&to, 0o700).map_err(|error| failed(&error))?;
         }
         let none: Option<&str> = None;
         mount(Some(&from), &to, none, MsFlags::MS_BIND, none).map_err(|error| failed(&error))?;
@@ -102,34 +89,6 @@ fn is_mounted(mounts: &str, folder: &Path) -> bool {
     let folder = folder.to_string_lossy();
     let mut targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     targets.any(|target| target == folder)
-}
-
-/// Writes a file so that after a power cut it is the old one or the new one, whole.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn write_whole(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = file.parent().unwrap_or_else(|| Path::new("/"));
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let new = folder.join(format!(".{name}.new"));
-    // One that was not finished may lie there, with the rights of then.
-    let _ = fs::remove_file(&new);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new);
-    let written = written.and_then(|mut to| {
-        to.write_all(bytes)?;
-        to.set_permissions(Permissions::from_mode(mode))?;
-        to.sync_all()
-    });
-    if let Err(error) = written {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    fs::rename(&new, file)?;
-    File::open(folder)?.sync_all()
 }
 
 /// Makes the host's key where there is none, and returns it.
@@ -157,13 +116,15 @@ pub(crate) fn host_key(places: &Places) -> Result<(PathBuf, bool), String> {
         ));
     }
     let bytes = fs::read(&new).map_err(|error| error.to_string())?;
-    write_whole(&key, &bytes, 0o600).map_err(|error| format!("{}: {error}", key.display()))?;
+    durable::write(&key, &bytes, 0o600).map_err(|error| format!("{}: {error}", key.display()))?;
     let _ = fs::remove_file(&new);
     Ok((key, true))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn root(name: &str) -> (PathBuf, Places) {
@@ -184,26 +145,6 @@ mod tests {
         assert!(is_fresh(&places, Slot::B));
         fs::write(places.slot(Slot::B).join("etc/weir.conf"), "").unwrap();
         assert!(!is_fresh(&places, Slot::B));
-        fs::remove_dir_all(root).unwrap();
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_with_its_rights() {
-        let (root, places) = root("whole");
-        fs::create_dir_all(&places.data).unwrap();
-        let file = places.data.join("nics");
-        write_whole(&file, b"one", 0o600).unwrap();
-        write_whole(&file, b"two", 0o600).unwrap();
-        assert_eq!(fs::read(&file).unwrap(), b"two");
-        assert_eq!(
-            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(fs::read_dir(&places.data).unwrap().count(), 1);
-        // Where it cannot be written the old one stays.
-        fs::create_dir(places.data.join(".nics.new")).unwrap();
-        assert!(write_whole(&file, b"three", 0o600).is_err());
-        assert_eq!(fs::read(&file).unwrap(), b"two");
         fs::remove_dir_all(root).unwrap();
     }
 

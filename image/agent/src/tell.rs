@@ -76,3 +76,66 @@ pub(crate) fn request(event: &Event) -> Option<Request> {
     });
     Request::parse(&line.to_string()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn codes_in(folder: &Path, codes: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                codes_in(&path, codes);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default();
+            for kind in ["new", "notice", "warning", "error"] {
+                for call in text.split(&format!("Event::{kind}(")).skip(1) {
+                    let code = call.trim_start().strip_prefix('"');
+                    codes.extend(code.and_then(|it| it.split('"').next()).map(str::to_owned));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_daemon_knows_every_event_of_the_agent() {
+        let mut codes = Vec::new();
+        codes_in(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut codes,
+        );
+        assert!(codes.len() > 10, "{codes:?}");
+        for code in codes {
+            let known = weir_control::Told::ALL
+                .iter()
+                .any(|told| told.name() == code);
+            assert!(known, "`{code}` is no event of weir_control::Told");
+        }
+    }
+
+    #[test]
+    fn an_event_becomes_a_request() {
+        let event = Event::notice("boot", weir_model::EventClass::System, "the box started");
+        let Some(Request::Tell(tell)) = request(&event.field("slot", "a")) else {
+            panic!("it is none");
+        };
+        assert_eq!(tell.text(), "the box started");
+        assert_eq!(tell.fields().collect::<Vec<_>>(), [("slot", "a")]);
+        let unknown = Event {
+            code: "nonsense",
+            ..event_of()
+        };
+        assert!(request(&unknown).is_none());
+    }
+
+    fn event_of() -> Event {
+        Event::notice("boot", weir_model::EventClass::System, "it")
+    }
+}

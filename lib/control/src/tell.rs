@@ -77,6 +77,8 @@ told! {
     Watchdog = "watchdog", System, "the watchdog is fed, or there is none";
     Clock = "clock", System, "the clock follows its servers, or does not";
     HostKeys = "host-keys", System, "keys of the box were made";
+    Restart = "restart", Operator, "somebody has the daemon start again, e.g. with other ports; or it did not start, and why";
+    EventsLost = "events-lost", System, "events of the box were lost while the daemon was away";
     Hardening = "hardening", System, "a setting that protects the box could not be made";
 }
 

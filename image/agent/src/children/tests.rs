@@ -51,6 +51,7 @@ fn shell(script: &str, output: Output) -> Call {
         words: vec!["-c".to_owned(), script.to_owned()],
         environment: vec![("WEIR_TEST", "yes".to_owned())],
         output,
+        oom: 0,
     }
 }
 
@@ -132,10 +133,13 @@ fn an_agent_takes_over_what_the_one_before_it_left() {
     before.want(Some(call.clone()));
     assert_eq!(of.outcome(&mut before, 0), Outcome::Started);
     let begun = Instant::now();
-    while fs::read_to_string(of.run.join("log")).unwrap_or_default() != "yes\n" {
+    let pid = fs::read_to_string(of.run.join("sh.pid")).unwrap();
+    let called = || fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    while !called().starts_with("sleep") {
         assert!(begun.elapsed() < Duration::from_secs(10));
         thread::sleep(Duration::from_millis(10));
     }
+    assert_eq!(fs::read_to_string(of.run.join("log")).unwrap(), "yes\n");
     // It has become another program meanwhile, of another name: that one is not ours.
     let mut after = Kept::new("sh", &of.run);
     after.adopt(&call, Duration::ZERO);

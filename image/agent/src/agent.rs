@@ -1,0 +1,430 @@
+//! The main loop: everything that the agent keeps going, looked after in turn, waiting for nothing.
+
+mod boot;
+mod ending;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use weir_conf::ManagementAddress;
+use weir_model::EventClass;
+
+use crate::boot::Boot;
+use crate::children::{self, Call, Kept, Outcome, Output};
+use crate::clock::Servers;
+use crate::durable;
+use crate::events::Event;
+use crate::handle::{Handle, Message, Order};
+use crate::hardening;
+use crate::kept;
+use crate::keys::{self, Keys};
+use crate::lease::{self, Lease};
+use crate::login::watch::Watch;
+use crate::management::{self, Network};
+use crate::observe::{BoxOf, Running};
+use crate::watchdog::Watchdog;
+
+use ending::{Ending, Last};
+
+/// How long the loop waits for messages; also how often the watchdog is fed at least.
+const TURN: Duration = Duration::from_millis(500);
+/// How often things are looked at that seldom change.
+const SELDOM: Duration = Duration::from_secs(10);
+/// How long a program other than the daemon may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the daemon may take beyond the time that it drains.
+const BEYOND_DRAINING: Duration = Duration::from_secs(15);
+/// A daemon that says nothing for so long is worth an event.
+const SILENCE: Duration = Duration::from_secs(30);
+
+pub(crate) use boot::{run, stop};
+
+/// Everything that is kept going.
+struct Agent {
+    handle: Handle,
+    began: Instant,
+    watchdog: Watchdog,
+    daemon: Kept,
+    ssh: Kept,
+    asker: Kept,
+    /// What is to be; none where no configuration can be read.
+    wanted: Option<BoxOf>,
+    running: Option<Running>,
+    /// How the network is.
+    network: Network,
+    network_failed: bool,
+    resolv_conf: String,
+    servers: Servers,
+    keys: usize,
+    known_keys: Keys,
+    logins: Watch,
+    host_key: Option<PathBuf>,
+    hardened: BTreeSet<String>,
+    isolation: Option<Vec<u16>>,
+    looked: Duration,
+    answered: Duration,
+    is_silent: bool,
+    ending: Option<Ending>,
+}
+
+impl Agent {
+    /// Goes round until the end.
+    fn go_round(mut self, heard: &Receiver<Message>) -> (Last, Watchdog) {
+        loop {
+            let first = heard.recv_timeout(TURN);
+            if matches!(first, Err(RecvTimeoutError::Disconnected)) {
+                return (Last::Exit, self.watchdog);
+            }
+            for message in first.into_iter().chain(heard.try_iter()) {
+                self.hear(message);
+            }
+            let now = self.began.elapsed();
+            self.watchdog.feed();
+            self.look_after(now);
+            if let Some(last) = self.end(now) {
+                if last == Last::PowerOff {
+                    self.watchdog.stop();
+                }
+                return (last, self.watchdog);
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Signal(Signal::SIGTERM | Signal::SIGINT) => self.begin_to_end(Last::Exit),
+            Message::Signal(_) => {}
+            Message::Order(Order::Reboot) => self.begin_to_end(Last::Reboot),
+            Message::Order(Order::PowerOff) => self.begin_to_end(Last::PowerOff),
+            Message::Order(Order::Changed) => self.keys_changed(),
+            Message::Order(Order::RestartDaemon) => self.daemon.restart(self.began.elapsed()),
+            Message::Ssh(line) => match self.logins.event(&line, &self.known_keys) {
+                Some(event) => self.handle.say(event),
+                None => crate::log::say(format_args!("ssh: {line}")),
+            },
+            Message::Seen => self.see(),
+            Message::PowerButton => {
+                let text = "somebody pushed the power button";
+                let event = Event::notice("power", EventClass::Operator, text);
+                self.handle.say(event.field("what", "poweroff"));
+                self.begin_to_end(Last::PowerOff);
+            }
+        }
+    }
+
+    /// Reads again who may log in.
+    fn keys_changed(&mut self) {
+        match keys::install(self.handle.places()) {
+            Ok((count, complaints)) => {
+                self.keys = count;
+                for complaint in complaints {
+                    crate::log::say(complaint);
+                }
+            }
+            Err(error) => {
+                let text = format!("the keys of operators and viewers cannot be read: {error}");
+                self.handle
+                    .say(Event::error("data-fault", EventClass::System, text));
+            }
+        }
+        self.known_keys = Keys::load(self.handle.places()).0;
+        // Somebody may have set the box up: until the daemon runs the file is what holds.
+        if self.running.is_none() {
+            let (found, _) = kept::at_start(self.handle.places());
+            self.wanted = found.or_else(|| self.wanted.take());
+        }
+    }
+
+    /// Takes what the daemon said.
+    fn see(&mut self) {
+        let now = self.began.elapsed();
+        let seen = self.handle.seen();
+        if seen.status.is_some() {
+            self.answered = now;
+            self.is_silent = false;
+        }
+        let Some(running) = seen.running.filter(|it| self.running.as_ref() != Some(it)) else {
+            return;
+        };
+        if !running.is_tried {
+            // Whoever asks for it again has to do without.
+            let kept = kept::keep(self.handle.places(), &running.text);
+            if let Err(error) = kept {
+                let text = format!("what runs cannot be kept for the next start: {error}");
+                self.handle
+                    .say(Event::warning("data-fault", EventClass::System, text));
+            }
+            self.isolate(&running.box_of.worker_cores);
+        }
+        self.wanted = Some(running.box_of.clone());
+        self.running = Some(running);
+    }
+
+    fn look_after(&mut self, now: Duration) {
+        self.look_after_daemon(now);
+        self.look_after_network(now);
+        self.look_after_ssh(now);
+        if now.saturating_sub(self.looked) >= SELDOM {
+            self.looked = now;
+            children::trim(&daemon_log(&self.handle));
+            self.pin_interrupts();
+        }
+    }
+
+    fn look_after_daemon(&mut self, now: Duration) {
+        let drains = self
+            .wanted
+            .as_ref()
+            .map_or(Duration::ZERO, |it| it.stop_after);
+        let patience = drains + BEYOND_DRAINING;
+        let call = (!self.is_stopping()).then(|| daemon_call(&self.handle));
+        self.daemon.want(call);
+        let outcome = self.daemon.look_after(now, patience, &self.handle);
+        if outcome.is_some() {
+            self.answered = now;
+        }
+        self.say_outcome("the daemon", outcome);
+        if !self.is_silent
+            && self.daemon.is_running()
+            && now.saturating_sub(self.answered) > SILENCE
+        {
+            self.is_silent = true;
+            let text = format!("the daemon has not answered for {} s", SILENCE.as_secs());
+            crate::log::say(text);
+        }
+    }
+
+    fn look_after_network(&mut self, now: Duration) {
+        let Some(wanted) = self.wanted.clone() else {
+            return;
+        };
+        let run = self.handle.places().run.clone();
+        let with_lease = wanted.management.address == Some(ManagementAddress::Dhcp);
+        let device = wanted.management.device.clone();
+        let call = with_lease.then(|| asker_call(&run, &device, &wanted.management.node));
+        if !with_lease || self.asker.called_otherwise(call.as_ref()) {
+            Lease::forget(&run);
+        }
+        self.asker.want(call.filter(|_| !self.is_stopping()));
+        let outcome = self.asker.look_after(now, PATIENCE, &self.handle);
+        self.say_outcome("the asker for an address", outcome);
+
+        let lease = with_lease.then(|| Lease::read(&run)).flatten();
+        let network = Network::wanted(&wanted, lease.as_ref());
+        if network != self.network {
+            self.harden(&wanted);
+            self.change_network(network);
+        }
+        let text = management::resolv_conf(&wanted.management, lease.as_ref());
+        if text != self.resolv_conf {
+            // It is made anew at the next change; meanwhile the one of before holds.
+            let _ = fs::write(run.with_file_name("resolv.conf"), &text);
+            let _ = nix::unistd::sethostname(&wanted.management.node);
+            self.resolv_conf = text;
+        }
+        self.servers
+            .set(management::time_servers(&wanted.management, lease.as_ref()));
+    }
+
+    fn change_network(&mut self, network: Network) {
+        let failed = management::run(&management::steps(&self.network, &network));
+        for sentence in &failed {
+            crate::log::say(sentence);
+        }
+        let moved =
+            self.network.address != network.address || self.network.device != network.device;
+        if let Some(first) = failed.first() {
+            let text = format!("the network cannot be set up: {first}");
+            self.handle
+                .say(Event::warning("management", EventClass::System, text));
+        } else if moved || self.network_failed {
+            let text = match &network.address {
+                Some(address) => format!("the box is reached at {address} on {}", network.device),
+                None => "the box has no management address".to_owned(),
+            };
+            let event = Event::notice("management", EventClass::System, text);
+            let event = event.field("device", &network.device);
+            let address = network.address.as_deref().unwrap_or("none");
+            self.handle.say(event.field("address", address));
+        }
+        self.network_failed = !failed.is_empty();
+        // An agent that starts again would set it up again, which is no harm.
+        let _ = management::note(&self.handle.places().run, &network);
+        self.network = network;
+    }
+
+    fn look_after_ssh(&mut self, now: Duration) {
+        let port = self.wanted.as_ref().map(|it| it.management.ssh_port);
+        let call = match (self.network.ip(), port, &self.host_key) {
+            (Some(ip), Some(port), Some(key)) if self.keys > 0 && !self.is_stopping() => {
+                Some(ssh_call(key, &self.network.device, ip, port))
+            }
+            _ => None,
+        };
+        self.ssh.want(call);
+        let outcome = self.ssh.look_after(now, PATIENCE, &self.handle);
+        self.say_outcome("SSH", outcome);
+    }
+
+    fn say_outcome(&self, what: &str, outcome: Option<Outcome>) {
+        let (how, rests) = match outcome {
+            None | Some(Outcome::Started | Outcome::Stopped) => return,
+            Some(Outcome::Ended(how, rests)) => (format!("ended ({how})"), rests),
+            Some(Outcome::Failed(why, rests)) => (format!("cannot be started: {why}"), rests),
+        };
+        let text = format!("{what} {how}; it is started again in {} s", rests.as_secs());
+        let event = Event::error("child-exited", EventClass::System, text);
+        self.handle
+            .say(event.field("program", what).field("how", how));
+    }
+
+    /// Tells the kernel of devices that it has not been told of.
+    fn harden(&mut self, wanted: &BoxOf) {
+        let mut settings = Vec::new();
+        for port in &wanted.ports {
+            if self.hardened.insert(format!("{port:?}")) {
+                settings.extend(hardening::data_port(port));
+            }
+        }
+        let device = &wanted.management.device;
+        if self.hardened.insert(device.clone()) {
+            settings.extend(hardening::management(device));
+        }
+        let failed = hardening::make(&self.handle.places().proc, &settings);
+        boot::say_hardening(&self.handle, &failed);
+    }
+
+    /// Has the next start keep other work off the cores that the file names for workers.
+    fn isolate(&mut self, cores: &[u16]) {
+        if self.isolation.as_deref() == Some(cores) {
+            return;
+        }
+        self.isolation = Some(cores.to_vec());
+        let words = hardening::isolation(cores);
+        let changed = Boot::at(&self.handle.places().boot).change_environment(|env| {
+            let old = env.get("args").unwrap_or_default();
+            let new = hardening::with_isolation(old, &words);
+            if new == old {
+                Ok(())
+            } else {
+                env.set("args", &new)
+            }
+        });
+        if let Err(error) = changed {
+            crate::log::say(format_args!("the kernel's words cannot be kept: {error}"));
+        }
+    }
+
+    fn pin_interrupts(&self) {
+        let Some(wanted) = &self.wanted else {
+            return;
+        };
+        let places = self.handle.places();
+        let workers = self.handle.seen().workers;
+        let workers: Vec<u32> = workers.iter().filter_map(|worker| worker.cpu).collect();
+        if workers.is_empty() {
+            return;
+        }
+        let text = fs::read_to_string(places.proc.join("interrupts")).unwrap_or_default();
+        let all = hardening::interrupts(&text);
+        let cores = std::thread::available_parallelism().map_or(1, |it| it.get() as u32);
+        let others: Vec<u32> = (0..cores).filter(|core| !workers.contains(core)).collect();
+        for port in &wanted.ports {
+            let own = hardening::interrupts_of(&places.sys, &port.device);
+            let own: Vec<_> = all
+                .iter()
+                .filter(|(number, _)| own.contains(number))
+                .cloned()
+                .collect();
+            for (number, core) in hardening::pinned(&own, &workers, &others) {
+                let file = places.proc.join(format!("irq/{number}/smp_affinity_list"));
+                let is_there =
+                    fs::read_to_string(&file).is_ok_and(|it| it.trim() == core.to_string());
+                if !is_there {
+                    // Some the kernel keeps where it wants them.
+                    let _ = fs::write(file, core.to_string());
+                }
+            }
+        }
+    }
+}
+
+fn daemon_log(handle: &Handle) -> PathBuf {
+    handle.places().run.join("daemon.log")
+}
+
+fn daemon_call(handle: &Handle) -> Call {
+    let places = handle.places();
+    Call {
+        program: itself(),
+        words: ["run", "--last-good"].map(str::to_owned).to_vec(),
+        environment: vec![
+            ("RUNTIME_DIRECTORY", places.run.display().to_string()),
+            ("STATE_DIRECTORY", places.state.display().to_string()),
+        ],
+        output: Output::File(daemon_log(handle)),
+        oom: -900,
+    }
+}
+
+fn itself() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/weir"))
+}
+
+fn asker_call(run: &std::path::Path, device: &str, node: &str) -> Call {
+    let script = lease::link(run).unwrap_or_else(|_| run.join(lease::NAME));
+    let words = [
+        "-f",
+        "-i",
+        device,
+        "-s",
+        &script.display().to_string(),
+        "-t",
+        "3",
+        "-A",
+        "5",
+        "-x",
+    ];
+    let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    words.push(format!("hostname:{node}"));
+    words.extend(["-O", "ntpsrv"].map(str::to_owned));
+    Call {
+        program: "udhcpc".into(),
+        words,
+        environment: vec![("WEIR_LEASE", run.display().to_string())],
+        output: Output::Nowhere,
+        oom: 0,
+    }
+}
+
+/// SSH, on the management device and address alone, with keys alone.
+fn ssh_call(key: &std::path::Path, device: &str, ip: &str, port: u16) -> Call {
+    let address = if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    };
+    let key = key.display().to_string();
+    let words = [
+        "-F", "-E", "-m", "-s", "-g", "-w", "-j", "-k", "-T", "4", "-K", "60", "-r", &key, "-l",
+        device, "-p", &address, "-P", "",
+    ];
+    Call {
+        program: "dropbear".into(),
+        words: words.into_iter().map(str::to_owned).collect(),
+        environment: Vec::new(),
+        output: Output::Lines,
+        oom: 0,
+    }
+}
+
+/// Writes that the box is up for whoever looks after trials from outside.
+fn mark(handle: &Handle, name: &str) {
+    let file = handle.places().run.join(name);
+    // It says nothing but that it is there.
+    let _ = durable::write(&file, b"", 0o644);
+}
