@@ -26,6 +26,7 @@ use crate::lease::{self, Lease};
 use crate::login::watch::Watch;
 use crate::management::{self, Network};
 use crate::observe::{BoxOf, Running};
+use crate::trial::{Trial, Verdict};
 use crate::watchdog::Watchdog;
 
 use ending::{Ending, Last};
@@ -68,6 +69,7 @@ struct Agent {
     looked: Duration,
     answered: Duration,
     is_silent: bool,
+    trial: Option<(Duration, Trial)>,
     ending: Option<Ending>,
 }
 
@@ -172,6 +174,28 @@ impl Agent {
             self.looked = now;
             children::trim(&daemon_log(&self.handle));
             self.pin_interrupts();
+        }
+        if self.ending.is_none()
+            && let Some((begun, trial)) = &mut self.trial
+        {
+            match trial.tick(now.saturating_sub(*begun), &self.handle.seen()) {
+                Verdict::Wait => {}
+                Verdict::Confirmed(events) => {
+                    self.trial = None;
+                    self.say_all(events);
+                }
+                Verdict::GiveUp(events) => {
+                    self.trial = None;
+                    self.say_all(events);
+                    self.begin_to_end(Last::Reboot);
+                }
+            }
+        }
+    }
+
+    fn say_all(&self, events: Vec<Event>) {
+        for event in events {
+            self.handle.say(event);
         }
     }
 

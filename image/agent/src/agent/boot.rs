@@ -26,9 +26,10 @@ use crate::management;
 use crate::nics;
 use crate::places::Places;
 use crate::prepare;
+use crate::trial::{self, Trial};
 use crate::watchdog::Watchdog;
 use crate::words::Words;
-use crate::{hardening, observe, power, tell};
+use crate::{hardening, observe, power, setup, slots, tell};
 
 /// The agent's own process, for whoever has it end.
 const PID: &str = "agent.pid";
@@ -124,7 +125,7 @@ fn take_signals(handle: &Handle) -> nix::Result<()> {
 
 /// Makes the box ready; what fails becomes an event, and the rest goes on.
 fn prepare(handle: &Handle) -> Result<Agent, String> {
-    let places = handle.places();
+    let (places, words) = (handle.places(), handle.words());
     let began = Instant::now();
     let watchdog = Watchdog::start().unwrap_or_else(|error| {
         let text = format!("the watchdog cannot be started: {error}");
@@ -151,10 +152,20 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         }
         let _ = management::run(&[vec!["link".into(), "set".into(), "lo".into(), "up".into()]]);
     }
+    for event in setup::at_boot(places, words) {
+        handle.say(event);
+    }
     let host_key = host_key(handle);
     let (wanted, wrong) = kept::at_start(places);
     if let Some(wrong) = wrong {
         handle.say(Event::error("data-fault", EventClass::System, wrong));
+    }
+    for event in trial::after_failure(places, words) {
+        handle.say(event);
+    }
+    let trial = Trial::begin(places, words);
+    if let Some(trial) = &trial {
+        handle.say(trial.event());
     }
     let servers = Servers::default();
     let threads = observe::start(handle.clone())
@@ -192,6 +203,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         looked: Duration::ZERO,
         answered: Duration::ZERO,
         is_silent: false,
+        trial: trial.map(|trial| (began.elapsed(), trial)),
         ending: None,
     };
     agent.keys_changed();
@@ -247,8 +259,21 @@ fn say_faults(handle: &Handle, is_again: bool) {
 
 fn slot_folders(handle: &Handle) {
     let (places, slot) = (handle.places(), handle.words().slot);
-    let failed = prepare::folders(places, slot).and_then(|()| prepare::mount_all(places, slot));
-    if let Err(sentence) = failed {
+    let seeded = slots::seed(places, slot);
+    let seeded = seeded.map_err(|error| format!("the configuration of slot {slot}: {error}"));
+    let mut faults = Vec::new();
+    match seeded {
+        Ok(events) => {
+            for event in events {
+                handle.say(event);
+            }
+        }
+        Err(sentence) => faults.push(sentence),
+    }
+    // Without the other slot's configuration the box starts on none, and says so.
+    let mounted = prepare::folders(places, slot).and_then(|()| prepare::mount_all(places, slot));
+    faults.extend(mounted.err());
+    for sentence in faults {
         let event = Event::error("data-fault", EventClass::System, sentence);
         handle.say(event.field("slot", slot));
     }
