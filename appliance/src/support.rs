@@ -280,7 +280,7 @@ fn facts_of(device: &str) -> String {
 pub(crate) fn parts_of(client: &mut Client) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
     let parts = collect(Some(client), None);
     let path = client.path().with_extension("tar");
-    write(&parts, File::create(&path).unwrap(), SystemTime::now()).unwrap();
+    write(&parts, fs::File::create(&path).unwrap(), SystemTime::now()).unwrap();
     let bundle = fs::read(path).unwrap();
     let parts = parts.into_iter().map(|part| (part.name, part.bytes));
     (parts.collect(), bundle)
