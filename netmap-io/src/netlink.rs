@@ -51,6 +51,15 @@ pub fn ensure_address(device: &str, address: IpAddr, prefix_len: u8) -> Result<b
     if there {
         return Ok(false);
     }
+    add_address(device, address, prefix_len)
+}
+
+/// Adds an address to a device, also where the kernel has it with another length of its prefix, and
+/// says whether it was added.
+///
+/// # Errors
+/// As [`ensure_address`].
+pub fn add_address(device: &str, address: IpAddr, prefix_len: u8) -> Result<bool, Errno> {
     let message = address_message(device, address, prefix_len)?;
     let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
     match request(RouteNetlinkMessage::NewAddress(message), flags) {
@@ -82,7 +91,9 @@ pub fn remove_address(device: &str, address: IpAddr, prefix_len: u8) -> Result<b
         };
         let is_secondary = header.flags.contains(AddressHeaderFlags::Secondary);
         if IpAddr::V4(found) == address {
-            secondary = Some(is_secondary);
+            if header.prefix_len == prefix_len {
+                secondary = Some(is_secondary);
+            }
         } else if let IpAddr::V4(address) = address
             && is_secondary
             && header.prefix_len == prefix_len

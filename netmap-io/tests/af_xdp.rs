@@ -682,6 +682,16 @@ fn the_tap_hears_what_the_kernel_hears_and_addresses_are_added_once() {
                 assert_eq!(netlink::remove_address("w0", ip(address), 24), Ok(false));
             }
             assert_eq!(netlink::addresses("w0").unwrap(), addresses[..1]);
+
+            // Another length of the prefix is there before the old one goes.
+            assert!(netlink::ensure_address("w0", ip("10.9.2.2"), 24).unwrap());
+            assert_eq!(netlink::add_address("w0", ip("10.9.2.2"), 25), Ok(true));
+            assert_eq!(netlink::add_address("w0", ip("10.9.2.2"), 25), Ok(false));
+            assert_eq!(netlink::remove_address("w0", ip("10.9.2.2"), 24), Ok(true));
+            assert_eq!(
+                netlink::addresses("w0").unwrap(),
+                [addresses[0], (ip("10.9.2.2"), 25)]
+            );
         })
         .join()
         .unwrap();

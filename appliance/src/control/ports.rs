@@ -74,8 +74,7 @@ impl OpenDevice {
     /// # Errors
     /// Says which address stays, and why.
     pub(crate) fn take_addresses_back(&mut self, port: &Port) -> Result<()> {
-        let stays = |given: &IpNet| port.addresses.iter().any(|it| it.addr() == given.addr());
-        let (stay, go) = self.given.iter().partition(|given| stays(given));
+        let (stay, go) = part(&self.given, &port.addresses);
         self.given = stay;
         let mut kept = Ok(());
         for address in go {
@@ -159,7 +158,14 @@ impl OpenDevice {
 fn ensure_addresses(port: &Port, before: &[IpNet], given: &mut Vec<IpNet>) -> Result<()> {
     let (device, new) = (port.device.as_str(), port.addresses.iter());
     for address in new.filter(|address| !before.contains(address)) {
-        let added = netlink::ensure_address(device, address.addr(), address.prefix_len());
+        // With another length of its prefix it is another one, and goes when this one is there.
+        let is_changed = has_another_prefix(address, before) || has_another_prefix(address, given);
+        let add = if is_changed {
+            netlink::add_address
+        } else {
+            netlink::ensure_address
+        };
+        let added = add(device, address.addr(), address.prefix_len());
         let added = added.with_context(|| {
             format!(
                 "[port {}] address = {address}: the kernel refuses it",
@@ -172,6 +178,19 @@ fn ensure_addresses(port: &Port, before: &[IpNet], given: &mut Vec<IpNet>) -> Re
         }
     }
     Ok(())
+}
+
+fn has_another_prefix(address: &IpNet, known: &[IpNet]) -> bool {
+    let mut known = known.iter();
+    known.any(|known| known.addr() == address.addr() && known != address)
+}
+
+/// Parts what a device was given into what its port still has and what goes, in this order: the
+/// first address of a network goes when those are gone that were added after it.
+fn part(given: &[IpNet], wanted: &[IpNet]) -> (Vec<IpNet>, Vec<IpNet>) {
+    let (stay, mut go): (Vec<_>, Vec<_>) = given.iter().partition(|given| wanted.contains(given));
+    go.reverse();
+    (stay, go)
 }
 
 fn choice(driver: Driver) -> DriverChoice {
@@ -205,6 +224,19 @@ mod tests {
     use weir_wire::EthAddr;
 
     use super::*;
+
+    #[test]
+    fn addresses_go_in_the_order_that_the_kernel_wants_and_with_their_prefix() {
+        let nets = |texts: &[&str]| -> Vec<IpNet> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let given = nets(&["10.0.0.2/24", "10.0.0.3/24", "10.1.0.2/24", "10.1.0.2/16"]);
+        let (stay, go) = part(&given, &nets(&["10.1.0.2/16"]));
+        assert_eq!(stay, nets(&["10.1.0.2/16"]));
+        assert_eq!(go, nets(&["10.1.0.2/24", "10.0.0.3/24", "10.0.0.2/24"]));
+        assert!(has_another_prefix(&given[3], &given[..3]));
+        assert!(!has_another_prefix(&given[0], &given[..3]));
+    }
 
     #[test]
     fn only_untagged_arp_is_heard() {
