@@ -538,13 +538,8 @@ impl Control {
     /// Takes what workers logged of sessions.
     fn listen_to_sessions(&mut self) {
         let now = Instant::now();
-        let Scene {
-            fleet,
-            events,
-            running,
-            ..
-        } = &mut self.scene;
-        fleet.drain_session_logs(|record| events.session(now, &record, &running.snapshot));
+        let Scene { fleet, events, .. } = &mut self.scene;
+        fleet.drain_session_logs(|record| events.session(now, &record));
     }
 
     /// Says how many records of the session log found no room.

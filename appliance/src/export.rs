@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TrySendError, bounded};
 use weir_control::SyslogRow;
 use weir_director::SessionRecord;
-use weir_model::{EventClass, Severity, Snapshot, Syslog};
+use weir_model::{EventClass, ServiceId, Severity, Snapshot, Syslog};
 
 use crate::event::{EventRecord, Numbered};
 use crate::export::budget::Budgets;
@@ -44,6 +44,8 @@ const TELL_DROPPED: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(crate) struct Exports {
     outlets: Vec<Outlet>,
+    /// Services by their ids, which are given out once: also of those that are gone.
+    names: BTreeMap<ServiceId, Arc<str>>,
     /// Receivers that are not wanted any more and still send what waits.
     leaving: Vec<JoinHandle<()>>,
 }
@@ -135,6 +137,9 @@ impl Exports {
     /// Follows the receivers of a configuration: those that did not change keep their connection
     /// and what waits for them.
     pub(crate) fn adopt(&mut self, snapshot: &Snapshot) {
+        let names = snapshot.services.iter();
+        let names = names.map(|service| (service.id, service.name.as_str().into()));
+        self.names.extend(names);
         let node = &snapshot.node.name;
         let mut before = std::mem::take(&mut self.outlets);
         for config in &snapshot.syslog {
@@ -158,14 +163,11 @@ impl Exports {
     }
 
     /// Offers what became of a session to the receivers of the session log.
-    pub(crate) fn offer_session(
-        &mut self,
-        now: Instant,
-        record: &SessionRecord,
-        snapshot: &Arc<Snapshot>,
-    ) {
+    pub(crate) fn offer_session(&mut self, now: Instant, record: &SessionRecord) {
+        let name = self.names.get(&record.service);
+        let name = name.cloned().unwrap_or_else(|| "?".into());
         for outlet in &mut self.outlets {
-            outlet.offer_session(now, record, snapshot);
+            outlet.offer_session(now, record, &name);
         }
     }
 
@@ -272,7 +274,7 @@ impl Outlet {
         self.thread.take()
     }
 
-    fn offer_session(&mut self, now: Instant, record: &SessionRecord, snapshot: &Arc<Snapshot>) {
+    fn offer_session(&mut self, now: Instant, record: &SessionRecord, service: &Arc<str>) {
         if !self.config.events.contains(&EventClass::Session) {
             return;
         }
@@ -285,7 +287,7 @@ impl Outlet {
         };
         let oldest = self.sessions.push(SessionMessage {
             record: *record,
-            snapshot: snapshot.clone(),
+            service: service.clone(),
             suppressed,
         });
         if let Some(oldest) = oldest {

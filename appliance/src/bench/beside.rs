@@ -172,7 +172,7 @@ fn control(
         while !is_over.load(Ordering::Relaxed) {
             let now = Instant::now();
             while let Ok(record) = ring.pop() {
-                events.session(now, &record, &snapshot);
+                events.session(now, &record);
                 taken += 1;
             }
             events.tick(now);

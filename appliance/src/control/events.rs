@@ -98,13 +98,8 @@ impl Events {
     }
 
     /// Takes what became of a session; it goes to the receivers of the session log only.
-    pub(crate) fn session(
-        &mut self,
-        now: Instant,
-        record: &SessionRecord,
-        snapshot: &Arc<Snapshot>,
-    ) {
-        self.exports.offer_session(now, record, snapshot);
+    pub(crate) fn session(&mut self, now: Instant, record: &SessionRecord) {
+        self.exports.offer_session(now, record);
     }
 
     /// Follows the receivers of a new configuration; those that did not change keep their

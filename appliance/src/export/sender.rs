@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select_biased};
 use weir_director::SessionRecord;
-use weir_model::{Snapshot, Syslog};
+use weir_model::Syslog;
 
 use super::format::Formatter;
 use super::link::{Link, cause};
@@ -63,7 +63,8 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 pub(super) struct SessionMessage {
     pub(super) record: SessionRecord,
-    pub(super) snapshot: Arc<Snapshot>,
+    /// The name of its service.
+    pub(super) service: Arc<str>,
     pub(super) suppressed: u64,
 }
 
@@ -244,13 +245,13 @@ impl Sender {
 fn described(message: SessionMessage) -> Next {
     let SessionMessage {
         record,
-        snapshot,
+        service,
         suppressed,
     } = message;
     Next::Message(Numbered {
         sequence: 0,
         at: session::moment(&record),
-        record: Arc::new(session::describe(&record, &snapshot)),
+        record: Arc::new(session::describe(&record, &service)),
         suppressed,
     })
 }

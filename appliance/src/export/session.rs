@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use weir_director::{SessionChange, SessionRecord};
-use weir_model::{EventClass, Severity, Snapshot};
+use weir_model::{EventClass, Severity};
 
 use crate::event::EventRecord;
 
@@ -21,10 +21,8 @@ pub(super) fn moment(record: &SessionRecord) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(record.wall_ms)
 }
 
-/// Describes what became of a session.
-pub(super) fn describe(record: &SessionRecord, snapshot: &Snapshot) -> EventRecord {
-    let service = snapshot.services.get(record.service.index());
-    let service = service.map_or("?", |service| service.name.as_str());
+/// Describes what became of a session of this service.
+pub(super) fn describe(record: &SessionRecord, service: &str) -> EventRecord {
     let client = endpoint(record.client);
     let (what, end) = match record.change {
         SessionChange::Opened => ("opened".to_owned(), None),

@@ -417,7 +417,7 @@ proptest::proptest! {
                         let record = Arc::new(record);
                         exports.offer(now, &Numbered { record, ..event("applied", offered) });
                     }
-                    1..10 => exports.offer_session(now, &opened(), &snapshot),
+                    1..10 => exports.offer_session(now, &opened()),
                     n => exports.offer(now, &event(["a", "b"][n as usize % 2], offered)),
                 }
             }
@@ -511,13 +511,17 @@ fn the_session_log_has_a_budget_and_a_queue_of_its_own() {
     let now = Instant::now();
     let record = opened();
     for _ in 0..1_000 {
-        exports.offer_session(now, &record, &snapshot);
+        exports.offer_session(now, &record);
     }
     let ended = SessionRecord {
         change: SessionChange::Ended(SessionEnd::Reset),
         ..record
     };
-    exports.offer_session(now, &ended, &snapshot);
+    // By now the service is gone.
+    let mut without = Snapshot::clone(&snapshot);
+    without.services = weir_model::Slots::default();
+    exports.adopt(&without);
+    exports.offer_session(now, &ended);
     exports.offer(now, &event("a", 1));
     exports.summarise(now + SECOND);
     exports.finish();

@@ -398,7 +398,8 @@ impl Director {
             .resize(snapshot.real_bound as usize, RealState::default());
         self.full.resize(snapshot.real_bound as usize, false);
         self.guard.apply(&snapshot);
-        let plan = Plan::new(&snapshot, &self.facts, &self.ports, &self.synproxy);
+        let mut plan = Plan::new(&snapshot, &self.facts, &self.ports, &self.synproxy);
+        plan.remember_departed(&self.plan);
         // The first worker speaks for all: an address is announced once.
         if self.facts.id.0 == 0 {
             let known = &self.plan.announced;

@@ -222,8 +222,7 @@ impl Director {
         let Some(session) = self.table.get(id) else {
             return;
         };
-        let plan = self.plan.service(session.service);
-        if plan.is_some_and(|plan| plan.session_log.ends()) {
+        if self.plan.logs_ends(session.service) {
             self.audit.note(now, session, SessionChange::Ended(why));
         }
     }

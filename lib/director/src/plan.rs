@@ -137,6 +137,8 @@ pub(crate) struct Plan {
     limits: Vec<Option<LimitPlan>>,
     /// Every address with the port at which it is announced.
     pub(crate) announced: Vec<(PortId, Ipv4Addr)>,
+    /// Services that are gone and whose sessions' ends are logged, in order.
+    departed: Vec<ServiceId>,
 }
 
 impl Plan {
@@ -198,6 +200,7 @@ impl Plan {
             persists: services.iter().flatten().any(|it| it.persist.is_some()),
             answering: answering(snapshot),
             limits: limits(snapshot, facts),
+            departed: Vec::new(),
             services,
             lips,
             ports,
@@ -222,6 +225,30 @@ impl Plan {
     #[inline]
     pub(crate) fn listening(&self, vip: Ipv4Addr, port: u16, protocol: u8) -> Option<ServiceId> {
         self.listens.get(listen_key(vip, port, protocol))
+    }
+
+    /// Takes from the plan of before which services are gone whose sessions' ends are logged.
+    pub(crate) fn remember_departed(&mut self, before: &Self) {
+        let gone = before.services.iter().enumerate();
+        let gone = gone.filter(|(_, service)| {
+            let service = service.as_ref();
+            service.is_some_and(|service| service.session_log.ends())
+        });
+        // Ids are given out once: there are as many as a place in the list has.
+        let gone = gone.filter_map(|(place, _)| u16::try_from(place).ok().map(ServiceId));
+        let mut departed = before.departed.clone();
+        departed.extend(gone.filter(|id| self.service(*id).is_none()));
+        departed.sort_unstable();
+        departed.dedup();
+        self.departed = departed;
+    }
+
+    /// Says whether the ends of a service's sessions are logged, also when it is gone itself.
+    pub(crate) fn logs_ends(&self, id: ServiceId) -> bool {
+        match self.service(id) {
+            Some(service) => service.session_log.ends(),
+            None => self.departed.binary_search(&id).is_ok(),
+        }
     }
 
     #[inline]

@@ -9,7 +9,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use weir_director::{SessionChange, SessionEnd, SessionRecord};
-use weir_testkit::{PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, snapshot};
+use weir_testkit::{
+    PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, snapshot, snapshot_after,
+};
 use weir_wire::{Parsed, SeqNumber, Tcp, TcpFlags};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -30,22 +32,25 @@ struct Lab {
     isn: u32,
 }
 
+fn conf(log: &str) -> String {
+    format!(
+        "[port wan]\ndevice = eth0\naddress = 198.51.100.2/24\ngateway = 198.51.100.1\n\
+         [port lan]\ndevice = eth1\naddress = 10.0.0.2/16\n\
+         [lip-pool blue]\nport = lan\naddress = 10.0.8.1\n\
+         [service web]\nlisten = 203.0.113.10:80/tcp\nlip-pool = blue\nsession-log = {log}\n\
+         timeout-syn-recv = 20s\nidle = 5m\nreal = 10.0.1.11:8080\n\
+         [service dns]\nlisten = 203.0.113.10:53/udp\nlip-pool = blue\nsession-log = {log}\n\
+         timeout-one-way = 2s\nreal = 10.0.1.11:53\n"
+    )
+}
+
 impl Lab {
     fn new(log: &str, sessions: u32) -> Self {
-        let conf = format!(
-            "[port wan]\ndevice = eth0\naddress = 198.51.100.2/24\ngateway = 198.51.100.1\n\
-             [port lan]\ndevice = eth1\naddress = 10.0.0.2/16\n\
-             [lip-pool blue]\nport = lan\naddress = 10.0.8.1\n\
-             [service web]\nlisten = 203.0.113.10:80/tcp\nlip-pool = blue\nsession-log = {log}\n\
-             timeout-syn-recv = 20s\nidle = 5m\nreal = 10.0.1.11:8080\n\
-             [service dns]\nlisten = 203.0.113.10:53/udp\nlip-pool = blue\nsession-log = {log}\n\
-             timeout-one-way = 2s\nreal = 10.0.1.11:53\n"
-        );
         let setup = Setup {
             sessions,
             ..Setup::default()
         };
-        let world = World::new(snapshot("log.conf", &conf).unwrap(), setup).unwrap();
+        let world = World::new(snapshot("log.conf", &conf(log)).unwrap(), setup).unwrap();
         let mut lab = Self {
             world,
             lip_port: 0,
@@ -199,6 +204,29 @@ fn what_made_room_in_a_full_table_was_evicted() {
     lab.wait(Duration::from_secs(2));
     lab.syn(50_000);
     assert_eq!(lab.changes(), [ended(SessionEnd::Evicted), OPENED]);
+}
+
+#[test]
+fn the_end_of_a_session_is_told_when_its_service_is_gone_as_well() {
+    for (log, told) in [("both", 2), ("open", 0)] {
+        let mut lab = Lab::new(log, 64);
+        lab.open(40_000);
+        lab.open(40_001);
+        lab.log();
+        let text = conf(log);
+        let (first, last) = (text.find("[service web]"), text.find("[service dns]"));
+        let without = text[..first.unwrap()].to_owned() + &text[last.unwrap()..];
+        for _ in 0..2 {
+            let gone = snapshot_after("log.conf", &without, lab.world.snapshot()).unwrap();
+            lab.world.apply(gone).unwrap();
+        }
+        // One talks on and is reset, the other one is silent.
+        lab.client(40_000, ACK, C + 1, B + 1);
+        lab.wait(DAY);
+        let changes = lab.changes();
+        assert_eq!(changes.len(), told, "{log}: {changes:?}");
+        assert!(!changes.contains(&OPENED), "{changes:?}");
+    }
 }
 
 #[test]
