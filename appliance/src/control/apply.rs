@@ -117,7 +117,7 @@ impl Control {
         let record = record.field("generation", generation);
         self.scene.events.say(now, record);
         let running = self.scene.running.snapshot.clone();
-        for event in self.scene.overlay.forget_gone(&running) {
+        for event in self.scene.overlay.settle(&running) {
             self.scene.events.say(now, event);
         }
         let warning = self.keep(&unconfirmed.applied);

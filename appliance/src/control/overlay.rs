@@ -63,6 +63,8 @@ pub(crate) struct Overlay {
 struct Order {
     drained: Option<Drained>,
     weighed: Option<Weighed>,
+    /// A weight that a configuration on trial took away: it is back when that goes.
+    aside: Option<Weighed>,
 }
 
 /// Who takes no new sessions.
@@ -167,6 +169,7 @@ impl Overlay {
                     until: None,
                 }),
                 weighed: kept.weighed.map(|(weight, said)| Weighed { said, weight }),
+                aside: None,
             };
             (name, order)
         });
@@ -184,9 +187,11 @@ impl Overlay {
                 service: name.service.clone(),
                 real: name.real,
                 drained: order.drained.as_ref().map(|drained| drained.said.clone()),
+                // No trial survives a restart.
                 weighed: order
                     .weighed
                     .as_ref()
+                    .or(order.aside.as_ref())
                     .map(|weighed| (weighed.weight, weighed.said.clone())),
             })
             .collect();
@@ -300,13 +305,14 @@ impl Overlay {
     }
 
     fn forget_empty(&mut self) {
-        self.orders
-            .retain(|_, order| order.drained.is_some() || order.weighed.is_some());
+        self.orders.retain(|_, order| {
+            order.drained.is_some() || order.weighed.is_some() || order.aside.is_some()
+        });
     }
 
     /// Follows a change of the configuration: what it says of a weight wins over a command of before,
-    /// and the sessions of real servers that it no longer has may go on for a time. What is about
-    /// nothing any more is forgotten where the configuration is one that stays.
+    /// and the sessions of real servers that it no longer has may go on for a time. What ends that way
+    /// is forgotten where the configuration is one that stays, and else only set aside.
     pub(crate) fn adopt(
         &mut self,
         old: &Snapshot,
@@ -322,9 +328,10 @@ impl Overlay {
                 && old.weight != new.weight
                 && let Some(weighed) = order.weighed.take()
             {
+                let (weight, by) = (weighed.weight, &weighed.said.by);
                 let text = format!(
-                    "{name} has weight {} of the configuration, no longer {} by {}",
-                    new.weight, weighed.weight, weighed.said.by
+                    "{name} has weight {} of the configuration, no longer {weight} by {by}",
+                    new.weight
                 );
                 events.push(about(
                     name,
@@ -332,15 +339,32 @@ impl Overlay {
                     "weight-by-command-ended",
                     text,
                 ));
+                if !stays && order.aside.is_none() {
+                    order.aside = Some(weighed);
+                }
+            }
+            if stays
+                && let Some(aside) = order.aside.take()
+                && order.weighed.is_none()
+            {
+                // What was on trial is gone.
+                let text = format!(
+                    "{name} has weight {} again, by {}",
+                    aside.weight, aside.said.by
+                );
+                events.push(about(
+                    name,
+                    Severity::Notice,
+                    "weight-by-command-back",
+                    text,
+                ));
+                order.weighed = Some(aside);
             }
         }
         if stays {
-            events.extend(self.forget_gone(new));
+            events.extend(self.settle(new));
         }
         self.forget_empty();
-        // A real server that comes back has another id, and keeps the sessions of before.
-        self.leaving
-            .retain(|_, (name, _)| !after.contains_key(name));
         for (name, (service, real)) in &before {
             let services = new.services.iter();
             let mut services = services.filter(|new| new.id == service.id);
@@ -351,6 +375,20 @@ impl Overlay {
                 self.leaving.insert(real.id, (name.clone(), until));
             }
         }
+        events
+    }
+
+    /// Follows a configuration that stays: what it ended stays ended.
+    pub(crate) fn settle(&mut self, snapshot: &Snapshot) -> Vec<EventRecord> {
+        let there = reals(snapshot);
+        // A real server that comes back has another id, and keeps the sessions of before.
+        self.leaving
+            .retain(|_, (name, _)| !there.contains_key(name));
+        for order in self.orders.values_mut() {
+            order.aside = None;
+        }
+        let events = self.forget_gone(snapshot);
+        self.forget_empty();
         events
     }
 
@@ -377,14 +415,15 @@ impl Overlay {
             let Some(drained) = &mut order.drained else {
                 continue;
             };
-            if let Some(until) = drained.until.take_if(|until| now >= until.at)
-                && let Some((_, real)) = there.get(name)
+            // Where a configuration on trial does not have it, it is due when that goes.
+            if let Some((_, real)) = there.get(name)
+                && let Some(until) = drained.until.take_if(|until| now >= until.at)
             {
                 due.push((name.clone(), real.id, until.then));
             }
         }
         self.leaving.retain(|id, (name, until)| {
-            let is_due = now >= until.at;
+            let is_due = now >= until.at && !there.contains_key(name);
             if is_due {
                 due.push((name.clone(), *id, until.then));
             }

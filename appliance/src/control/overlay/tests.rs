@@ -253,6 +253,74 @@ fn an_order_goes_with_its_real_server_but_not_before_that_is_confirmed() {
 }
 
 #[test]
+fn a_trial_takes_no_weight_by_command_for_good_unless_it_is_confirmed() {
+    let home = home("trial-weight", "");
+    let mut played = home.start();
+    order(&mut played, weigh(FIRST, Some(9))).unwrap();
+    let other = conf().replace("weight=3", "weight=4");
+    played.ask(wanted(&other, Some(60_000))).unwrap();
+    assert_eq!(state(&mut played, FIRST).1, 4, "it is on trial");
+    played.ask(Request::Rollback { generation: None }).unwrap();
+    assert_eq!(state(&mut played, FIRST).1, 9);
+    let again = played.events("weight-by-command-back").pop().unwrap().text;
+    assert!(
+        again.starts_with("10.80.0.11:80 of web has weight 9 again"),
+        "{again}"
+    );
+    // A daemon that starts meanwhile runs on the configuration of before.
+    played.ask(wanted(&other, Some(60_000))).unwrap();
+    drop(played);
+    let mut played = home.start();
+    assert_eq!(state(&mut played, FIRST).1, 9);
+    played.ask(wanted(&other, Some(60_000))).unwrap();
+    played.ask(Request::Confirm {}).unwrap();
+    played.ask(Request::Rollback { generation: None }).unwrap();
+    assert_eq!(
+        state(&mut played, FIRST).1,
+        3,
+        "it ended with the confirmation"
+    );
+}
+
+#[test]
+fn a_deadline_that_passes_during_a_trial_without_the_real_server_holds_when_that_is_over() {
+    let home = home("trial-deadline", "");
+    let mut played = home.start();
+    order(&mut played, drain(FIRST, Some(300), None)).unwrap();
+    let without = conf().replace("real = 10.80.0.11:80 weight=3\n", "");
+    played.ask(wanted(&without, Some(60_000))).unwrap();
+    let over = Instant::now() + Duration::from_millis(800);
+    played.serve_until(|_| Instant::now() > over);
+    assert_eq!(played.resets, []);
+    played.ask(Request::Rollback { generation: None }).unwrap();
+    let over = Instant::now() + Duration::from_secs(10);
+    played.serve_until(|control| {
+        let rows = control.scene.events.rows();
+        rows.iter().any(|row| row.code == "drain-ended") || Instant::now() > over
+    });
+    assert_eq!(played.resets.len(), 4);
+    assert_eq!(played.events("drain-ended").len(), 1);
+}
+
+#[test]
+fn sessions_that_may_go_on_for_a_time_are_not_forgotten_by_a_trial_that_has_their_real_server() {
+    let home = home("trial-leaving", "drain = 500ms\n");
+    let mut played = home.start();
+    let text = format!("{}drain = 500ms\n", conf());
+    let without = text.replace("real = 10.80.0.11:80 weight=3\n", "");
+    let first = id(&played, FIRST);
+    played.apply(&without).unwrap();
+    played.ask(wanted(&text, Some(60_000))).unwrap();
+    let over = Instant::now() + Duration::from_millis(900);
+    played.serve_until(|_| Instant::now() > over);
+    assert_eq!(played.resets, []);
+    played.ask(Request::Rollback { generation: None }).unwrap();
+    let over = Instant::now() + Duration::from_millis(900);
+    played.serve_until(|_| Instant::now() > over);
+    assert!(played.resets.contains(&first), "{:?}", played.resets);
+}
+
+#[test]
 fn when_its_time_is_over_every_worker_resets_the_sessions_that_are_left() {
     let home = home("deadline", "drain = 200ms\n");
     let mut played = home.start();
