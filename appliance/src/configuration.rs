@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use weir_conf::{Effective, Finding, Loaded, ProcessEnv, Report, SourceText};
-use weir_model::{Check, Generation, Snapshot};
+use weir_model::{Check, Generation, Role, Snapshot};
 
 use crate::control::sockets;
 use crate::secret::{self, Mistake};
@@ -59,6 +59,29 @@ pub(crate) fn compose(
     warnings.extend(missing_files(&loaded.snapshot));
     warnings.extend(findings(secrets.warnings));
     Ok((loaded, warnings))
+}
+
+/// The same for whoever asks in this role: for a viewer the daemon looks at no files but those that
+/// its running configuration names, or it would tell anybody what is where.
+///
+/// # Errors
+/// Returns every mistake.
+pub(crate) fn compose_for(
+    role: Role,
+    texts: &[SourceText],
+    running: &Snapshot,
+) -> Result<Loaded, Report> {
+    match role {
+        Role::Operator => compose(texts, Some(running)).map(|(loaded, _)| loaded),
+        Role::Viewer => {
+            let loaded = weir_conf::compose(texts, &ProcessEnv, Some(running))?;
+            let mistakes = secret::check_known(&loaded.snapshot, running);
+            match loaded.named.mistakes(&findings(mistakes)) {
+                Some(report) => Err(report),
+                None => Ok(loaded),
+            }
+        }
+    }
 }
 
 /// A file may be checked on another machine than the one that it is for.

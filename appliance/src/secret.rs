@@ -118,6 +118,26 @@ pub(crate) fn check(snapshot: &Snapshot) -> Findings {
     findings
 }
 
+/// Looks at those secret files that the running configuration names, too; of any other one it says
+/// the same.
+pub(crate) fn check_known(snapshot: &Snapshot, running: &Snapshot) -> Vec<Mistake> {
+    let all = running.services.iter();
+    let known: Vec<&str> = all
+        .filter_map(|service| service.synproxy.secret_file.as_deref())
+        .collect();
+    let mistakes = secret_files(snapshot).into_iter().filter_map(|path| {
+        if known.contains(&path) {
+            return read(path).err();
+        }
+        Some(Mistake {
+            path: path.to_owned(),
+            sentence: "the running configuration does not name this file".to_owned(),
+            advice: "for a viewer no other one is looked at".to_owned(),
+        })
+    });
+    mistakes.collect()
+}
+
 /// Warns of a secret file that the start could not make.
 fn no_folder(path: &str) -> Option<Mistake> {
     let folder = Path::new(path).parent()?;

@@ -6,13 +6,14 @@ use weir_control::{ExplainRow, Rejection, Side};
 use weir_director::{
     Director, ExplainQuery, Explained, NeighbourView, SpreadFacts, SynproxyState, WorkerFacts,
 };
-use weir_model::{Now, Snapshot, WorkerId};
+use weir_model::{Now, Role, Snapshot, WorkerId};
 
 use super::diff;
 use super::reload;
 use super::scene::Scene;
 use crate::configuration;
 use crate::fleet::Blueprint;
+use crate::health::Book;
 
 /// The session table of a director that never opens one.
 const SESSIONS: u32 = 1024;
@@ -33,13 +34,17 @@ impl Candidate {
     pub(crate) fn read(
         scene: &Scene,
         sent: &[weir_control::ConfigText],
+        role: Role,
     ) -> Result<Self, Rejection> {
         let running = &scene.running.snapshot;
         let texts = diff::texts(&scene.kept, sent)?;
-        let composed = configuration::compose(&texts, Some(running));
-        let (loaded, _) = composed.map_err(|report| diff::mistakes(&report))?;
+        let composed = configuration::compose_for(role, &texts, running);
+        let mut loaded = composed.map_err(|report| diff::mistakes(&report))?;
+        let needs_restart = reload::needs_restart(running, &loaded.snapshot);
+        // What operators have set holds over it as well.
+        scene.overrides.put_into(&mut loaded.snapshot);
         Ok(Self {
-            needs_restart: reload::needs_restart(running, &loaded.snapshot),
+            needs_restart,
             snapshot: Arc::new(loaded.snapshot),
         })
     }
@@ -102,6 +107,7 @@ impl Candidate {
             director.learn_neighbour(now, known.port, known.address, known.mac);
         }
         director.deny(scene.overrides.denied());
+        director.admit(!scene.overrides.is_maintenance());
         for service in self.snapshot.services.iter() {
             for real in &service.reals {
                 director.set_real_state(real.id, scene.health.told(real.id));
@@ -124,6 +130,7 @@ impl Candidate {
         let candidate = Decided {
             decisions: candidate,
             snapshot: &self.snapshot,
+            health: running.health,
         };
         compare(running, &candidate)
     }
@@ -134,17 +141,30 @@ impl Candidate {
 pub(crate) struct Decided<'a> {
     pub(crate) decisions: &'a [Explained],
     pub(crate) snapshot: &'a Snapshot,
+    /// What is known of real servers: workers know only whether they get sessions.
+    pub(crate) health: &'a Book,
 }
 
 impl Decided<'_> {
     pub(crate) fn row(&self, decision: &Explained, side: Side) -> ExplainRow {
-        ExplainRow {
+        let mut row = ExplainRow {
             decision: decision.decision().to_owned(),
             outcome: decision.outcome().to_owned(),
             detail: decision.sentence(self.snapshot).to_string(),
             side,
             running: None,
+        };
+        if let Explained::Real {
+            real, down: true, ..
+        } = decision
+            && !self.health.is_down(*real)
+            && self.health.is_inhibited(*real)
+        {
+            "inhibited".clone_into(&mut row.outcome);
+            let told = "is inhibited, as it answered no SYNs:";
+            row.detail = row.detail.replacen("is down:", told, 1);
         }
+        row
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use weir_conf::{Change, Purpose, Report, SourceText, Style};
 use weir_control::{ChangeRow, Code, ConfigText, Rejection, ValueChange};
-use weir_model::{DrainEnd, Snapshot};
+use weir_model::{DrainEnd, Role, Snapshot};
 
 use super::kept::Kept;
 use super::scene::Scene;
@@ -36,11 +36,21 @@ pub(super) fn kept_text(generation: u64, text: &str) -> SourceText {
 ///
 /// # Errors
 /// Returns every mistake in them.
-pub(super) fn rows(scene: &Scene, sent: &[ConfigText]) -> Result<Vec<ChangeRow>, Rejection> {
+pub(super) fn rows(
+    scene: &Scene,
+    sent: &[ConfigText],
+    role: Role,
+) -> Result<Vec<ChangeRow>, Rejection> {
     let texts = texts(&scene.kept, sent)?;
     let running = &scene.running;
-    let composed = configuration::compose(&texts, Some(&running.snapshot));
-    let (loaded, _) = composed.map_err(|report| mistakes(&report))?;
+    // Its own files are what the daemon itself names.
+    let role = if sent.is_empty() {
+        Role::Operator
+    } else {
+        role
+    };
+    let composed = configuration::compose_for(role, &texts, &running.snapshot);
+    let loaded = composed.map_err(|report| mistakes(&report))?;
     let traffic = scene.fleet.traffic();
     let new = &loaded.snapshot;
     let objects = weir_conf::difference(&running.values, &loaded.effective).into_iter();

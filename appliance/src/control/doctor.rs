@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use weir_control::{CheckRow, CheckStatus, Code, Reply};
 use weir_director::Reach;
-use weir_model::{EventClass, PortId, Severity, Snapshot};
+use weir_model::{EventClass, PortId, Role, Severity, Snapshot};
 
 use super::connection::{Connection, Job};
 use super::diff;
@@ -183,7 +183,7 @@ fn configuration(scene: &Scene, findings: &mut Findings) {
         );
     }
     let name = scene.kept.file().display().to_string();
-    match diff::rows(scene, &[]) {
+    match diff::rows(scene, &[], Role::Operator) {
         Err(rejection) => {
             let mistakes = rejection.text.lines().next().unwrap_or_default();
             findings.fail(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use weir_control::{Code, ExplainRow, Question, Rejection, Reply, ServiceAddress, Side, Whither};
 use weir_director::{ExplainQuery, Explained, NeighbourView};
-use weir_model::Snapshot;
+use weir_model::{Role, Snapshot};
 use weir_wire::TcpFlags;
 
 use crate::command::{Command, Ticket};
@@ -25,7 +25,7 @@ pub(crate) fn begin(
     question: &Question,
     scene: &Scene,
 ) {
-    match read(question, scene) {
+    match read(question, scene, connection.operator.role) {
         Ok(job) => ask(connection, ticket, job, 0, scene),
         Err(rejection) => connection.send(&Reply::refused(&rejection)),
     }
@@ -55,6 +55,7 @@ pub(crate) fn take(
         let decided = Decided {
             decisions,
             snapshot: &scene.running.snapshot,
+            health: &scene.health,
         };
         let rows = decisions.iter().map(|one| decided.row(one, Side::Both));
         return answer(connection, &rows.collect::<Vec<_>>());
@@ -87,15 +88,16 @@ pub(crate) fn compare(connection: &mut Connection, neighbours: &[NeighbourView],
     let running = Decided {
         decisions: &job.running,
         snapshot: &scene.running.snapshot,
+        health: &scene.health,
     };
     let mut rows = vec![applicable(&candidate)];
     rows.extend(candidate.compare(&running, &decided));
     answer(connection, &rows);
 }
 
-fn read(question: &Question, scene: &Scene) -> Result<ExplainJob, Rejection> {
+fn read(question: &Question, scene: &Scene, role: Role) -> Result<ExplainJob, Rejection> {
     let texts = question.candidate.as_ref();
-    let candidate = texts.map(|texts| Candidate::read(scene, texts));
+    let candidate = texts.map(|texts| Candidate::read(scene, texts, role));
     let candidate = candidate.transpose()?;
     let snapshots = [
         candidate.as_ref().map(|candidate| &*candidate.snapshot),

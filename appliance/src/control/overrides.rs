@@ -426,7 +426,7 @@ impl Control {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn snapshot(mode: &str) -> Snapshot {
@@ -444,19 +444,30 @@ mod tests {
             .snapshot
     }
 
-    fn overrides(mode: SynproxyMode, configured: SynproxyMode) -> Overrides {
+    pub(in crate::control) fn overrides(mode: SynproxyMode, configured: SynproxyMode) -> Overrides {
         let one = Synproxy {
             mode,
             configured,
-            set: Set {
-                by: "alice (ssh 192.0.2.1)".to_owned(),
-                since: SystemTime::UNIX_EPOCH,
-            },
+            set: set(),
             until: None,
         };
         Overrides {
             synproxy: [("web".to_owned(), one)].into(),
             ..Overrides::default()
+        }
+    }
+
+    pub(in crate::control) fn maintenance() -> Overrides {
+        Overrides {
+            maintenance: Some(set()),
+            ..Overrides::default()
+        }
+    }
+
+    fn set() -> Set {
+        Set {
+            by: "alice (ssh 192.0.2.1)".to_owned(),
+            since: SystemTime::UNIX_EPOCH,
         }
     }
 

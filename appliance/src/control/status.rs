@@ -215,9 +215,17 @@ fn tell_of_service(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, 
         .iter()
         .filter(|real| scene.health.is_down(real.id));
     let down = down.count();
+    let silent = service.reals.iter();
+    let silent = silent.filter(|real| scene.health.is_inhibited(real.id));
+    let silent = silent.count();
+    let all = service.reals.len();
     if state == "up" && down > 0 {
-        let all = service.reals.len();
         let text = format!("{down} of {all} real servers of {name} are down");
+        say("warning", name, text);
+    }
+    if state == "up" && silent > 0 {
+        let text =
+            format!("{silent} of {all} real servers of {name} are inhibited: they answer no SYNs");
         say("warning", name, text);
     }
     if scene.floods.is_active(service.id) && service.synproxy.mode.name() == "adaptive" {

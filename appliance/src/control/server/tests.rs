@@ -16,7 +16,8 @@ use weir_director::{
     Explained, Fate, NeighbourView, PortFacts, Reach, Sender, SpreadFacts, WorkerFacts,
 };
 use weir_model::{
-    ControlSocket, DropReason, FloodCounters, PortId, Protocol, RealId, Role, ServiceId, WorkerId,
+    ControlSocket, DropReason, FloodCounters, PortId, Protocol, RealId, Role, ServiceId,
+    SynproxyMode, WorkerId,
 };
 
 mod hostile;
@@ -496,6 +497,90 @@ fn a_candidate_decides_as_a_worker_would_and_what_differs_is_marked() {
             panic!("{refused}");
         };
         assert_eq!(told, code, "{text}");
+    }
+}
+
+#[test]
+fn a_viewer_learns_nothing_of_files_that_the_running_configuration_does_not_name() {
+    let mut played = Played::new("oracle", 1);
+    let ask = |played: &mut Played, file: &str| {
+        let profile = format!("[synproxy one]\nmode = always\nsecret-file = {file}\n");
+        let text = profile + &CONF.replace("[service web]", "[service web]\nsynproxy = one");
+        played.serve(move |path| {
+            let mut client = Client::connect(&path).unwrap();
+            let name = "new.conf".to_owned();
+            let texts = vec![ConfigText { name, text }];
+            let mut rows = client.request(&Request::Diff { texts }).unwrap();
+            match rows.next_row() {
+                Ok(row) => row.unwrap().to_string(),
+                Err(ClientError::Refused { text, .. }) => text,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    };
+    let folder = std::env::temp_dir();
+    let folder = folder.to_str().unwrap();
+    let open = format!("{folder}/weir-{}-oracle.key", std::process::id());
+    std::fs::write(&open, "too open, and no key").unwrap();
+    let long = format!("{open}-is-not-there");
+    let said = |played: &mut Played, file: &str| {
+        let said = ask(played, file);
+        let lines = said.lines().filter(|line| !line.starts_with("  |"));
+        lines.collect::<Vec<_>>().join("\n").replace(file, "FILE")
+    };
+    let there = said(&mut played, &open);
+    assert!(there.contains("does not name this file"), "{there}");
+    for file in [&*long, folder, "/nowhere/weir.key"] {
+        assert_eq!(said(&mut played, file), there);
+    }
+    // An operator may know.
+    played.role = Role::Operator;
+    assert_ne!(said(&mut played, folder), said(&mut played, &long));
+    played.role = Role::Viewer;
+    let snapshot = Arc::make_mut(&mut played.scene.running.snapshot);
+    let mut service = snapshot.services.get(0).unwrap().clone();
+    service.synproxy.secret_file = Some(long.clone());
+    snapshot.services.insert(0, service);
+    assert!(
+        ask(&mut played, &long).contains("\"object\""),
+        "it names this one"
+    );
+    std::fs::remove_file(&open).unwrap();
+}
+
+#[test]
+fn what_operators_have_set_holds_over_a_candidate_as_well() {
+    for (overrides, decision, outcome) in [
+        (
+            crate::control::overrides::tests::maintenance(),
+            "pick",
+            "draining",
+        ),
+        (
+            crate::control::overrides::tests::overrides(SynproxyMode::Always, SynproxyMode::Off),
+            "synproxy",
+            "always",
+        ),
+    ] {
+        let mut played = Played::new(&format!("candidate-{decision}"), 1);
+        played.scene.overrides = overrides;
+        let rows = played.serve(|path| {
+            let mut client = Client::connect(&path).unwrap();
+            let words = ["client=192.0.2.1:40000", "service=web"];
+            let mut question = Question::from_words(words, Flags::SYN).unwrap();
+            question.candidate = Some(vec![ConfigText {
+                name: "new.conf".to_owned(),
+                text: CONF.to_owned(),
+            }]);
+            let mut said = Vec::new();
+            let mut rows = client.request(&Request::Explain(question)).unwrap();
+            while let Some(row) = rows.next_row().unwrap() {
+                said.push(serde_json::from_value::<ExplainRow>(row).unwrap());
+            }
+            said
+        });
+        let row = rows.iter().rfind(|row| row.decision == decision);
+        assert_eq!(row.map(|row| &*row.outcome), Some(outcome), "{rows:#?}");
     }
 }
 
