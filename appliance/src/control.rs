@@ -306,6 +306,8 @@ impl Control {
         health.look_for_silence(snapshot, &traffic, clocks);
         let pictures = self.scene.fleet.pictures();
         self.scene.rates.sample(now, &pictures, &traffic);
+        self.scene.fleet.send_rest();
+        self.look_at_page(now);
         self.look_at_floods();
         self.look_at_unconfirmed();
         self.look_at_drains();
@@ -351,8 +353,10 @@ impl Control {
 
     fn begin_forecast(&mut self, now: Instant) {
         self.forecast.next = now + FORECAST_EVERY;
-        self.forecast.missing = server::ask_for_pool_use(&self.scene, OWN_TICKET);
-        self.forecast.uses.clear();
+        if let Some(missing) = server::ask_for_pool_use(&self.scene, OWN_TICKET) {
+            self.forecast.missing = missing;
+            self.forecast.uses.clear();
+        }
     }
 
     fn take_signals(&mut self) {

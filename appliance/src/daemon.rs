@@ -127,9 +127,10 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
             None
         }
     };
-    let exporter = Exporter::start().context("cannot start the metrics thread")?;
+    let mut exporter = Exporter::start().context("cannot start the metrics thread")?;
     if let Some(address) = snapshot.metrics {
-        exporter.serve(Some(metrics::listen(address)?));
+        let listener = exporter.open(address)?;
+        exporter.serve(Some(listener));
         log::say(format!("metrics at {}", metrics::address_of(address)));
     }
     if snapshot.services.iter().any(health::learns) {

@@ -1,8 +1,10 @@
 //! The fleet: control's handles of all workers.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crossbeam_channel::TrySendError;
 use weir_director::{Networks, SessionRecord, SpreadFacts, WorkerFacts};
 use weir_model::{Snapshot, WorkerId};
 
@@ -30,6 +32,8 @@ pub(crate) struct WorkerHandle {
 pub(crate) struct Fleet {
     workers: Vec<WorkerHandle>,
     blueprint: Option<Blueprint>,
+    /// Commands for which a worker had no room, in order.
+    unsent: VecDeque<(usize, Command)>,
 }
 
 /// What the workers' directors were made of.
@@ -43,9 +47,19 @@ pub(crate) struct Blueprint {
 impl WorkerHandle {
     /// Sends a command and wakes the worker; false when it has not kept up with earlier ones.
     pub(crate) fn send(&self, command: Command) -> bool {
-        let sent = self.control.commands.try_send(command).is_ok();
+        self.try_send(command).is_none()
+    }
+
+    /// Sends a command, or returns it where there is no room.
+    fn try_send(&self, command: Command) -> Option<Command> {
+        let back = self.control.commands.try_send(command).err();
         self.bell.ring();
-        sent
+        back.map(TrySendError::into_inner)
+    }
+
+    /// Says whether there is room for a command; nobody else sends any.
+    pub(crate) fn has_room(&self) -> bool {
+        self.control.commands.len() < COMMANDS
     }
 
     /// Sends a command that may be lost, and says whether it was sent; keeps half of the room for
@@ -61,6 +75,7 @@ impl Fleet {
         Self {
             workers,
             blueprint: None,
+            unsent: VecDeque::new(),
         }
     }
 
@@ -88,13 +103,39 @@ impl Fleet {
 
     /// Sends every worker a snapshot, and boards that are large enough for it.
     pub(crate) fn apply(&mut self, snapshot: &Arc<Snapshot>) {
-        for worker in &mut self.workers {
+        for place in 0..self.workers.len() {
             let boards = Boards::new(snapshot);
-            worker.next_boards = Some(boards.clone());
-            worker.send(Command::Apply {
-                snapshot: snapshot.clone(),
-                boards,
-            });
+            if let Some(worker) = self.workers.get_mut(place) {
+                worker.next_boards = Some(boards.clone());
+            }
+            let snapshot = snapshot.clone();
+            self.insist(place, Command::Apply { snapshot, boards });
+        }
+    }
+
+    /// Sends a command that may not be lost: one that finds no room goes before those that come
+    /// after it.
+    fn insist(&mut self, place: usize, command: Command) {
+        self.unsent.push_back((place, command));
+        self.send_rest();
+    }
+
+    /// Sends what found no room, as far as there is some now.
+    pub(crate) fn send_rest(&mut self) {
+        let mut full = BTreeSet::new();
+        for (place, command) in std::mem::take(&mut self.unsent) {
+            let Some(worker) = self.workers.get(place) else {
+                continue;
+            };
+            let back = if full.contains(&place) {
+                Some(command)
+            } else {
+                worker.try_send(command)
+            };
+            if let Some(command) = back {
+                full.insert(place);
+                self.unsent.push_back((place, command));
+            }
         }
     }
 
@@ -143,9 +184,9 @@ impl Fleet {
     }
 
     /// Opens sessions, or opens no more.
-    pub(crate) fn admit(&self, sessions: bool) {
-        for worker in &self.workers {
-            worker.send(Command::Admit { sessions });
+    pub(crate) fn admit(&mut self, sessions: bool) {
+        for place in 0..self.workers.len() {
+            self.insist(place, Command::Admit { sessions });
         }
     }
 

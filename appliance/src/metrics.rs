@@ -16,7 +16,7 @@ mod page;
 mod server;
 
 pub(crate) use page::page;
-pub(crate) use server::{Exporter, listen};
+pub(crate) use server::Exporter;
 
 /// What the page is made of besides the boards.
 #[derive(Debug, Default)]

@@ -181,7 +181,9 @@ impl Control {
         }
         let snapshot = Arc::make_mut(&mut found.configuration.snapshot);
         found.configured = self.scene.overrides.put_into(snapshot);
-        self.prepare(&mut found.configuration).map_err(|error| {
+        let comes_back = found.earlier == Some(found.configuration.snapshot.generation.0);
+        let prepared = self.prepare(&mut found.configuration, comes_back);
+        prepared.map_err(|error| {
             self.take_addresses_back(&old);
             let text = format!("{error:#}; the running configuration is unchanged");
             rejection(Code::Failed, text)
@@ -270,7 +272,7 @@ impl Control {
 
     /// Reads the secrets, and has the ports take the addresses of the old and the new
     /// configuration.
-    fn prepare(&mut self, new: &mut Configuration) -> anyhow::Result<()> {
+    fn prepare(&mut self, new: &mut Configuration, comes_back: bool) -> anyhow::Result<()> {
         crate::export::supported(&new.snapshot)?;
         let filled = secret::fill(Arc::make_mut(&mut new.snapshot), &self.fallback_key)?;
         for line in filled {
@@ -287,7 +289,7 @@ impl Control {
                 device.give_addresses(port, before)?;
             }
         }
-        self.open_page(&new.snapshot)?;
+        self.open_page(&new.snapshot, comes_back)?;
         let before = running.owned_addresses();
         let meanwhile = reload::owned_meanwhile(&before, &new.snapshot.owned_addresses());
         if let Err(error) = set_owned(&mut self.scene.devices, &meanwhile) {

@@ -1,14 +1,18 @@
 //! What control does for the metrics page: it opens the socket and tells what it alone knows.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use mio::net::TcpListener;
 use weir_control::PoolRow;
-use weir_model::Snapshot;
+use weir_model::{Severity, Snapshot};
 
 use super::{Control, answer};
-use crate::metrics::{self, Exporter, Facts, ServiceFacts, Source};
+use crate::metrics::{Exporter, Facts, ServiceFacts, Source};
+
+/// How soon it is tried again to open the page.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Control's part of the page.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Metrics {
     exporter: Exporter,
     /// The socket of a configuration that is on its way to the workers.
     opened: Option<TcpListener>,
+    /// When it is tried again to open a page that had to come back and could not.
+    again: Option<Instant>,
     /// Seconds from 1970 to the daemon's start.
     started: f64,
     /// The pools, when every worker has last told of them.
@@ -28,6 +34,7 @@ impl Metrics {
         Self {
             exporter,
             opened: None,
+            again: None,
             started: started.unwrap_or_default().as_secs_f64(),
             pools: Vec::new(),
         }
@@ -35,26 +42,60 @@ impl Metrics {
 }
 
 impl Control {
-    /// Opens the socket that a new configuration wants, where it is another one.
+    /// Opens the socket that a new configuration wants, where it is another one. A configuration that
+    /// comes back comes back without it, too.
     ///
     /// # Errors
     /// When the address is taken or not ours.
-    pub(super) fn open_page(&mut self, new: &Snapshot) -> Result<()> {
+    pub(super) fn open_page(&mut self, new: &Snapshot, comes_back: bool) -> Result<()> {
         self.metrics.opened = None;
         if let Some(address) = new.metrics
             && self.scene.running.snapshot.metrics != new.metrics
         {
-            self.metrics.opened = Some(metrics::listen(address)?);
+            match self.metrics.exporter.open(address) {
+                Ok(opened) => self.metrics.opened = Some(opened),
+                Err(error) if comes_back => self.tell_no_page(&error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
     /// Serves the page where the new configuration, which runs now, wants it.
     pub(super) fn turn_page(&mut self, old: &Snapshot) {
-        if old.metrics != self.scene.running.snapshot.metrics {
-            self.metrics.exporter.serve(self.metrics.opened.take());
+        let new = self.scene.running.snapshot.metrics;
+        if old.metrics != new {
+            let opened = self.metrics.opened.take();
+            self.serve_page(new, opened);
         }
         self.show_metrics();
+    }
+
+    fn serve_page(&mut self, address: Option<SocketAddr>, opened: Option<TcpListener>) {
+        let missing = address.is_some() && opened.is_none();
+        self.metrics.again = missing.then(|| Instant::now() + TRY_AGAIN);
+        self.metrics.exporter.serve(opened);
+    }
+
+    /// Opens the page of the running configuration where that did not succeed before.
+    pub(super) fn look_at_page(&mut self, now: Instant) {
+        if self.metrics.again.is_none_or(|at| now < at) {
+            return;
+        }
+        let address = self.scene.running.snapshot.metrics;
+        let opened = address.and_then(|address| self.metrics.exporter.open(address).ok());
+        if opened.is_some() {
+            let text = "the metrics page is there again".to_owned();
+            let events = &mut self.scene.events;
+            events.system(now, Severity::Notice, "metrics-page", text);
+        }
+        self.serve_page(address, opened);
+    }
+
+    fn tell_no_page(&mut self, error: &anyhow::Error) {
+        let text = format!("there is no metrics page until its address is free: {error:#}");
+        let events = &mut self.scene.events;
+        events.system(Instant::now(), Severity::Error, "metrics-page", text);
     }
 
     /// Every worker has told of its pools.
@@ -122,9 +163,9 @@ impl Control {
 #[cfg(test)]
 impl Control {
     /// Serves the page as the start of a daemon does.
-    pub(super) fn metrics_from(&self, address: std::net::SocketAddr) {
-        let listener = metrics::listen(address).unwrap();
-        self.metrics.exporter.serve(Some(listener));
+    pub(super) fn metrics_from(&mut self, address: SocketAddr) {
+        let listener = self.metrics.exporter.open(address).unwrap();
+        self.serve_page(Some(address), Some(listener));
     }
 
     /// Says whether the page has been told of anything.

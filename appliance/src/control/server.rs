@@ -27,6 +27,7 @@ use crate::control::scene::Scene;
 use crate::control::sockets::Listener;
 use crate::control::status;
 use crate::event::EventRecord;
+use crate::fleet::WorkerHandle;
 
 #[cfg(test)]
 mod tests;
@@ -535,7 +536,10 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             ask_for_more(connection, ticket, scene);
         }
         What::Pools => {
-            let missing = ask_for_pool_use(scene, ticket);
+            let Some(missing) = ask_for_pool_use(scene, ticket) else {
+                let text = "a worker does not keep up with what it is asked; try again";
+                return connection.refuse(Code::Busy, text);
+            };
             connection.job = Some(Job::Pools {
                 missing,
                 uses: Vec::new(),
@@ -569,7 +573,7 @@ fn answer_hello(connection: &mut Connection, said: &Introduction) {
 }
 
 fn answer_diff(connection: &mut Connection, texts: &[ConfigText], scene: &Scene) {
-    match diff::rows(scene, texts) {
+    match diff::rows(scene, texts, connection.operator.role) {
         Ok(rows) => {
             for row in &rows {
                 connection.send(&Reply::change(row));
@@ -581,15 +585,18 @@ fn answer_diff(connection: &mut Connection, texts: &[ConfigText], scene: &Scene)
 }
 
 /// Asks every worker for the use of its LIPs, and returns how many will answer.
-pub(crate) fn ask_for_pool_use(scene: &Scene, ticket: Ticket) -> usize {
+pub(crate) fn ask_for_pool_use(scene: &Scene, ticket: Ticket) -> Option<usize> {
     let capacity = scene.running.snapshot.pools.bound() * scene.running.snapshot.endpoints.bound();
-    let workers = scene.fleet.workers().iter();
-    workers
-        .filter(|worker| {
-            let rows = Vec::with_capacity(capacity);
-            worker.send(Command::PoolUse { ticket, rows })
-        })
-        .count()
+    let workers = scene.fleet.workers();
+    // What some of them have of a pool is not what is used of it.
+    if !workers.iter().all(WorkerHandle::has_room) {
+        return None;
+    }
+    for worker in workers {
+        let rows = Vec::with_capacity(capacity);
+        worker.send(Command::PoolUse { ticket, rows });
+    }
+    Some(workers.len())
 }
 
 /// Asks the next worker for sessions, unless the client has still enough to read.

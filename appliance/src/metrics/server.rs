@@ -3,19 +3,25 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, setsockopt, socket, sockopt,
+};
 
 use super::{Facts, page};
 
 /// Visitors at the same time; one more takes the place of the one that came first.
 const MOST_VISITORS: usize = 16;
+/// Visitors that wait until they are let in.
+const WAITING: i32 = 128;
 /// Bytes of a request's head; a longer one is refused.
 const LONGEST_HEAD: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
@@ -37,14 +43,33 @@ pub(crate) struct Exporter {
     shown: Arc<Mutex<Arc<Facts>>>,
     listeners: Sender<Option<TcpListener>>,
     waker: Arc<Waker>,
+    /// The socket that the thread has.
+    serving: Option<(SocketAddr, OwnedFd)>,
 }
 
-/// Opens the socket of the page.
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("[metrics] listen = {address}"))
+/// Opens a socket where ours has the port already, perhaps at all addresses.
+fn bind_beside(address: SocketAddr, ours: &OwnedFd) -> io::Result<TcpListener> {
+    setsockopt(ours, sockopt::ReusePort, &true)?;
+    let opened = bind(address, true);
+    // Nobody else may join.
+    let _ = setsockopt(ours, sockopt::ReusePort, &false);
+    opened
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::ReusePort, &shared)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    nix::sys::socket::listen(&socket, Backlog::new(WAITING)?)?;
+    setsockopt(&socket, sockopt::ReusePort, &false)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Exporter {
@@ -55,7 +80,13 @@ impl Exporter {
     pub(crate) fn start() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let shown = Arc::new(Mutex::new(Arc::new(Facts::default())));
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        // What is shown to whoever comes before control has told anything.
+        let facts = Facts {
+            started: started.unwrap_or_default().as_secs_f64(),
+            ..Facts::default()
+        };
+        let shown = Arc::new(Mutex::new(Arc::new(facts)));
         let (listeners, take_listeners) = unbounded();
         let server = Server {
             poll,
@@ -72,11 +103,28 @@ impl Exporter {
             shown,
             listeners,
             waker,
+            serving: None,
         })
     }
 
+    /// Opens a socket for the page, which is still served by the one of before.
+    ///
+    /// # Errors
+    /// When the address is taken by others, or not ours.
+    pub(crate) fn open(&self, address: SocketAddr) -> Result<TcpListener> {
+        let opened = match &self.serving {
+            Some((running, ours)) if running.port() == address.port() => bind_beside(address, ours),
+            Some(_) | None => bind(address, false),
+        };
+        opened.with_context(|| format!("[metrics] listen = {address}"))
+    }
+
     /// Serves the page there from now on, or nowhere.
-    pub(crate) fn serve(&self, listener: Option<TcpListener>) {
+    pub(crate) fn serve(&mut self, listener: Option<TcpListener>) {
+        self.serving = listener.as_ref().and_then(|listener| {
+            let ours = listener.as_fd().try_clone_to_owned();
+            Some((listener.local_addr().ok()?, ours.ok()?))
+        });
         // The thread lives as long as the process.
         let _ = self.listeners.send(listener);
         let _ = self.waker.wake();

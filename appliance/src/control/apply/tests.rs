@@ -137,6 +137,7 @@ impl Home {
             resets: Vec::new(),
             origin,
             denied: vec![nothing; 2],
+            admits: vec![true; 2],
             snapshots: vec![snapshot; 2],
             ends,
             waker,
@@ -166,6 +167,8 @@ pub(in crate::control) struct Played {
     origin: Origin,
     /// The networks that each worker denies.
     denied: Vec<Arc<Networks>>,
+    /// Whether each worker opens sessions.
+    admits: Vec<bool>,
     /// What each worker runs on.
     snapshots: Vec<Arc<Snapshot>>,
     ends: Vec<WorkerEnd>,
@@ -227,8 +230,14 @@ impl Played {
                         self.next_hops.clone_from(&to);
                         Answer::Reached { ticket, to, rows }
                     } else {
-                        if let (0, Command::Real { real, state }) = (place, command) {
-                            self.reals.insert(real, state);
+                        match (place, command) {
+                            (0, Command::Real { real, state }) => {
+                                self.reals.insert(real, state);
+                            }
+                            (place, Command::Admit { sessions }) => {
+                                *self.admits.get_mut(place).unwrap() = sessions;
+                            }
+                            _ => {}
                         }
                         continue;
                     };

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use weir_control::{Introduction, LedgerReply, ModeWish, OverrideRow};
+use weir_control::{Introduction, LedgerReply, ModeWish, OverrideRow, PoolRow};
 use weir_model::{Counter, Counters, DropReason, Ledger, ServiceId, SynproxyMode};
 
 use super::*;
@@ -343,6 +343,91 @@ fn a_worker_that_does_not_keep_up_is_told_later_what_is_denied() {
 }
 
 #[test]
+fn a_worker_that_does_not_keep_up_gets_what_may_not_be_lost_later() {
+    let home = Home::new("busy-apply");
+    let mut played = home.start();
+    played.held.store(true, Ordering::Relaxed);
+    for _ in 0..crate::command::COMMANDS {
+        for worker in played.control.scene.fleet.workers() {
+            worker.send(Command::Admit { sessions: true });
+        }
+    }
+    set(&mut played, Request::Maintenance { on: true }).unwrap();
+    let busy = played.serve(|client| client.show::<PoolRow>(What::Pools, Filter::default()));
+    let Err(ClientError::Refused { code, text }) = busy else {
+        panic!("{busy:?}");
+    };
+    assert_eq!(code, Code::Busy, "{text}");
+    let held = played.held.clone();
+    let later = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        held.store(false, Ordering::Relaxed);
+    });
+    played.apply(&format!("{CONF}{DNS}")).unwrap();
+    later.join().unwrap();
+    assert_eq!(played.services(), ["web", "dns"]);
+    assert_eq!(played.admits, [false; 2]);
+    let pools: Vec<PoolRow> = played.serve(|client| show(client, What::Pools));
+    assert!(!pools.is_empty());
+}
+
+#[test]
+fn the_metrics_page_moves_between_addresses_of_a_port_and_its_absence_keeps_nothing_from_coming_back()
+ {
+    let home = Home::new("page-moves");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let at = |address: &str| format!("{CONF}[metrics]\nlisten = {address}:{port}\n");
+    home.write(CONF);
+    let mut played = home.start();
+    let visit = |address: &str| {
+        let mut stream = TcpStream::connect((address, port)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        assert!(page.starts_with("HTTP/1."), "{page}");
+    };
+    for address in ["0.0.0.0", "127.0.0.1", "0.0.0.0", "127.0.0.1"] {
+        played.apply(&at(address)).unwrap();
+        visit("127.0.0.1");
+    }
+    // Somebody else's address is refused, and ours is not given away.
+    assert!(TcpListener::bind(("127.0.0.1", port)).is_err());
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "{CONF}[metrics]\nlisten = {}\n",
+        other.local_addr().unwrap()
+    );
+    let (code, text) = played.apply(&text).unwrap_err();
+    assert_eq!(code, Code::Failed, "{text}");
+    visit("127.0.0.1");
+    // A trial gives the address up, and meanwhile it is taken.
+    played.ask(wanted(CONF, Some(60_000))).unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    let taken = loop {
+        assert!(Instant::now() < end);
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(taken) => break taken,
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    played.ask(rollback(None)).unwrap();
+    let event = played.events("metrics-page").remove(0);
+    assert!(
+        event.text.contains("until its address is free"),
+        "{}",
+        event.text
+    );
+    drop(taken);
+    played
+        .control
+        .look_at_page(Instant::now() + Duration::from_secs(11));
+    visit("127.0.0.1");
+    assert_eq!(played.events("metrics-page").len(), 2);
+}
+
+#[test]
 fn what_is_set_while_another_setting_is_on_its_way_is_not_lost() {
     let home = Home::new("meanwhile");
     home.write(ADAPTIVE);
@@ -551,7 +636,7 @@ fn whoever_asks_for_anything_else_is_told_what_there_is() {
     let home = Home::new("http");
     let address = free_address();
     home.write(&format!("{CONF}[metrics]\nlisten = {address}\n"));
-    let played = home.start();
+    let mut played = home.start();
     played.control.metrics_from(address);
     for (request, status, sentence) in [
         ("GET / HTTP/1.1\r\n\r\n", "404", "there is only /metrics"),
