@@ -1,6 +1,6 @@
 //! Files and folders, with sentences.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,14 @@ pub(crate) fn empty_folder(path: &Path) -> Result<()> {
         fs::remove_dir_all(path).with_context(|| format!("cannot empty {}", path.display()))?;
     }
     make_folder(path)
+}
+
+/// Waits until no other build is at work in the same place; the lock goes with what is returned.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let sentence = || format!("cannot lock {}", path.display());
+    let file = File::create(path).with_context(sentence)?;
+    file.lock().with_context(sentence)?;
+    Ok(file)
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {

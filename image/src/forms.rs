@@ -11,7 +11,8 @@ use crate::disk::words;
 use crate::files;
 use crate::grub;
 use crate::qcow2;
-use crate::run::{EPOCH, output, run, tool};
+use crate::run::{EPOCH, run, tool};
+use crate::sign::sum_of;
 
 /// The image's time as xorriso writes it.
 const DATE: &str = "2026010100000000";
@@ -58,8 +59,7 @@ impl Iso<'_> {
         files::copy(self.packed, &tree.join("weir.img.xz"))?;
         let sectors = files::size(self.disk)? / 512;
         files::write(&tree.join("sectors"), format!("{sectors}\n"))?;
-        let sum = output(tool("sha256sum").arg(self.disk))?;
-        let sum = sum.split_whitespace().next().unwrap_or_default();
+        let sum = sum_of(self.disk)?;
         files::write(&tree.join("sha256"), format!("{sum}\n"))?;
         // GRUB knows its own medium by the name of this file.
         files::write(&boot.join(format!("weir-{}", self.version)), "")?;
@@ -79,9 +79,10 @@ impl Iso<'_> {
         let efi = Self::efi(work)?;
         files::copy(&efi, &boot.join("grub/efi.img"))?;
 
-        for file in files::walk(&tree)? {
-            run(tool("touch").arg("-d").arg(format!("@{EPOCH}")).arg(&file))?;
-        }
+        run(tool("touch")
+            .arg("-d")
+            .arg(format!("@{EPOCH}"))
+            .args(files::walk(&tree)?))?;
         let _ = std::fs::remove_file(to);
         run(tool("xorriso")
             .args(["-as", "mkisofs", "-quiet", "-r", "-V", "WEIR", "-o"])

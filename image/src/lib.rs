@@ -82,6 +82,7 @@ pub fn build(plan: &Plan) -> Result<Image> {
     let step = |what: &str| println!("{:5.1} s  {what}", start.elapsed().as_secs_f32());
     let output = &plan.output;
     files::make_folder(output)?;
+    let _lock = files::lock(&output.join("lock"))?;
     let keys = sign::Keys::get(plan)?;
     let version = format!("{}+{}", env!("CARGO_PKG_VERSION"), plan.build);
     rootfs::check_static(&plan.weir)?;
@@ -140,6 +141,34 @@ pub fn build(plan: &Plan) -> Result<Image> {
     step("done");
     image.print()?;
     Ok(image)
+}
+
+/// Builds an image once more and compares: the disk must be the same, byte for byte. (An update file
+/// differs in its signature, which has chance in it.)
+///
+/// # Errors
+/// As [`build`]; and when the two differ.
+pub fn verify(plan: &Plan, image: &Image) -> Result<()> {
+    let mut files = vec![&image.disk];
+    files.extend(&image.forms);
+    let sums = |files: &[&PathBuf]| -> Result<Vec<String>> {
+        files.iter().map(|file| sign::sum_of(file)).collect()
+    };
+    let before = sums(&files)?;
+    let again = build(plan)?;
+    let mut files_again = vec![&again.disk];
+    files_again.extend(&again.forms);
+    let after = sums(&files_again)?;
+    for ((file, one), other) in files.iter().zip(&before).zip(&after) {
+        if one != other {
+            bail!(
+                "{} is {one} the first time and {other} the second",
+                file.display()
+            );
+        }
+        println!("{one}  {}: twice the same", file.display());
+    }
+    Ok(())
 }
 
 fn other_forms(plan: &Plan, image: &Image, work: &Path) -> Result<Vec<PathBuf>> {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::files;
 use crate::run::{output, run, tool};
-use crate::sign::sha256;
+use crate::sign::{sha256, sum_of};
 
 /// The package that names the newest kernel of this Debian.
 const NEWEST_KERNEL: &str = "linux-image-amd64";
@@ -111,7 +111,7 @@ impl Package {
                 .current_dir(cache))
             .with_context(|| format!("cannot download {wanted}; is `apt-get update` due?"))?;
         }
-        let sum = sha256(&files::read(&file)?);
+        let sum = sum_of(&file)?;
         if sum != self.sha256 {
             bail!(
                 "{} is not the package that apt knows: remove it and build again",

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Plan;
 use crate::files;
+use crate::run::{output, tool};
 
 /// The name of the key that developers' images are signed with.
 const DEVELOPERS: &str = "developers";
@@ -147,6 +148,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     digits.concat()
+}
+
+/// Returns the SHA-256 of a file in hexadecimal digits.
+pub(crate) fn sum_of(file: &Path) -> Result<String> {
+    let said = output(tool("sha256sum").arg(file))?;
+    let sum = said.split_whitespace().next();
+    Ok(sum.context("sha256sum said nothing")?.to_owned())
 }
 
 #[cfg(test)]

@@ -84,23 +84,27 @@ pub fn install_tools() -> Result<()> {
         .map(|(_, package)| *package)
         .collect();
     missing.dedup();
+    install(&missing)
+}
+
+/// Installs packages with apt-get; starts no service on the machine.
+///
+/// # Errors
+/// When apt-get cannot install one.
+pub fn install(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     println!("Installing {} with apt-get.", missing.join(", "));
     if !is_present("apt-get") {
         bail!(
-            "the lab needs {} and there is no apt-get: please install them",
+            "{} is needed and there is no apt-get: please install it",
             missing.join(", ")
         );
     }
     apt(&["update"])?;
     let policy = Policy::forbid_services()?;
-    let installed = apt(&[
-        &["install", "--yes", "--no-install-recommends"],
-        &missing[..],
-    ]
-    .concat());
+    let installed = apt(&[&["install", "--yes", "--no-install-recommends"], missing].concat());
     drop(policy);
     installed?;
     for (package, service) in SERVICES {

@@ -32,6 +32,9 @@ pub(crate) struct Image {
     /// Make the raw disk and the update file only.
     #[arg(long)]
     disk_only: bool,
+    /// Build it twice and see that both are the same, byte for byte.
+    #[arg(long)]
+    verify: bool,
 }
 
 impl Image {
@@ -60,7 +63,10 @@ impl Image {
             build: self.build,
             disk_only: self.disk_only,
         };
-        weir_image::build(&plan)?;
+        let image = weir_image::build(&plan)?;
+        if self.verify {
+            weir_image::verify(&plan, &image)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -59,7 +59,7 @@ enum Verb {
     Lab(explore::Explore),
     /// Checks the tree for Buildroot: scripts, symbols, and in a checkout that all of it is taken.
     Buildroot(buildroot::Buildroot),
-    /// Installs the programs that the lab needs.
+    /// Installs the programs that the lab and the image need.
     Tools,
     /// Runs the lab's scenarios; `test` does this as its last step.
     #[command(hide = true)]
