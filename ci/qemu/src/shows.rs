@@ -162,7 +162,7 @@ fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
     run.check("image: a console on the serial line, BIOS, 256 MB", || {
         let guest = appliance.guest()?;
         let serial = &guest.serial;
-        serial.wait("a console", START, |screen| screen.contains(CONSOLE))?;
+        serial.wait("a console", 3 * BOOT, |screen| screen.contains(CONSOLE))?;
         let age = guest.age();
         ensure!(age < BOOT, "it took {:.1} s", age.as_secs_f32());
         Ok(format!("after {:.1} s", age.as_secs_f32()))

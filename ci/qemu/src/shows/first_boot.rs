@@ -20,7 +20,7 @@ pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
     plan.firmware = Firmware::Uefi;
     let mut guest = Guest::start(&plan, Some(&site.lab.lb), site.dir())?;
     run.check("image: the wizard on the serial line, UEFI", || {
-        guest.serial.expect("anagement address", START)?;
+        guest.serial.expect("Name of the appliance", START)?;
         let age = guest.age();
         ensure!(age < 2 * BOOT, "it took {:.1} s", age.as_secs_f32());
         Ok(format!("after {:.1} s", age.as_secs_f32()))
@@ -57,23 +57,24 @@ pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
 /// Answers what the wizard asks.
 fn answer(site: &Site, guest: &mut Guest) -> Result<()> {
     let serial = &mut guest.serial;
-    serial.line(&format!("{MANAGEMENT}/24"))?;
-    serial.expect("ateway", PATIENCE)?;
-    serial.line("")?;
-    serial.expect("ort", PATIENCE)?;
-    serial.line(&format!("{WAN}=eth1,{LB_WAN}/24,gateway={FLOOD_GATEWAY}"))?;
-    serial.expect("ort", PATIENCE)?;
-    serial.line(&format!("{LAN}=eth2,{LB_LAN}/24"))?;
-    serial.expect("ort", PATIENCE)?;
-    serial.line("")?;
-    serial.expect("ey", PATIENCE)?;
-    serial.line(&site.operator.public)?;
-    serial.expect("ecret", PATIENCE)?;
-    serial.line(SECRET)?;
-    serial.expect("gain", PATIENCE)?;
-    serial.line(SECRET)?;
-    serial.expect("yes", PATIENCE)?;
-    serial.line("yes")
+    serial.line("box")?;
+    let wan = format!("{WAN}=eth1,{LB_WAN}/24,gateway={FLOOD_GATEWAY}");
+    let lan = format!("{LAN}=eth2,{LB_LAN}/24");
+    for (question, answer) in [
+        ("Management address", format!("{MANAGEMENT}/24").as_str()),
+        ("Gateway of the management network", ""),
+        ("Data port, or empty", wan.as_str()),
+        ("Data port, or empty", lan.as_str()),
+        ("Data port, or empty", ""),
+        ("Key", site.operator.public.as_str()),
+        ("Local secret (not shown): ", SECRET),
+        ("Once more: ", SECRET),
+        ("yes or no", "yes"),
+    ] {
+        serial.expect(question, PATIENCE)?;
+        serial.line(answer)?;
+    }
+    Ok(())
 }
 
 fn services() -> String {
