@@ -163,7 +163,7 @@ impl Control {
             ));
         }
         if wish.confirm.is_some_and(|wait| !WAITS.contains(&wait)) {
-            let text = "a configuration may wait to be confirmed for 1s to 1day".to_owned();
+            let text = "a configuration may wait to be confirmed for 1s to 1d".to_owned();
             return Err(rejection(Code::BadArgument, text));
         }
         let runs = self.scene.running.effective.lines();
