@@ -285,7 +285,7 @@ impl Agent {
         let port = self.wanted.as_ref().map(|it| it.management.ssh_port);
         let call = match (self.network.ip(), port, &self.host_key) {
             (Some(ip), Some(port), Some(key)) if self.keys > 0 && !self.is_stopping() => {
-                Some(ssh_call(key, &self.network.device, ip, port))
+                Some(ssh_call(key, ip, port))
             }
             _ => None,
         };
@@ -425,8 +425,8 @@ fn asker_call(run: &std::path::Path, device: &str, node: &str) -> Call {
     }
 }
 
-/// SSH, on the management device and address alone, with keys alone.
-fn ssh_call(key: &std::path::Path, device: &str, ip: &str, port: u16) -> Call {
+/// SSH, on the management address alone, with keys alone.
+fn ssh_call(key: &std::path::Path, ip: &str, port: u16) -> Call {
     let address = if ip.contains(':') {
         format!("[{ip}]:{port}")
     } else {
@@ -434,8 +434,24 @@ fn ssh_call(key: &std::path::Path, device: &str, ip: &str, port: u16) -> Call {
     };
     let key = key.display().to_string();
     let words = [
-        "-F", "-E", "-m", "-s", "-g", "-w", "-j", "-k", "-T", "4", "-K", "60", "-r", &key, "-l",
-        device, "-p", &address, "-P", "",
+        "-F",
+        "-E",
+        "-m",
+        "-s",
+        "-g",
+        "-w",
+        "-j",
+        "-k",
+        "-T",
+        "4",
+        "-K",
+        "60",
+        "-r",
+        &key,
+        "-p",
+        &address,
+        "-P",
+        "/run/weir/dropbear.pid",
     ];
     Call {
         program: "dropbear".into(),

@@ -32,7 +32,7 @@ const MACHINE: &[(&str, &str)] = &[
     ("kernel/randomize_va_space", "2"),
     ("kernel/core_pattern", "|/bin/false"),
     // What the agent says there is bounded by the log itself.
-    ("kernel/printk_devkmsg", "on"),
+    ("kernel/printk_devkmsg", "on\n"),
     ("kernel/panic", "5"),
     ("kernel/panic_on_oops", "1"),
     ("net/core/bpf_jit_harden", "1"),

@@ -102,6 +102,7 @@ impl Network {
                 port,
                 "to",
                 ip,
+                "type",
                 "prohibit",
             ]);
         }
@@ -224,15 +225,19 @@ fn owned(words: Vec<&str>) -> Step {
 
 /// Runs commands of `ip`; returns what went wrong, command by command.
 pub(crate) fn run(steps: &[Step]) -> Vec<String> {
-    steps
-        .iter()
-        .filter_map(|step| run_one(step).err())
-        .collect()
+    run_by(&["ip"], steps)
 }
 
-fn run_one(step: &[String]) -> Result<(), String> {
+/// Runs commands behind the words of a program.
+fn run_by(program: &[&str], steps: &[Step]) -> Vec<String> {
+    let run = |step: &Step| run_one(program, step).err();
+    steps.iter().filter_map(run).collect()
+}
+
+fn run_one(program: &[&str], step: &[String]) -> Result<(), String> {
     let line = step.join(" ");
-    let output = Command::new("ip").args(step).output();
+    let (first, rest) = program.split_first().unwrap_or((&"ip", &[]));
+    let output = Command::new(first).args(rest).args(step).output();
     let output = output.map_err(|error| format!("`ip {line}`: {error}"))?;
     if output.status.success() {
         return Ok(());

@@ -41,8 +41,8 @@ port = lan
         "-4 route replace 10.8.0.0/16 via 10.0.0.254 dev eth2",
         "-4 route replace default via 198.51.100.1 dev eth1 metric 200",
         "-4 rule add pref 20 from 192.0.2.10 lookup 100",
-        "-4 rule add pref 10 iif eth1 to 192.0.2.10 prohibit",
-        "-4 rule add pref 10 iif eth2 to 192.0.2.10 prohibit",
+        "-4 rule add pref 10 iif eth1 to 192.0.2.10 type prohibit",
+        "-4 rule add pref 10 iif eth2 to 192.0.2.10 type prohibit",
     ];
     assert_eq!(lines(&steps(&Network::default(), &wanted)), expected);
     assert_eq!(steps(&wanted, &wanted), Vec::<Step>::new());
@@ -187,4 +187,115 @@ fn how_the_network_was_left_is_read_by_the_next_agent() {
     note(&run, &network).unwrap();
     assert_eq!(noted(&run), network);
     fs::remove_dir_all(&run).unwrap();
+}
+
+/// A network namespace with a management device and a data port.
+struct Namespace(String);
+
+impl Namespace {
+    fn new(name: &str) -> Self {
+        let of = Self(format!("weir-agent-{name}-{}", std::process::id()));
+        of.ip(&["netns", "add", &of.0]);
+        for device in ["eth0", "eth1"] {
+            let peer = format!("peer-{device}");
+            of.show(&["link", "add", device, "type", "veth", "peer", "name", &peer]);
+            of.show(&["link", "set", &peer, "up"]);
+        }
+        of.show(&["link", "set", "eth1", "up"]);
+        of.show(&["addr", "add", "198.51.100.2/24", "dev", "eth1"]);
+        of
+    }
+
+    fn ip(&self, words: &[&str]) -> String {
+        let output = Command::new("ip").args(words).output().unwrap();
+        assert!(output.status.success(), "{}: {words:?}: {output:?}", self.0);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn show(&self, words: &[&str]) -> String {
+        let all = [&["-n", self.0.as_str()], words].concat();
+        self.ip(&all)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).output();
+    }
+}
+
+/// The image has busybox's `ip`, which knows fewer words than the one of Linux.
+fn both_programs(namespace: &str) -> Vec<Vec<&str>> {
+    let within = ["ip", "netns", "exec", namespace];
+    let has_busybox = Command::new("busybox").arg("true").output().is_ok();
+    let busybox = has_busybox.then(|| [&within[..], &["busybox", "ip"]].concat());
+    let linux = [&within[..], &["ip"]].concat();
+    std::iter::once(linux).chain(busybox).collect()
+}
+
+#[test]
+fn the_kernel_takes_every_command_and_ends_as_it_began() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let of = Namespace::new("set");
+    let text = |address: &str, gateway: &str| {
+        format!(
+            "[management]\naddress = {address}\n{gateway}[port wan]\ndevice = eth1\n\
+             address = 198.51.100.2/24\ngateway = 198.51.100.1\n[route 10.8.0.0/16]\n\
+             via = 198.51.100.254\nport = wan\n"
+        )
+    };
+    let network = |address, gateway| Network::wanted(&settings(&text(address, gateway)), None);
+    let none = Network {
+        device: "eth0".to_owned(),
+        ..Network::default()
+    };
+    let first = network("192.0.2.10/24", "gateway = 192.0.2.1\n");
+    let moved = network("192.0.2.20/24", "gateway = 192.0.2.254\n");
+    let alone = network("192.0.2.20/24", "");
+    for program in both_programs(&of.0) {
+        let begun = of.show(&["rule"]) + &of.show(&["-4", "route", "show", "table", "all"]);
+        let change = |from: &Network, to: &Network| {
+            assert_eq!(
+                run_by(&program, &steps(from, to)),
+                Vec::<String>::new(),
+                "{program:?}"
+            );
+        };
+        change(&Network::default(), &none);
+        change(&none, &first);
+        let rules = of.show(&["rule"]);
+        let refused =
+            |line: &str| line.contains("to 192.0.2.10 iif eth1") && line.contains("prohibit");
+        assert!(rules.lines().any(refused), "{rules}");
+        let routes = of.show(&["route"]);
+        assert!(
+            routes.contains("default via 192.0.2.1 dev eth0"),
+            "{routes}"
+        );
+        assert!(
+            routes.contains("10.8.0.0/16 via 198.51.100.254 dev eth1"),
+            "{routes}"
+        );
+        change(&first, &moved);
+        let addresses = of.show(&["-o", "addr", "show", "dev", "eth0"]);
+        assert!(addresses.contains("192.0.2.20/24") && !addresses.contains("192.0.2.10"));
+        let answers = of.show(&["route", "show", "table", TABLE]);
+        assert!(answers.contains("default via 192.0.2.254"), "{answers}");
+        change(&moved, &alone);
+        let answers = of.show(&["route", "show", "table", TABLE]);
+        assert!(answers.contains("unreachable default"), "{answers}");
+        change(&alone, &none);
+        let address = of.show(&["-4", "-o", "addr", "show", "dev", "eth0"]);
+        assert_eq!(address, "");
+        of.show(&["link", "set", "eth0", "down"]);
+        let ended = of.show(&["rule"]) + &of.show(&["-4", "route", "show", "table", "all"]);
+        assert_eq!(ended, begun, "{program:?}");
+    }
+    // The kernel looks at our rules before it takes what is its own.
+    let program = ["ip", "netns", "exec", of.0.as_str(), "ip"];
+    assert_eq!(run_by(&program, &rules_first()), Vec::<String>::new());
+    let rules = of.show(&["rule"]);
+    assert!(rules.starts_with("15:\tfrom all lookup local"), "{rules}");
 }
