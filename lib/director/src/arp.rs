@@ -190,6 +190,10 @@ impl Director {
                 // Another port of ours on the same link.
                 return;
             }
+            if self.is_withdrawn(arp.sender_ip) {
+                // It is where it is announced now.
+                return;
+            }
             let (address, mac) = (IpAddr::V4(arp.sender_ip), arp.sender_mac.0);
             let event = Event::AddressConflict {
                 at: now.time,

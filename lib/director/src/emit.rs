@@ -147,7 +147,7 @@ impl Director {
         reason: DropReason,
     ) -> Verdict {
         self.traffic.refused(service);
-        self.notify(Notice::Event(Event::Refused {
+        self.notify_of_many(Notice::Event(Event::Refused {
             at: now.time,
             service,
             reason,
@@ -310,14 +310,18 @@ impl Director {
             L4::NonFirstFragment => return,
             L4::Tcp(_) | L4::Udp { .. } | L4::Icmp { .. } | L4::Other(_) => {}
         }
-        if !self.icmp_rate.allow(millis(now)) {
+        let of_host = (kind, code) == (IcmpKind::UNREACHABLE, IcmpCode::UNREACHABLE_PORT);
+        let rate = if of_host {
+            &mut self.closed_rate
+        } else {
+            &mut self.icmp_rate
+        };
+        if !rate.allow(millis(now)) {
             return;
         }
         // Who listens at a port speaks for itself, and no router for it.
         let of_port = self.plan.port(packet.port).and_then(|port| port.address);
-        let from = of_port
-            .filter(|_| (kind, code) != (IcmpKind::UNREACHABLE, IcmpCode::UNREACHABLE_PORT))
-            .unwrap_or(v4.dst);
+        let from = of_port.filter(|_| !of_host).unwrap_or(v4.dst);
         let end = l3 as usize + v4.total_len as usize;
         let quoted = packet
             .frame
