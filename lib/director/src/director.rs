@@ -77,6 +77,8 @@ pub struct Director {
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
     pub(crate) icmp_rate: RateLimit,
+    /// Of answers to datagrams that nobody listens for: whoever scans takes none of the others.
+    pub(crate) closed_rate: RateLimit,
     pub(crate) echo_rate: RateLimit,
     pub(crate) refuse_rate: RateLimit,
     /// Apart from the others, so that a flood of bad ACKs starves none of them.
@@ -171,6 +173,7 @@ impl Director {
             ledger: Ledger::default(),
             counters: Counters::default(),
             icmp_rate: RateLimit::new(ICMP_RATE, now_ms),
+            closed_rate: RateLimit::new(ICMP_RATE, now_ms),
             echo_rate: RateLimit::new(ECHO_RATE, now_ms),
             refuse_rate: RateLimit::new(REFUSE_RATE, now_ms),
             bad_ack_rate: RateLimit::new(REFUSE_RATE, now_ms),
@@ -373,6 +376,13 @@ impl Director {
     /// Keeps a notice for the control thread; when it does not keep up, the newest are lost.
     pub(crate) fn notify(&mut self, notice: Notice) {
         if self.notices.len() < NOTICES {
+            self.notices.push_back(notice);
+        }
+    }
+
+    /// Keeps a notice of a kind that packets cause one by one: it leaves room for the others.
+    pub(crate) fn notify_of_many(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES / 2 {
             self.notices.push_back(notice);
         }
     }

@@ -138,6 +138,11 @@ impl Director {
             session.last_seen = millis(now);
         }
         if before != after && step != Step::Accepted {
+            let moved = (direction, before, after);
+            if moved == (Direction::Inbound, State::SynSent, State::Close) {
+                // Its client has taken it back: the real server need not answer any more.
+                self.traffic.not_asked(session.real_id);
+            }
             self.moved(now, id, before, after);
         }
         match step {

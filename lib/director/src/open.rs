@@ -7,7 +7,7 @@ use nat_engine::{
     State, Taken, Timer,
 };
 use weir_model::{Counter, DropReason, Event, Now, ServiceId, Verdict};
-use weir_wire::{IcmpCode, IcmpKind, L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4};
+use weir_wire::{IcmpCode, IcmpKind, L4, OptionSummary, SeqDelta, SeqNumber, Tcp, V4, pseudo_v4};
 
 use crate::director::millis;
 use crate::flow::timestamps_in;
@@ -99,6 +99,9 @@ impl Director {
         proof: Proof,
     ) -> Result<(SessionId, Hop), Verdict> {
         self.complete_checksum(packet, l3, v4);
+        // A client's own SYN that is damaged gets no answer from anybody.
+        let knocks =
+            beginning.is_some() && (proof == Proof::Cookie || self.is_heard(packet, v4, service));
         if self.is_full(service) {
             return Err(self.refuse(now, packet, v4, service, DropReason::ServiceFull));
         }
@@ -114,7 +117,7 @@ impl Director {
             Err(verdict) => {
                 // To whom no way leads was asked all the same. What has no hops left, or is too
                 // long, says nothing of a real server: whoever sends it could take that one out.
-                if verdict == Verdict::Drop(DropReason::NoRoute) {
+                if knocks && verdict == Verdict::Drop(DropReason::NoRoute) {
                     self.traffic.asked(real.id);
                 }
                 return Err(verdict);
@@ -169,7 +172,7 @@ impl Director {
         };
         if let Some(session) = self.table.get(id) {
             self.traffic.opened(session);
-            if beginning.is_some() {
+            if knocks {
                 self.traffic.asked(session.real_id);
             }
             let plan = self.plan.service(service);
@@ -180,6 +183,21 @@ impl Director {
         self.note_picked(now, &real, whose);
         self.count(Counter::SessionOpened);
         Ok((id, hop))
+    }
+
+    /// Says whether a real server will take a client's SYN for one, where its silence counts.
+    fn is_heard(&self, packet: &Packet<'_>, v4: &V4, service: ServiceId) -> bool {
+        let plan = self.plan.service(service);
+        if plan.is_none_or(|plan| !plan.looks_for_silence) {
+            return true;
+        }
+        let len = v4.total_len.saturating_sub(20);
+        let segment = packet.frame.bytes().get(usize::from(v4.l4)..);
+        let segment = segment.and_then(|rest| rest.get(..usize::from(len)));
+        segment.is_some_and(|segment| {
+            let sum = pseudo_v4(v4.src, v4.dst, v4.protocol, len);
+            sum.add_bytes(segment).fold() == u16::MAX
+        })
     }
 
     /// Hashes what replies to the next session of a real server will probably look like, and asks

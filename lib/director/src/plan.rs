@@ -64,6 +64,8 @@ pub(crate) struct ServicePlan {
     pub(crate) pool: PoolId,
     /// The used share of the pool's ports in percent at which an event is raised.
     pub(crate) warn_at: u8,
+    /// Whether the silence of its real servers counts.
+    pub(crate) looks_for_silence: bool,
     /// Which of its sessions are logged.
     pub(crate) session_log: SessionLog,
     timeouts_ms: [u32; State::ALL.len()],
@@ -354,6 +356,7 @@ impl ServicePlan {
             strip_timestamps: service.timestamps == TimestampMode::Strip,
             reset_at_expiry: service.reset_at_expiry,
             pool: service.pool,
+            looks_for_silence: service.availability.passive.is_some(),
             session_log: service.session_log,
             warn_at: snapshot
                 .pools

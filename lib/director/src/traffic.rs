@@ -57,6 +57,13 @@ impl Traffic {
         }
     }
 
+    /// Counts a handshake no longer that its client took back before there was an answer.
+    pub(crate) fn not_asked(&mut self, real: RealId) {
+        if let Some(knocks) = self.knocks.get_mut(real.index()) {
+            knocks.asked = knocks.asked.saturating_sub(1);
+        }
+    }
+
     /// Counts a handshake that a real server has answered.
     pub(crate) fn answered(&mut self, real: RealId) {
         if let Some(knocks) = self.knocks.get_mut(real.index()) {

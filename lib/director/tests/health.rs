@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use weir_model::{DropReason, KnockCounters, PortId, RealId, RealState, ServiceId, Verdict};
-use weir_testkit::{PacketSpec, Setup, TcpSpec, Transport, World, arp_frame, snapshot};
+use weir_model::{DropReason, Event, KnockCounters, PortId, RealId, RealState, ServiceId, Verdict};
+use weir_testkit::{
+    Checksum, PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, arp_frame, snapshot,
+};
 use weir_wire::{
     ARP_REPLY, ARP_REQUEST, ArpRepr, EthAddr, EthHeader, Header, Parsed, SeqNumber, TcpFlags,
 };
@@ -330,4 +332,116 @@ fn nobody_is_asked_from_a_withdrawn_address() {
     assert_eq!(asks_from(&mut world, neighbour(21)), neighbour(2));
     world.directors_mut()[0].set_withdrawn(VIP, false);
     assert_eq!(asks_from(&mut world, neighbour(22)), VIP);
+}
+
+#[test]
+fn a_syn_that_is_damaged_or_that_its_client_takes_back_counts_against_nobody() {
+    let mut world = known("passive = 2s");
+    let send = |world: &mut World, src_port, flags, seq, checksum| {
+        let tcp = TcpSpec {
+            src_port,
+            dst_port: 80,
+            seq: SeqNumber(seq),
+            flags,
+            window: 60_000,
+            ..TcpSpec::default()
+        };
+        let (port, eth_src) = world.around().reach(CLIENT).unwrap();
+        let spec = PacketSpec {
+            eth_src,
+            eth_dst: world.around().link(port).unwrap().mac,
+            src: CLIENT,
+            dst: VIP,
+            transport: Transport::Tcp(tcp),
+            checksum,
+            ..PacketSpec::default()
+        };
+        world.inject(0, port, &spec.build()).unwrap();
+    };
+    send(&mut world, 40_000, S, 7, Checksum::Wrong);
+    assert_eq!(knocks(&world), (0, 0), "no real server takes it for a SYN");
+    send(&mut world, 40_001, S, 7, Checksum::Partial);
+    assert_eq!(knocks(&world), (1, 0));
+    send(&mut world, 40_001, TcpFlags::RST, 8, Checksum::Right);
+    assert_eq!(knocks(&world), (0, 0), "it need not be answered any more");
+    syn(&mut world, 40_002);
+    assert_eq!(knocks(&world), (1, 0));
+}
+
+#[test]
+fn refusals_leave_room_for_other_notices_and_a_withdrawn_vip_may_be_elsewhere() {
+    let mut world = known("all-down = refuse");
+    set_states(&mut world, &[down()]);
+    let elsewhere = |world: &World| {
+        let arp = ArpRepr {
+            op: ARP_REQUEST,
+            sender_mac: EthAddr([2, 9, 9, 9, 9, 9]),
+            sender_ip: VIP,
+            target_mac: EthAddr::ZERO,
+            target_ip: VIP,
+        };
+        (world.around().links()[0].port, arp_frame(&arp))
+    };
+    for src_port in 1000..2000 {
+        let tcp = TcpSpec {
+            src_port,
+            dst_port: 80,
+            flags: S,
+            ..TcpSpec::default()
+        };
+        let (port, frame) = frame(&world, CLIENT, VIP, tcp);
+        let verdict = world.inject_only(0, port, &frame).unwrap();
+        assert_eq!(verdict, Verdict::Drop(DropReason::NoReal));
+    }
+    let conflicts = |world: &mut World| {
+        let events = world.take_events().into_iter();
+        events
+            .filter(|event| matches!(event, Event::AddressConflict { .. }))
+            .count()
+    };
+    let (port, frame) = elsewhere(&world);
+    world.inject(0, port, &frame).unwrap();
+    assert_eq!(conflicts(&mut world), 1);
+    world.directors_mut()[0].set_withdrawn(VIP, true);
+    world.inject(0, port, &frame).unwrap();
+    assert_eq!(conflicts(&mut world), 0, "it is another box's now");
+}
+
+#[test]
+fn who_scans_ports_takes_no_message_from_those_whose_packets_cannot_go_on() {
+    let mut world = known("defence = edge\n[defence edge]\nudp-drop = no");
+    let (port, eth_src) = world.around().reach(CLIENT).unwrap();
+    let of = |world: &World, ttl, transport| PacketSpec {
+        eth_src,
+        eth_dst: world.around().link(port).unwrap().mac,
+        src: CLIENT,
+        dst: VIP,
+        ttl,
+        transport,
+        ..PacketSpec::default()
+    };
+    let mut answered = 0;
+    for dst_port in 1..3000 {
+        let udp = UdpSpec {
+            src_port: 40_000,
+            dst_port,
+            ..UdpSpec::default()
+        };
+        let frame = of(&world, 64, Transport::Udp(udp)).build();
+        world.inject(0, port, &frame).unwrap();
+        answered += usize::from(world.take_emitted().is_some());
+    }
+    assert!(
+        (100..2999).contains(&answered),
+        "{answered} answers: limited"
+    );
+    let tcp = TcpSpec {
+        src_port: 40_000,
+        dst_port: 80,
+        flags: S,
+        ..TcpSpec::default()
+    };
+    let frame = of(&world, 1, Transport::Tcp(tcp)).build();
+    world.inject(0, port, &frame).unwrap();
+    assert!(world.take_emitted().is_some(), "its time to live was over");
 }
