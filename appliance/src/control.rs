@@ -382,11 +382,11 @@ impl Control {
         let patience = self.scene.running.snapshot.node.stop_after;
         self.scene.stopping = Some(Instant::now() + patience);
         self.scene.fleet.admit(false);
-        if self.sessions() > 0 {
+        if self.live_sessions() > 0 {
             let sentence = format!(
                 "stopping when {} sessions have ended, in {} at most; a second signal stops \
                  at once",
-                self.sessions(),
+                self.live_sessions(),
                 humantime::format_duration(patience)
             );
             self.scene
@@ -399,7 +399,16 @@ impl Control {
         let Some(deadline) = self.scene.stopping else {
             return false;
         };
-        self.stop_now || Instant::now() >= deadline || self.sessions() == 0
+        self.stop_now || Instant::now() >= deadline || self.live_sessions() == 0
+    }
+
+    /// Returns how many sessions are not over, which is what a stop waits for.
+    fn live_sessions(&self) -> u64 {
+        let pictures = self.scene.fleet.pictures();
+        let live = pictures
+            .iter()
+            .map(|it| it.vitals.sessions.saturating_sub(it.vitals.over));
+        live.sum()
     }
 
     fn sessions(&self) -> u64 {

@@ -22,6 +22,8 @@ const PORT_WORDS: usize = 7;
 pub(crate) struct Vitals {
     /// Sessions that exist.
     pub(crate) sessions: u64,
+    /// Those of them that are over and only remembered.
+    pub(crate) over: u64,
     /// Sessions that the table holds at most.
     pub(crate) capacity: u64,
     /// Turns of the loop.
@@ -221,7 +223,7 @@ fn add_all<T: Copy + Default>(mine: &mut Vec<T>, theirs: &[T], add: impl Fn(&mut
 }
 
 const LEDGER_WORDS: usize = 7 + DropReason::COUNT;
-const VITAL_WORDS: usize = 7;
+const VITAL_WORDS: usize = 8;
 
 fn ledger_words(ledger: &Ledger) -> impl Iterator<Item = u64> {
     let Ledger {
@@ -256,6 +258,7 @@ fn read_ledger(words: &mut impl Iterator<Item = u64>) -> Ledger {
 fn vital_words(vitals: Vitals) -> [u64; VITAL_WORDS] {
     let Vitals {
         sessions,
+        over,
         capacity,
         turns,
         busy_us,
@@ -265,6 +268,7 @@ fn vital_words(vitals: Vitals) -> [u64; VITAL_WORDS] {
     } = vitals;
     [
         sessions,
+        over,
         capacity,
         turns,
         busy_us,
@@ -277,6 +281,7 @@ fn vital_words(vitals: Vitals) -> [u64; VITAL_WORDS] {
 fn read_vitals(words: &mut impl Iterator<Item = u64>) -> Vitals {
     let [
         sessions,
+        over,
         capacity,
         turns,
         busy_us,
@@ -286,6 +291,7 @@ fn read_vitals(words: &mut impl Iterator<Item = u64>) -> Vitals {
     ] = take(words);
     Vitals {
         sessions,
+        over,
         capacity,
         turns,
         busy_us,
@@ -363,6 +369,7 @@ mod tests {
         counters.count(Counter::NeighbourLearned);
         let vitals = Vitals {
             sessions: 3,
+            over: 2,
             capacity: 4,
             turns: 5,
             busy_us: 6,

@@ -366,6 +366,7 @@ impl Worker {
             self.flood_old_pages = pages;
         }
         self.vitals.sessions = sessions;
+        self.vitals.over = u64::from(self.director.over_count());
         if now.time >= self.traffic_at {
             self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
             self.old_traffic = false;

@@ -1,6 +1,8 @@
 //! What a bundle must not say.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::sync::LazyLock;
 
 /// What stands where something was left out.
 const LEFT_OUT: &str = "(left out)";
@@ -93,7 +95,8 @@ impl Redactor {
     }
 
     fn note_bytes(&mut self, secret: &[u8]) {
-        if secret.len() < SHORTEST {
+        // What our own words are says nothing, and would be missed wherever it stands.
+        if secret.len() < SHORTEST || is_a_word_of_ours(secret) {
             return;
         }
         self.note_form(secret);
@@ -118,14 +121,35 @@ impl Redactor {
     }
 }
 
+/// Says whether the reference of the configuration has the word.
+fn is_a_word_of_ours(secret: &[u8]) -> bool {
+    static WORDS: LazyLock<BTreeSet<Vec<u8>>> = LazyLock::new(|| {
+        let reference = weir_conf::reference();
+        let words = reference.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        words.map(|word| word.as_bytes().to_vec()).collect()
+    });
+    let name = secret.strip_prefix(b"--").unwrap_or(secret);
+    WORDS.contains(name)
+}
+
+/// Says whether what stands here is the name of a value in JSON.
+fn is_a_name(before: &[u8], behind: &[u8]) -> bool {
+    before.ends_with(b"\"") && behind.starts_with(b"\":")
+}
+
 fn without(text: &[u8], secret: &[u8]) -> Vec<u8> {
     let mut left = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.windows(secret.len()).position(|here| here == secret) {
-        let (before, behind) = rest.split_at(at);
+        let (before, here) = rest.split_at(at);
+        let (found, behind) = here.split_at(secret.len());
         left.extend_from_slice(before);
-        left.extend_from_slice(LEFT_OUT.as_bytes());
-        rest = behind.get(secret.len()..).unwrap_or_default();
+        if is_a_name(before, behind) {
+            left.extend_from_slice(found);
+        } else {
+            left.extend_from_slice(LEFT_OUT.as_bytes());
+        }
+        rest = behind;
     }
     left.extend_from_slice(rest);
     left
@@ -189,6 +213,23 @@ mod tests {
         let json = serde_json::json!({ "text": "it said say \"friend\" \\ enter" }).to_string();
         let text = String::from_utf8(redactor.text(json.as_bytes())).unwrap();
         assert_eq!(text, "{\"text\":\"it said (left out)\"}");
+    }
+
+    #[test]
+    fn words_of_our_own_and_names_of_values_stay() {
+        let mut redactor = Redactor::default();
+        redactor.line("program = /bin/check --timeout health generation open-sesame");
+        let text = r#"{"generation":7,"text":"health of generation, open-sesame, timeout"}"#;
+        let shown = String::from_utf8(redactor.text(text.as_bytes())).unwrap();
+        let generation = if is_a_word_of_ours(b"generation") {
+            "generation"
+        } else {
+            LEFT_OUT
+        };
+        assert_eq!(
+            shown,
+            format!(r#"{{"generation":7,"text":"health of {generation}, {LEFT_OUT}, timeout"}}"#)
+        );
     }
 
     #[test]

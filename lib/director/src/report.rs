@@ -56,6 +56,12 @@ impl Director {
         self.table.len()
     }
 
+    /// Returns the number of sessions in the table that are over and only remembered.
+    #[must_use]
+    pub fn over_count(&self) -> u32 {
+        self.synproxy.floods.all_over()
+    }
+
     /// Returns the size of the session table.
     #[must_use]
     pub fn session_capacity(&self) -> u32 {

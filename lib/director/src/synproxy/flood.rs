@@ -274,6 +274,12 @@ impl Floods {
         }
     }
 
+    /// Returns how many sessions are over and only remembered.
+    pub(crate) fn all_over(&self) -> u32 {
+        let services = self.services.iter();
+        services.map(|flood| flood.over).sum()
+    }
+
     /// Returns how many of a service's sessions nothing has proven, or are over: what does not
     /// count against its limit, or strangers could fill it.
     pub(crate) fn uncounted(&self, service: ServiceId) -> u64 {
