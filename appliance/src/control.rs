@@ -13,7 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use weir_control::{CheckRow, Reply, Request};
+use weir_control::{CheckRow, Code, Rejection, Reply, Request};
 use weir_director::{Notice, PoolUse};
 use weir_model::{Event, EventClass, MasterKey, PortId, Severity};
 use weir_wire::EthAddr;
@@ -454,7 +454,10 @@ impl Control {
 
     /// Carries out a change that a client asks for.
     fn carry_out(&mut self, order: Order) {
-        match order.request {
+        if let Some(rejection) = self.changed_since(order.asked.expect_generation) {
+            return self.finish(order.client, &[Reply::refused(&rejection)]);
+        }
+        match order.asked.request {
             Request::Apply {
                 texts,
                 confirm_ms,
@@ -530,6 +533,25 @@ impl Control {
             | Request::Doctor {}
             | Request::Draining { .. } => {}
         }
+    }
+
+    /// Refuses what is meant for another configuration than the one that runs: it says which runs,
+    /// since when and by whom.
+    fn changed_since(&self, expected: Option<u64>) -> Option<Rejection> {
+        let running = self.scene.running.snapshot.generation.0;
+        let expected = expected.filter(|expected| *expected != running)?;
+        let rows = self.scene.kept.rows(running);
+        let row = rows.iter().find(|row| row.generation == running);
+        let what = row.map_or_else(String::new, |row| {
+            format!(" since {}, by {}: {}", row.at, row.by, row.summary)
+        });
+        Some(Rejection {
+            code: Code::Changed,
+            text: format!(
+                "nothing was done: configuration {running} runs{what}; this was meant for \
+                 configuration {expected}"
+            ),
+        })
     }
 
     /// Answers a change that a client asked for.

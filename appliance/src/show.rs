@@ -90,8 +90,8 @@ fn print(order: &Order, client: &mut Client, out: &mut impl Write) -> Result<()>
     let filter = Filter {
         service: order.service.clone(),
         client: order.client,
-        limit: None,
         seconds: order.span.map(|span| span.as_secs()),
+        ..Filter::default()
     };
     if order.what == What::Sessions {
         return print_sessions(order, client, filter, out);

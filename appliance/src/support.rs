@@ -22,20 +22,20 @@ use redact::Redactor;
 
 /// What is asked of the daemon, and the files that it becomes. Sessions are left out: there may be
 /// millions, and each is somebody's address.
-const SHOWN: &[(What, &str)] = &[
-    (What::Services, "services"),
-    (What::Pools, "pools"),
-    (What::Ports, "ports"),
-    (What::Workers, "workers"),
-    (What::Ledger, "ledger"),
-    (What::Flood, "flood"),
-    (What::Health, "health"),
-    (What::Events, "events"),
-    (What::Syslog, "syslog"),
-    (What::Generations, "generations"),
-    (What::History, "history"),
-    (What::Overrides, "overrides"),
-    (What::Status, "status"),
+const SHOWN: &[What] = &[
+    What::Services,
+    What::Pools,
+    What::Ports,
+    What::Workers,
+    What::Ledger,
+    What::Flood,
+    What::Health,
+    What::Events,
+    What::Syslog,
+    What::Generations,
+    What::History,
+    What::Overrides,
+    What::Status,
 ];
 
 /// What the kernel says of the machine.
@@ -153,7 +153,8 @@ fn collect(client: Option<&mut Client>, trouble: Option<String>) -> Vec<Part> {
             }
             Err(error) => notes.push(format!("the configuration: {error}")),
         }
-        for (what, name) in SHOWN {
+        for what in SHOWN {
+            let name = what.name();
             match client.show::<Value>(*what, Filter::default()) {
                 Ok(rows) => {
                     if *what == What::Ports {

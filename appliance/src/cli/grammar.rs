@@ -137,8 +137,8 @@ fn shown(show: ShowArguments) -> Command {
     let filter = Filter {
         service: show.service,
         client: show.client,
-        limit: None,
         seconds: show.span.map(|span| span.as_secs()),
+        ..Filter::default()
     };
     Command::Show(what, Request::Show { what, filter })
 }

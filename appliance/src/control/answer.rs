@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use weir_control::{
-    Code, Filter, LedgerReply, PoolRealRow, PoolRow, PortRow, Rejection, ServiceRealRow,
-    ServiceRow, SessionRow, SynproxyRow, WorkerRow,
+    Code, Filter, LedgerReply, PoolRealRow, PoolRow, PortRow, RealCountsRow, Rejection,
+    ServiceRealRow, ServiceRow, SessionRow, SynproxyRow, WorkerRow,
 };
 use weir_director::{PoolUse, SessionView};
 use weir_model::{
@@ -17,6 +17,7 @@ use weir_model::{
 use crate::control::floods::Floods;
 use crate::control::overlay::{Overlay, RealName};
 use crate::control::rates::Rates;
+use crate::control::scene::Scene;
 use crate::health::Book;
 use crate::publish::{Picture, Traffic};
 
@@ -44,22 +45,39 @@ pub(crate) fn service_of(
     }
 }
 
-/// Returns a row for each service, or for the one that is asked for.
-pub(crate) fn services(
-    snapshot: &Snapshot,
+/// What the rows of services are made of.
+pub(crate) struct OfServices<'a> {
+    traffic: Traffic,
+    rates: &'a Rates,
+    floods: &'a Floods,
+    health: &'a Book,
+    overlay: &'a Overlay,
+}
+
+impl<'a> OfServices<'a> {
+    /// Takes what control knows now.
+    pub(crate) fn of(scene: &'a Scene) -> Self {
+        Self {
+            traffic: scene.fleet.traffic(),
+            rates: &scene.rates,
+            floods: &scene.floods,
+            health: &scene.health,
+            overlay: &scene.overlay,
+        }
+    }
+}
+
+/// Returns a row for each service, or for the one that is asked for; with the real servers of those
+/// that the filter wants.
+pub(crate) fn services<'a>(
+    snapshot: &'a Snapshot,
     only: Option<ServiceId>,
-    traffic: &Traffic,
-    rates: &Rates,
-    floods: &Floods,
-    health: &Book,
-    overlay: &Overlay,
-) -> Vec<ServiceRow> {
-    snapshot
-        .services
-        .iter()
-        .filter(|service| only.is_none_or(|id| id == service.id))
-        .map(|service| service_row(service, traffic, rates, floods, (health, overlay)))
-        .collect()
+    filter: &'a Filter,
+    of: &'a OfServices<'a>,
+) -> impl Iterator<Item = ServiceRow> + 'a {
+    let services = snapshot.services.iter();
+    let wanted = services.filter(move |service| only.is_none_or(|id| id == service.id));
+    wanted.map(move |service| service_row(service, filter.has_reals_of(&service.name), of))
 }
 
 /// Returns a row for each pool, from the use that all workers told.
@@ -168,14 +186,15 @@ pub(crate) fn ledger(pictures: &[Picture]) -> LedgerReply {
     LedgerReply::new(&workers)
 }
 
-fn service_row(
-    service: &Service,
-    traffic: &Traffic,
-    rates: &Rates,
-    floods: &Floods,
-    (health, overlay): (&Book, &Overlay),
-) -> ServiceRow {
-    let sum = traffic.service(service.id);
+fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> ServiceRow {
+    let sum = of.traffic.service(service.id);
+    let (state, reason) = of.health.service_state(service);
+    let mut counts = RealCountsRow::default();
+    for real in service.servers() {
+        let checked = of.health.is_checked(real.id);
+        counts.count(real_state(service, real, of), checked);
+    }
+    let quorum = service.availability.quorum;
     ServiceRow {
         name: service.name.clone(),
         listen: service
@@ -188,52 +207,54 @@ fn service_row(
         scheduler: service.scheduler.name().to_owned(),
         synproxy: SynproxyRow {
             mode: service.synproxy.mode.name().to_owned(),
-            active: floods.is_active(service.id),
+            active: of.floods.is_active(service.id),
         },
         sessions: sum.sessions,
         inactive: sum.sessions.saturating_sub(sum.established),
-        sessions_per_s: rates.sessions_per_s(service.id),
+        sessions_per_s: of.rates.sessions_per_s(service.id),
         opened: sum.opened,
         refused: sum.refused,
         packets_in: sum.packets_in,
         packets_out: sum.packets_out,
         bytes_in: sum.bytes_in,
         bytes_out: sum.bytes_out,
-        state: health.service_state(service).0.to_owned(),
-        reason: health.service_state(service).1,
-        reals: service
-            .servers()
-            .map(|real| real_row(service, real, traffic, (health, overlay)))
-            .collect(),
+        state: state.to_owned(),
+        reason,
+        quorum: quorum.map(|quorum| u64::from(quorum.weight)),
+        real_counts: counts,
+        reals: if with_reals {
+            let reals = service.servers();
+            reals.map(|real| real_row(service, real, of)).collect()
+        } else {
+            Vec::new()
+        },
     }
 }
 
-fn real_row(
-    service: &Service,
-    real: &RealServer,
-    traffic: &Traffic,
-    (health, overlay): (&Book, &Overlay),
-) -> ServiceRealRow {
-    let sum = traffic.real(real.id);
-    let is_sorry = service
-        .availability
-        .sorry
-        .is_some_and(|it| it.id == real.id);
-    let (weight, draining) = (health.weight(real), health.ordered(real.id).draining);
-    let state = match (is_sorry, health.is_down(real.id), draining, weight) {
+fn real_state(service: &Service, real: &RealServer, of: &OfServices<'_>) -> &'static str {
+    let health = of.health;
+    let sorry = service.availability.sorry;
+    let is_sorry = sorry.is_some_and(|it| it.id == real.id);
+    let draining = health.ordered(real.id).draining;
+    match (is_sorry, health.is_down(real.id), draining) {
         (true, ..) => "sorry",
-        (false, true, ..) => "down",
-        (false, false, true, _) | (false, false, false, 0) => "drain",
-        (false, false, false, _) if health.is_inhibited(real.id) => "inhibited",
-        (false, false, false, _) if sum.full > 0 => "full",
-        (false, false, false, _) => "up",
-    };
+        (false, true, _) => "down",
+        (false, false, true) => "drain",
+        (false, false, false) if health.weight(real) == 0 => "drain",
+        (false, false, false) if health.is_inhibited(real.id) => "inhibited",
+        (false, false, false) if of.traffic.real(real.id).full > 0 => "full",
+        (false, false, false) => "up",
+    }
+}
+
+fn real_row(service: &Service, real: &RealServer, of: &OfServices<'_>) -> ServiceRealRow {
+    let (sum, health) = (of.traffic.real(real.id), of.health);
     ServiceRealRow {
         address: endpoint(real.address, real.port),
-        weight: u32::from(weight),
-        state: state.to_owned(),
+        weight: u32::from(health.weight(real)),
+        state: real_state(service, real, of).to_owned(),
         checked: health.is_checked(real.id),
-        by_command: overlay.words(&RealName::of(service, real)),
+        by_command: of.overlay.words(&RealName::of(service, real)),
         sessions: sum.established,
         inactive: sum.sessions.saturating_sub(sum.established),
         rtt_us: health.rtt_us(real.id).map(u64::from),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use mio::net::UnixStream;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weir_control::{
-    ClientRow, Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT,
-    Rejection, Reply, Request,
+    Asked, ClientRow, Code, Greeting, LineError, LineReader, OPERATOR_REQUEST_LIMIT, REQUEST_LIMIT,
+    Rejection, Reply, Request, What,
 };
 use weir_director::{ExplainQuery, Explained, PoolUse};
 use weir_model::{Role, ServiceId};
@@ -63,7 +63,7 @@ pub(crate) enum Job {
     /// What keeps a real server from having no sessions.
     Census(Box<CensusJob>),
     /// A change, which control carries out; none once control has taken it.
-    Change(Option<Request>),
+    Change(Option<Asked>),
 }
 
 /// A question about a packet.
@@ -170,7 +170,7 @@ impl Connection {
     }
 
     /// Returns the next request; lines that are none are answered here.
-    pub(crate) fn next_request(&mut self) -> Option<Request> {
+    pub(crate) fn next_request(&mut self) -> Option<Asked> {
         while self.is_free() && self.cut.is_none() {
             let Some(line) = self.reader.next_line() else {
                 if self.reader.buffered() == 0 {
@@ -181,9 +181,9 @@ impl Connection {
             self.line_at = Instant::now();
             self.asked_at = self.line_at;
             match line {
-                Ok(line) => match Request::parse(&line) {
-                    Ok(request) => match request.permitted(self.operator.role) {
-                        Ok(()) => return Some(request),
+                Ok(line) => match Asked::parse(&line) {
+                    Ok(asked) => match asked.request.permitted(self.operator.role) {
+                        Ok(()) => return Some(asked),
                         Err(rejection) => self.send(&Reply::refused(&rejection)),
                     },
                     Err(rejection) => self.send(&Reply::refused(&rejection)),
@@ -201,6 +201,11 @@ impl Connection {
     /// Queues a reply.
     pub(crate) fn send(&mut self, reply: &Reply) {
         self.send_line(&reply.to_line());
+    }
+
+    /// Queues a row of `show`.
+    pub(crate) fn send_row(&mut self, what: What, row: &impl serde::Serialize) {
+        self.send_line(&Reply::row_line(what, row));
     }
 
     /// Queues a refusal.
@@ -326,7 +331,6 @@ impl fmt::Display for Cut {
 
 #[cfg(test)]
 mod tests {
-    use weir_control::What;
 
     use super::*;
 
@@ -355,14 +359,14 @@ mod tests {
             .write_all(format!("{0}{0}", show.to_line()).as_bytes())
             .unwrap();
         connection.read().unwrap();
-        assert_eq!(connection.next_request(), Some(show.clone()));
+        assert_eq!(connection.next_request(), Some(show.clone().into()));
         connection.job = Some(Job::Pools {
             missing: 1,
             uses: vec![],
         });
         assert_eq!(connection.next_request(), None);
         connection.job = None;
-        assert_eq!(connection.next_request(), Some(show));
+        assert_eq!(connection.next_request(), Some(show.into()));
     }
 
     #[test]

@@ -133,11 +133,19 @@ impl Events {
         self.exports.finish();
     }
 
-    /// Returns the events that are kept, the oldest first.
-    pub(crate) fn rows(&self) -> Vec<EventRow> {
-        let mut all: Vec<&Numbered> = self.kept.values().flatten().collect();
+    /// Returns events that are kept, the oldest first: those that have a higher number than one, and
+    /// of these so many, the last.
+    pub(crate) fn rows(&self, after: Option<u64>, limit: Option<u64>) -> Vec<EventRow> {
+        let mut all: Vec<&Numbered> = Vec::new();
+        for kind in self.kept.values() {
+            let is_old = |event: &Numbered| after.is_some_and(|after| event.sequence <= after);
+            let begin = kind.partition_point(is_old);
+            all.extend(kind.range(begin..));
+        }
         all.sort_unstable_by_key(|event| event.sequence);
-        all.into_iter().map(row).collect()
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+        let over = limit.map_or(0, |limit| all.len().saturating_sub(limit));
+        all.into_iter().skip(over).map(row).collect()
     }
 
     /// Returns how the receivers do.
@@ -236,6 +244,25 @@ fn row(event: &Numbered) -> EventRow {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_last_events_are_told_and_those_that_are_newer_than_one() {
+        let mut events = Events::default();
+        let now = Instant::now();
+        for code in ["one", "two", "one", "two", "one"] {
+            events.system(now, Severity::Notice, code, "it happened");
+        }
+        let numbers = |after, limit| -> Vec<u64> {
+            let rows = events.rows(after, limit).into_iter();
+            rows.map(|row| row.sequence).collect()
+        };
+        assert_eq!(numbers(None, None), [1, 2, 3, 4, 5]);
+        assert_eq!(numbers(None, Some(2)), [4, 5]);
+        assert_eq!(numbers(Some(2), None), [3, 4, 5]);
+        assert_eq!(numbers(Some(1), Some(3)), [3, 4, 5]);
+        assert_eq!(numbers(Some(5), Some(3)), [0; 0]);
+        assert_eq!(numbers(Some(9), None), [0; 0]);
+    }
+
     fn say(events: &mut Events, now: Instant, code: &'static str) {
         events.system(now, Severity::Notice, code, "it happened");
     }
@@ -251,7 +278,7 @@ mod tests {
         say(&mut events, start, "b");
         say(&mut events, start + second, "a");
         say(&mut events, start + second, "a");
-        let rows = events.rows();
+        let rows = events.rows(None, None);
         let told: Vec<_> = rows
             .iter()
             .map(|row| (row.sequence, row.code.as_str(), row.suppressed))
@@ -271,9 +298,9 @@ mod tests {
             say(&mut events, start, "a");
         }
         events.tick(start + Duration::from_millis(900));
-        assert_eq!(events.rows().len(), KEPT_A_SECOND as usize);
+        assert_eq!(events.rows(None, None).len(), KEPT_A_SECOND as usize);
         events.tick(start + Duration::from_secs(1));
-        let rows = events.rows();
+        let rows = events.rows(None, None);
         let said: u64 = rows.len() as u64 - 1 + rows.iter().map(|row| row.suppressed).sum::<u64>();
         assert_eq!(said, 1_000);
     }
@@ -291,7 +318,7 @@ mod tests {
             events.say(now, record);
         }
         assert_eq!(said, 250 + SAID as usize);
-        let rows = events.rows();
+        let rows = events.rows(None, None);
         let audit: Vec<_> = rows.iter().filter(|row| row.class == "operator").collect();
         assert_eq!(audit.len(), 250);
         assert!(audit.iter().all(|row| row.suppressed == 0));
@@ -319,7 +346,7 @@ mod tests {
                 "a",
             );
         }
-        let rows = events.rows();
+        let rows = events.rows(None, None);
         assert_eq!(rows.len(), KEPT_OF_A_KIND + 1);
         assert_eq!((rows[0].code.as_str(), rows[0].sequence), ("b", 1));
         assert_eq!(rows[KEPT_OF_A_KIND].sequence, 5_001);
@@ -331,7 +358,7 @@ mod tests {
         let record = EventRecord::new(EventClass::Operator, Severity::Notice, "applied", "done")
             .field("generation", 7);
         events.say(Instant::now(), record);
-        let row = events.rows().remove(0);
+        let row = events.rows(None, None).remove(0);
         assert_eq!(
             (row.class.as_str(), row.severity.as_str()),
             ("operator", "notice")

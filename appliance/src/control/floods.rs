@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use synproxy_engine::{Fingerprint, false_accept};
 use weir_control::{CapacityRow, FingerprintRow, FloodRow, SourceRow};
+use weir_director::FLOOD_KEYS;
 use weir_model::{
     Event, FloodCounters, LATENCY_BOUNDS_US, Protocol, Service, ServiceId, Snapshot, SynproxyMode,
     Time,
@@ -269,14 +270,21 @@ impl Watched {
                 grown(&latency).saturating_sub(grown(&first.latency))
             }),
         });
-        let sources = flood.sources.heaviest().map(|top| SourceRow {
+        let syn_per_s = self.syn_per_s();
+        let sources = flood.sources.heaviest();
+        let sources = sources.filter(|top| top.syn_per_s.saturating_mul(100) >= syn_per_s);
+        let sources = sources.map(|top| SourceRow {
             prefix: format!("{}/24", std::net::Ipv4Addr::from(top.key as u32)),
             syn_per_s: top.syn_per_s,
         });
+        let top_sources: Vec<SourceRow> = sources.collect();
         let fingerprints = flood.fingerprints.heaviest().map(|top| FingerprintRow {
             fingerprint: Fingerprint(top.key).to_string(),
             syn_per_s: top.syn_per_s,
         });
+        let top_fingerprints: Vec<FingerprintRow> = fingerprints.collect();
+        // Of no more prefixes than are followed, one at least would have its share of the samples.
+        let is_spread = top_sources.is_empty() && !top_fingerprints.is_empty();
         FloodRow {
             service: service.name.clone(),
             mode: service.synproxy.mode.name().to_owned(),
@@ -299,11 +307,12 @@ impl Watched {
             success_percent: recent.as_ref().and_then(Handshakes::success_percent),
             p99_us: recent.as_ref().and_then(Handshakes::p99_us),
             half_open,
-            syn_per_s: self.syn_per_s(),
+            syn_per_s,
             peak_syn_per_s: self.peak,
             false_accept: false_accept().to_string(),
-            top_sources: sources.collect(),
-            top_fingerprints: fingerprints.collect(),
+            spread_over: is_spread.then_some(FLOOD_KEYS as u64),
+            top_sources,
+            top_fingerprints,
             ..FloodRow::default()
         }
     }
@@ -710,5 +719,19 @@ real = 10.80.0.11:53
             (row.mode.as_str(), row.false_accept.as_str()),
             ("adaptive", "2^-23")
         );
+        assert_eq!(row.spread_over, None);
+    }
+
+    #[test]
+    fn sources_of_which_none_stands_out_are_said_to_be_spread() {
+        let played = Played::new();
+        let mut sum = flood(64, true);
+        sum.fingerprints.insert(HeavyHitter {
+            key: 512 << 48,
+            syn_per_s: 320,
+        });
+        played.write(1, &sum);
+        let row = played.row();
+        assert_eq!((row.top_sources.len(), row.spread_over), (0, Some(32)));
     }
 }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use mio::net::TcpListener;
-use weir_control::PoolRow;
+use weir_control::{Filter, PoolRow};
 use weir_model::{Severity, Snapshot};
 
-use super::{Control, answer};
+use super::Control;
+use crate::control::answer::{self, OfServices};
 use crate::metrics::{Exporter, Facts, ServiceFacts, Source};
 
 /// How soon it is tried again to open the page.
@@ -112,16 +113,8 @@ impl Control {
         if snapshot.metrics.is_none() {
             return;
         }
-        let traffic = scene.fleet.traffic();
-        let rows = answer::services(
-            snapshot,
-            None,
-            &traffic,
-            &scene.rates,
-            &scene.floods,
-            &scene.health,
-            &scene.overlay,
-        );
+        let (of, filter) = (OfServices::of(scene), Filter::default());
+        let rows = answer::services(snapshot, None, &filter, &of);
         let services = snapshot.services.iter().zip(rows);
         let pictures = scene.fleet.pictures();
         let ports = scene

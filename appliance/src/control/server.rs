@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
 use weir_control::{
-    ClientRow, Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Rejection, Reply, Request,
-    ServiceRow, What,
+    Asked, ClientRow, Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Rejection, Reply,
+    Request, What,
 };
 use weir_director::{PoolUse, SessionView};
-use weir_model::{EventClass, Role, ServiceId, Severity};
+use weir_model::{EventClass, Role, Severity};
 
 use crate::command::{Answer, Command, Ticket};
-use crate::control::answer;
+use crate::control::answer::{self, OfServices};
 use crate::control::connection::{Connection, Cut, Job, SessionsJob};
 use crate::control::diff;
 use crate::control::doctor;
@@ -51,7 +51,7 @@ const OTHERS: u32 = 4;
 pub(crate) struct Order {
     pub(crate) client: ClientId,
     pub(crate) operator: Operator,
-    pub(crate) request: Request,
+    pub(crate) asked: Asked,
 }
 
 /// A client, as long as it is connected; never given to another.
@@ -235,11 +235,11 @@ impl Server {
     /// Returns the next change that a client asks for, to be finished by [`Self::finish`].
     pub(crate) fn next_order(&mut self) -> Option<Order> {
         self.clients.iter_mut().find_map(|(client, connection)| {
-            let Some(Job::Change(request)) = &mut connection.job else {
+            let Some(Job::Change(asked)) = &mut connection.job else {
                 return None;
             };
             Some(Order {
-                request: request.take()?,
+                asked: asked.take()?,
                 client: ClientId(*client),
                 operator: connection.operator.clone(),
             })
@@ -375,8 +375,8 @@ fn cut_event(operator: &Operator, cut: Cut) -> Option<EventRecord> {
 fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Result<()> {
     let end = Instant::now() + TURN;
     loop {
-        while let Some(request) = connection.next_request() {
-            begin(connection, ticket, &request, scene);
+        while let Some(asked) = connection.next_request() {
+            begin(connection, ticket, asked, scene);
             if Instant::now() >= end {
                 return connection.write();
             }
@@ -390,8 +390,19 @@ fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Res
 }
 
 /// Answers a request, or begins to where workers must be asked.
-fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene) {
-    let has_files = match request {
+fn begin(connection: &mut Connection, ticket: Ticket, asked: Asked, scene: &Scene) {
+    if matches!(asked.request, Request::Tell(_)) && !connection.operator.is_ours() {
+        let text = "only root and the daemon's own account may tell of events".to_owned();
+        let code = Code::NotPermitted;
+        return connection.send(&Reply::refused(&Rejection { code, text }));
+    }
+    if asked.request.needs() == Role::Operator {
+        // Control carries it out.
+        connection.job = Some(Job::Change(Some(asked)));
+        return;
+    }
+    let request = asked.request;
+    let has_files = match &request {
         Request::Diff { .. } => true,
         Request::Explain(question) => question.candidate.is_some(),
         Request::Show { .. }
@@ -411,10 +422,10 @@ fn begin(connection: &mut Connection, ticket: Ticket, request: &Request, scene: 
         | Request::Tell(_) => false,
     };
     if has_files && connection.operator.role == Role::Viewer {
-        connection.job = Some(Job::Files(request.clone()));
+        connection.job = Some(Job::Files(request));
         return;
     }
-    begin_with_files(connection, ticket, request, scene);
+    begin_with_files(connection, ticket, &request, scene);
 }
 
 /// The same, for whoever need not wait for a turn.
@@ -429,12 +440,7 @@ fn begin_with_files(connection: &mut Connection, ticket: Ticket, request: &Reque
         Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
         Request::Diff { texts } => return answer_diff(connection, texts, scene),
         Request::Doctor {} => return doctor::begin(connection, ticket, scene),
-        Request::Tell(_) if !connection.operator.is_ours() => {
-            return connection.send(&Reply::refused(&Rejection {
-                code: Code::NotPermitted,
-                text: "only root and the daemon's own account may tell of events".to_owned(),
-            }));
-        }
+        // These need an operator, and have gone to control.
         Request::Apply { .. }
         | Request::Tell(_)
         | Request::Drain { .. }
@@ -445,10 +451,7 @@ fn begin_with_files(connection: &mut Connection, ticket: Ticket, request: &Reque
         | Request::Rollback { .. }
         | Request::Maintenance { .. }
         | Request::Deny { .. }
-        | Request::Synproxy { .. } => {
-            connection.job = Some(Job::Change(Some(request.clone())));
-            return;
-        }
+        | Request::Synproxy { .. } => return,
     };
     show(connection, ticket, *what, filter, scene);
 }
@@ -460,7 +463,11 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
         Err(rejection) => return connection.send(&Reply::refused(&rejection)),
     };
     match what {
-        What::Services => send_rows(connection, what, filter, &services(scene, service)),
+        What::Services => {
+            let of = OfServices::of(scene);
+            let rows = answer::services(&scene.running.snapshot, service, filter, &of);
+            send_rows(connection, what, filter, rows);
+        }
         What::Ports => {
             let pictures = scene.fleet.pictures();
             let devices = scene.devices.iter().enumerate();
@@ -470,20 +477,20 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
                     Some(answer::port(port, &device.view(), place, &pictures))
                 })
                 .collect();
-            send_rows(connection, what, filter, &rows);
+            send_rows(connection, what, filter, rows);
         }
         What::Workers => {
             let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
             let poll = scene.running.snapshot.workers.poll;
             let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates);
-            send_rows(connection, what, filter, &rows);
+            send_rows(connection, what, filter, rows);
         }
         What::Ledger => {
             send_rows(
                 connection,
                 what,
                 filter,
-                &[answer::ledger(&scene.fleet.pictures())],
+                [answer::ledger(&scene.fleet.pictures())],
             );
         }
         What::Flood => {
@@ -492,36 +499,39 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             let busiest = busy.max().unwrap_or_default();
             let floods = &scene.floods;
             let rows = floods.rows(now, &scene.running.snapshot, service, &published, busiest);
-            send_rows(connection, what, filter, &rows);
+            send_rows(connection, what, filter, rows);
         }
         What::Health => {
             let rows = scene.health.rows(&scene.running.snapshot, service);
-            send_rows(connection, what, filter, &rows);
+            send_rows(connection, what, filter, rows);
         }
-        What::Events => send_rows(connection, what, filter, &scene.events.rows()),
-        What::Syslog => send_rows(connection, what, filter, &scene.events.receivers()),
+        What::Events => {
+            let rows = scene.events.rows(filter.after, filter.limit);
+            send_rows(connection, what, filter, rows);
+        }
+        What::Syslog => send_rows(connection, what, filter, scene.events.receivers()),
         What::History => {
             let seconds = filter.seconds.unwrap_or(HISTORY_SECONDS);
             let snapshot = &scene.running.snapshot;
             let rows = scene.history.rows(snapshot, service, seconds);
-            send_rows(connection, what, filter, &rows);
+            send_rows(connection, what, filter, rows);
         }
         What::Overrides => {
             let mut rows = scene.overrides.rows();
             rows.extend(scene.overlay.rows(&scene.running.snapshot));
-            send_rows(connection, what, filter, &rows);
+            send_rows(connection, what, filter, rows);
         }
         What::Status => {
             let row = status::row(scene, connection);
-            send_rows(connection, what, filter, &[row]);
+            send_rows(connection, what, filter, [row]);
         }
         What::Generations => {
             let running = scene.running.snapshot.generation.0;
-            send_rows(connection, what, filter, &scene.kept.rows(running));
+            send_rows(connection, what, filter, scene.kept.rows(running));
         }
         What::Config => {
             let lines = scene.overlay.config_lines(&scene.running.effective);
-            send_rows(connection, what, filter, &lines);
+            send_rows(connection, what, filter, lines);
         }
         What::Sessions => {
             connection.job = Some(Job::Sessions(SessionsJob {
@@ -546,20 +556,6 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             });
         }
     }
-}
-
-fn services(scene: &Scene, only: Option<ServiceId>) -> Vec<ServiceRow> {
-    let (rates, floods, health) = (&scene.rates, &scene.floods, &scene.health);
-    let (snapshot, traffic) = (&scene.running.snapshot, scene.fleet.traffic());
-    answer::services(
-        snapshot,
-        only,
-        &traffic,
-        rates,
-        floods,
-        health,
-        &scene.overlay,
-    )
 }
 
 fn answer_hello(connection: &mut Connection, said: &Introduction) {
@@ -668,19 +664,20 @@ fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene: &Scene) {
     }
     let rows = answer::pools(&scene.running.snapshot, uses, &scene.rates, Instant::now());
     connection.job = None;
-    send_rows(connection, What::Pools, &Filter::default(), &rows);
+    send_rows(connection, What::Pools, &Filter::default(), rows);
 }
 
 fn send_rows<T: serde::Serialize>(
     connection: &mut Connection,
     what: What,
     filter: &Filter,
-    rows: &[T],
+    rows: impl IntoIterator<Item = T>,
 ) {
     let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    let rows = rows.get(..limit.min(rows.len())).unwrap_or_default();
-    for row in rows {
-        connection.send(&Reply::row(what, row));
+    let mut count = 0;
+    for row in rows.into_iter().take(limit) {
+        connection.send_row(what, &row);
+        count += 1;
     }
-    connection.send(&Reply::done(rows.len() as u64));
+    connection.send(&Reply::done(count));
 }

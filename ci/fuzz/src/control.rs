@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use weir_control::{
-    Code, Greeting, LineError, LineReader, REPLY_LIMIT, REQUEST_LIMIT, Rejection, Reply, Request,
+    Asked, Code, Greeting, LineError, LineReader, REPLY_LIMIT, REQUEST_LIMIT, Rejection, Reply,
 };
 use weir_model::Role;
 
@@ -195,25 +195,26 @@ fn lines(stream: &[u8], limit: usize, piece: usize) -> Result<Vec<Result<String,
 }
 
 fn request(line: &str, heard: &mut Heard) -> Result<()> {
-    let request = match Request::parse(line) {
-        Ok(request) => request,
+    let asked = match Asked::parse(line) {
+        Ok(asked) => asked,
         Err(rejection) => {
             heard.refused += 1;
             return refusal(&rejection);
         }
     };
+    let request = &asked.request;
     let value: Value = serde_json::from_str(line).context("a request that is no JSON")?;
     let name = value.get("do").and_then(Value::as_str);
     ensure!(name == Some(request.name()), "{name:?} became {request:?}");
-    let written = request.to_line();
+    let written = asked.to_line();
     ensure!(
         written.matches('\n').count() == 1 && written.ends_with('\n'),
         "{written:?}"
     );
-    let again = Request::parse(written.trim_end_matches('\n'));
+    let again = Asked::parse(written.trim_end_matches('\n'));
     ensure!(
-        again.as_ref() == Ok(&request),
-        "{request:?} reads back as {again:?}"
+        again.as_ref() == Ok(&asked),
+        "{asked:?} reads back as {again:?}"
     );
     ensure!(request.permitted(Role::Operator).is_ok(), "{request:?}");
     match (request.needs(), request.permitted(Role::Viewer)) {

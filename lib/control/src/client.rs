@@ -10,8 +10,8 @@ use thiserror::Error;
 use weir_model::Role;
 
 use crate::{
-    Code, Filter, Greeting, Introduction, LineError, LineReader, REPLY_LIMIT, Reply, Request,
-    SCHEMA, What,
+    Asked, Code, Filter, Greeting, Introduction, LineError, LineReader, REPLY_LIMIT, Reply,
+    Request, SCHEMA, What,
 };
 
 /// Where the daemon listens when nothing else is said, in the order in which they are tried.
@@ -199,7 +199,20 @@ impl Client {
     /// # Errors
     /// Says what failed and what to try next.
     pub fn request(&mut self, request: &Request) -> Result<Rows<'_>, ClientError> {
-        let changes = request.needs() == Role::Operator;
+        self.send(&request.to_line(), request.needs())
+    }
+
+    /// Sends a request that is meant for a configuration; the daemon refuses it where another one
+    /// runs by then.
+    ///
+    /// # Errors
+    /// Says what failed and what to try next.
+    pub fn ask(&mut self, asked: &Asked) -> Result<Rows<'_>, ClientError> {
+        self.send(&asked.to_line(), asked.request.needs())
+    }
+
+    fn send(&mut self, line: &str, needs: Role) -> Result<Rows<'_>, ClientError> {
+        let changes = needs == Role::Operator;
         self.patience = if changes {
             PATIENCE_WITH_CHANGES
         } else {
@@ -207,7 +220,7 @@ impl Client {
         };
         let patience = Some(self.patience);
         let sent = self.stream.set_read_timeout(patience);
-        let sent = sent.and_then(|()| self.stream.write_all(request.to_line().as_bytes()));
+        let sent = sent.and_then(|()| self.stream.write_all(line.as_bytes()));
         sent.map_err(|error| self.broken(error))?;
         Ok(Rows {
             client: self,

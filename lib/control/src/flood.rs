@@ -58,6 +58,8 @@ pub struct FloodRow {
     pub false_accept: String,
     /// The prefixes that most SYNs come from, most first; estimated from samples.
     pub top_sources: Vec<SourceRow>,
+    /// More than so many prefixes SYNs come from, where none of them sends a hundredth or more.
+    pub spread_over: Option<u64>,
     /// The TCP options that most SYNs have, most first; estimated from samples.
     pub top_fingerprints: Vec<FingerprintRow>,
     /// How much of what the machine can do is in use, by all services.
@@ -136,6 +138,12 @@ pub fn floods(rows: &[FloodRow]) -> String {
         let _ = writeln!(text, "{line}");
         for source in &row.top_sources {
             below(&mut text, "from", &source.prefix, source.syn_per_s);
+        }
+        if let Some(number) = row.spread_over {
+            let _ = writeln!(
+                text,
+                "  from more than {number} prefixes, none of which stands out"
+            );
         }
         for like in &row.top_fingerprints {
             below(&mut text, "with", &like.fingerprint, like.syn_per_s);

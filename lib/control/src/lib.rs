@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod asked;
 mod capture;
 mod client;
 mod codec;
@@ -27,10 +28,12 @@ mod status;
 mod syslog;
 mod table;
 mod tell;
+mod what;
 
 pub use apply::{
     AppliedRow, ChangeRow, ConfigText, GenerationRow, ValueChange, changes, generations,
 };
+pub use asked::Asked;
 pub use capture::{CaptureOrder, CaptureRow, CapturedFrame};
 pub use client::{Client, ClientError, DEFAULT_SOCKETS, Rows};
 pub use codec::{LineError, LineReader, OPERATOR_REQUEST_LIMIT, REPLY_LIMIT, REQUEST_LIMIT};
@@ -44,14 +47,15 @@ pub use flood::{CapacityRow, FingerprintRow, FloodRow, SourceRow, floods};
 pub use health::{HealthRow, LearnedRow, health};
 pub use history::{HISTORY_SECONDS, HistoryRow, history};
 pub use identity::{IdentityRow, Introduction, Login};
-pub use message::{Code, Filter, Greeting, Rejection, Reply, Request, SCHEMA, What, permits};
+pub use message::{Code, Greeting, Rejection, Reply, Request, SCHEMA, permits};
 pub use overrides::{ModeWish, OverrideRow, overrides};
 pub use rows::{
-    LedgerReply, PoolRealRow, PoolRow, PortRow, ServiceRealRow, ServiceRow, SessionRow,
-    SynproxyRow, WorkerLedger, WorkerRow,
+    LedgerReply, PoolRealRow, PoolRow, PortRow, RealCountsRow, ServiceRealRow, ServiceRow,
+    SessionRow, SynproxyRow, WorkerLedger, WorkerRow,
 };
 pub use status::{AlarmRow, ClientRow, StatusRow, status};
 pub use syslog::{SyslogRow, syslog};
 pub use table::{Table, count, ledger, pools, ports, services, sessions, workers};
 pub use tell::{Tell, Told};
 pub use weir_model::Role;
+pub use what::{Filter, What};

@@ -1,14 +1,12 @@
 //! What goes over the control socket: greeting, requests, replies and their codes.
 
-use std::net::IpAddr;
-
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weir_model::Role;
 
 use crate::{
     AppliedRow, CaptureOrder, CaptureRow, ChangeRow, CheckRow, ConfigText, DrainRow, ExplainRow,
-    IdentityRow, Introduction, ModeWish, OrderedRow, OverrideRow, Question, Tell,
+    Filter, IdentityRow, Introduction, ModeWish, OrderedRow, OverrideRow, Question, Tell, What,
 };
 
 /// The number of the message schema: it grows when an older client could misread an answer, not
@@ -80,6 +78,7 @@ codes! {
     Unconfirmed = "8009", "A configuration waits to be confirmed or rolled back.";
     NothingToDo = "8010", "There is nothing that the request could act on.";
     Idle = "8011", "The client took too long; the connection is closed.";
+    Changed = "8012", "Another configuration runs than the one that the request expects.";
     NotJson = "9001", "The line is not a JSON object.";
     UnknownRequest = "9002", "The object names no request.";
     BadArgument = "9003", "The request has an argument that is missing, unknown or wrong.";
@@ -119,107 +118,6 @@ impl Greeting {
     pub fn to_line(&self) -> String {
         line(self)
     }
-}
-
-/// What `show` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum What {
-    /// Services with their real servers.
-    Services,
-    /// LIP pools with their use.
-    Pools,
-    /// Sessions, one row each.
-    Sessions,
-    /// Ports with their drivers.
-    Ports,
-    /// Workers.
-    Workers,
-    /// The ledger.
-    Ledger,
-    /// What became of the SYNs of each TCP service.
-    Flood,
-    /// The effective configuration, one row per line.
-    Config,
-    /// The real servers' health and what was learned of them.
-    Health,
-    /// The last events.
-    Events,
-    /// The receivers of log messages.
-    Syslog,
-    /// The configurations that were applied and are kept.
-    Generations,
-    /// The rates of the last minutes, or of the last day.
-    History,
-    /// What was set at run time over the configuration.
-    Overrides,
-    /// The appliance in one row: rates, alarms, who is connected.
-    Status,
-}
-
-impl What {
-    /// Returns its name, as `show` takes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Services => "services",
-            Self::Pools => "pools",
-            Self::Sessions => "sessions",
-            Self::Ports => "ports",
-            Self::Workers => "workers",
-            Self::Ledger => "ledger",
-            Self::Flood => "flood",
-            Self::Config => "config",
-            Self::Health => "health",
-            Self::Events => "events",
-            Self::Syslog => "syslog",
-            Self::Generations => "generations",
-            Self::History => "history",
-            Self::Overrides => "overrides",
-            Self::Status => "status",
-        }
-    }
-
-    /// Returns the code of its rows.
-    #[must_use]
-    pub const fn code(self) -> Code {
-        match self {
-            Self::Services => Code::Service,
-            Self::Pools => Code::Pool,
-            Self::Sessions => Code::Session,
-            Self::Ports => Code::Port,
-            Self::Workers => Code::Worker,
-            Self::Ledger => Code::Ledger,
-            Self::Flood => Code::Flood,
-            Self::Config => Code::Config,
-            Self::Health => Code::Health,
-            Self::Events => Code::Event,
-            Self::Syslog => Code::Syslog,
-            Self::Generations => Code::Generation,
-            Self::History => Code::History,
-            Self::Overrides => Code::Override,
-            Self::Status => Code::Status,
-        }
-    }
-}
-
-/// Narrows what `show` shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Filter {
-    /// Only this service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// Only sessions of this client.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<IpAddr>,
-    /// At most so many rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u64>,
-    /// Of the history, how many seconds back; up to 600 there is a point for each second, further
-    /// back one for each minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<u64>,
 }
 
 /// A request: `{"do":"show","what":"sessions","filter":{"service":"web"}}`.
@@ -354,14 +252,6 @@ pub struct Rejection {
     pub text: String,
 }
 
-impl Filter {
-    /// Says whether nothing is left out.
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl Request {
     /// The names that a request can have.
     pub const NAMES: &'static [&'static str] = &[
@@ -413,18 +303,15 @@ impl Request {
     /// # Errors
     /// Returns the rejection to answer with, whatever the line holds.
     pub fn parse(line: &str) -> Result<Self, Rejection> {
-        let value: serde_json::Value = serde_json::from_str(line).map_err(|error| Rejection {
-            code: Code::NotJson,
-            text: format!("the line is not JSON: {error}"),
-        })?;
-        let Some(object) = value.as_object() else {
-            return Err(Rejection {
-                code: Code::NotJson,
-                text: "a request is a JSON object, e.g. {\"do\":\"show\",\"what\":\"services\"}"
-                    .to_owned(),
-            });
-        };
-        let name = object.get("do").and_then(serde_json::Value::as_str);
+        Self::of(&object(line)?)
+    }
+
+    /// Reads a request from what a line holds.
+    ///
+    /// # Errors
+    /// Returns the rejection to answer with.
+    pub(crate) fn of(value: &serde_json::Value) -> Result<Self, Rejection> {
+        let name = value.get("do").and_then(serde_json::Value::as_str);
         let Some(name) = name else {
             return Err(Rejection {
                 code: Code::UnknownRequest,
@@ -441,7 +328,7 @@ impl Request {
                 ),
             });
         }
-        Self::deserialize(&value).map_err(|error| Rejection {
+        Self::deserialize(value).map_err(|error| Rejection {
             code: Code::BadArgument,
             text: shortened(&error.to_string()),
         })
@@ -498,6 +385,24 @@ impl Request {
     }
 }
 
+/// Reads the object that a line is.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn object(line: &str) -> Result<serde_json::Value, Rejection> {
+    let rejection = |text| Rejection {
+        code: Code::NotJson,
+        text,
+    };
+    let value: serde_json::Value = serde_json::from_str(line)
+        .map_err(|error| rejection(format!("the line is not JSON: {error}")))?;
+    if !value.is_object() {
+        let text = "a request is a JSON object, e.g. {\"do\":\"show\",\"what\":\"services\"}";
+        return Err(rejection(text.to_owned()));
+    }
+    Ok(value)
+}
+
 /// Says whether `role` may do what needs `needed`.
 #[must_use]
 pub const fn permits(role: Role, needed: Role) -> bool {
@@ -524,6 +429,20 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Returns a row line of `show` with its end: what [`Self::row`] is as a line, made at once.
+    #[must_use]
+    pub fn row_line(what: What, row: &impl Serialize) -> String {
+        #[derive(Serialize)]
+        struct Line<'a, T> {
+            code: Code,
+            row: &'a T,
+        }
+        line(&Line {
+            code: what.code(),
+            row,
+        })
+    }
+
     /// Makes a row line of `show`.
     #[must_use]
     pub fn row(what: What, row: &impl Serialize) -> Self {
@@ -634,7 +553,8 @@ impl Reply {
     }
 }
 
-fn line(message: &impl Serialize) -> String {
+/// Returns a message as a line with its end.
+pub(crate) fn line(message: &impl Serialize) -> String {
     // Our messages hold strings, numbers and maps with string keys only: JSON cannot refuse them.
     let mut text = serde_json::to_string(message).unwrap_or_else(|_| {
         format!(

@@ -44,8 +44,51 @@ pub struct ServiceRow {
     pub state: String,
     /// Why it is not up.
     pub reason: Option<String>,
-    /// Its real servers in the order of the file, and its sorry server.
+    /// The weight that must be up for it to be served; none where it has no quorum.
+    pub quorum: Option<u64>,
+    /// How many real servers it has, its sorry server aside.
+    pub real_counts: RealCountsRow,
+    /// Its real servers in the order of the file, and its sorry server; none where `reals` of the
+    /// filter leaves them out.
     pub reals: Vec<ServiceRealRow>,
+}
+
+/// How many real servers a service has, and how they are; each is in one state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RealCountsRow {
+    /// All of them.
+    pub all: u64,
+    /// Those that take new sessions.
+    pub up: u64,
+    /// Those that checks found down.
+    pub down: u64,
+    /// Those that are inhibited.
+    pub inhibited: u64,
+    /// Those with as many sessions as they may have.
+    pub full: u64,
+    /// Those that take no new sessions by command or by weight.
+    pub drain: u64,
+    /// Those that no health check looks at, in whatever state.
+    pub unchecked: u64,
+}
+
+impl RealCountsRow {
+    /// Counts one more.
+    pub fn count(&mut self, state: &str, checked: bool) {
+        let of_state = match state {
+            "up" => &mut self.up,
+            "down" => &mut self.down,
+            "inhibited" => &mut self.inhibited,
+            "full" => &mut self.full,
+            "drain" => &mut self.drain,
+            // A sorry server is none of them.
+            _ => return,
+        };
+        *of_state += 1;
+        self.all += 1;
+        self.unchecked += u64::from(!checked);
+    }
 }
 
 /// The state of a service's SYNPROXY.

@@ -6,12 +6,12 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value};
 use serde_json::{Value, json};
 use weir_control::{
-    AlarmRow, AppliedRow, BlockingRow, CapacityRow, CaptureRow, CapturedFrame, ChangeRow, CheckRow,
-    ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow, GenerationRow,
-    HealthRow, HistoryRow, IdentityRow, LearnedRow, OPERATOR_REQUEST_LIMIT, OrderedRow,
-    OverrideRow, PoolRealRow, PoolRow, PortRow, REQUEST_LIMIT, Request, ServiceRealRow, ServiceRow,
-    SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow, Told, ValueChange, WorkerLedger,
-    WorkerRow,
+    AlarmRow, AppliedRow, Asked, BlockingRow, CapacityRow, CaptureRow, CapturedFrame, ChangeRow,
+    CheckRow, ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow,
+    GenerationRow, HealthRow, HistoryRow, IdentityRow, LearnedRow, OPERATOR_REQUEST_LIMIT,
+    OrderedRow, OverrideRow, PoolRealRow, PoolRow, PortRow, REQUEST_LIMIT, RealCountsRow, Request,
+    ServiceRealRow, ServiceRow, SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow, Told,
+    ValueChange, WorkerLedger, WorkerRow,
 };
 use weir_model::EventClass;
 
@@ -50,6 +50,11 @@ fn rows() -> Table {
     let rows: &[(Code, &str, &[&str])] = &[
         (Code::Service, "services", fields::<ServiceRow>()),
         (Code::Service, "its `synproxy`", fields::<SynproxyRow>()),
+        (
+            Code::Service,
+            "its `real_counts`",
+            fields::<RealCountsRow>(),
+        ),
         (Code::Service, "its `reals`", fields::<ServiceRealRow>()),
         (Code::Pool, "pools", fields::<PoolRow>()),
         (Code::Pool, "its `reals`", fields::<PoolRealRow>()),
@@ -204,6 +209,15 @@ fn fields_of(line: &str) -> Vec<String> {
     let list = error.split_once("expected").map_or("", |(_, list)| list);
     let fields = list.split('`').skip(1).step_by(2);
     fields.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_of_an_expected_configuration_is_one() {
+    let mut lines = DOCUMENT.lines();
+    let line = lines.find(|line| line.contains("expect_generation\":"));
+    let line = line.unwrap_or_default().trim_start_matches("> ");
+    let asked = Asked::parse(line).expect("a request");
+    assert!(asked.expect_generation.is_some());
 }
 
 #[test]

@@ -64,5 +64,5 @@ pub use facts::{
 };
 pub use networks::Networks;
 pub use packet::{Packet, Source};
-pub use synproxy::Top;
+pub use synproxy::{KEYS as FLOOD_KEYS, Top};
 pub use weir_model::Verdict;

@@ -25,8 +25,8 @@ mod waiting;
 
 pub(crate) use self::cookie::agreed;
 pub(crate) use self::desk::Desk;
-pub use self::flood::Top;
 pub(crate) use self::flood::{Flood, Floods};
+pub use self::flood::{KEYS, Top};
 
 /// All of an unanswered handshake, retries included, is over after this long.
 const OPEN_WITHIN_MS: u32 = 950;

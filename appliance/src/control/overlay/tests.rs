@@ -295,7 +295,7 @@ fn a_deadline_that_passes_during_a_trial_without_the_real_server_holds_when_that
     played.ask(Request::Rollback { generation: None }).unwrap();
     let over = Instant::now() + Duration::from_secs(10);
     played.serve_until(|control| {
-        let rows = control.scene.events.rows();
+        let rows = control.scene.events.rows(None, None);
         rows.iter().any(|row| row.code == "drain-ended") || Instant::now() > over
     });
     assert_eq!(played.resets.len(), 4);
@@ -328,7 +328,7 @@ fn when_its_time_is_over_every_worker_resets_the_sessions_that_are_left() {
     order(&mut played, drain(FIRST, None, None)).unwrap();
     let over = Instant::now() + Duration::from_secs(10);
     played.serve_until(|control| {
-        let rows = control.scene.events.rows();
+        let rows = control.scene.events.rows(None, None);
         rows.iter().any(|row| row.code == "drain-ended") || Instant::now() > over
     });
     // Two workers, two parts of the table each.
@@ -365,7 +365,7 @@ fn sessions_of_a_real_server_that_is_down_are_reset_where_they_are_not_to_go_on(
         scene.health.take(down, &snapshot);
         let over = Instant::now() + Duration::from_millis(900);
         played.serve_until(|control| {
-            let rows = control.scene.events.rows();
+            let rows = control.scene.events.rows(None, None);
             rows.iter().any(|row| row.code == "sessions-reset") || Instant::now() > over
         });
         assert_eq!(played.resets, vec![first; resets], "inhibit = {inhibit}");

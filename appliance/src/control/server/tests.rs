@@ -175,7 +175,11 @@ impl Played {
                 self.orders += 1;
                 let applied = AppliedRow {
                     generation: 2,
-                    summary: format!("{:?} by {}", order.request, order.operator.role.name()),
+                    summary: format!(
+                        "{:?} by {}",
+                        order.asked.request,
+                        order.operator.role.name()
+                    ),
                     ..AppliedRow::default()
                 };
                 let replies = [Reply::applied(&applied), Reply::done(1)];
@@ -310,7 +314,7 @@ fn filter(service: Option<&str>, client: Option<&str>, limit: Option<u64>) -> Fi
         service: service.map(str::to_owned),
         client: client.map(|address| address.parse().unwrap()),
         limit,
-        seconds: None,
+        ..Filter::default()
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{Director, Notice, Packet};
 
 /// One SYN in so many is looked at for its source and shape.
 const SAMPLE: u32 = 64;
-/// Keys that are followed at a time.
-const KEYS: usize = 32;
+/// Prefixes, and sets of options, that are followed at a time of each service.
+pub const KEYS: usize = 32;
 /// Keys that are told.
 const TOLD: usize = 8;
 /// The trigger is looked at this often when no SYN does it.

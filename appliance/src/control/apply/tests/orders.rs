@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use weir_control::{Introduction, LedgerReply, ModeWish, OverrideRow, PoolRow};
+use weir_control::{Asked, Introduction, LedgerReply, ModeWish, OverrideRow, PoolRow};
 use weir_model::{Counter, Counters, DropReason, Ledger, ServiceId, SynproxyMode};
 
 use super::*;
@@ -105,6 +105,41 @@ fn maintenance_holds_until_it_is_taken_back_and_is_told_once() {
         .map(|event| event.fields["what"].as_str())
         .collect();
     assert_eq!(told, ["on", "off"]);
+}
+
+#[test]
+fn what_is_meant_for_another_configuration_is_refused_with_what_runs() {
+    let home = Home::new("expects");
+    let mut played = home.start();
+    let order = |played: &mut Played, expect_generation| {
+        let request = Request::Maintenance { on: true };
+        let asked = Asked {
+            request,
+            expect_generation,
+        };
+        played.serve(move |client| match client.ask(&asked).unwrap().next_row() {
+            Ok(_) => Ok(()),
+            Err(ClientError::Refused { code, text }) => Err((code, text)),
+            Err(error) => panic!("{error}"),
+        })
+    };
+    order(&mut played, Some(1)).unwrap();
+    played.apply(&format!("{CONF}{DNS}")).unwrap();
+    set(&mut played, Request::Maintenance { on: false }).unwrap();
+    let (code, text) = order(&mut played, Some(1)).unwrap_err();
+    assert_eq!(code, Code::Changed);
+    assert!(
+        text.starts_with("nothing was done: configuration 2 runs since "),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(": +service dns; this was meant for configuration 1"),
+        "{text}"
+    );
+    assert_eq!(overrides(&mut played), []);
+    order(&mut played, Some(2)).unwrap();
+    order(&mut played, None).unwrap();
+    assert_eq!(overrides(&mut played).len(), 1);
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn a_viewer_changes_nothing_whatever_it_sends() {
     assert_eq!(played.orders, 0, "a viewer's request reached control");
     assert_eq!(played.scene.running.effective, before);
     assert_eq!(played.scene.overrides.rows(), []);
-    assert!(played.scene.events.rows().is_empty());
+    assert!(played.scene.events.rows(None, None).is_empty());
     for (place, name) in Request::NAMES.iter().enumerate() {
         let line = EVERY
             .get(place)
