@@ -5,6 +5,6 @@ pub(crate) mod filter;
 mod pcapng;
 pub(crate) mod tap;
 
-pub(crate) use client::{Order, capture};
+pub(crate) use client::{Order, capture, capture_beside};
 pub(crate) use filter::Filter;
 pub(crate) use tap::{Taken, Tap};

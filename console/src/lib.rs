@@ -10,6 +10,7 @@
     reason = "counts become rates and shares that are shown with three digits"
 )]
 
+mod capture;
 mod grammar;
 mod keymap;
 mod link;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use weir_control::Introduction;
 
+pub use crate::capture::{Capture, Take};
 pub use crate::grammar::{Command, Grammar, Read, Words};
 pub use crate::run::{run, unfit};
 pub use crate::term::profile::ColourWish;
@@ -47,6 +49,8 @@ pub struct Options {
     pub introduction: Option<Introduction>,
     /// What its command line understands.
     pub grammar: Grammar,
+    /// How it captures frames.
+    pub capture: Capture,
 }
 
 /// Says why the console cannot run.

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_control::{
-    Client, ClientError, DEFAULT_SOCKETS, Filter, Greeting, IdentityRow, Request, What,
+    Asked, Client, ClientError, DEFAULT_SOCKETS, Filter, Greeting, IdentityRow, Request, Rows, What,
 };
 
 use crate::Options;
@@ -23,6 +23,12 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 
 /// A console keeps the daemon busy for at most this part of the time.
 const BUSY_PART: u32 = 40;
+
+/// A daemon that is slow for other reasons is asked again after this long.
+const MOST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is narrowed otherwise is asked for again no sooner.
+const QUICK: Duration = Duration::from_millis(200);
 
 /// What is asked of the threads.
 #[derive(Debug)]
@@ -49,6 +55,7 @@ impl Link {
             began,
             wants: Vec::new(),
             due: BTreeMap::new(),
+            free: BTreeMap::new(),
             take,
             tell: Box::new(move |said| news.send(message(said)).is_ok()),
         };
@@ -75,16 +82,21 @@ impl Link {
     pub(crate) fn send<T: Send + 'static>(
         &self,
         ticket: u64,
-        request: Request,
+        asked: Asked,
         news: Sender<T>,
         message: fn(Message) -> T,
     ) -> io::Result<()> {
         let options = self.options.clone();
         let thread = thread::Builder::new().name("change".to_owned());
         thread.spawn(move || {
-            let rows = connect(&options)
-                .and_then(|mut connected| all_rows(&mut connected.client, &request))
-                .map_err(|error| why(&error));
+            let rows = if let Request::Capture(order) = &asked.request {
+                let taken = options.capture.take(order);
+                taken.map(|text| vec![json!({ "text": text })])
+            } else {
+                let rows = connect(&options)
+                    .and_then(|mut connected| collect(connected.client.ask(&asked)?));
+                rows.map_err(|error| why(&error))
+            };
             let _ = news.send(message(Message::Replied { ticket, rows }));
         })?;
         let _ = self.began;
@@ -137,8 +149,11 @@ fn connect(options: &Options) -> Result<Connected, ClientError> {
 }
 
 fn all_rows(client: &mut Client, request: &Request) -> Result<Vec<Value>, ClientError> {
+    collect(client.request(request)?)
+}
+
+fn collect(mut rows: Rows<'_>) -> Result<Vec<Value>, ClientError> {
     let mut all = Vec::new();
-    let mut rows = client.request(request)?;
     while let Some(row) = rows.next_row()? {
         all.push(row);
     }
@@ -152,6 +167,8 @@ struct Watch {
     wants: Vec<Want>,
     /// When each is to be asked for next, by its place.
     due: BTreeMap<usize, Instant>,
+    /// When something may be asked for again, by its name: not at each key that narrows it otherwise.
+    free: BTreeMap<&'static str, Instant>,
     take: Receiver<Vec<Want>>,
     tell: Box<dyn Fn(Message) -> bool + Send>,
 }
@@ -235,14 +252,17 @@ impl Watch {
         }
     }
 
-    /// What was wanted already keeps its turn; what is new is asked for now.
+    /// What was wanted already keeps its turn; what is new is asked for now, or as soon as may be.
     fn change(&mut self, wants: Vec<Want>) {
         let mut due = BTreeMap::new();
         for (place, want) in wants.iter().enumerate() {
-            let same = |old: &Want| old.what == want.what && old.filter == want.filter;
-            let old = self.wants.iter().position(same);
-            if let Some(at) = old.and_then(|old| self.due.get(&old)) {
-                due.insert(place, (*at).min(Instant::now() + want.every));
+            let old = self.wants.iter().position(|old| old.is_same(want));
+            let at = match old.and_then(|old| self.due.get(&old)) {
+                Some(at) => Some((*at).min(Instant::now() + want.every)),
+                None => self.free.get(want.what.name()).copied(),
+            };
+            if let Some(at) = at {
+                due.insert(place, at);
             }
         }
         self.wants = wants;
@@ -261,8 +281,9 @@ impl Watch {
         let asked = Instant::now();
         let rows = ask_once(client, what, &filter);
         let told = Instant::now();
-        let next = (asked + every).max(asked + pace(told - asked));
-        self.due.insert(place, next);
+        let pause = pace(told - asked);
+        self.due.insert(place, asked + every.max(pause));
+        self.free.insert(what.name(), asked + pause.max(QUICK));
         let answer = match rows {
             Ok(rows) => Answer::read(what, rows),
             Err(error @ ClientError::Refused { .. }) => Err(error.to_string()),
@@ -286,7 +307,7 @@ impl Watch {
 /// How often something may be asked for that takes so long: a console, and the daemon for it, are
 /// busy for a small part of the time, however many services there are.
 pub(crate) fn pace(took: Duration) -> Duration {
-    took * BUSY_PART
+    (took * BUSY_PART).min(MOST_PAUSE)
 }
 
 fn ask_once(client: &mut Client, what: What, filter: &Filter) -> Result<Vec<Value>, ClientError> {

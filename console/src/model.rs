@@ -17,11 +17,12 @@ pub(crate) mod ports;
 pub(crate) mod screen;
 pub(crate) mod services;
 pub(crate) mod sessions;
+pub(crate) mod undo;
 
 use std::time::Duration;
 
 use ratatui::layout::Size;
-use weir_control::{Filter, Request, Role, What};
+use weir_control::{Asked, Filter, Request, Role, What};
 
 use crate::grammar::Grammar;
 use crate::keymap::{Action, Global};
@@ -41,8 +42,12 @@ use crate::theme::Theme;
 
 /// Lines of the screen that are not the open screen's: header, tabs, rule; rule, status, hints.
 pub(crate) const FRAME_LINES: u16 = 4 + 3;
+/// The least that the screens are made for.
+pub(crate) const LEAST: (u16, u16) = (80, 24);
 /// How long a toast stays.
 const TOAST: Duration = Duration::from_secs(8);
+/// How often is enough for what hardly changes.
+const SELDOM: Duration = Duration::from_secs(2);
 /// How long an undo is offered.
 const UNDO: Duration = Duration::from_secs(30);
 /// How long an operator may do nothing and stay one.
@@ -146,11 +151,22 @@ pub(crate) struct Want {
     pub(crate) every: Duration,
 }
 
+impl Want {
+    /// Says whether another one wants the same, also where it wants only what came since.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let plain = |filter: &Filter| Filter {
+            after: None,
+            ..filter.clone()
+        };
+        self.what == other.what && plain(&self.filter) == plain(&other.filter)
+    }
+}
+
 /// What is to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Ask the daemon, once.
-    Send { ticket: u64, request: Request },
+    Send { ticket: u64, asked: Asked },
     /// Draw everything anew.
     Redraw,
     /// Ask the terminal how big it is.
@@ -258,6 +274,11 @@ impl Model {
         flood::list_height(self.body_height(), services)
     }
 
+    /// Says whether the terminal is large enough for the screens.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.size.width >= LEAST.0 && self.size.height >= LEAST.1
+    }
+
     /// Returns what this console may do, or why not more.
     pub(crate) fn role(&self) -> Result<(), &'static str> {
         if self.read_only {
@@ -281,6 +302,8 @@ impl Model {
             every: self.every.min(Duration::from_secs(2)),
         }];
         if self.paused.is_none() {
+            // What takes a change back is what was set before it.
+            wants.push(screen::every(What::Overrides, self.every.max(SELDOM)));
             wants.extend(screen::wants(self));
         }
         wants
@@ -295,15 +318,34 @@ impl Model {
         });
     }
 
-    /// Sends a change, and remembers what takes it back.
-    pub(crate) fn order(
+    /// Asks a question; what is done is meant for the configuration that runs now.
+    pub(crate) fn question(&mut self, mut dialog: Dialog) {
+        dialog.seen = self.seen();
+        self.mode = Mode::Dialog(Box::new(dialog));
+    }
+
+    /// Returns the number of the configuration that runs, as far as somebody can have seen it.
+    fn seen(&self) -> Option<u64> {
+        let status = self.data.status.as_ref()?;
+        Some(status.value.generation).filter(|generation| *generation > 0)
+    }
+
+    /// Sends a change that is meant for what runs now, and remembers what takes it back.
+    pub(crate) fn order(&mut self, what: impl Into<String>, request: Request) -> Vec<Effect> {
+        self.order_for(self.seen(), what, request)
+    }
+
+    /// Sends a change that is meant for a configuration: the daemon does nothing where another one
+    /// runs.
+    pub(crate) fn order_for(
         &mut self,
+        seen: Option<u64>,
         what: impl Into<String>,
         request: Request,
-        undo: Option<Request>,
     ) -> Vec<Effect> {
         // What was done before is no longer what was done last.
         self.undo = None;
+        let undo = undo::of(self, &request);
         let changes_all = matches!(
             request,
             Request::Apply { .. } | Request::Confirm {} | Request::Rollback { .. }
@@ -313,19 +355,39 @@ impl Model {
         } else {
             After::Say
         };
-        self.ask(what.into(), request, undo, after)
+        let mut asked = Asked::from(request);
+        // An apply brings what it was made from itself, and a capture changes nothing.
+        if !matches!(asked.request, Request::Apply { .. } | Request::Capture(_)) {
+            asked.expect_generation = seen;
+        }
+        self.send(what.into(), asked, undo, after)
+    }
+
+    /// Takes back what was changed last, as long as that is offered.
+    pub(crate) fn take_back(&mut self) -> Vec<Effect> {
+        let Some(undo) = self.undo.take() else {
+            return Vec::new();
+        };
+        let since = (self.clock.up + UNDO).saturating_sub(undo.until);
+        let mut asked = Asked::from(undo::later(undo.request, since));
+        asked.expect_generation = self.seen();
+        self.send("undo".to_owned(), asked, None, After::Say)
     }
 
     /// Asks the daemon once, and shows what it answers.
     pub(crate) fn print(&mut self, what: impl Into<String>, request: Request) -> Vec<Effect> {
-        self.ask(what.into(), request, None, After::Print)
+        self.ask(what.into(), request, After::Print)
     }
 
     /// Asks the daemon once.
-    pub(crate) fn ask(
+    pub(crate) fn ask(&mut self, what: String, request: Request, after: After) -> Vec<Effect> {
+        self.send(what, Asked::from(request), None, after)
+    }
+
+    fn send(
         &mut self,
         what: String,
-        request: Request,
+        asked: Asked,
         undo: Option<Request>,
         after: After,
     ) -> Vec<Effect> {
@@ -333,11 +395,11 @@ impl Model {
         self.pending.push(Pending {
             ticket,
             what,
-            request: request.clone(),
+            request: asked.request.clone(),
             undo,
             after,
         });
-        vec![Effect::Send { ticket, request }]
+        vec![Effect::Send { ticket, asked }]
     }
 
     /// Returns a number that no request had.

@@ -197,9 +197,9 @@ impl Console {
         };
         for effect in effects {
             match effect {
-                Effect::Send { ticket, request } => {
+                Effect::Send { ticket, asked } => {
                     let tell = self.tell.clone();
-                    let sent = self.link.send(ticket, request, tell, Event::Message);
+                    let sent = self.link.send(ticket, asked, tell, Event::Message);
                     sent.map_err(ConsoleError::Thread)?;
                 }
                 Effect::Redraw => self.redraw(),

@@ -20,20 +20,17 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use crate::model::screen::ScreenId;
-use crate::model::{FRAME_LINES, Mode, Model};
+use crate::model::{FRAME_LINES, LEAST, Mode, Model};
 use crate::view::canvas::Canvas;
-
-/// The least that the screens are made for.
-const LEAST: (u16, u16) = (80, 24);
 
 /// Draws everything; returns where the cursor is, where something is typed.
 pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     let area = *buffer.area();
     let mut canvas = Canvas::new(buffer, area);
     header::draw(model, &mut canvas);
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if !model.is_shown() {
         let text = format!(
-            "{} by {}: the console needs {} by {}",
+            "{} by {}: the console needs {} by {}; q leaves, r asks for the size",
             area.width, area.height, LEAST.0, LEAST.1
         );
         canvas.put(0, 3, &text, model.theme.warn());

@@ -1,11 +1,12 @@
 //! `weir capture`: writes what the daemon's workers take into a file that other programs read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use weir_control::{CaptureOrder, CaptureRow, CapturedFrame, Filter, PortRow, Request, What};
@@ -31,11 +32,48 @@ pub(crate) struct Order {
     pub(crate) socket: Option<PathBuf>,
 }
 
-/// Carries out the order.
+/// Carries out the order, and says what was captured on the standard error.
 ///
 /// # Errors
 /// When the daemon refuses, or the file cannot be written.
 pub(crate) fn capture(order: &Order) -> Result<()> {
+    let taken = take(order, &|| open(&order.file))?;
+    eprintln!("weir: {taken}");
+    Ok(())
+}
+
+/// Carries out an order of the console, into a file of its own that nobody else may read; returns
+/// where that is and what it has.
+///
+/// # Errors
+/// When the daemon refuses, or the file cannot be written.
+pub(crate) fn capture_beside(socket: Option<PathBuf>, wanted: &CaptureOrder) -> Result<String> {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let name = format!("weir-{}.pcapng", now.replace([':', '-'], ""));
+    let file = std::env::temp_dir().join(name);
+    let order = Order {
+        file: file.clone(),
+        service: wanted.service.clone(),
+        client: wanted.client,
+        dropped: wanted.dropped.clone(),
+        limit: wanted.limit,
+        seconds: wanted.seconds,
+        socket,
+    };
+    let make = || -> Result<Box<dyn Write>> {
+        let mut options = OpenOptions::new();
+        // What is there already is not ours, or not to be lost.
+        let options = options.write(true).create_new(true).mode(0o600);
+        let opened = options.open(&file);
+        let opened = opened.with_context(|| format!("cannot make {}", file.display()))?;
+        Ok(Box::new(BufWriter::new(opened)))
+    };
+    let taken = take(&order, &make)?;
+    Ok(format!("{} has {taken}", file.display()))
+}
+
+/// Captures into what is opened once the daemon begins; returns what was captured.
+fn take(order: &Order, open: &dyn Fn() -> Result<Box<dyn Write>>) -> Result<String> {
     let mut client = show::connect(order.socket.as_deref())?;
     let ports: Vec<PortRow> = client.show(What::Ports, Filter::default())?;
     let mut names: Vec<String> = ports.into_iter().map(|port| port.name).collect();
@@ -51,7 +89,7 @@ pub(crate) fn capture(order: &Order) -> Result<()> {
     let mut rows = client.request(&request)?;
     // The first line comes at once: what is refused leaves no file.
     let mut row = rows.next_row()?;
-    let out = open(&order.file)?;
+    let out = open()?;
     let cannot = || format!("cannot write {}", order.file.display());
     let mut writer = Writer::new(out, &names, SNAP_LEN as u32).with_context(cannot)?;
     let (mut captured, mut missed) = (0, 0);
@@ -73,8 +111,7 @@ pub(crate) fn capture(order: &Order) -> Result<()> {
         missed => format!("; {missed} more found no room, try a narrower filter"),
     };
     let plural = if captured == 1 { "" } else { "s" };
-    eprintln!("weir: {captured} frame{plural} captured{missing}");
-    Ok(())
+    Ok(format!("{captured} frame{plural} captured{missing}"))
 }
 
 fn open(file: &Path) -> Result<Box<dyn Write>> {

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::ValueEnum;
-use weir_console::{ColourWish, Options};
+use weir_console::{Capture, ColourWish, Options};
 use weir_control::{Introduction, What};
 
-use crate::show;
+use crate::{capture, show};
 
 /// How the console runs.
 #[derive(Debug, clap::Args)]
@@ -59,6 +60,7 @@ pub(super) fn console(arguments: ConsoleArguments) -> ExitCode {
         Ok(said) => said,
         Err(sentence) => return ExitCode::from(super::failed(sentence)),
     };
+    let socket = arguments.socket.clone();
     let options = Options {
         socket: arguments.socket,
         read_only: arguments.read_only,
@@ -66,6 +68,10 @@ pub(super) fn console(arguments: ConsoleArguments) -> ExitCode {
         colour: arguments.colour.wish(),
         introduction,
         grammar: super::grammar::grammar(),
+        capture: Capture::new(Arc::new(move |order| {
+            let taken = capture::capture_beside(socket.clone(), order);
+            taken.map_err(|error| format!("{error:#}"))
+        })),
     };
     if let Some(sentence) = weir_console::unfit(&options) {
         eprintln!("weir: {sentence}; this is `weir show services`");

@@ -10,7 +10,7 @@ use weir_control::{
     WorkerRow,
 };
 
-use crate::model::services::Name;
+use crate::model::services::{Name, keep_reals};
 
 /// Something that the daemon said.
 #[derive(Clone, Debug)]
@@ -110,8 +110,12 @@ impl Data {
     /// Keeps an answer.
     pub(crate) fn keep(&mut self, filter: &Filter, answer: Answer, at: Duration) {
         match answer {
-            Answer::Services(value) => {
-                self.services_before = self.services.replace(Told { value, at });
+            Answer::Services(mut value) => {
+                self.services_before = self.services.take();
+                if let Some(before) = &mut self.services_before {
+                    keep_reals(&mut before.value, &mut value, filter);
+                }
+                self.services = Some(Told { value, at });
             }
             Answer::Pools(value) => self.pools = Some(Told { value, at }),
             Answer::Sessions(rows) => {

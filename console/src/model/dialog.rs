@@ -1,6 +1,6 @@
 //! Questions before something is done: the ladder from what can be undone to what stops a service.
 
-use weir_control::{ConfigText, Request};
+use weir_control::{CaptureOrder, ConfigText, Request};
 
 use crate::model::editline::EditLine;
 
@@ -16,12 +16,8 @@ pub(crate) enum Rung {
 /// What is done with what was typed.
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
-    /// A request, what it is as a person says it, and what takes it back.
-    Send {
-        what: String,
-        request: Request,
-        undo: Option<Request>,
-    },
+    /// A request, and what it is as a person says it.
+    Send { what: String, request: Request },
     /// A value is asked for, and makes the request.
     Ask(Ask),
     /// An operator who fell back is one again.
@@ -36,15 +32,13 @@ pub(crate) enum Deed {
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     /// The weight of a real server.
-    Weight {
-        service: String,
-        real: String,
-        now: u32,
-        /// Whether that is by command.
-        by_command: bool,
-    },
+    Weight { service: String, real: String },
     /// When a service answers SYNs with cookies.
     Synproxy { service: String },
+    /// Whose packets are dropped.
+    Deny { choices: Vec<Choice> },
+    /// How long frames are captured, and of whom in words.
+    Capture { order: CaptureOrder, of: String },
     /// How long a configuration is tried; the word before it confirms.
     Apply {
         word: String,
@@ -52,6 +46,13 @@ pub(crate) enum Ask {
         /// What runs now.
         over: String,
     },
+}
+
+/// A prefix that can be denied, and what that costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) network: String,
+    pub(crate) cost: String,
 }
 
 /// A question.
@@ -68,6 +69,8 @@ pub(crate) struct Dialog {
     /// What was wrong with what was typed.
     pub(crate) error: Option<String>,
     pub(crate) deed: Deed,
+    /// The number of the configuration that ran when it was asked.
+    pub(crate) seen: Option<u64>,
 }
 
 impl Rung {
@@ -82,28 +85,30 @@ impl Rung {
 
 impl Dialog {
     /// Makes a question that is answered by typing a word.
-    pub(crate) fn confirm(title: String, lines: Vec<String>, rung: Rung, deed: Deed) -> Self {
+    pub(crate) fn confirm(title: &str, lines: Vec<String>, rung: Rung, deed: Deed) -> Self {
         Self {
-            title,
+            title: title.to_owned(),
             lines,
             prompt: format!("Type  {}  and press Enter:", rung.word()),
             rung: Some(rung),
             typed: EditLine::default(),
             error: None,
             deed,
+            seen: None,
         }
     }
 
     /// Makes a question for a value.
-    pub(crate) fn ask(title: String, lines: Vec<String>, prompt: String, ask: Ask) -> Self {
+    pub(crate) fn ask(title: &str, lines: Vec<String>, prompt: String, ask: Ask) -> Self {
         Self {
-            title,
+            title: title.to_owned(),
             lines,
             rung: None,
             prompt,
             typed: EditLine::default(),
             error: None,
             deed: Deed::Ask(ask),
+            seen: None,
         }
     }
 }

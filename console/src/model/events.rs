@@ -8,8 +8,8 @@ use crate::model::filter::TextFilter;
 use crate::model::list::{Cursor, Step};
 use crate::model::{Model, Want};
 
-/// How many events are asked for each time: all, for a limit of the daemon keeps the oldest.
-const LAST: u64 = ALL;
+/// How many events are asked for each time at most: the last.
+const LAST: u64 = 1_000;
 /// How many events are kept here.
 const KEPT: usize = 20_000;
 /// How many events a daemon keeps at most.
@@ -43,6 +43,9 @@ pub(crate) struct Events {
     pub(crate) unseen: usize,
     /// Whether all were asked for that the daemon keeps.
     pub(crate) asked_all: bool,
+    /// The number of the youngest event, where those after it are enough; none where the daemon may be
+    /// another one than that whose events are here.
+    pub(crate) since: Option<u64>,
 }
 
 impl Default for Events {
@@ -57,6 +60,7 @@ impl Default for Events {
             zoom_top: 0,
             unseen: 0,
             asked_all: false,
+            since: None,
         }
     }
 }
@@ -65,6 +69,7 @@ impl Default for Events {
 pub(crate) fn wants(model: &Model) -> Vec<Want> {
     let filter = Filter {
         limit: Some(LAST),
+        after: model.events.since,
         ..Filter::default()
     };
     vec![Want {
@@ -75,8 +80,13 @@ pub(crate) fn wants(model: &Model) -> Vec<Want> {
 }
 
 impl Events {
-    /// Takes the last events that the daemon has.
+    /// Takes the last events that the daemon has, or those since the youngest that is here.
     pub(crate) fn arrived(&mut self, told: &[EventRow], height: usize) {
+        self.take(told, height);
+        self.since = self.rows.last().map(|row| row.sequence);
+    }
+
+    fn take(&mut self, told: &[EventRow], height: usize) {
         let Some(youngest) = self.rows.last() else {
             self.rows = told.to_vec();
             self.rebuild(height);
@@ -270,6 +280,22 @@ mod tests {
         assert_eq!((events.follows, events.unseen), (false, 2));
         events.go(Step::Bottom, 10);
         assert_eq!((events.follows, events.unseen), (true, 0));
+    }
+
+    #[test]
+    fn only_what_came_since_is_asked_for_until_the_daemon_may_be_another() {
+        let mut events = Events::default();
+        assert_eq!(events.since, None);
+        events.arrived(&rows(1..=3, 1), 10);
+        assert_eq!(events.since, Some(3));
+        events.arrived(&[], 10);
+        events.arrived(&rows(4..=5, 1), 10);
+        assert_eq!((events.rows.len(), events.since), (5, Some(5)));
+        events.since = None;
+        // It was started anew.
+        events.arrived(&rows(1..=2, 2), 10);
+        assert_eq!(events.since, Some(2));
+        assert!(events.lines.contains(&Line::Restart));
     }
 
     #[test]

@@ -5,9 +5,10 @@ mod flow;
 mod order;
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use weir_control::{Filter, ServiceRealRow, ServiceRow, What};
+use weir_control::{Filter, RealCountsRow, ServiceRealRow, ServiceRow, What};
 
 use crate::model::data::Told;
 use crate::model::filter::{Cycle, Sorting, TextFilter};
@@ -16,13 +17,17 @@ use crate::model::screen::every;
 use crate::model::services::flow::flows;
 use crate::model::services::order::{SortKey, real_key, sort_key};
 use crate::model::services::words::{real_text, service_text};
-use crate::model::{Model, Want};
+use crate::model::{Mode, Model, Want};
 
 pub(crate) use crate::model::services::flow::{Flow, ServiceFlow};
-pub(crate) use crate::model::services::words::{is_down, listen, others, real_state, state};
+pub(crate) use crate::model::services::words::{
+    is_down, listen, others, real_state, state, weight_by_command,
+};
 
 /// More real servers are hidden below their services until somebody wants to see them.
-const SHOWN_AT_FIRST: usize = 200;
+const SHOWN_AT_FIRST: u64 = 200;
+/// How often those are asked for that are shown and not seen.
+const UNSEEN: Duration = Duration::from_secs(10);
 
 /// What a line is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +92,8 @@ pub(crate) struct Services {
     pub(crate) flows: Vec<ServiceFlow>,
     pub(crate) totals: Totals,
     pub(crate) widths: Widths,
+    /// When the services were told last.
+    at: Duration,
     selected: Option<Name>,
     /// Whether real servers are hidden, except where `unlike` says otherwise.
     folded: bool,
@@ -123,10 +130,30 @@ impl Sort {
     }
 }
 
-/// Returns what the screen wants to be told.
+/// Returns what the screen wants to be told: where there are many real servers, those that are seen
+/// each time, and the others now and then.
 pub(crate) fn wants(model: &Model) -> Vec<Want> {
-    let mut wants = vec![every(What::Services, model.every)];
-    if let Some(zoom) = &model.services.zoom {
+    let services = &model.services;
+    let mut wants = Vec::new();
+    let told = model.data.services.as_ref();
+    match told.filter(|_| services.is_large() && !is_searched(model)) {
+        Some(told) => {
+            let (names, hides) = services.seen_reals(&told.value, model.list_height());
+            wants.push(Want {
+                what: What::Services,
+                filter: Filter {
+                    reals: Some(names),
+                    ..Filter::default()
+                },
+                every: model.every,
+            });
+            if hides {
+                wants.push(every(What::Services, model.every.max(UNSEEN)));
+            }
+        }
+        None => wants.push(every(What::Services, model.every)),
+    }
+    if let Some(zoom) = &services.zoom {
         for what in [What::Health, What::Flood] {
             wants.push(Want {
                 what,
@@ -141,23 +168,52 @@ pub(crate) fn wants(model: &Model) -> Vec<Want> {
     wants
 }
 
+/// Says whether real servers are looked for that may not be seen: by a filter, or on the command
+/// line, which completes their names.
+fn is_searched(model: &Model) -> bool {
+    !model.services.filter.is_empty() || matches!(model.mode, Mode::Command(_))
+}
+
+/// Puts the real servers of before where none were told now, as long as they are as many.
+pub(crate) fn keep_reals(before: &mut [ServiceRow], now: &mut [ServiceRow], filter: &Filter) {
+    if filter.reals.is_none() {
+        return;
+    }
+    let places = before.iter().enumerate();
+    let places: BTreeMap<String, usize> = places
+        .map(|(place, row)| (row.name.clone(), place))
+        .collect();
+    let brief = now.iter_mut().filter(|row| !filter.has_reals_of(&row.name));
+    for row in brief {
+        let old = places
+            .get(&row.name)
+            .and_then(|place| before.get_mut(*place));
+        if let Some(old) = old.filter(|old| old.real_counts.all == row.real_counts.all) {
+            row.reals = std::mem::take(&mut old.reals);
+        }
+    }
+}
+
 impl Services {
     /// Takes what the daemon said: rates, lines, and the selection where its object is now.
     pub(crate) fn arrived(
         &mut self,
         before: Option<&Told<Vec<ServiceRow>>>,
         now: &Told<Vec<ServiceRow>>,
+        filter: &Filter,
         height: usize,
     ) {
         let rows = &now.value;
-        self.flows = flows(before, now);
-        let reals = || rows.iter().flat_map(|service| &service.reals);
-        let count = |state: &str| reals().filter(|real| real.state == state).count() as u64;
+        self.flows = flows(before, std::mem::take(&mut self.flows), now, filter);
+        self.at = now.at;
+        let sum = |pick: fn(&RealCountsRow) -> u64| -> u64 {
+            rows.iter().map(|service| pick(&service.real_counts)).sum()
+        };
         self.totals = Totals {
             services: rows.len() as u64,
-            reals: reals().filter(|real| real.state != "sorry").count() as u64,
-            down: count("down"),
-            draining: count("drain"),
+            reals: sum(|counts| counts.all),
+            down: sum(|counts| counts.down),
+            draining: sum(|counts| counts.drain),
         };
         self.widths = Widths {
             name: longest(rows.iter().map(|service| service.name.chars().count())),
@@ -166,9 +222,36 @@ impl Services {
         };
         if !self.heard {
             self.heard = true;
-            self.folded = reals().count() > SHOWN_AT_FIRST;
+            self.folded = self.is_large();
         }
         self.rebuild(rows, height);
+    }
+
+    /// Says whether there are more real servers than are shown without being asked for.
+    fn is_large(&self) -> bool {
+        self.totals.reals > SHOWN_AT_FIRST
+    }
+
+    /// Returns the services whose real servers are seen, or nearly so, and whether others' are shown
+    /// further up or down.
+    fn seen_reals(&self, rows: &[ServiceRow], height: usize) -> (Vec<String>, bool) {
+        let first = self.cursor.top.saturating_sub(height);
+        let last = self.cursor.top + height * 2;
+        let (mut seen, mut hides) = (BTreeSet::new(), false);
+        for (at, line) in self.lines.iter().enumerate() {
+            let (Line::Service(place) | Line::Real(place, _) | Line::Others(place)) = *line;
+            let Some(row) = rows.get(place).filter(|row| !self.is_folded(&row.name)) else {
+                continue;
+            };
+            if (first..last).contains(&at) {
+                seen.insert(row.name.as_str());
+            } else {
+                hides = true;
+            }
+        }
+        seen.extend(self.zoom.as_ref().map(|zoom| zoom.service.as_str()));
+        let names = seen.into_iter().map(str::to_owned).collect();
+        (names, hides)
     }
 
     /// Makes the lines anew; the selection stays on its object.
@@ -310,7 +393,10 @@ impl Services {
                 .map(|real| real_key(self.sorting.by, real, flow))
         });
         lines.extend(reals.into_iter().map(|real| Line::Real(place, real)));
-        if others(row) > 0 && !filtering {
+        // Real servers that were told before say nothing of what is elsewhere now.
+        let flow = self.flows.get(place);
+        let are_of_now = flow.is_some_and(|flow| flow.reals_at == Some(self.at));
+        if are_of_now && others(row) > 0 && !filtering {
             lines.push(Line::Others(place));
         }
     }
@@ -361,12 +447,10 @@ fn longest(lengths: impl Iterator<Item = usize>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn service(name: &str, sessions: u64, reals: &[(&str, &str)]) -> ServiceRow {
-        ServiceRow {
+        counted(ServiceRow {
             name: name.to_owned(),
             listen: vec!["203.0.113.10:443".to_owned()],
             protocol: "tcp".to_owned(),
@@ -386,7 +470,24 @@ mod tests {
                 })
                 .collect(),
             ..ServiceRow::default()
+        })
+    }
+
+    /// Says how real servers are that were made otherwise.
+    fn counted(mut row: ServiceRow) -> ServiceRow {
+        row.real_counts = RealCountsRow::default();
+        for real in &row.reals {
+            row.real_counts.count(&real.state, real.checked);
         }
+        row
+    }
+
+    fn arrive(
+        services: &mut Services,
+        before: Option<&Told<Vec<ServiceRow>>>,
+        now: &Told<Vec<ServiceRow>>,
+    ) {
+        services.arrived(before, now, &Filter::default(), 10);
     }
 
     fn rows() -> Vec<ServiceRow> {
@@ -421,7 +522,7 @@ mod tests {
             },
             ..Services::default()
         };
-        services.arrived(None, &told(rows.clone(), 1), 10);
+        arrive(&mut services, None, &told(rows.clone(), 1));
         assert_eq!(
             names(&services, &rows),
             ["dns", "10.0.0.3:53", "web", "10.0.0.1:80", "10.0.0.2:80"]
@@ -433,14 +534,14 @@ mod tests {
             web.sessions = 100;
             web.reals[0].sessions = 100;
         }
-        services.arrived(None, &told(rows.clone(), 2), 10);
+        arrive(&mut services, None, &told(rows.clone(), 2));
         assert_eq!(names(&services, &rows).first().unwrap(), "web");
         assert_eq!(services.selected(&rows), Some(selected));
         // What has gone leaves the selection with its service.
         if let Some(web) = rows.first_mut() {
             web.reals.pop();
         }
-        services.arrived(None, &told(rows.clone(), 3), 10);
+        arrive(&mut services, None, &told(rows.clone(), 3));
         assert_eq!(services.selected(&rows).unwrap().service, "web");
     }
 
@@ -451,7 +552,7 @@ mod tests {
             web.sessions += 7;
         }
         let mut services = Services::default();
-        services.arrived(None, &told(rows.clone(), 1), 10);
+        arrive(&mut services, None, &told(rows.clone(), 1));
         assert!(services.lines.contains(&Line::Others(0)));
         assert_eq!(others(&rows[0]), 7);
         services.go(Step::Down, &rows, 10);
@@ -472,7 +573,7 @@ mod tests {
     fn a_filter_shows_what_has_the_text_and_its_inverse_what_has_not() {
         let rows = rows();
         let mut services = Services::default();
-        services.arrived(None, &told(rows.clone(), 1), 10);
+        arrive(&mut services, None, &told(rows.clone(), 1));
         services.filter.text = "10.0.0.3".to_owned();
         services.rebuild(&rows, 10);
         assert_eq!(names(&services, &rows), ["dns", "10.0.0.3:53"]);
@@ -494,7 +595,7 @@ mod tests {
     fn folding_hides_real_servers_and_selects_their_service() {
         let rows = rows();
         let mut services = Services::default();
-        services.arrived(None, &told(rows.clone(), 1), 10);
+        arrive(&mut services, None, &told(rows.clone(), 1));
         services.go(Step::Down, &rows, 10);
         assert!(services.fold(true, &rows, 10));
         assert_eq!(names(&services, &rows), ["web", "dns", "10.0.0.3:53"]);
@@ -516,15 +617,23 @@ mod tests {
             }
         }
         let mut services = Services::default();
-        services.arrived(None, &told(first.clone(), 1), 10);
+        arrive(&mut services, None, &told(first.clone(), 1));
         assert_eq!(services.flow(Line::Service(0)).bits_in, None);
-        services.arrived(Some(&told(first.clone(), 1)), &told(second.clone(), 3), 10);
+        arrive(
+            &mut services,
+            Some(&told(first.clone(), 1)),
+            &told(second.clone(), 3),
+        );
         assert_eq!(services.flow(Line::Service(0)).bits_in, Some(8_000.0));
         assert_eq!(services.flow(Line::Service(1)).refused, Some(1_000.0));
-        services.arrived(Some(&told(second.clone(), 3)), &told(first.clone(), 4), 10);
+        arrive(
+            &mut services,
+            Some(&told(second.clone(), 3)),
+            &told(first.clone(), 4),
+        );
         assert_eq!(services.flow(Line::Service(0)).bits_in, None);
         // What was counted an hour ago says nothing about now.
-        services.arrived(Some(&told(first, 1)), &told(second, 3601), 10);
+        arrive(&mut services, Some(&told(first, 1)), &told(second, 3601));
         assert_eq!(services.flow(Line::Service(0)).bits_in, None);
     }
 
@@ -539,6 +648,7 @@ mod tests {
         if let Some(real) = row.reals.first_mut() {
             real.checked = false;
         }
+        let mut row = counted(row);
         assert_eq!(state(&row), "UNCHK 1/1");
         row.listen.push("203.0.113.11:443".to_owned());
         assert_eq!(listen(&row), "203.0.113.10:443/tcp +1");
@@ -566,9 +676,88 @@ mod tests {
             .map(|n| service(&format!("s{n}"), n, &reals))
             .collect();
         let mut services = Services::default();
-        services.arrived(None, &told(rows.clone(), 1), 10);
+        arrive(&mut services, None, &told(rows.clone(), 1));
         assert_eq!(services.lines.len(), 1000);
         services.fold_all(&rows, 10);
         assert_eq!(services.lines.len(), 11_000);
+    }
+
+    /// A thousand services with ten real servers each, at a moment.
+    fn large(at: u64) -> Told<Vec<ServiceRow>> {
+        let addresses: Vec<String> = (0..10).map(|n| format!("10.0.0.{n}:80")).collect();
+        let reals: Vec<(&str, &str)> = addresses.iter().map(|it| (it.as_str(), "up")).collect();
+        let rows = (0..1000).map(|n| {
+            let mut row = service(&format!("s{n:03}"), n, &reals);
+            row.opened = at * 10;
+            for real in &mut row.reals {
+                real.opened = at;
+            }
+            row
+        });
+        told(rows.collect(), at)
+    }
+
+    #[test]
+    fn real_servers_that_are_not_seen_are_not_asked_for_each_time() {
+        let mut services = Services::default();
+        let rows = large(1);
+        arrive(&mut services, None, &rows);
+        assert_eq!(services.seen_reals(&rows.value, 10), (Vec::new(), false));
+        services.fold(false, &rows.value, 10);
+        let one = vec!["s000".to_owned()];
+        assert_eq!(services.seen_reals(&rows.value, 10), (one, false));
+        services.fold_all(&rows.value, 10);
+        services.go(Step::Bottom, &rows.value, 10);
+        let (seen, hides) = services.seen_reals(&rows.value, 10);
+        assert_eq!(seen, ["s998", "s999"].map(str::to_owned));
+        assert!(hides);
+    }
+
+    #[test]
+    fn real_servers_that_were_not_told_stay_as_they_were_and_their_rates_with_them() {
+        let mut services = Services::default();
+        let brief = Filter {
+            reals: Some(vec!["s001".to_owned()]),
+            ..Filter::default()
+        };
+        let (mut first, mut second) = (large(1), large(2));
+        arrive(&mut services, None, &first);
+        arrive(&mut services, Some(&first), &second);
+        let new = |services: &Services, line| services.flow(line).new;
+        assert_eq!(new(&services, Line::Real(0, 3)), Some(1.0));
+        first = second;
+        second = large(12);
+        for row in &mut second.value {
+            if row.name != "s001" {
+                row.reals.clear();
+            }
+        }
+        keep_reals(&mut first.value, &mut second.value, &brief);
+        services.arrived(Some(&first), &second, &brief, 10);
+        assert_eq!(
+            second
+                .value
+                .iter()
+                .map(|row| row.reals.len())
+                .sum::<usize>(),
+            10_000
+        );
+        assert_eq!(new(&services, Line::Service(0)), Some(10.0));
+        assert_eq!(second.value[0].reals[3].opened, 2);
+        assert_eq!(new(&services, Line::Real(0, 3)), Some(1.0));
+        assert_eq!(second.value[1].reals[3].opened, 12);
+        assert_eq!(new(&services, Line::Real(1, 3)), Some(1.0));
+        // One that has another number of them is asked for first.
+        let mut third = large(13);
+        for row in &mut third.value {
+            row.reals.clear();
+            row.real_counts.all += 1;
+        }
+        let none = Filter {
+            reals: Some(Vec::new()),
+            ..Filter::default()
+        };
+        keep_reals(&mut second.value, &mut third.value, &none);
+        assert!(third.value.iter().all(|row| row.reals.is_empty()));
     }
 }

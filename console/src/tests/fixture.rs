@@ -7,7 +7,7 @@ mod traffic;
 
 use std::time::Duration;
 
-use weir_control::{Filter, Greeting, IdentityRow, Reply, Role, What};
+use weir_control::{EventRow, Filter, Greeting, IdentityRow, Reply, Role, What};
 
 use crate::model::data::Answer;
 use crate::tests::fixture::said::{CONFIG, generations, syslog};
@@ -78,7 +78,14 @@ impl Daemon {
         }
         let wanted = |service: &str| filter.service.as_ref().is_none_or(|name| name == service);
         match what {
-            What::Services => rows(what, &self.services()),
+            What::Services => {
+                let mut services = self.services();
+                let brief = services
+                    .iter_mut()
+                    .filter(|row| !filter.has_reals_of(&row.name));
+                brief.for_each(|row| row.reals.clear());
+                rows(what, &services)
+            }
             What::Status => rows(what, &[self.status()]),
             What::Pools => rows(what, &self.pools()),
             What::Sessions => rows(what, &self.sessions(filter)),
@@ -95,7 +102,11 @@ impl Daemon {
                 let health: Vec<_> = health.filter(|row| wanted(&row.service)).collect();
                 rows(what, &health)
             }
-            What::Events => rows(what, &self.events()),
+            What::Events => {
+                let is_new = |row: &EventRow| filter.after.is_none_or(|after| row.sequence > after);
+                let events: Vec<_> = self.events().into_iter().filter(is_new).collect();
+                rows(what, &events)
+            }
             What::Config => rows(what, &CONFIG.lines().collect::<Vec<_>>()),
             What::Generations => rows(what, &generations(self.trial.is_some())),
             What::Syslog => rows(what, &[syslog()]),

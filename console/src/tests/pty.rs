@@ -109,6 +109,10 @@ fn every_terminal_is_given_back_and_sent_only_what_it_knows() {
         variables.extend(no_color.then_some(("NO_COLOR", "1")));
         let desk = Desk::with(&folder.0, &variables, (80, 24));
         desk.wait_for_console();
+        // The cursor goes at the end of a frame, whose bytes may come in pieces.
+        desk.wait_until("a cursor as the terminal can have it", |seen| {
+            seen.terminal.screen().hide_cursor() == (term != "vt100")
+        });
         let is_old = term.starts_with("vt");
         desk.look(|seen| {
             let screen = seen.terminal.screen();
@@ -126,7 +130,6 @@ fn every_terminal_is_given_back_and_sent_only_what_it_knows() {
             assert_eq!(ascii, is_old, "{term}");
             let second = screen.alternate_screen();
             assert_eq!(second, term.starts_with("xterm"), "{term}");
-            assert_eq!(screen.hide_cursor(), term != "vt100", "{term}");
         });
         desk.keys("q");
         assert_eq!(desk.left(), 0, "{term}");

@@ -68,6 +68,18 @@ fn questions_before_something_is_done() {
     snapshot("dialog.weight", State::Calm, "jw");
     snapshot("dialog.synproxy", State::Flood, "o");
     snapshot("dialog.maintenance", State::Calm, "m");
+    snapshot("dialog.drain-quorum", State::Calm, "/dns\rjd");
+    snapshot("dialog.weight-last", State::Down, "jw0\r");
+    snapshot("dialog.capture", State::Calm, "c");
+    let flood = ScreenId::Flood;
+    snapshot_on("dialog.deny", State::Flood, flood, "x");
+    snapshot_on(
+        "dialog.deny-other",
+        State::Flood,
+        flood,
+        "xdeny 10.0.0.0/8\r",
+    );
+    snapshot_on("dialog.deny-client", State::Calm, ScreenId::Sessions, "x");
 }
 
 #[test]

@@ -157,7 +157,12 @@ impl Stage {
         while !effects.is_empty() {
             let mut next = Vec::new();
             for effect in effects {
-                if let Effect::Send { ticket, request } = effect {
+                if let Effect::Send {
+                    ticket,
+                    asked: sent,
+                } = effect
+                {
+                    let request = sent.request;
                     let rows = self.daemon.reply(&request);
                     asked.push(request);
                     next.extend(self.message(Message::Replied { ticket, rows }));

@@ -1,5 +1,7 @@
 //! What operators do, and what the console does of it.
 
+mod orders;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +21,13 @@ fn stage(state: State) -> Stage {
     Stage::new(MONO, (80, 24), state)
 }
 
+fn seen(stage: &Stage, text: &str) -> bool {
+    stage.lines().iter().any(|line| line.contains(text))
+}
+
 fn sent(effects: &[Effect]) -> Vec<Request> {
     let sent = effects.iter().filter_map(|effect| match effect {
-        Effect::Send { request, .. } => Some(request.clone()),
+        Effect::Send { asked, .. } => Some(asked.request.clone()),
         Effect::Redraw | Effect::AskSize | Effect::Leave => None,
     });
     sent.collect()
@@ -254,11 +260,11 @@ fn what_has_no_screen_is_shown_as_the_shell_prints_it() {
     let mut stage = stage(State::Down);
     stage.model.grammar = grammar();
     let effects = stage.keys(":show status\r");
-    let Some(Effect::Send { ticket, request }) = effects.first() else {
+    let Some(Effect::Send { ticket, asked }) = effects.first() else {
         panic!("{effects:?}");
     };
-    let Request::Show { what, filter } = request else {
-        panic!("{request:?}");
+    let Request::Show { what, filter } = &asked.request else {
+        panic!("{asked:?}");
     };
     let rows = stage.daemon.lines(*what, filter);
     let rows = rows.iter().filter_map(|line| {
@@ -305,12 +311,26 @@ fn answers_that_take_long_are_not_called_late_before_they_are() {
         at,
         took,
     });
-    stage.clock.up += Duration::from_secs(9);
+    // It is asked for again after four seconds.
+    stage.clock.up += Duration::from_secs(6);
     stage.message(Message::Tick);
-    assert!(!stage.lines().iter().any(|line| line.contains("LATE")));
-    stage.clock.up += Duration::from_mins(1);
+    assert!(!seen(&stage, "LATE"));
+    stage.clock.up += Duration::from_millis(300);
     stage.message(Message::Tick);
-    assert!(stage.lines().iter().any(|line| line.contains("LATE")));
+    assert!(seen(&stage, "LATE"));
+}
+
+#[test]
+fn a_daemon_that_is_slow_is_called_late_within_seconds() {
+    let mut stage = stage(State::Calm);
+    // An answer that took five seconds, and then none.
+    stage.model.link.took = Duration::from_secs(5);
+    stage.clock.up += Duration::from_secs(20);
+    stage.message(Message::Tick);
+    assert!(!seen(&stage, "LATE"));
+    stage.clock.up += Duration::from_secs(3);
+    stage.message(Message::Tick);
+    assert!(seen(&stage, "LATE"));
 }
 
 #[test]
@@ -434,6 +454,25 @@ fn a_drain_that_became_one_of_the_last_real_server_asks_again() {
     );
     assert_eq!(sent(&stage.keys("drain\r")), []);
     assert_eq!(sent(&stage.keys("\x15web-tls\r")).len(), 1);
+}
+
+#[test]
+fn a_flood_of_which_no_source_stands_out_is_said_to_be_spread() {
+    let mut stage = stage(State::Flood);
+    stage.open(ScreenId::Flood);
+    if let Some(told) = &mut stage.model.data.flood {
+        for row in &mut told.value {
+            row.top_sources.clear();
+            row.spread_over = Some(32);
+        }
+    }
+    assert!(
+        seen(&stage, " spread over more than 32 "),
+        "{:#?}",
+        stage.lines()
+    );
+    stage.keys("x");
+    assert!(seen(&stage, "No prefix stands out"));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! The command line: what `weir` understands, with the names that the daemon knows.
 
-use weir_control::{ModeWish, Request, Role, What};
+use weir_control::{Request, Role, What};
 
 use crate::grammar::{Command, split};
 use crate::model::dialog::{Deed, Dialog, Rung};
 use crate::model::editline::EditLine;
 use crate::model::screen::ScreenId;
-use crate::model::services::Name;
+use crate::model::undo;
 use crate::model::{Effect, Mode, Model, Tone};
 use crate::term::input::Key;
 use crate::update::dialog;
@@ -98,35 +98,24 @@ fn ask(model: &mut Model, what: String, request: Request) -> Vec<Effect> {
         }
         return Vec::new();
     }
-    let undo = undo_of(&request);
+    if dialog::before(model, &request) {
+        return Vec::new();
+    }
     let rung = match &request {
-        Request::Drain { service, real, .. } => {
-            let name = Name {
-                service: service.clone(),
-                real: Some(real.clone()),
-            };
-            let found = model.data.real(&name);
-            let found = found.map(|(service, real)| (service.clone(), real.clone()));
-            match found {
-                // With what it leads to in numbers.
-                Some((service, real)) => {
-                    return dialog::drain_as(model, &service, &real, request);
-                }
-                None => Rung::Capacity {
-                    verb: "drain".to_owned(),
-                },
-            }
-        }
-        Request::Maintenance { on: true } => {
-            dialog::maintenance_on(model);
-            return Vec::new();
-        }
+        // The real server is not known here, or the prefix is none.
+        Request::Drain { .. } => Rung::Capacity {
+            verb: "drain".to_owned(),
+        },
         Request::Deny { on: true, .. } => Rung::Capacity {
             verb: "deny".to_owned(),
         },
         Request::Rollback { .. } => Rung::Stops {
             object: "rollback".to_owned(),
         },
+        Request::Maintenance { on: true } => {
+            dialog::maintenance_on(model);
+            return Vec::new();
+        }
         Request::Show { .. }
         | Request::Hello(_)
         | Request::Explain(_)
@@ -141,51 +130,16 @@ fn ask(model: &mut Model, what: String, request: Request) -> Vec<Effect> {
         | Request::Enable { .. }
         | Request::Weight { .. }
         | Request::Draining { .. }
-        | Request::Tell(_) => return model.order(what, request, undo),
+        | Request::Tell(_) => return model.order(what, request),
     };
     let mut lines = vec![what.clone(), String::new()];
-    lines.push(match undo {
+    lines.push(match undo::of(model, &request) {
         Some(_) => "Undo with  u  once it is done.".to_owned(),
         None => "It cannot be undone with a key.".to_owned(),
     });
-    let deed = Deed::Send {
-        what,
-        request,
-        undo,
-    };
-    let title = "Are you sure?".to_owned();
-    let question = Dialog::confirm(title, lines, rung, deed);
-    model.mode = Mode::Dialog(Box::new(question));
+    let deed = Deed::Send { what, request };
+    model.question(Dialog::confirm("Are you sure?", lines, rung, deed));
     Vec::new()
-}
-
-/// Returns what takes a change back, where something does.
-fn undo_of(request: &Request) -> Option<Request> {
-    if let Request::Drain { service, real, .. } = request {
-        return Some(Request::Enable {
-            service: service.clone(),
-            real: real.clone(),
-        });
-    }
-    if let Request::Synproxy { service, mode, .. } = request {
-        let undo = Request::Synproxy {
-            service: service.clone(),
-            mode: ModeWish::Default,
-            for_ms: None,
-        };
-        return (*mode != ModeWish::Default).then_some(undo);
-    }
-    let Request::Deny {
-        network, on: true, ..
-    } = request
-    else {
-        return None;
-    };
-    Some(Request::Deny {
-        network: network.clone(),
-        on: false,
-        for_ms: None,
-    })
 }
 
 /// Completes the last word as far as it is plain, and tells what it can be.

@@ -263,7 +263,7 @@ pub(crate) fn due(model: &mut Model) -> Vec<Effect> {
     editor.asked = Some(subject);
     let texts = texts(editor);
     let what = "check of the candidate".to_owned();
-    model.ask(what, Request::Diff { texts }, None, After::Check)
+    model.ask(what, Request::Diff { texts }, After::Check)
 }
 
 fn texts(editor: &Editor) -> Vec<ConfigText> {
@@ -396,9 +396,8 @@ fn apply(model: &mut Model) {
         texts: texts(editor),
         over: running.value.join("\n"),
     };
-    let title = "Apply the candidate".to_owned();
     let prompt = format!("Type  {word}  and press Enter:");
-    model.mode = Mode::Dialog(Box::new(Dialog::ask(title, lines, prompt, ask)));
+    model.question(Dialog::ask("Apply the candidate", lines, prompt, ask));
 }
 
 /// Makes the configuration stay that runs on trial: that takes nothing from anybody.
@@ -409,7 +408,7 @@ fn confirm(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     };
     let what = format!("confirmation of configuration {}", status.generation);
-    model.order(what, Request::Confirm {}, None)
+    model.order(what, Request::Confirm {})
 }
 
 /// Asks before a configuration comes back that ran before.
@@ -466,10 +465,8 @@ fn rollback(model: &mut Model) {
     let deed = Deed::Send {
         what: "rollback".to_owned(),
         request: Request::Rollback { generation },
-        undo: None,
     };
-    let title = "Roll back".to_owned();
-    model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
+    model.question(Dialog::confirm("Roll back", lines, rung, deed));
 }
 
 /// Asks before the candidate is thrown away.
@@ -489,9 +486,8 @@ fn discard(model: &mut Model) {
     let rung = Rung::Capacity {
         verb: "discard".to_owned(),
     };
-    let title = "Discard the candidate".to_owned();
-    let dialog = Dialog::confirm(title, lines, rung, Deed::Discard);
-    model.mode = Mode::Dialog(Box::new(dialog));
+    let title = "Discard the candidate";
+    model.question(Dialog::confirm(title, lines, rung, Deed::Discard));
 }
 
 /// Throws the candidate away.
@@ -515,9 +511,8 @@ pub(crate) fn leave(model: &mut Model) -> Vec<Effect> {
     let rung = Rung::Capacity {
         verb: "leave".to_owned(),
     };
-    let title = "Leave the console".to_owned();
-    let dialog = Dialog::confirm(title, lines, rung, Deed::Leave);
-    model.mode = Mode::Dialog(Box::new(dialog));
+    let title = "Leave the console";
+    model.question(Dialog::confirm(title, lines, rung, Deed::Leave));
     Vec::new()
 }
 
@@ -544,6 +539,10 @@ pub(crate) fn applied(
         }
     };
     let number = row.generation;
+    // What is ordered next is meant for it, also before the daemon tells how it is.
+    if let Some(told) = &mut model.data.status {
+        told.value.generation = number;
+    }
     let text = match (request, row.confirm_within_s) {
         (Request::Apply { .. }, Some(left)) => {
             model.config.tried = Some(number);

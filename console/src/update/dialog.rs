@@ -1,17 +1,27 @@
 //! The confirmation ladder: what can be undone is done, what takes capacity asks for its verb, what
 //! stops something asks for the object's name.
 
-use weir_control::{ModeWish, Request, ServiceRealRow, ServiceRow, StatusRow};
+pub(crate) mod defence;
+pub(crate) mod real;
+
+use weir_control::{Request, StatusRow};
 
 use crate::model::dialog::{Ask, Deed, Dialog, Rung};
-use crate::model::services::Name;
 use crate::model::{Effect, Mode, Model, Tone};
 use crate::term::input::Key;
-use crate::units::{exact, plural, span};
+use crate::units::plural;
 use crate::update;
 
 /// How long a configuration is tried where nobody says.
 const TRIAL_MS: u64 = 120_000;
+
+/// What comes of a value that was typed.
+enum Next {
+    /// A request, and what it is as a person says it.
+    Send { what: String, request: Request },
+    /// Another question.
+    Question(Box<Dialog>),
+}
 
 /// Takes a key in a dialog.
 pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
@@ -50,24 +60,15 @@ fn answer(model: &mut Model) -> Vec<Effect> {
         });
         return Vec::new();
     }
-    if let Some(anew) = anew {
-        **dialog = anew;
-        dialog.error = Some("that changed meanwhile; nothing is changed yet".to_owned());
+    if let Some(mut anew) = anew {
+        anew.error = Some("that changed meanwhile; nothing is changed yet".to_owned());
+        model.question(anew);
         return Vec::new();
     }
-    let (what, request, undo) = match &dialog.deed {
-        Deed::Send {
-            what,
-            request,
-            undo,
-        } => (what.clone(), request.clone(), undo.clone()),
-        Deed::Ask(ask) => match asked(ask, typed) {
-            Ok(sent) => sent,
-            Err(sentence) => {
-                dialog.error = Some(sentence);
-                return Vec::new();
-            }
-        },
+    let (deed, seen) = (dialog.deed.clone(), dialog.seen);
+    let next = match deed {
+        Deed::Send { what, request } => Ok(Next::Send { what, request }),
+        Deed::Ask(ask) => asked(model, &ask, typed),
         Deed::BeOperator => {
             model.mode = Mode::Screen;
             model.fell_back = false;
@@ -84,17 +85,31 @@ fn answer(model: &mut Model) -> Vec<Effect> {
             return vec![Effect::Leave];
         }
     };
-    model.mode = Mode::Screen;
-    // The role may have gone while the question stood there.
-    if let Err(reason) = model.role() {
-        model.say(Tone::Warn, format!("{what}: {reason}"));
-        return Vec::new();
+    match next {
+        Ok(Next::Send { what, request }) => {
+            model.mode = Mode::Screen;
+            // The role may have gone while the question stood there.
+            if let Err(reason) = model.role() {
+                model.say(Tone::Warn, format!("{what}: {reason}"));
+                return Vec::new();
+            }
+            model.order_for(seen, what, request)
+        }
+        Ok(Next::Question(question)) => {
+            model.question(*question);
+            Vec::new()
+        }
+        Err(sentence) => {
+            if let Mode::Dialog(dialog) = &mut model.mode {
+                dialog.error = Some(sentence);
+            }
+            Vec::new()
+        }
     }
-    model.order(what, request, undo)
 }
 
-/// Returns the question as it is asked now, where a drain costs more or less than it did when it was
-/// asked: the last real server that is left is not drained for the word of one of three.
+/// Returns the question as it is asked now, where what was asked costs more or less than it did
+/// then: the last real server that is left is not drained for the word of one of three.
 fn asked_anew(model: &Model) -> Option<Dialog> {
     let Mode::Dialog(dialog) = &model.mode else {
         return None;
@@ -102,59 +117,37 @@ fn asked_anew(model: &Model) -> Option<Dialog> {
     let Deed::Send { request, .. } = &dialog.deed else {
         return None;
     };
-    let Request::Drain { service, real, .. } = request else {
-        return None;
-    };
-    let name = Name {
-        service: service.clone(),
-        real: Some(real.clone()),
-    };
-    let (service, real) = model.data.real(&name)?;
-    let anew = drain_question(service, real, request.clone());
+    let anew = real::question(model, request)?;
     (anew.rung != dialog.rung).then_some(anew)
 }
 
-/// Makes a request of a value that was typed.
-fn asked(ask: &Ask, typed: &str) -> Result<(String, Request, Option<Request>), String> {
+/// Makes a request of a value that was typed, or asks once more where that costs much.
+fn asked(model: &Model, ask: &Ask, typed: &str) -> Result<Next, String> {
     match ask {
-        Ask::Weight {
-            service,
-            real,
-            now,
-            by_command,
-        } => {
-            let weight = if typed == "default" {
-                None
-            } else {
-                let weight: Result<u16, _> = typed.parse();
-                Some(weight.map_err(|_| "it is 0 to 65535, or default".to_owned())?)
+        Ask::Weight { service, real } => {
+            let request = Request::Weight {
+                service: service.clone(),
+                real: real.clone(),
+                weight: real::read_weight(typed)?,
             };
-            let before = by_command.then_some(*now as u16);
-            Ok((
-                format!("weight of {real}@{service}"),
-                weigh(service, real, weight),
-                Some(weigh(service, real, before)),
-            ))
+            if let Some(question) = real::question(model, &request) {
+                return Ok(Next::Question(Box::new(question)));
+            }
+            let what = format!("weight of {real}@{service}");
+            Ok(Next::Send { what, request })
         }
         Ask::Synproxy { service } => {
-            let (mode, for_ms) = mode(typed)?;
-            let service = service.clone();
-            let undo = Request::Synproxy {
+            let (mode, for_ms) = defence::mode(typed)?;
+            let request = Request::Synproxy {
                 service: service.clone(),
-                mode: ModeWish::Default,
-                for_ms: None,
+                mode,
+                for_ms,
             };
-            let undo = (mode != ModeWish::Default).then_some(undo);
-            Ok((
-                format!("synproxy of {service}"),
-                Request::Synproxy {
-                    service,
-                    mode,
-                    for_ms,
-                },
-                undo,
-            ))
+            let what = format!("synproxy of {service}");
+            Ok(Next::Send { what, request })
         }
+        Ask::Deny { choices } => defence::denied(model, choices, typed),
+        Ask::Capture { order, of } => defence::captured(order, of, typed),
         Ask::Apply { word, texts, over } => {
             let mut words = typed.split_whitespace();
             let confirm_ms = match (words.next(), words.next(), words.next()) {
@@ -170,36 +163,28 @@ fn asked(ask: &Ask, typed: &str) -> Result<(String, Request, Option<Request>), S
                 confirm_ms: Some(confirm_ms),
                 over: Some(over.clone()),
             };
-            Ok(("apply of the candidate".to_owned(), request, None))
+            let what = "apply of the candidate".to_owned();
+            Ok(Next::Send { what, request })
         }
     }
 }
 
-/// Returns the request that sets a weight.
-fn weigh(service: &str, real: &str, weight: Option<u16>) -> Request {
-    Request::Weight {
-        service: service.to_owned(),
-        real: real.to_owned(),
-        weight,
+/// Asks before something that was typed is done, where it costs something; says whether it asked.
+pub(crate) fn before(model: &mut Model, request: &Request) -> bool {
+    let question = if let Request::Deny {
+        network, on: true, ..
+    } = request
+    {
+        let network = defence::network_of(network);
+        network.map(|network| defence::deny_question(model, request.clone(), network))
+    } else {
+        real::question(model, request)
+    };
+    let asks = question.is_some();
+    if let Some(question) = question {
+        model.question(question);
     }
-}
-
-fn mode(typed: &str) -> Result<(ModeWish, Option<u64>), String> {
-    const FORM: &str = "it is always, adaptive, off or default; `for 10m` may follow";
-    let mut words = typed.split_whitespace();
-    let mode = match words.next() {
-        Some("always") => ModeWish::Always,
-        Some("adaptive") => ModeWish::Adaptive,
-        Some("off") => ModeWish::Off,
-        Some("default") => ModeWish::Default,
-        Some(_) | None => return Err(FORM.to_owned()),
-    };
-    let for_ms = match (words.next(), words.next(), words.next()) {
-        (None, _, _) => None,
-        (Some("for"), Some(span), None) | (Some(span), None, None) => Some(milliseconds(span)?),
-        (Some(_), _, _) => return Err(FORM.to_owned()),
-    };
-    Ok((mode, for_ms))
+    asks
 }
 
 /// Reads `90s`, `10m`, `2h`, `1d`.
@@ -221,172 +206,6 @@ fn milliseconds(span: &str) -> Result<u64, String> {
     number.checked_mul(seconds * 1000).ok_or_else(wrong)
 }
 
-/// Asks before a real server gets no new sessions.
-pub(crate) fn drain(model: &mut Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Effect> {
-    if real.state == "drain" {
-        let text = format!("{} is drained already; e enables it", real.address);
-        model.say(Tone::Warn, text);
-        return Vec::new();
-    }
-    let request = Request::Drain {
-        service: service.name.clone(),
-        real: real.address.clone(),
-        deadline_ms: None,
-        then: None,
-    };
-    drain_as(model, service, real, request)
-}
-
-/// Asks before a real server is drained in a certain way.
-pub(crate) fn drain_as(
-    model: &mut Model,
-    service: &ServiceRow,
-    real: &ServiceRealRow,
-    request: Request,
-) -> Vec<Effect> {
-    let question = drain_question(service, real, request);
-    model.mode = Mode::Dialog(Box::new(question));
-    Vec::new()
-}
-
-fn drain_question(service: &ServiceRow, real: &ServiceRealRow, request: Request) -> Dialog {
-    let takes = |other: &&ServiceRealRow| other.state == "up" && other.address != real.address;
-    let left = service.reals.iter().filter(takes).count();
-    let all = service.reals.iter().filter(|other| other.state != "sorry");
-    let weight_left: u32 = service.reals.iter().filter(takes).map(|it| it.weight).sum();
-    let weight: u32 = all.clone().map(|it| it.weight).sum();
-    let open = real.sessions + real.inactive;
-    let stops = left == 0 && real.state == "up";
-    let (mut lasts, mut then) = (None, None);
-    if let Request::Drain {
-        deadline_ms,
-        then: ordered,
-        ..
-    } = &request
-    {
-        (lasts, then) = (*deadline_ms, ordered.as_deref());
-    }
-    let open = plural(open, "open session");
-    let (lasts, then) = match (lasts, then) {
-        (None, None) => (
-            format!("{open} may go on as `drain` of"),
-            "the service says, and are then reset or kept as it says.".to_owned(),
-        ),
-        (Some(ms), then) => (
-            format!("{open} may go on for {},", span(ms.div_ceil(1000))),
-            match then {
-                Some(then) => format!("then: {then}."),
-                None => "and are then reset or kept as `drain` of the service says.".to_owned(),
-            },
-        ),
-        (None, Some(then)) => (
-            format!("{open} may go on as `drain` of"),
-            format!("the service says, then: {then}."),
-        ),
-    };
-    let mut lines = vec![
-        format!("{}   in service {}", real.address, service.name),
-        String::new(),
-        format!("New sessions stop now.  {lasts}"),
-        then,
-        format!(
-            "What is left: {left} of {} real servers, weight {} of {}.",
-            all.count(),
-            exact(u64::from(weight_left)),
-            exact(u64::from(weight))
-        ),
-    ];
-    if stops {
-        lines.push(format!(
-            "NO REAL SERVER IS LEFT: {} refuses all new sessions.",
-            service.name
-        ));
-    }
-    lines.push("Undo with  e  at any time.".to_owned());
-    let rung = if stops {
-        Rung::Stops {
-            object: service.name.clone(),
-        }
-    } else {
-        Rung::Capacity {
-            verb: "drain".to_owned(),
-        }
-    };
-    let deed = Deed::Send {
-        what: format!("drain of {}@{}", real.address, service.name),
-        request,
-        undo: Some(Request::Enable {
-            service: service.name.clone(),
-            real: real.address.clone(),
-        }),
-    };
-    let title = "Drain real server".to_owned();
-    Dialog::confirm(title, lines, rung, deed)
-}
-
-/// Gives a real server new sessions again: that takes nothing from anybody.
-pub(crate) fn enable(
-    model: &mut Model,
-    service: &ServiceRow,
-    real: &ServiceRealRow,
-) -> Vec<Effect> {
-    let request = Request::Enable {
-        service: service.name.clone(),
-        real: real.address.clone(),
-    };
-    let what = format!("enable of {}@{}", real.address, service.name);
-    model.order(what, request, None)
-}
-
-/// Asks for the weight of a real server.
-pub(crate) fn weight(
-    model: &mut Model,
-    service: &ServiceRow,
-    real: &ServiceRealRow,
-) -> Vec<Effect> {
-    let all: u32 = service.reals.iter().map(|it| it.weight).sum();
-    let by_command = real
-        .by_command
-        .iter()
-        .any(|words| words.starts_with("has weight"));
-    let lines = vec![
-        format!("{}   in service {}", real.address, service.name),
-        String::new(),
-        format!("Its weight is {} of {all} of the service.", real.weight),
-        "0 gives it no new sessions; default is what is configured.".to_owned(),
-    ];
-    let ask = Ask::Weight {
-        service: service.name.clone(),
-        real: real.address.clone(),
-        now: real.weight,
-        by_command,
-    };
-    let prompt = "Weight, 0 to 65535, or default:".to_owned();
-    let title = "Weigh real server".to_owned();
-    model.mode = Mode::Dialog(Box::new(Dialog::ask(title, lines, prompt, ask)));
-    Vec::new()
-}
-
-/// Asks when a service is to answer SYNs with cookies.
-pub(crate) fn synproxy(model: &mut Model, service: &str, now: &str) {
-    let lines = vec![
-        format!("SYNs of service {service} are answered with cookies: {now}."),
-        String::new(),
-        "always    every connection proves itself first".to_owned(),
-        "adaptive  while there is a flood".to_owned(),
-        "off       never: a flood reaches the real servers".to_owned(),
-        "default   as configured".to_owned(),
-        String::new(),
-        "A time may follow, e.g. always for 10m.".to_owned(),
-    ];
-    let ask = Ask::Synproxy {
-        service: service.to_owned(),
-    };
-    let title = "Override synproxy".to_owned();
-    let prompt = "Mode:".to_owned();
-    model.mode = Mode::Dialog(Box::new(Dialog::ask(title, lines, prompt, ask)));
-}
-
 /// Begins maintenance or ends it, as it is; ending it asks nothing.
 pub(crate) fn maintenance(model: &mut Model) -> Vec<Effect> {
     let Some(status) = model.data.status.as_ref().map(|told| told.value.clone()) else {
@@ -395,7 +214,7 @@ pub(crate) fn maintenance(model: &mut Model) -> Vec<Effect> {
     };
     if status.maintenance {
         let request = Request::Maintenance { on: false };
-        return model.order("end of maintenance", request, None);
+        return model.order("end of maintenance", request);
     }
     begin_maintenance(model, &status);
     Vec::new()
@@ -432,7 +251,6 @@ fn begin_maintenance(model: &mut Model, status: &StatusRow) {
     let deed = Deed::Send {
         what: "maintenance".to_owned(),
         request: Request::Maintenance { on: true },
-        undo: Some(Request::Maintenance { on: false }),
     };
     // An empty word would be typed by Enter alone.
     let object = match status.node.as_str() {
@@ -440,8 +258,7 @@ fn begin_maintenance(model: &mut Model, status: &StatusRow) {
         name => name.to_owned(),
     };
     let rung = Rung::Stops { object };
-    let title = "Begin maintenance".to_owned();
-    model.mode = Mode::Dialog(Box::new(Dialog::confirm(title, lines, rung, deed)));
+    model.question(Dialog::confirm("Begin maintenance", lines, rung, deed));
 }
 
 /// Asks an operator who fell back whether that person is there.
@@ -453,29 +270,6 @@ pub(crate) fn be_operator(model: &mut Model) {
     let rung = Rung::Capacity {
         verb: "operator".to_owned(),
     };
-    let title = "Be an operator again".to_owned();
-    let dialog = Dialog::confirm(title, lines, rung, Deed::BeOperator);
-    model.mode = Mode::Dialog(Box::new(dialog));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mode_may_have_a_time() {
-        assert_eq!(mode("always"), Ok((ModeWish::Always, None)));
-        assert_eq!(mode("off for 90s"), Ok((ModeWish::Off, Some(90_000))));
-        assert_eq!(mode("always 2h"), Ok((ModeWish::Always, Some(7_200_000))));
-        for wrong in [
-            "",
-            "on",
-            "always for",
-            "always for ever",
-            "always for 10m x",
-            "off 0s",
-        ] {
-            assert!(mode(wrong).is_err(), "{wrong}");
-        }
-    }
+    let deed = Deed::BeOperator;
+    model.question(Dialog::confirm("Be an operator again", lines, rung, deed));
 }

@@ -75,7 +75,7 @@ fn ask_all(model: &mut Model) -> Effects {
     };
     let what = What::Events;
     let request = Request::Show { what, filter };
-    model.ask("all events".to_owned(), request, None, After::Events)
+    model.ask("all events".to_owned(), request, After::Events)
 }
 
 /// Takes all events that the daemon keeps.

@@ -3,11 +3,17 @@
 use weir_control::{Filter, FloodRow, What};
 
 use crate::model::Model;
+use crate::model::dialog::Choice;
 use crate::model::filter::{Order, TextFilter};
+use crate::model::flood::{percent, syns};
 use crate::model::history::Graphing;
 use crate::model::list::Step;
-use crate::update::dialog;
+use crate::units::si;
+use crate::update::dialog::defence;
 use crate::update::screen::{Effects, Screen};
+
+/// How many prefixes a question has.
+const CHOICES: usize = 5;
 
 /// It shows what becomes of SYNs.
 pub(crate) struct Flood;
@@ -62,8 +68,31 @@ impl Screen for Flood {
     fn synproxy(&self, model: &mut Model) {
         let row = chosen(model).map(|row| (row.service.clone(), row.mode.clone()));
         if let Some((service, mode)) = row {
-            dialog::synproxy(model, &service, &mode);
+            defence::synproxy(model, &service, &mode);
         }
+    }
+
+    fn deny(&self, model: &mut Model) {
+        let Some(row) = chosen(model) else {
+            return;
+        };
+        let all = syns(row, model.flood.rates(&row.service));
+        let choices = row.top_sources.iter().map(|source| Choice {
+            network: source.prefix.clone(),
+            cost: format!(
+                "{:>5} SYN/s, {:.0}% of {}",
+                si(source.syn_per_s),
+                percent(source.syn_per_s, all),
+                row.service
+            ),
+        });
+        let choices = choices.take(CHOICES).collect();
+        defence::deny(model, choices);
+    }
+
+    fn capture(&self, model: &mut Model) {
+        let service = chosen(model).map(|row| row.service.clone());
+        defence::capture(model, service, None);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::model::editline::EditLine;
 use crate::model::filter::TextFilter;
 use crate::model::list::scroll;
 use crate::model::screen::ScreenId;
-use crate::model::{Effect, Mode, Model, Tone};
+use crate::model::{Effect, Mode, Model, Tone, config as candidate};
 use crate::term::input::{Key, PASTE_KEPT};
 use crate::update::screen::{self, set_filter};
 use crate::update::{command, config, dialog, go};
@@ -29,6 +29,9 @@ pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
         return on_paste_rest(model, key);
     }
     model.key_at = model.clock.up;
+    if !model.is_shown() {
+        return on_unseen_key(model, key);
+    }
     match &mut model.mode {
         Mode::Screen => on_screen_key(model, key),
         Mode::Filter { .. } => on_filter_key(model, key),
@@ -43,6 +46,9 @@ pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
 /// Takes a paste.
 pub(crate) fn paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect> {
     model.paste_until = model.clock.up + AFTER_PASTE;
+    if !model.is_shown() {
+        return Vec::new();
+    }
     match &mut model.mode {
         Mode::Filter { line, inverse } => {
             line.insert(text.lines().next().unwrap_or_default());
@@ -60,6 +66,21 @@ pub(crate) fn paste(model: &mut Model, text: &str, length: usize) -> Vec<Effect>
         ),
     }
     Vec::new()
+}
+
+/// Where nothing is shown, nothing is changed: only the size is asked for, and the console left. What
+/// was written and does not run is asked about where the question is seen; Ctrl-C asks nothing.
+fn on_unseen_key(model: &mut Model, key: Key) -> Vec<Effect> {
+    let binding = keymap::binding(key, model.screen);
+    match binding.map(|binding| binding.action) {
+        Some(Action::Global(Global::Redraw)) => vec![Effect::Redraw, Effect::AskSize],
+        Some(Action::Global(Global::Leave))
+            if key == Key::Ctrl('c') || !candidate::is_unsaved(model) =>
+        {
+            vec![Effect::Leave]
+        }
+        Some(_) | None => Vec::new(),
+    }
 }
 
 /// The end of a paste that the terminal does not mark comes as keys, and so does what a hostile one
@@ -124,11 +145,7 @@ fn everywhere(model: &mut Model, what: Global) -> Vec<Effect> {
             };
         }
         Global::Leave => return config::leave(model),
-        Global::Undo => {
-            if let Some(undo) = model.undo.take() {
-                return model.order("undo", undo.request, None);
-            }
-        }
+        Global::Undo => return model.take_back(),
         Global::Maintenance => return dialog::maintenance(model),
     }
     Vec::new()

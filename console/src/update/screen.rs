@@ -82,6 +82,12 @@ pub(crate) trait Screen {
     /// Sets when a service answers SYNs with cookies.
     fn synproxy(&self, _model: &mut Model) {}
 
+    /// Drops the packets of a prefix.
+    fn deny(&self, _model: &mut Model) {}
+
+    /// Copies frames into a file.
+    fn capture(&self, _model: &mut Model) {}
+
     /// Shows the next part.
     fn part(&self, _model: &mut Model) {}
 
@@ -146,6 +152,8 @@ pub(crate) fn act(model: &mut Model, verb: Verb) -> Effects {
         Verb::Enable => return screen.enable(model),
         Verb::Weight => return screen.weight(model),
         Verb::Synproxy => screen.synproxy(model),
+        Verb::Deny => screen.deny(model),
+        Verb::Capture => screen.capture(model),
         Verb::Part => screen.part(model),
         Verb::Edit => screen.edit(model),
         Verb::Apply => screen.apply(model),

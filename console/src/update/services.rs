@@ -6,7 +6,7 @@ use crate::model::filter::{Order, TextFilter};
 use crate::model::list::{Step, scroll};
 use crate::model::services::Name;
 use crate::model::{Model, Tone};
-use crate::update::dialog;
+use crate::update::dialog::{defence, real};
 use crate::update::screen::{Effects, Screen};
 use crate::view::services::details;
 
@@ -34,13 +34,13 @@ impl Screen for Services {
         }
     }
 
-    fn told(&self, model: &mut Model, what: What, _: &Filter) {
+    fn told(&self, model: &mut Model, what: What, filter: &Filter) {
         let height = model.list_height();
         if what == What::Services
             && let Some(now) = &model.data.services
         {
             let before = model.data.services_before.take();
-            model.services.arrived(before.as_ref(), now, height);
+            model.services.arrived(before.as_ref(), now, filter, height);
         }
     }
 
@@ -79,21 +79,27 @@ impl Screen for Services {
     }
 
     fn drain(&self, model: &mut Model) -> Effects {
-        with_real(model, "drain", dialog::drain)
+        with_real(model, "drain", real::drain)
     }
 
     fn enable(&self, model: &mut Model) -> Effects {
-        with_real(model, "enable", dialog::enable)
+        with_real(model, "enable", real::enable)
     }
 
     fn weight(&self, model: &mut Model) -> Effects {
-        with_real(model, "weight", dialog::weight)
+        with_real(model, "weight", real::weight)
     }
 
     fn synproxy(&self, model: &mut Model) {
         let service = chosen(model).and_then(|name| model.data.service(&name.service));
         if let Some(service) = service.cloned() {
-            dialog::synproxy(model, &service.name, &service.synproxy.mode);
+            defence::synproxy(model, &service.name, &service.synproxy.mode);
+        }
+    }
+
+    fn capture(&self, model: &mut Model) {
+        if let Some(name) = chosen(model) {
+            defence::capture(model, Some(name.service), None);
         }
     }
 }

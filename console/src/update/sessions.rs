@@ -1,12 +1,16 @@
 //! The sessions screen.
 
+use ipnet::Ipv4Net;
 use serde_json::Value;
 use weir_control::{ExplainRow, Filter, Flags, Question, Request, ServiceAddress, What, Whither};
 
+use crate::model::dialog::Choice;
 use crate::model::filter::{Order, TextFilter};
 use crate::model::list::{Step, scroll};
 use crate::model::sessions::{Key, address};
-use crate::model::{After, Model};
+use crate::model::{After, Model, Tone};
+use crate::units::{exact, plural};
+use crate::update::dialog::defence;
 use crate::update::screen::{Effects, Screen};
 use crate::view::sessions::length;
 
@@ -62,6 +66,48 @@ impl Screen for Sessions {
     fn close(&self, model: &mut Model) -> bool {
         model.sessions.zoom.take().is_some()
     }
+
+    fn deny(&self, model: &mut Model) {
+        let Some(client) = chosen(model).and_then(|(client, _)| address(&client)) else {
+            return;
+        };
+        let std::net::IpAddr::V4(client) = client.ip() else {
+            model.say(Tone::Warn, "only prefixes of IPv4 can be denied by command");
+            return;
+        };
+        let rows = &model.sessions.rows;
+        let of = plural(rows.len() as u64, "session");
+        let choices = [32, 24].into_iter().filter_map(|length| {
+            let network = Ipv4Net::new(client, length).ok()?.trunc();
+            let is_inside = |text: &str| match address(text)?.ip() {
+                std::net::IpAddr::V4(client) => network.contains(&client).then_some(()),
+                std::net::IpAddr::V6(_) => None,
+            };
+            let count = rows.iter().filter_map(|row| is_inside(&row.client)).count();
+            Some(Choice {
+                network: network.to_string(),
+                cost: format!("{} of {of} that are listed", exact(count as u64)),
+            })
+        });
+        let choices = choices.collect();
+        defence::deny(model, choices);
+    }
+
+    fn capture(&self, model: &mut Model) {
+        if let Some((client, service)) = chosen(model) {
+            defence::capture(model, Some(service), Some(&client));
+        }
+    }
+}
+
+/// Returns the client and the service of the session that keys act on: the one that is looked at, or
+/// else the selected one.
+fn chosen(model: &Model) -> Option<(String, String)> {
+    if let Some(zoom) = &model.sessions.zoom {
+        return Some((zoom.key.client.clone(), zoom.service.clone()));
+    }
+    let row = model.sessions.at_cursor()?;
+    Some((row.client.clone(), row.service.clone()))
 }
 
 /// Asks what would become of the next packet of the session that is looked at.
@@ -73,7 +119,7 @@ fn explain(model: &mut Model) -> Effects {
     match question {
         Ok(question) => {
             let what = format!("explain of {}", zoom.key.client);
-            model.ask(what, Request::Explain(question), None, After::Explain)
+            model.ask(what, Request::Explain(question), After::Explain)
         }
         Err(sentence) => {
             zoom.explained = Some(Err(sentence));

@@ -20,6 +20,7 @@ pub(crate) fn link(model: &mut Model, news: LinkNews) {
     match news {
         LinkNews::Up { greeting, identity } => {
             let was_lost = model.link.is_lost();
+            model.events.since = None;
             model.link.state = State::Online;
             model.link.since = now;
             model.link.greeting = Some(greeting);

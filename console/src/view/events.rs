@@ -8,6 +8,7 @@ use crate::model::events::Line;
 use crate::theme::Theme;
 use crate::units::{date, exact, folded, plural};
 use crate::view::canvas::{Align, Canvas};
+use crate::view::header::cut;
 
 /// Selection and alarm.
 const MARKS: u16 = 3;
@@ -123,7 +124,8 @@ fn event(row: &EventRow, today: &str, y: u16, theme: Theme, canvas: &mut Canvas<
         end = canvas.put_before(end, y, &text, theme.warn());
     }
     let room = end.saturating_sub(x);
-    canvas.cell((x, y), room, Align::Left, &row.text, theme.plain());
+    let text = cut(&row.text, usize::from(room));
+    canvas.cell((x, y), room, Align::Left, &text, theme.plain());
 }
 
 /// Says how much it matters, in a word that is seen without colours.

@@ -424,7 +424,8 @@ fn tops(row: &FloodRow, rates: Option<Rates>, y: u16, theme: Theme, canvas: &mut
     for (y, print) in (y + 1..).zip(&row.top_fingerprints).take(usize::from(room)) {
         let wide = share_at.saturating_sub(right + 1);
         let at = (right, y);
-        canvas.cell(at, wide, Align::Left, &print.fingerprint, theme.plain());
+        let text = cut(&print.fingerprint, usize::from(wide));
+        canvas.cell(at, wide, Align::Left, &text, theme.plain());
         canvas.cell(
             (share_at, y),
             6,
@@ -433,12 +434,18 @@ fn tops(row: &FloodRow, rates: Option<Rates>, y: u16, theme: Theme, canvas: &mut
             theme.plain(),
         );
     }
-    for (x, is_empty) in [
-        (1, row.top_sources.is_empty()),
-        (right, row.top_fingerprints.is_empty()),
+    let none = "none sampled".to_owned();
+    let spread = row.spread_over;
+    let spread = spread.map_or_else(
+        || none.clone(),
+        |number| format!("spread over more than {number}"),
+    );
+    for (x, is_empty, text) in [
+        (1, row.top_sources.is_empty(), &spread),
+        (right, row.top_fingerprints.is_empty(), &none),
     ] {
         if is_empty {
-            canvas.put(x, y + 1, "none sampled", theme.plain());
+            canvas.put(x, y + 1, text, theme.plain());
         }
     }
 }

@@ -12,8 +12,12 @@ use crate::theme::Theme;
 use crate::units::{NONE, rate, si, span, time_of_day};
 use crate::view::canvas::Canvas;
 
-/// How many periods an answer may be late before what is shown is called stale.
-const LATE: u32 = 4;
+/// How late an answer may be before what is shown is called so: as long as the answer before took
+/// twice, and this.
+const LATE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A word that is longer may be cut.
+const LONG: usize = 24;
 
 /// As long as a daemon may take to come back before somebody wants to know why it does not.
 const RESTART: std::time::Duration = std::time::Duration::from_secs(10);
@@ -63,7 +67,10 @@ fn who(model: &Model, canvas: &mut Canvas<'_>) {
     let status = model.data.status.as_ref().map(|told| &told.value);
     // Nothing is written over who you are: for how long it runs is missed least, then who else is
     // there, then the number of what is not confirmed.
-    let room = |who: &str| usize::from(end.saturating_sub(x)).saturating_sub(who.chars().count());
+    let room = |who: &str| {
+        let gap = if who.is_empty() { 0 } else { 2 };
+        usize::from(end.saturating_sub(x)).saturating_sub(who.chars().count() + gap)
+    };
     let ways = [
         (&everybody, true, true),
         (&everybody, false, true),
@@ -261,16 +268,46 @@ pub(crate) fn stale(model: &Model) -> Option<(std::time::Duration, &'static str)
         return Some((at, "PAUSED"));
     }
     // Where answers take long they are asked for less often, which is not late.
-    let every = every.max(crate::link::pace(model.link.took));
-    (age > every * LATE).then_some((at, "LATE"))
+    let took = model.link.took;
+    let due = every.max(crate::link::pace(took));
+    (age > due + took * 2 + LATE).then_some((at, "LATE"))
 }
 
-/// Returns a text in a length; one that is longer ends with `~`.
+/// Returns a text in a length; one that is longer ends with `~`, behind a whole word where words are
+/// not long.
 pub(crate) fn cut(text: &str, length: usize) -> String {
     if text.chars().count() <= length {
         return text.to_owned();
     }
-    let mut kept: String = text.chars().take(length.saturating_sub(1)).collect();
-    kept.push('~');
-    kept
+    let kept: String = text.chars().take(length.saturating_sub(1)).collect();
+    let next = text.chars().nth(length.saturating_sub(1));
+    let whole = match kept.rsplit_once(' ') {
+        Some((whole, word)) if next != Some(' ') && word.chars().count() <= LONG => whole,
+        Some(_) | None => &kept,
+    };
+    let whole = whole.trim_end();
+    let gap = if whole.len() < kept.len() { " " } else { "" };
+    format!("{whole}{gap}~")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_behind_a_word() {
+        assert_eq!(
+            cut("drained by otto (ssh 192.0.2.8)", 31),
+            "drained by otto (ssh 192.0.2.8)"
+        );
+        assert_eq!(
+            cut("drained by otto (ssh 192.0.2.8)", 28),
+            "drained by otto (ssh ~"
+        );
+        assert_eq!(cut("drained by otto", 12), "drained by ~");
+        assert_eq!(cut("drained by otto", 11), "drained by~");
+        assert_eq!(cut("lb1.dc2.example.net", 8), "lb1.dc2~");
+        assert_eq!(cut("", 0), "");
+        assert_eq!(cut("abc", 1), "~");
+    }
 }

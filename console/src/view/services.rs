@@ -436,7 +436,10 @@ pub(crate) fn status(model: &Model) -> String {
         }
     }
     let order = services.sorting.words(services.sorting.by.name());
-    let _ = write!(text, "; {order}");
+    // Half of it would say nothing.
+    if text.len() + order.len() + 4 <= usize::from(model.size.width) {
+        let _ = write!(text, "; {order}");
+    }
     text
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir_control::{ServiceRealRow, ServiceRow};
+use weir_control::{Filter, ServiceRealRow, ServiceRow};
 
 use crate::model::data::Told;
 use crate::model::deltas::{LONGEST, rate};
@@ -24,63 +24,81 @@ pub(crate) struct Flow {
 pub(crate) struct ServiceFlow {
     pub(crate) own: Flow,
     pub(crate) reals: Vec<Flow>,
+    /// When its real servers were told last.
+    pub(crate) reals_at: Option<Duration>,
 }
 
-/// Makes the rates between two answers.
+/// Makes the rates of an answer, and of that before: of real servers that were not told now, those
+/// that they had.
 pub(super) fn flows(
     before: Option<&Told<Vec<ServiceRow>>>,
+    mut old: Vec<ServiceFlow>,
     now: &Told<Vec<ServiceRow>>,
+    filter: &Filter,
 ) -> Vec<ServiceFlow> {
-    let Some(before) = before else {
-        return now.value.iter().map(|_| ServiceFlow::default()).collect();
-    };
-    let span = now.at.saturating_sub(before.at);
-    if span > LONGEST {
-        // Another screen was open, or nobody answered: that is no rate of now.
-        return now.value.iter().map(|_| ServiceFlow::default()).collect();
-    }
-    let old: BTreeMap<&str, &ServiceRow> = before
-        .value
-        .iter()
-        .map(|row| (row.name.as_str(), row))
+    let rows_before = before.map_or(&[][..], |before| &before.value);
+    let places = rows_before.iter().enumerate();
+    let places: BTreeMap<&str, usize> = places
+        .map(|(place, row)| (row.name.as_str(), place))
         .collect();
-    now.value
-        .iter()
-        .map(|row| {
-            let old = old.get(row.name.as_str()).copied();
-            service_flow(old, row, span)
-        })
-        .collect()
+    let span = before.map(|before| now.at.saturating_sub(before.at));
+    let each = now.value.iter().map(|row| {
+        let place = places.get(row.name.as_str());
+        let was = place.and_then(|place| rows_before.get(*place));
+        let flow = place.and_then(|place| old.get_mut(*place));
+        let flow = flow.map(std::mem::take).unwrap_or_default();
+        let own = was.zip(span).map(|(was, span)| own_flow(was, row, span));
+        let told = filter.has_reals_of(&row.name);
+        let reals = match (told, was, flow.reals_at) {
+            (false, ..) => flow.reals,
+            (true, Some(was), Some(at)) => {
+                let span = now.at.saturating_sub(at);
+                real_flows(&was.reals, &row.reals, span)
+            }
+            (true, ..) => Vec::new(),
+        };
+        ServiceFlow {
+            own: own.unwrap_or_default(),
+            reals,
+            reals_at: if told { Some(now.at) } else { flow.reals_at },
+        }
+    });
+    each.collect()
 }
 
-fn service_flow(old: Option<&ServiceRow>, row: &ServiceRow, span: Duration) -> ServiceFlow {
-    let Some(old) = old else {
-        return ServiceFlow::default();
-    };
+/// Another screen was open for long, or nobody answered: that is no rate of now.
+fn is_of_now(span: Duration) -> bool {
+    span <= LONGEST
+}
+
+fn own_flow(old: &ServiceRow, row: &ServiceRow, span: Duration) -> Flow {
+    if !is_of_now(span) {
+        return Flow::default();
+    }
     let rate = |pick: fn(&ServiceRow) -> u64| rate(pick(old), pick(row), span);
     let bits = |pick: fn(&ServiceRow) -> u64| rate(pick).map(|bytes| bytes * 8.0);
-    ServiceFlow {
-        own: Flow {
-            // Not the daemon's own rate: that of its real servers is made so, and they add up.
-            new: rate(|row| row.opened),
-            refused: rate(|row| row.refused),
-            packets_in: rate(|row| row.packets_in),
-            packets_out: rate(|row| row.packets_out),
-            bits_in: bits(|row| row.bytes_in),
-            bits_out: bits(|row| row.bytes_out),
-        },
-        reals: row
-            .reals
-            .iter()
-            .enumerate()
-            .map(|(place, real)| {
-                let same = |other: &&ServiceRealRow| other.address == real.address;
-                let there = old.reals.get(place).filter(same);
-                let old = there.or_else(|| old.reals.iter().find(same));
-                old.map_or_else(Flow::default, |old| real_flow(old, real, span))
-            })
-            .collect(),
+    Flow {
+        // Not the daemon's own rate: that of its real servers is made so, and they add up.
+        new: rate(|row| row.opened),
+        refused: rate(|row| row.refused),
+        packets_in: rate(|row| row.packets_in),
+        packets_out: rate(|row| row.packets_out),
+        bits_in: bits(|row| row.bytes_in),
+        bits_out: bits(|row| row.bytes_out),
     }
+}
+
+fn real_flows(old: &[ServiceRealRow], reals: &[ServiceRealRow], span: Duration) -> Vec<Flow> {
+    if !is_of_now(span) {
+        return Vec::new();
+    }
+    let each = reals.iter().enumerate().map(|(place, real)| {
+        let same = |other: &&ServiceRealRow| other.address == real.address;
+        let there = old.get(place).filter(same);
+        let old = there.or_else(|| old.iter().find(same));
+        old.map_or_else(Flow::default, |old| real_flow(old, real, span))
+    });
+    each.collect()
 }
 
 fn real_flow(old: &ServiceRealRow, real: &ServiceRealRow, span: Duration) -> Flow {

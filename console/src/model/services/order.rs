@@ -6,7 +6,6 @@ use weir_control::{ServiceRealRow, ServiceRow};
 
 use crate::model::services::Sort;
 use crate::model::services::flow::Flow;
-use crate::model::services::words::is_down;
 
 /// What a line is sorted by: a text upwards, or a number downwards.
 #[derive(Debug)]
@@ -72,7 +71,8 @@ pub(super) fn real_key(sort: Sort, real: &ServiceRealRow, flow: Flow) -> SortKey
 }
 
 fn badness(row: &ServiceRow) -> u8 {
-    match (row.state.as_str(), row.reals.iter().any(is_down)) {
+    let is_degraded = row.real_counts.down + row.real_counts.inhibited > 0;
+    match (row.state.as_str(), is_degraded) {
         ("all-down", _) => 4,
         ("no-quorum", _) => 3,
         ("sorry", _) => 2,

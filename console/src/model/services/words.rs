@@ -18,18 +18,17 @@ pub(crate) fn listen(row: &ServiceRow) -> String {
 
 /// Returns the state of a service in a word, and how many of its real servers take new sessions.
 pub(crate) fn state(row: &ServiceRow) -> String {
-    let reals = || row.reals.iter().filter(|real| real.state != "sorry");
-    let up = reals().filter(|real| real.state == "up").count();
+    let counts = row.real_counts;
     let word = match row.state.as_str() {
         "all-down" | "no-quorum" => "DOWN",
         "sorry" => "SORRY",
-        _ if reals().any(is_down) => "DEGR",
-        _ if up == 0 && reals().any(|real| real.state == "full") => "FULL",
+        _ if counts.down + counts.inhibited > 0 => "DEGR",
+        _ if counts.up == 0 && counts.full > 0 => "FULL",
         // Nobody looks whether they answer.
-        _ if up > 0 && reals().all(|real| !real.checked) => "UNCHK",
+        _ if counts.up > 0 && counts.unchecked == counts.all => "UNCHK",
         _ => "UP",
     };
-    format!("{word} {up}/{}", reals().count())
+    format!("{word} {}/{}", counts.up, counts.all)
 }
 
 /// Returns the state of a real server in a word.
@@ -68,4 +67,13 @@ pub(super) fn real_text(real: &ServiceRealRow) -> String {
 pub(crate) fn others(row: &ServiceRow) -> u64 {
     let at_reals = row.reals.iter().map(|real| real.sessions + real.inactive);
     row.sessions.saturating_sub(at_reals.sum())
+}
+
+/// Returns the weight that a real server has by command, where it has one.
+pub(crate) fn weight_by_command(real: &ServiceRealRow) -> Option<u16> {
+    let mut words = real.by_command.iter();
+    let is_weight = words.any(|words| words.starts_with("has weight"));
+    is_weight
+        .then_some(u16::try_from(real.weight).ok())
+        .flatten()
 }

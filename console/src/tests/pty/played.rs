@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use weir_control::{Reply, Request, Role};
+use weir_control::{Asked, Reply, Request, Role};
 
 use crate::tests::fixture::{Daemon, State};
 
@@ -96,7 +96,7 @@ fn serve(mut stream: UnixStream, state: State, began: Instant, changes: &Mutex<V
             return;
         };
         let second = 1 + began.elapsed().as_secs();
-        let answer = match Request::parse(&line) {
+        let answer = match Asked::parse(&line).map(|asked| asked.request) {
             Ok(Request::Show { what, filter }) => Daemon {
                 state,
                 second,
