@@ -301,11 +301,19 @@ impl Control {
         let clocks = self.clock.now();
         let snapshot = &self.scene.running.snapshot;
         self.scene.health.grow(snapshot, clocks.wall_ms);
-        let traffic = self.scene.fleet.traffic();
-        let health = &mut self.scene.health;
-        health.look_for_silence(snapshot, &traffic, clocks);
-        let pictures = self.scene.fleet.pictures();
-        self.scene.rates.sample(now, &pictures, &traffic);
+        let is_passive = {
+            let mut services = snapshot.services.iter();
+            services.any(|service| service.availability.passive.is_some())
+        };
+        // The counters of ten thousand real servers are much to read: silence is looked for each
+        // time, rates need it now and then.
+        if is_passive || self.scene.rates.is_due(now) {
+            let traffic = self.scene.fleet.traffic();
+            let health = &mut self.scene.health;
+            health.look_for_silence(snapshot, &traffic, clocks);
+            let pictures = self.scene.fleet.pictures();
+            self.scene.rates.sample(now, &pictures, &traffic);
+        }
         self.scene.fleet.send_rest();
         self.look_at_page(now);
         self.look_at_floods();

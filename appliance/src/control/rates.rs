@@ -11,6 +11,9 @@ use crate::publish::{Picture, Traffic};
 /// How long the rates look back.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// How often the counters are looked at.
+const EVERY: Duration = Duration::from_millis(250);
+
 /// The local ports in use of each pool towards each real server.
 type Used = BTreeMap<(PoolId, EndpointId), u64>;
 
@@ -30,6 +33,12 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
+    /// Says whether it is time to look at the counters.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let last = self.samples.back();
+        last.is_none_or(|last| now.saturating_duration_since(last.at) >= EVERY)
+    }
+
     /// Looks at the counters; called several times a second.
     pub(crate) fn sample(&mut self, at: Instant, pictures: &[Picture], traffic: &Traffic) {
         // The oldest sample that is kept is the youngest that is at least a window old.

@@ -742,7 +742,12 @@ fn only_root_and_our_own_account_tell_of_events() {
         let (stream, _other) = mio::net::UnixStream::pair().unwrap();
         let mut connection = Connection::new(stream, Role::Operator, "lb1");
         connection.operator.uid = uid;
-        begin(&mut connection, Ticket(1), &request, &played.scene);
+        begin(
+            &mut connection,
+            Ticket(1),
+            request.clone().into(),
+            &played.scene,
+        );
         let order = matches!(connection.job, Some(Job::Change(Some(_))));
         assert_eq!(order, is_taken, "{uid:?}");
     }
