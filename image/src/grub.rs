@@ -36,7 +36,9 @@ pub(crate) fn removable(source: &Path, early: &Path, eltorito: &Path, work: &Pat
     let modules = files::read_text(&source.join("grub-modules"))? + " iso9660 part_msdos";
     let core = work.join("iso.core");
     image("i386-pc", &format!("{modules} biosdisk"), early, &core)?;
-    image("x86_64-efi", &modules, early, &work.join("iso.efi"))?;
+    // Screens of UEFI, which the kernel would otherwise start without.
+    let graphic = format!("{modules} efi_gop efi_uga");
+    image("x86_64-efi", &graphic, early, &work.join("iso.efi"))?;
     let mut bytes = files::read(Path::new("/usr/lib/grub/i386-pc/cdboot.img"))?;
     bytes.extend(files::read(&core)?);
     files::write(eltorito, bytes)

@@ -19,6 +19,7 @@ pub(crate) fn tool(name: &str) -> Command {
         .env("TZ", "UTC")
         .env("SOURCE_DATE_EPOCH", EPOCH.to_string())
         .env("E2FSPROGS_FAKE_TIME", EPOCH.to_string())
+        .env("E2FSCK_TIME", EPOCH.to_string())
         .stdin(Stdio::null());
     command
 }
