@@ -108,7 +108,6 @@ impl Images {
                 kernel: folder.join("vmlinuz"),
                 initrd: folder.join("initrd"),
                 version,
-                forms: Vec::new(),
             };
             for file in [&image.disk, &image.update, &image.kernel, &image.initrd] {
                 ensure!(file.is_file(), "there is no {}", file.display());
