@@ -113,6 +113,8 @@ pub(crate) enum Local {
     Wrong,
     /// A new secret was set.
     Secret,
+    /// An operator's key was added.
+    Keys,
     /// The box was set up.
     SetUp,
 }
@@ -177,6 +179,8 @@ pub(crate) struct BoxRow {
     pub(crate) daemon: bool,
     /// Whether the local secret is set.
     pub(crate) secret: bool,
+    /// Whether somebody set the box up.
+    pub(crate) set_up: bool,
     /// How many keys of operators there are.
     pub(crate) operators: u64,
     /// How many keys of viewers there are.
