@@ -29,12 +29,7 @@ impl Listener {
     pub(crate) fn open(socket: &ControlSocket) -> Result<Self> {
         let path = PathBuf::from(&socket.path);
         let place = || format!("[control] socket {}", socket.path);
-        let group = socket
-            .group
-            .as_deref()
-            .map(group_id)
-            .transpose()
-            .with_context(place)?;
+        let group = group_of(socket).with_context(place)?;
         make_way(&path).with_context(place)?;
         // Nobody may connect between the moment the file appears and the moment it has its mode.
         let before = umask(Mode::from_bits_truncate(0o177));
@@ -85,6 +80,22 @@ impl Drop for Listener {
     fn drop(&mut self) {
         // What is gone already need not be removed.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Returns the group that may connect besides root: the one that is named, or else the one that an
+/// appliance has for the role.
+///
+/// # Errors
+/// When the group that is named does not exist.
+pub(crate) fn group_of(socket: &ControlSocket) -> Result<Option<u32>> {
+    match socket.group.as_deref() {
+        Some(name) => group_id(name).map(Some),
+        None => Ok(group_id(match socket.role {
+            Role::Viewer => "weir-view",
+            Role::Operator => "weir-operate",
+        })
+        .ok()),
     }
 }
 

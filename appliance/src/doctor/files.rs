@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use weir_model::{Snapshot, SynproxyMode};
 
 use super::Findings;
+use crate::control::sockets::group_of;
 
 /// Looks at the files with secrets.
 pub(crate) fn secrets(snapshot: &Snapshot, findings: &mut Findings) {
@@ -49,7 +50,8 @@ pub(crate) fn sockets(snapshot: &Snapshot, findings: &mut Findings) {
     const CHECK: &str = "control-socket";
     for socket in &snapshot.control.sockets {
         let path = socket.path.as_str();
-        let wanted = if socket.group.is_some() { 0o660 } else { 0o600 };
+        let group = group_of(socket).ok().flatten();
+        let wanted = if group.is_some() { 0o660 } else { 0o600 };
         match fs::metadata(path) {
             Err(error) => findings.fail(
                 CHECK,

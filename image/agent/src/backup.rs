@@ -90,7 +90,10 @@ fn manifest(version: &str, node: &str, files: &Files) -> String {
 
 fn sum(bytes: &[u8]) -> String {
     let sum = Sha256::digest(bytes);
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    sum.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn archive(manifest: &str, files: &Files) -> io::Result<Vec<u8>> {
@@ -146,7 +149,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// Returns the name of the box, as its configuration has it.
 pub(crate) fn node(places: &Places) -> Option<String> {
     let loaded = weir_conf::load(&places.config(), &NoEnv, None).ok()?;
-    Some(loaded.snapshot.node.name.to_string()).filter(|name| !name.is_empty())
+    Some(loaded.snapshot.node.name).filter(|name| !name.is_empty())
 }
 
 /// Says whether a name can be one of an archive's members: it stays in its folder.

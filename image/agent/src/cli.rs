@@ -15,6 +15,7 @@ use weir_control::Role;
 use crate::login;
 use crate::protocol::{BoxRow, KeyRow, Request};
 use crate::socket::client::{self, Failure};
+use crate::tty;
 
 /// Done.
 const DONE: u8 = 0;
@@ -223,7 +224,7 @@ fn agent(part: Option<&Part>) -> ExitCode {
     ExitCode::from(match part {
         None => ended(crate::agent::run()),
         Some(Part::Stop) => ended(crate::agent::stop()),
-        Some(Part::Tty) => failed("the local console cannot run here"),
+        Some(Part::Tty) => return tty::run(),
         Some(Part::Login { role, name }) => return login::forced(role.role(), name.as_deref()),
     })
 }

@@ -148,6 +148,10 @@ pub(crate) struct KeyRow {
 }
 
 /// The box in one row.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, as JSON says it"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct BoxRow {

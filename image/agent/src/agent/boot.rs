@@ -26,10 +26,11 @@ use crate::management;
 use crate::nics;
 use crate::places::Places;
 use crate::prepare;
+use crate::socket::server;
 use crate::trial::{self, Trial};
 use crate::watchdog::Watchdog;
 use crate::words::Words;
-use crate::{hardening, observe, power, setup, slots, tell};
+use crate::{backup, hardening, observe, power, setup, slots, tell};
 
 /// The agent's own process, for whoever has it end.
 const PID: &str = "agent.pid";
@@ -139,6 +140,11 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
     use_every_core();
     say_beginning(handle, is_again, watchdog.is_there());
     say_faults(handle, is_again);
+    if !is_again {
+        for event in backup::at_boot(places, words.slot) {
+            handle.say(event);
+        }
+    }
     slot_folders(handle);
     if !is_again {
         name_cards(handle);
@@ -171,7 +177,8 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
     let threads = observe::start(handle.clone())
         .and_then(|()| tell::start(handle.clone()))
         .and_then(|()| clock::start(handle.clone(), servers.clone()))
-        .and_then(|()| power::start(handle));
+        .and_then(|()| power::start(handle))
+        .and_then(|()| server::listen(handle));
     threads.map_err(|error| format!("a thread cannot be started: {error}"))?;
 
     let mut daemon = Kept::new("daemon", &places.run);

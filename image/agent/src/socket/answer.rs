@@ -111,7 +111,7 @@ pub(super) fn answer(
         }
         Request::FactoryReset { node } => {
             let seen = handle.seen().status;
-            let name = backup::node(handle.places()).or(seen.map(|status| status.node));
+            let name = backup::node(handle.places()).or_else(|| seen.map(|status| status.node));
             let name = name.unwrap_or_else(|| "weir".to_owned());
             if node != name {
                 return Err(format!(

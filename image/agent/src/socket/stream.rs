@@ -18,7 +18,7 @@ const TO_ASK: Duration = Duration::from_secs(10);
 /// A client that does not read for so long is gone.
 const TO_READ: Duration = Duration::from_secs(10);
 /// A file of which nothing comes for so long has ended.
-const TO_COME: Duration = Duration::from_secs(60);
+const TO_COME: Duration = Duration::from_mins(1);
 /// What a pipe takes without waiting.
 const PIECE: usize = 4096;
 

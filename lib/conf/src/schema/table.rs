@@ -288,7 +288,7 @@ const CONTROL: &[KeySpec] = &[
         OptionSpec::new(
             "group",
             Type::Name,
-            "The group that may connect besides root.",
+            "The group that may connect besides root; without it `weir-view` or `weir-operate`, where the machine has them.",
         ),
     ])
     .default(&[
