@@ -11,6 +11,8 @@ use crate::slot::Slot;
 
 /// Where the reason is written for which the data partition cannot be used.
 pub(crate) const DATA_FAULT: &str = "data-fault";
+/// Says that the box has been prepared since it was started.
+pub(crate) const BOOTED: &str = "booted";
 /// Where the reasons are written for which modules could not be loaded.
 pub(crate) const MODULES_FAULT: &str = "modules-fault";
 

@@ -17,7 +17,7 @@ use weir_control::{Login, Role};
 use zeroize::Zeroizing;
 
 use crate::places::Places;
-use crate::prepare::DATA_FAULT;
+use crate::prepare::{BOOTED, DATA_FAULT};
 use crate::protocol::{Ask, Local, Request, SOCKET};
 use crate::secret::{self, Verdict};
 use crate::setup::wizard::{self, Answers, Known, Terminal, until};
@@ -36,6 +36,9 @@ const OPERATOR: u32 = 200;
 const LONGEST: u64 = 8 * 1024;
 /// Whoever chooses nothing for so long has gone, and the console comes back.
 const IDLE: Duration = Duration::from_mins(1);
+/// The agent has so long to make the box ready.
+const READY_TRIES: u32 = 600;
+const READY_EVERY: Duration = Duration::from_millis(100);
 /// Noted when somebody took the way back in: once a start.
 const RECOVERED: &str = "recovered";
 
@@ -108,6 +111,7 @@ impl Terminal for Tty {
 
 impl Tty {
     fn serve(&mut self, words: &Words) -> io::Result<()> {
+        self.wait_for_the_agent();
         let recovered = self.places.run.join(RECOVERED);
         if words.recover && !recovered.exists() {
             self.recover(&recovered)?;
@@ -132,6 +136,18 @@ impl Tty {
                 Some(Choice::Console) => return Ok(()),
                 Some(choice) => self.chosen(choice)?,
             }
+        }
+    }
+
+    /// Init starts both at once; before the agent has looked at the boot partition nobody knows
+    /// whether the box is set up. Without an agent the menu is the only way in.
+    fn wait_for_the_agent(&self) {
+        let ready = self.places.run.join(BOOTED);
+        for _ in 0..READY_TRIES {
+            if ready.exists() {
+                return;
+            }
+            std::thread::sleep(READY_EVERY);
         }
     }
 
@@ -366,7 +382,7 @@ fn cards(places: &Places) -> Vec<String> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let link = match fact("operstate").as_str() {
                 "up" => "link",
-                "down" => "no link, or not in use yet",
+                "down" => "no link",
                 _ => "",
             };
             format!("{name:<8} {}  {link}", fact("address"))

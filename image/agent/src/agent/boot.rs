@@ -25,7 +25,7 @@ use crate::login::watch::Watch;
 use crate::management;
 use crate::nics;
 use crate::places::Places;
-use crate::prepare;
+use crate::prepare::{self, BOOTED};
 use crate::socket::server;
 use crate::trial::{self, Trial};
 use crate::watchdog::Watchdog;
@@ -34,8 +34,6 @@ use crate::{backup, hardening, observe, power, setup, slots, tell};
 
 /// The agent's own process, for whoever has it end.
 const PID: &str = "agent.pid";
-/// Says that the box has been prepared since it was started.
-const BOOTED: &str = "booted";
 /// How long init has to start the box again or turn it off once everything has been stopped.
 const INIT: Duration = Duration::from_secs(40);
 /// How long `weir agent stop` waits.
