@@ -298,7 +298,7 @@ mod tests {
     fn a_bundle_without_a_daemon_says_so_and_can_be_unpacked_by_anybody() {
         let parts = collect(None, Some("cannot connect".to_owned()));
         let path = std::env::temp_dir().join(format!("weir-{}-support.tar", std::process::id()));
-        write(&parts, fs::File::create(&path).unwrap(), SystemTime::now()).unwrap();
+        write(&parts, File::create(&path).unwrap(), SystemTime::now()).unwrap();
         let mut archive = tar::Archive::new(File::open(&path).unwrap());
         let mut entries = archive.entries().unwrap();
         let mut first = entries.next().unwrap().unwrap();
