@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use serde_json::{Value, json};
 use weir_control::{
-    Asked, Client, ClientError, DEFAULT_SOCKETS, Filter, Greeting, IdentityRow, Request, Rows, What,
+    Asked, Client, ClientError, Code, DEFAULT_SOCKETS, Filter, Greeting, IdentityRow, Request,
+    Rows, What,
 };
 
 use crate::Options;
@@ -108,6 +109,11 @@ impl Link {
 fn why(error: &ClientError) -> String {
     match error {
         ClientError::Unknown(why) => format!("IT MAY BE DONE OR NOT: {why}"),
+        // A report of several lines ends with how many mistakes there are, not with a code.
+        ClientError::Refused {
+            code: Code::Mistakes,
+            text,
+        } => text.trim_end().to_owned(),
         ClientError::Connect { .. }
         | ClientError::Broken { .. }
         | ClientError::Silent { .. }

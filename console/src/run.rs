@@ -143,17 +143,15 @@ impl Console {
             self.want();
             self.draw();
             let first = match happened.recv_timeout(self.until_next()) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
+                Ok(event) => event,
+                // What is due by then is done like anything else: the candidate is asked about so.
+                Err(RecvTimeoutError::Timeout) => Event::Message(Message::Tick),
                 Err(RecvTimeoutError::Disconnected) => return Ok(ExitCode::SUCCESS),
             };
             self.settle_size();
-            if first.is_none() {
-                self.take(Message::Tick);
-            }
             // Whatever else happened is in the same frame.
             let more = happened.try_iter().take(EVENTS).collect::<Vec<_>>();
-            for event in first.into_iter().chain(more) {
+            for event in std::iter::once(first).chain(more) {
                 if let Some(code) = self.on(event)? {
                     return Ok(code);
                 }

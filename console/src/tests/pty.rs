@@ -342,3 +342,20 @@ fn a_restarted_daemon_finds_the_view_as_it_was_and_is_asked_for_nothing_twice() 
     assert_eq!(desk.left(), 0);
     desk.assert_restored();
 }
+
+#[test]
+fn a_candidate_is_asked_about_when_nobody_touches_a_key() {
+    let (folder, played) = daemon("candidate");
+    let desk = open(&folder.0);
+    desk.keys("7");
+    desk.wait("RUNNING");
+    desk.keys("e");
+    desk.wait("CANDIDATE");
+    desk.keys("# a word\r");
+    played.wait_for_change();
+    let asked = played.changes();
+    assert!(
+        matches!(asked.as_slice(), [Request::Diff { .. }, ..]),
+        "{asked:?}"
+    );
+}
