@@ -186,7 +186,8 @@ fn check(bytes: &[u8]) -> Result<(String, Files), String> {
     let listed = Listed::parse(&manifest)?;
     let mut files = Files::new();
     for entry in members {
-        let (name, bytes) = member(entry.map_err(no_archive)?)?;
+        let entry = entry.map_err(|error| format!("the backup is cut off or damaged: {error}"))?;
+        let (name, bytes) = member(entry)?;
         let Some((size, sum_of)) = listed.files.get(&name) else {
             return Err(format!(
                 "`{}` is not on the backup's list",
@@ -595,8 +596,15 @@ mod tests {
                 "DSA",
             ),
             (good(&[config, secret]), "secret"),
-            (good(&[config, ("shared/update/x", "")]), "cannot be in"),
-            (good(&[config, ("shared/secret.x", "")]), "cannot be in"),
+            (good(&[config, ("shared/update/x", "")]), "damaged"),
+            (
+                made("format = 1\n", &[("shared/update/x", "")]),
+                "cannot be in",
+            ),
+            (
+                made("format = 1\n", &[("shared/secret.x", "")]),
+                "cannot be in",
+            ),
         ] {
             let error = stage(&places, &bytes).unwrap_err();
             assert!(error.contains(says), "{says}: {error}");
