@@ -13,7 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use weir_control::{CheckRow, Code, Rejection, Reply, Request};
+use weir_control::{CheckRow, Code, EventRow, Rejection, Reply, Request};
 use weir_director::{Notice, PoolUse};
 use weir_model::{Event, EventClass, MasterKey, PortId, Severity};
 use weir_wire::EthAddr;
@@ -24,6 +24,7 @@ use crate::configuration::{Origin, Start};
 use crate::control::apply::{Asker, Wanted, Wish};
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
+use crate::control::events::shelf::Shelf;
 use crate::control::floods::Floods;
 use crate::control::history::History;
 use crate::control::kept::Kept;
@@ -52,6 +53,7 @@ mod diff;
 mod doctor;
 pub(crate) mod events;
 mod explain;
+pub(crate) mod faults;
 mod floods;
 pub(crate) mod history;
 pub(crate) mod kept;
@@ -103,6 +105,8 @@ pub(crate) struct ControlParts {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) start: Start,
     pub(crate) state: State,
+    /// Where events outlive the daemon, with those of before; or why they do not.
+    pub(crate) shelf: Result<(Shelf, Vec<EventRow>), String>,
     /// The master key of services without a secret file.
     pub(crate) fallback_key: MasterKey,
     pub(crate) file: PathBuf,
@@ -215,6 +219,13 @@ impl Control {
             },
         };
         control.scene.events.adopt(&control.scene.running.snapshot);
+        match parts.shelf {
+            Ok((shelf, earlier)) => control.scene.events.go_on(shelf, earlier),
+            Err(sentence) => {
+                let (events, severity) = (&mut control.scene.events, Severity::Warning);
+                events.system(Instant::now(), severity, "events-not-kept", sentence);
+            }
+        }
         control.begin(&parts.start.origin, parts.start.sentences);
         if let Some(event) = events::unheard(None, &control.scene.running.snapshot) {
             control.scene.events.say(Instant::now(), event);

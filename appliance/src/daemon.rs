@@ -23,6 +23,7 @@ use weir_wire::EthAddr;
 use crate::clock::Clock;
 use crate::command;
 use crate::configuration::Start;
+use crate::control::events::shelf::Shelf;
 use crate::control::ports::OpenDevice;
 use crate::control::sockets::Listener;
 use crate::control::{self, Control, ControlParts};
@@ -156,6 +157,7 @@ pub(crate) fn run(file: &Path, state: State, mut start: Start) -> Result<()> {
         listeners,
         start,
         state,
+        shelf: Shelf::open(&state_dir.join("events")),
         fallback_key,
         file: file.to_owned(),
         run_dir,

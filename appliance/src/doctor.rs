@@ -19,6 +19,7 @@ use weir_model::{Port, Snapshot};
 use crate::configuration;
 use crate::show;
 
+mod appliance;
 mod devices;
 mod files;
 mod findings;
@@ -70,6 +71,7 @@ pub(crate) fn doctor(order: &Order) -> Result<bool> {
 fn examine(order: &Order) -> Result<Vec<CheckRow>> {
     let mut findings = Findings::default();
     let machine = Machine::this();
+    appliance::check(Path::new("/"), &mut findings);
     let mut client = match show::connect(order.socket.as_deref()) {
         Ok(client) => client,
         Err(error) => {

@@ -29,7 +29,7 @@ pub(crate) struct EventRecord {
 /// An event that was taken, with its number and time.
 #[derive(Clone, Debug)]
 pub(crate) struct Numbered {
-    /// Counts the events of this start; 0 for one that only says how many others were left out.
+    /// Counts the events, over restarts where they are kept; 0 for one that only says how many others were left out.
     pub(crate) sequence: u64,
     pub(crate) at: SystemTime,
     pub(crate) record: Arc<EventRecord>,

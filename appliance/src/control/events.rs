@@ -17,6 +17,9 @@ use crate::export::budget::Budgets;
 use crate::log;
 
 mod describe;
+pub(crate) mod shelf;
+
+use shelf::Shelf;
 
 /// Events of one kind on stderr in a window; the rest is counted and told with the next window.
 const SAID: u32 = 5;
@@ -37,6 +40,10 @@ pub(crate) struct Events {
     /// The last events of each kind, so that a flood of one does not push out the others.
     kept: BTreeMap<&'static str, VecDeque<Numbered>>,
     count: usize,
+    /// Those of before the daemon's start.
+    earlier: VecDeque<EventRow>,
+    /// Where they outlive the daemon; none where they do not.
+    shelf: Option<Shelf>,
     exports: Exports,
 }
 
@@ -48,12 +55,23 @@ impl Default for Events {
             keeping: Budgets::new(KEPT_A_SECOND, Duration::from_secs(1)),
             kept: BTreeMap::new(),
             count: 0,
+            earlier: VecDeque::new(),
+            shelf: None,
             exports: Exports::default(),
         }
     }
 }
 
 impl Events {
+    /// Goes on behind the events of before, and keeps those that come with them.
+    pub(crate) fn go_on(&mut self, onto: Shelf, earlier: Vec<EventRow>) {
+        let last = earlier.iter().map(|row| row.sequence).max();
+        self.sequence = self.sequence.max(last.unwrap_or_default());
+        self.count += earlier.len();
+        self.earlier = earlier.into();
+        self.shelf = Some(onto);
+    }
+
     /// Takes what happened on a worker.
     pub(crate) fn happened(
         &mut self,
@@ -126,11 +144,18 @@ impl Events {
         for record in self.exports.look(now) {
             self.say(now, record);
         }
+        let of_disk = self.shelf.as_mut().map(|shelf| shelf.tick(now));
+        for record in of_disk.into_iter().flatten() {
+            self.say(now, record);
+        }
     }
 
     /// Lets what waits go out, for a moment at most.
     pub(crate) fn finish(&mut self) {
         self.exports.finish();
+        if let Some(shelf) = &mut self.shelf {
+            shelf.finish();
+        }
     }
 
     /// Returns events that are kept, the oldest first: those that have a higher number than one, and
@@ -143,9 +168,14 @@ impl Events {
             all.extend(kind.range(begin..));
         }
         all.sort_unstable_by_key(|event| event.sequence);
+        let is_new = |row: &&EventRow| after.is_none_or(|after| row.sequence > after);
+        let earlier: Vec<&EventRow> = self.earlier.iter().filter(is_new).collect();
         let limit = limit.and_then(|limit| usize::try_from(limit).ok());
-        let over = limit.map_or(0, |limit| all.len().saturating_sub(limit));
-        all.into_iter().skip(over).map(row).collect()
+        let count = earlier.len() + all.len();
+        let over = limit.map_or(0, |limit| count.saturating_sub(limit));
+        let rest = over.saturating_sub(earlier.len());
+        let earlier = earlier.into_iter().skip(over).cloned();
+        earlier.chain(all.into_iter().skip(rest).map(row)).collect()
     }
 
     /// Returns how the receivers do.
@@ -164,6 +194,9 @@ impl Events {
     }
 
     fn keep(&mut self, event: Numbered) {
+        if let Some(shelf) = &mut self.shelf {
+            shelf.keep(&row(&event));
+        }
         let kind = self.kept.entry(event.record.code).or_default();
         if kind.len() == KEPT_OF_A_KIND {
             kind.pop_front();
@@ -171,6 +204,9 @@ impl Events {
         }
         kind.push_back(event);
         self.count += 1;
+        if self.count > KEPT && self.earlier.pop_front().is_some() {
+            self.count -= 1;
+        }
         if self.count > KEPT {
             let largest = self.kept.values_mut().max_by_key(|kind| kind.len());
             let dropped = largest.and_then(VecDeque::pop_front);

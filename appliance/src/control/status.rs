@@ -7,7 +7,9 @@ use weir_control::{AlarmRow, ClientRow, HistoryRow, StatusRow};
 use weir_model::{DropReason, Service, Snapshot};
 
 use crate::control::connection::Connection;
+use crate::control::faults;
 use crate::control::scene::Scene;
+use crate::daemon::machine::run_dir;
 use crate::publish::Picture;
 
 /// Alarms that are listed; of more than these their number is told.
@@ -142,6 +144,11 @@ fn alarms(
         let left = deadline.saturating_duration_since(Instant::now()).as_secs();
         let text = format!("the daemon is stopping: no new sessions, and it ends in {left}s");
         say("error", "", text);
+    }
+    for (file, severity, object) in faults::FILES {
+        if let Some(why) = faults::read(&run_dir().join(file)) {
+            say(severity, object, why);
+        }
     }
     if let Some(place) = pictures.iter().position(|it| !it.ledger.balanced()) {
         let text =

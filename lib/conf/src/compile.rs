@@ -18,7 +18,9 @@ use weir_model::Snapshot;
 pub use management::{Management, ManagementAddress};
 
 use crate::diagnostic::Sink;
-use crate::tree::Object;
+use crate::schema::Kind;
+use crate::tree::{Object, of_kind};
+use values::number;
 
 /// Returns what the agent of the appliance's image sets up.
 pub(crate) fn management(objects: &[Object]) -> Option<Management> {
@@ -31,6 +33,9 @@ pub(crate) fn compile(
     previous: Option<&Snapshot>,
     sink: &mut Sink,
 ) -> Option<Snapshot> {
+    if is_newer(objects, sink) {
+        return None;
+    }
     let network = network::check(objects, sink);
     pools::check(objects, &network, sink);
     services::check(objects, &network, sink);
@@ -44,4 +49,24 @@ pub(crate) fn compile(
     warnings::check(objects, &network, sink);
     management::warn(objects, &network, sink);
     build::build(objects, previous, sink)
+}
+
+/// Says that a configuration is of a later format, whose keys this software cannot know: whatever else
+/// is wrong with it may be right there.
+fn is_newer(objects: &[Object], sink: &mut Sink) -> bool {
+    let Some(node) = of_kind(objects, Kind::Node).next() else {
+        return false;
+    };
+    let format = number(node, "format").unwrap_or_default();
+    if format <= u64::from(crate::FORMAT) {
+        return false;
+    }
+    let place = node.one("format").and_then(|item| item.place);
+    let message = format!(
+        "this configuration has format {format}, and this weir reads format {} at most",
+        crate::FORMAT
+    );
+    let advice = "run the newer weir that wrote it, or go back to the configuration of before";
+    sink.only_at(place.unwrap_or_else(|| node.place()), message, advice);
+    true
 }

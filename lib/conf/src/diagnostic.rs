@@ -197,6 +197,18 @@ impl Sink {
         });
     }
 
+    /// Takes all others out that this mistake explains, and adds it.
+    pub(crate) fn only_at(
+        &mut self,
+        place: Place,
+        message: impl Into<String>,
+        note: impl Into<String>,
+    ) {
+        self.kept.clear();
+        self.count = 0;
+        self.at(place, message, note);
+    }
+
     /// Adds a mistake that has no place.
     pub(crate) fn nowhere(&mut self, message: impl Into<String>) {
         self.push(Diagnostic {

@@ -10,7 +10,7 @@ use crate::Table;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventRow {
-    /// Its number since the daemon's start; a gap says that something was lost on the way.
+    /// Its number, which goes on after a restart; a gap says that something was left out.
     pub sequence: u64,
     /// When it happened (RFC 3339).
     pub at: String,

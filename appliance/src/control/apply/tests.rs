@@ -22,6 +22,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::command::{Answer, Command, WorkerEnd, channels};
 use crate::configuration::Origin;
+use crate::control::events::shelf::Shelf;
 use crate::control::sockets::Listener;
 use crate::control::{ControlParts, WAKER};
 use crate::doorbell::Doorbell;
@@ -122,6 +123,7 @@ impl Home {
             listeners: vec![listener.unwrap()],
             start,
             state,
+            shelf: Shelf::open(&self.folder.join("events")),
             fallback_key: MasterKey::default(),
             file: self.file(),
             run_dir: self.folder.clone(),
@@ -568,7 +570,7 @@ fn what_was_applied_last_runs_after_a_restart_unless_the_file_was_changed() {
     let mut played = home.start();
     assert!(matches!(played.origin, Origin::Files(_)));
     assert_eq!(played.services(), ["www"]);
-    let told = played.events("configuration-found").remove(0).text;
+    let told = played.events("configuration-found").pop().unwrap().text;
     assert!(
         told.ends_with("was changed since configuration 2 was applied; the file holds"),
         "{told}"

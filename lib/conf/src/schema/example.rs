@@ -128,7 +128,8 @@ mod tests {
                 let has_choice = if let Type::Choice(all) = key.of {
                     all.iter().filter(|choice| choice.is_now()).count() > 1
                 } else {
-                    true
+                    // There is one format so far.
+                    name != "node.format"
                 };
                 if let (DefaultValue::Values([default]), true) = (key.default, has_choice) {
                     assert_ne!(&example, default, "{name}");

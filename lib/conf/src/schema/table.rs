@@ -169,6 +169,16 @@ const NODE: &[KeySpec] = &[
         "How long SIGTERM drains at most.",
     )
     .default(&["30s"]),
+    KeySpec::new(
+        "format",
+        Type::Int {
+            min: 1,
+            max: 1_000_000,
+        },
+        "The format of this configuration; an update brings it to its own where that is newer.",
+    )
+    .example("1")
+    .default(&["1"]),
 ];
 
 const PORT: &[KeySpec] = &[

@@ -819,3 +819,19 @@ fn rows_of(client: &mut Client, request: &Request) -> Result<usize, String> {
     }
     Ok(count)
 }
+
+#[test]
+fn events_outlive_the_daemon_and_their_numbers_go_on() {
+    let home = Home::new("kept-events");
+    let mut played = home.start();
+    set(&mut played, Request::Maintenance { on: true }).unwrap();
+    let before = played.events("maintenance");
+    drop(played);
+    let mut played = home.start();
+    assert_eq!(played.events("maintenance"), before);
+    set(&mut played, Request::Maintenance { on: true }).unwrap();
+    let after = played.events("maintenance");
+    assert_eq!((after.len(), &after[..1]), (2, &before[..]));
+    assert!(after[1].sequence > before[0].sequence);
+    assert!(played.events("events-not-kept").is_empty());
+}
