@@ -244,12 +244,8 @@ impl Overlay {
     /// Returns a row for each order on a real server that there is.
     pub(crate) fn rows(&self, snapshot: &Snapshot) -> Vec<OverrideRow> {
         let mut rows = Vec::new();
-        if self.orders.is_empty() {
-            return rows;
-        }
-        let there = reals(snapshot);
         for (name, order) in &self.orders {
-            let Some((_, real)) = there.get(name) else {
+            let Some(real) = real_of(snapshot, name) else {
                 continue;
             };
             let row = |setting: &str, value: String, configured: String, said: &Said| OverrideRow {
@@ -409,6 +405,17 @@ impl Overlay {
 
     /// Returns the real servers whose time is over, with what becomes of their sessions.
     fn due(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<(RealName, RealId, DrainEnd)> {
+        // It is asked ten times a second: the names of ten thousand real servers are made where
+        // something is due only.
+        let mut drained = self
+            .orders
+            .values()
+            .filter_map(|it| it.drained.as_ref()?.until);
+        let mut leaving = self.leaving.values().map(|(_, until)| *until);
+        let is_over = |until: Until| now >= until.at;
+        if !drained.any(is_over) && !leaving.any(is_over) {
+            return Vec::new();
+        }
         let mut due = Vec::new();
         let there = reals(snapshot);
         for (name, order) in &mut self.orders {
@@ -526,6 +533,14 @@ impl Overlay {
 pub(in crate::control) fn without_orders(config: &str) -> impl Iterator<Item = &str> {
     let lines = config.lines();
     lines.filter(|line| !line.starts_with(BY_COMMAND))
+}
+
+/// Returns the real server of a name.
+fn real_of<'a>(snapshot: &'a Snapshot, name: &RealName) -> Option<&'a RealServer> {
+    let mut services = snapshot.services.iter();
+    let service = services.find(|service| service.name == name.service)?;
+    let mut reals = service.reals.iter();
+    reals.find(|real| SocketAddr::new(real.address, real.port) == name.real)
 }
 
 /// Returns every real server by its name.
