@@ -408,6 +408,7 @@ fn board(rows: &[serde_json::Value]) -> String {
             }
             .to_owned(),
         ),
+        ("set up", if row.set_up { "yes" } else { "no" }.to_owned()),
         (
             "logins",
             format!("{} operators, {} viewers", row.operators, row.viewers),

@@ -225,8 +225,12 @@ impl Tty {
     /// Asks for the secret; where there is none only what cannot be undone by pulling the plug is
     /// refused.
     fn is_allowed(&mut self, choice: Choice) -> io::Result<bool> {
-        if choice == Choice::SetUp && !setup::is_set_up(&self.places) {
-            return Ok(true);
+        if choice == Choice::SetUp {
+            let is_set_up = setup::is_set_up(&self.places);
+            if is_set_up {
+                write!(self, "  the box is set up; an operator changes it\r\n")?;
+            }
+            return Ok(!is_set_up);
         }
         if !self.has_secret() {
             if let Some(word) = choice.typed() {

@@ -56,7 +56,7 @@ pub(super) fn text(has_secret: bool) -> String {
         let _ = write!(text, "  {number}  {name}\r\n");
     }
     text.push_str(if has_secret {
-        "All but the first ask for the local secret.\r\n"
+        "All that changes something asks for the local secret.\r\n"
     } else {
         "There is no local secret: an operator sets one by SSH.\r\n"
     });
