@@ -264,10 +264,32 @@ fn key(turn: KeyTurn) -> u8 {
 }
 
 fn secret() -> u8 {
-    match first_line() {
+    let given = if io::stdin().is_terminal() {
+        hidden_secret()
+    } else {
+        first_line()
+    };
+    match given {
         Ok(secret) => done(&Request::Secret { secret }, None),
         Err(sentence) => wrong(sentence),
     }
+}
+
+/// Asks twice for what the terminal does not show.
+fn hidden_secret() -> Result<String, String> {
+    let ask = |question: &str| {
+        eprint!("{question}");
+        let line = tty::hidden_line();
+        eprintln!();
+        let line = line.map_err(|error| format!("the terminal cannot be read: {error}"))?;
+        line.ok_or_else(|| "the terminal was closed".to_owned())
+    };
+    let first = ask("New local secret (not shown): ")?;
+    let second = ask("Once more: ")?;
+    if first != second {
+        return Err("they are not the same".to_owned());
+    }
+    Ok(first.as_str().to_owned())
 }
 
 /// Reads the one line of the standard input.

@@ -36,6 +36,8 @@ const OPERATOR: u32 = 200;
 const LONGEST: u64 = 8 * 1024;
 /// Whoever chooses nothing for so long has gone, and the console comes back.
 const IDLE: Duration = Duration::from_mins(1);
+/// How often a terminal with questions looks whether they were answered at another.
+const GLANCE: Duration = Duration::from_secs(1);
 /// The agent has so long to make the box ready.
 const READY_TRIES: u32 = 600;
 const READY_EVERY: Duration = Duration::from_millis(100);
@@ -49,6 +51,7 @@ pub(crate) fn run() -> ExitCode {
     let mut tty = Tty {
         name: name(),
         places,
+        is_first: false,
     };
     match tty.serve(&words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,12 +68,44 @@ struct Tty {
     /// E.g. `ttyS0`.
     name: String,
     places: Places,
+    /// The first questions are asked, here as at the other terminals.
+    is_first: bool,
 }
 
 fn name() -> String {
     let path = nix::unistd::ttyname(io::stdin().as_fd()).unwrap_or_default();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// Returns a line of the standard input; none at its end.
+fn line() -> io::Result<Option<Zeroizing<String>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let input = io::stdin().lock();
+    input.take(LONGEST).read_until(b'\n', &mut bytes)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let line = String::from_utf8_lossy(&bytes);
+    let line = line.trim_end_matches(['\n', '\r']).to_owned();
+    Ok(Some(Zeroizing::new(line)))
+}
+
+/// Returns a line that the terminal does not show; the standard input must be one.
+pub(crate) fn hidden_line() -> io::Result<Option<Zeroizing<String>>> {
+    unshown(line)
+}
+
+/// Reads while the terminal shows nothing of what is typed.
+fn unshown<T>(read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let input = io::stdin();
+    let before = tcgetattr(&input)?;
+    let mut quiet = before.clone();
+    quiet.local_flags.remove(LocalFlags::ECHO);
+    tcsetattr(&input, SetArg::TCSANOW, &quiet)?;
+    let read = read();
+    tcsetattr(&input, SetArg::TCSANOW, &before)?;
+    read
 }
 
 impl Write for Tty {
@@ -85,27 +120,20 @@ impl Write for Tty {
 
 impl Terminal for Tty {
     fn line(&mut self) -> io::Result<Option<String>> {
-        let mut bytes = Zeroizing::new(Vec::new());
-        io::stdin()
-            .lock()
-            .take(LONGEST)
-            .read_until(b'\n', &mut bytes)?;
-        if bytes.is_empty() {
+        if self.is_overtaken()? {
             return Ok(None);
         }
-        let line = String::from_utf8_lossy(&bytes);
-        Ok(Some(line.trim_end_matches(['\n', '\r']).to_owned()))
+        Ok(line()?.map(|line| line.as_str().to_owned()))
     }
 
     fn hidden_line(&mut self) -> io::Result<Option<Zeroizing<String>>> {
-        let input = io::stdin();
-        let before = tcgetattr(&input)?;
-        let mut quiet = before.clone();
-        quiet.local_flags.remove(LocalFlags::ECHO);
-        tcsetattr(&input, SetArg::TCSANOW, &quiet)?;
-        let line = self.line();
-        tcsetattr(&input, SetArg::TCSANOW, &before)?;
-        Ok(line?.map(Zeroizing::new))
+        // A terminal gives whole lines: whoever waits for one must have turned its echo off before.
+        unshown(|| {
+            if self.is_overtaken()? {
+                return Ok(None);
+            }
+            line()
+        })
     }
 }
 
@@ -125,7 +153,7 @@ impl Tty {
             self.head()?;
             write!(self, "{}Choice: ", menu::text(self.has_secret()))?;
             self.flush()?;
-            if !waits_for_input()? {
+            if !waits_for_input(IDLE)? {
                 return Ok(());
             }
             let Some(line) = self.line()? else {
@@ -137,6 +165,20 @@ impl Tty {
                 Some(choice) => self.chosen(choice)?,
             }
         }
+    }
+
+    /// Waits until somebody types; where the first questions are asked at several terminals, says
+    /// that they were answered at another one.
+    fn is_overtaken(&self) -> io::Result<bool> {
+        if !self.is_first {
+            return Ok(false);
+        }
+        while !waits_for_input(GLANCE)? {
+            if setup::is_set_up(&self.places) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Init starts both at once; before the agent has looked at the boot partition nobody knows
@@ -301,7 +343,10 @@ impl Tty {
                 && !setup::is_set_up(&self.places),
             faults: setup::faults(&self.places),
         };
-        let Some(answers) = wizard::ask(self, &known)? else {
+        self.is_first = true;
+        let asked = wizard::ask(self, &known);
+        self.is_first = false;
+        let Some(answers) = asked? else {
             return Ok(());
         };
         if setup::is_set_up(&self.places) {
@@ -366,10 +411,10 @@ impl Tty {
 }
 
 /// Says whether somebody types within the time.
-fn waits_for_input() -> io::Result<bool> {
+fn waits_for_input(time: Duration) -> io::Result<bool> {
     let input = io::stdin();
     let mut files = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    let patience = PollTimeout::try_from(IDLE).unwrap_or(PollTimeout::MAX);
+    let patience = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
     Ok(poll(&mut files, patience)? > 0)
 }
 
