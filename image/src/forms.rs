@@ -21,7 +21,7 @@ const DATE: &str = "2026010100000000";
 pub(crate) fn packed(disk: &Path, to: &Path) -> Result<()> {
     let file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     run(tool("xz")
-        .args("--stdout --keep --threads=4 --check=crc32 -6".split(' '))
+        .args("--stdout --keep --threads=4 --check=crc32 -1".split(' '))
         .arg(disk)
         .stdout(file))
 }
