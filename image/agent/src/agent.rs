@@ -24,7 +24,7 @@ use crate::kept;
 use crate::keys::{self, Keys};
 use crate::lease::{self, Lease};
 use crate::login::watch::Watch;
-use crate::management::{self, Network};
+use crate::management::{self, Network, Refused};
 use crate::observe::{BoxOf, Running};
 use crate::trial::{Trial, Verdict};
 use crate::watchdog::Watchdog;
@@ -57,7 +57,8 @@ struct Agent {
     running: Option<Running>,
     /// How the network is.
     network: Network,
-    network_failed: bool,
+    /// Commands that the kernel has refused so far.
+    refused: Refused,
     resolv_conf: String,
     servers: Servers,
     keys: usize,
@@ -241,8 +242,9 @@ impl Agent {
         let network = Network::wanted(&wanted, lease.as_ref());
         if network != self.network {
             self.harden(&wanted);
-            self.change_network(network);
+            self.change_network(network, now);
         }
+        self.mend_network(now);
         let text = management::resolv_conf(&wanted.management, lease.as_ref());
         if text != self.resolv_conf {
             // It is made anew at the next change; meanwhile the one of before holds.
@@ -254,20 +256,16 @@ impl Agent {
             .set(management::time_servers(&wanted.management, lease.as_ref()));
     }
 
-    fn change_network(&mut self, network: Network) {
-        let failed = management::run(&management::steps(&self.network, &network));
-        for sentence in &failed {
-            crate::log::say(sentence);
-        }
+    fn change_network(&mut self, network: Network, now: Duration) {
+        let refused = management::run_each(&management::steps(&self.network, &network));
         let moved =
             self.network.address != network.address || self.network.device != network.device;
-        if let Some(first) = failed.first() {
-            let text = format!("the network cannot be set up: {first}");
-            self.handle
-                .say(Event::warning("management", EventClass::System, text));
-        } else if moved || self.network_failed {
+        if moved {
             let text = match &network.address {
-                Some(address) => format!("the box is reached at {address} on {}", network.device),
+                Some(address) => format!(
+                    "the box is to be reached at {address} on {}",
+                    network.device
+                ),
                 None => "the box has no management address".to_owned(),
             };
             let event = Event::notice("management", EventClass::System, text);
@@ -275,10 +273,32 @@ impl Agent {
             let address = network.address.as_deref().unwrap_or("none");
             self.handle.say(event.field("address", address));
         }
-        self.network_failed = !failed.is_empty();
+        // What was refused of a network that is no longer wanted is nobody's.
+        self.refused = Refused::new(refused, now);
         // An agent that starts again would set it up again, which is no harm.
         let _ = management::note(&self.handle.places().run, &network);
         self.network = network;
+    }
+
+    /// Gives the kernel again what it refused, and routes that it has lost: those of a port come when
+    /// the daemon has given the port its address, and go when the device is switched off and on.
+    fn mend_network(&mut self, now: Duration) {
+        if !self.refused.is_due(now) {
+            return;
+        }
+        let mut steps = self.refused.steps();
+        let text = fs::read_to_string(self.handle.places().proc.join("net/route"));
+        for step in self.network.lost_routes(&text.unwrap_or_default()) {
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+        let refused = management::run_each(&steps);
+        if let Some(sentence) = self.refused.again(refused, now) {
+            let text = format!("the network cannot be set up as it should: {sentence}");
+            self.handle
+                .say(Event::warning("management", EventClass::System, text));
+        }
     }
 
     fn look_after_ssh(&mut self, now: Duration) {
@@ -311,6 +331,7 @@ impl Agent {
         let mut settings = Vec::new();
         for port in &wanted.ports {
             if self.hardened.insert(format!("{port:?}")) {
+                hardening::keep_frames_apart(&port.device);
                 settings.extend(hardening::data_port(port));
             }
         }

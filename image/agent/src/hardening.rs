@@ -109,6 +109,14 @@ fn device(name: &str) -> Vec<Setting> {
     v4.chain(ANY_IPV6.iter().map(of("ipv6"))).collect()
 }
 
+/// Has a device give frames as they came: joined ones are larger than what may be sent on.
+pub(crate) fn keep_frames_apart(device: &str) {
+    for feature in ["rx-lro", "rx-gro-hw"] {
+        // A device that has no such thing needs none; where it stays on `weir doctor` says so.
+        let _ = netmap_io::ethtool::set_feature(device, feature, false);
+    }
+}
+
 /// Makes settings; returns those that the kernel refused, with why. What this kernel does not have
 /// at all needs no setting.
 pub(crate) fn make(proc: &Path, settings: &[Setting]) -> Vec<String> {

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_conf::{Management, ManagementAddress};
@@ -21,6 +22,13 @@ const RULE_LOCAL: &str = "15";
 const RULE_FROM: &str = "20";
 /// A gateway of a data port is used where the management network has none.
 const METRIC_OF_PORTS: &str = "200";
+
+/// How often the kernel is given again what it refused.
+const OFTEN: Duration = Duration::from_secs(2);
+/// How often routes are looked for that the kernel has lost.
+const SELDOM: Duration = Duration::from_secs(10);
+/// What is refused for so long is worth an event.
+const LATE: Duration = Duration::from_mins(1);
 
 /// How the network of the box is, or is to be: what is known of it is all in here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +84,31 @@ impl Network {
     /// Returns the bare management address.
     pub(crate) fn ip(&self) -> Option<&str> {
         self.address.as_deref()?.split('/').next()
+    }
+
+    /// Returns the commands that bring IPv4 routes back that the kernel has no longer; `text` is its
+    /// table, as `/proc/net/route` shows it.
+    pub(crate) fn lost_routes(&self, text: &str) -> Vec<Step> {
+        let there: Vec<(String, Ipv4Addr, Ipv4Addr)> =
+            text.lines().filter_map(kernel_route).collect();
+        let is_there = |device: &str, to: &str, via: &str| {
+            let net = to.split('/').next().unwrap_or(to);
+            let to = if net == "default" { "0.0.0.0" } else { net };
+            there.iter().any(|(name, net, gateway)| {
+                name == device && net.to_string() == to && gateway.to_string() == via
+            })
+        };
+        let mut lost = Vec::new();
+        for route in self.all_routes() {
+            let words: Vec<&str> = route.iter().map(String::as_str).collect();
+            if let ["-4", to, "via", via, "dev", device, rest @ ..] = words.as_slice()
+                && !rest.contains(&"table")
+                && !is_there(device, to, via)
+            {
+                lost.push(command(&route, &["route", "replace"]));
+            }
+        }
+        lost
     }
 
     fn family(&self) -> &'static str {
@@ -200,6 +233,18 @@ pub(crate) fn rules_first() -> Vec<Step> {
     [of("-4"), of("-6")].into_iter().flatten().collect()
 }
 
+/// Reads a line of `/proc/net/route`: the device, the network and the next hop.
+fn kernel_route(line: &str) -> Option<(String, Ipv4Addr, Ipv4Addr)> {
+    let mut words = line.split_whitespace();
+    let device = words.next()?.to_owned();
+    // Numbers as the machine has them, the address's first byte first.
+    let mut address = || {
+        let number = u32::from_str_radix(words.next()?, 16).ok()?;
+        Some(Ipv4Addr::from(number.to_ne_bytes()))
+    };
+    Some((device, address()?, address()?))
+}
+
 fn command(words: &[String], verb: &[&str]) -> Step {
     let (family, rest) = words
         .split_first()
@@ -221,6 +266,61 @@ fn without_source(route: &[String]) -> Vec<String> {
 
 fn owned(words: Vec<&str>) -> Step {
     words.into_iter().map(str::to_owned).collect()
+}
+
+/// Runs commands of `ip`; returns those that were refused, with why.
+pub(crate) fn run_each(steps: &[Step]) -> Vec<(Step, String)> {
+    let refused = |step: &Step| Some((step.clone(), run_one(&["ip"], step).err()?));
+    steps.iter().filter_map(refused).collect()
+}
+
+/// What the kernel has refused: it is given again for a while before anybody is told, because some of
+/// it waits for the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    steps: Vec<(Step, String)>,
+    since: Duration,
+    tried: Duration,
+    is_told: bool,
+}
+
+impl Refused {
+    /// Begins with what was refused of a change.
+    pub(crate) fn new(steps: Vec<(Step, String)>, now: Duration) -> Self {
+        // What is to go may be gone.
+        let is_new = |(step, _): &(Step, String)| !step.iter().any(|word| word == "del");
+        Self {
+            steps: steps.into_iter().filter(is_new).collect(),
+            since: now,
+            tried: now,
+            is_told: false,
+        }
+    }
+
+    /// Says whether it is time to look again.
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        let pause = if self.steps.is_empty() { SELDOM } else { OFTEN };
+        now.saturating_sub(self.tried) >= pause
+    }
+
+    /// Returns the commands.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.steps.iter().map(|(step, _)| step.clone()).collect()
+    }
+
+    /// Takes what was refused this time; returns why, once, where it has been so for too long.
+    pub(crate) fn again(&mut self, steps: Vec<(Step, String)>, now: Duration) -> Option<String> {
+        self.tried = now;
+        if self.steps.is_empty() || steps.is_empty() {
+            self.since = now;
+            self.is_told = false;
+        }
+        self.steps = steps;
+        let (_, why) = self.steps.first()?;
+        let is_late = now.saturating_sub(self.since) >= LATE && !self.is_told;
+        self.is_told |= is_late;
+        is_late.then(|| why.clone())
+    }
 }
 
 /// Runs commands of `ip`; returns what went wrong, command by command.

@@ -22,7 +22,7 @@ use crate::handle::{Handle, Message};
 use crate::kept;
 use crate::keys::Keys;
 use crate::login::watch::Watch;
-use crate::management;
+use crate::management::{self, Refused};
 use crate::nics;
 use crate::places::Places;
 use crate::prepare::{self, BOOTED};
@@ -196,7 +196,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         wanted,
         running: None,
         network: management::noted(&places.run),
-        network_failed: false,
+        refused: Refused::default(),
         resolv_conf: String::new(),
         servers,
         keys: 0,

@@ -299,3 +299,57 @@ fn the_kernel_takes_every_command_and_ends_as_it_began() {
     let rules = of.show(&["rule"]);
     assert!(rules.starts_with("15:\tfrom all lookup local"), "{rules}");
 }
+
+#[test]
+fn routes_that_the_kernel_lost_are_given_again() {
+    let text = "\
+[management]
+address = 192.0.2.10/24
+gateway = 192.0.2.1
+[port wan]
+device = eth1
+address = 198.51.100.2/24
+gateway = 198.51.100.1
+[route 10.8.0.0/16]
+via = 198.51.100.254
+port = wan
+";
+    let network = Network::wanted(&settings(text), None);
+    let table = "\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth1\t006433C6\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+";
+    let expected = [
+        "-4 route replace 10.8.0.0/16 via 198.51.100.254 dev eth1",
+        "-4 route replace default via 198.51.100.1 dev eth1 metric 200",
+    ];
+    assert_eq!(lines(&network.lost_routes(table)), expected);
+    assert_eq!(network.lost_routes("").len(), 3);
+    let rest = "eth1\t0000080A\tFE6433C6\t3\neth1\t00000000\t016433C6\t3\n";
+    assert_eq!(
+        network.lost_routes(&format!("{table}{rest}")),
+        Vec::<Step>::new()
+    );
+}
+
+#[test]
+fn what_the_kernel_refuses_is_given_again_and_told_once_when_it_stays_refused() {
+    let s = Duration::from_secs;
+    let step = |words: &str| words.split(' ').map(str::to_owned).collect::<Step>();
+    let one = || vec![(step("route replace x"), "unreachable".to_owned())];
+    let gone = vec![(step("-4 route del y"), "no such route".to_owned())];
+    assert_eq!(Refused::new(gone, s(0)), Refused::default());
+    let mut refused = Refused::new(one(), s(100));
+    assert!(!refused.is_due(s(101)) && refused.is_due(s(102)));
+    assert_eq!(refused.steps(), [step("route replace x")]);
+    assert_eq!(refused.again(one(), s(102)), None);
+    assert_eq!(refused.again(one(), s(159)), None);
+    assert_eq!(refused.again(one(), s(160)).as_deref(), Some("unreachable"));
+    assert_eq!(refused.again(one(), s(170)), None);
+    // It was taken, and is refused again much later: that is another matter.
+    assert_eq!(refused.again(Vec::new(), s(172)), None);
+    assert!(!refused.is_due(s(181)) && refused.is_due(s(182)));
+    assert_eq!(refused.again(one(), s(500)), None);
+    assert_eq!(refused.again(one(), s(560)).as_deref(), Some("unreachable"));
+}
