@@ -1,20 +1,28 @@
 //! The boot partition: mounted read-only, and for writing only while something is written.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 
 use crate::grubenv::{GrubEnv, GrubEnvError};
 
+/// How long somebody waits who wants to write, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The partitions that somebody writes: who ends first must not take the writing from another.
+static WRITING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// The boot partition of this machine.
 #[derive(Clone, Debug)]
 pub struct Boot {
     folder: PathBuf,
-    /// Who writes holds it: who ends first must not take the writing from the other.
-    writing: Arc<Mutex<()>>,
     is_mount: bool,
 }
 
@@ -22,8 +30,12 @@ pub struct Boot {
 #[derive(Debug)]
 pub struct Writable<'a> {
     boot: &'a Boot,
-    _alone: MutexGuard<'a, ()>,
+    _alone: Alone,
 }
+
+/// The only one that writes.
+#[derive(Debug)]
+struct Alone(PathBuf);
 
 impl Boot {
     /// Where the appliance has it.
@@ -35,7 +47,6 @@ impl Boot {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         Self {
             folder: folder.to_owned(),
-            writing: Arc::default(),
             is_mount: is_mounted(&mounts, folder),
         }
     }
@@ -79,12 +90,12 @@ impl Boot {
         writable.finish().map_err(cannot)
     }
 
-    /// Makes the partition writable. Only one at a time may; others wait.
+    /// Makes the partition writable. Only one at a time may; others wait for a moment.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When the kernel refuses, or somebody else writes for longer.
     pub fn writable(&self) -> io::Result<Writable<'_>> {
-        let alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = Alone::wait(&self.folder)?;
         self.remount(false)?;
         Ok(Writable {
             boot: self,
@@ -137,6 +148,31 @@ impl Drop for Writable<'_> {
     }
 }
 
+impl Alone {
+    /// Waits for a moment only: whoever feeds the watchdog must not wait for an update that comes by
+    /// a slow line.
+    fn wait(folder: &Path) -> io::Result<Self> {
+        let end = Instant::now() + PATIENCE;
+        while !writing().insert(folder.to_owned()) {
+            if Instant::now() >= end {
+                return Err(io::Error::other("an update is being written"));
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        writing().remove(&self.0);
+    }
+}
+
+fn writing() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn is_mounted(mounts: &str, folder: &Path) -> bool {
     let folder = folder.to_string_lossy();
     let mut targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));
@@ -166,6 +202,25 @@ mod tests {
         let refused = boot.change_environment(|env| env.set("no name", "x"));
         assert!(refused.is_err());
         assert_eq!(boot.environment().unwrap(), env);
+    }
+
+    #[test]
+    fn whoever_writes_is_alone_until_it_ends() {
+        let folder = Folder::new("boot-alone");
+        fs::create_dir(folder.path().join("grub")).unwrap();
+        let boot = Boot::at(folder.path());
+        let block = GrubEnv::default().to_block().unwrap();
+        fs::write(boot.grubenv(), block).unwrap();
+        let writing = boot.writable().unwrap();
+        // Another part of the agent has its own.
+        let other = Boot::at(folder.path());
+        let changing =
+            thread::spawn(move || other.change_environment(|env| env.set("args", "isolcpus=1")));
+        thread::sleep(LOOK * 5);
+        assert_eq!(boot.environment().unwrap().get("args"), None);
+        drop(writing);
+        changing.join().unwrap().unwrap();
+        assert_eq!(boot.environment().unwrap().get("args"), Some("isolcpus=1"));
     }
 
     #[test]
