@@ -179,7 +179,7 @@ impl Plan {
         if let Some(disc) = &self.disc {
             add(format!(
                 "-drive if=none,id=disc,format=raw,media=cdrom,readonly=on,file={} \
-                 -device virtio-scsi-pci -device scsi-cd,drive=disc,bootindex=0",
+                 -device ide-cd,drive=disc,bootindex=0",
                 disc.display()
             ));
         }

@@ -103,7 +103,7 @@ impl Images {
             let version = format!("{}+{build}", env!("CARGO_PKG_VERSION"));
             let image = Image {
                 disk: plan.output.join("weir.img"),
-                forms: Vec::new(),
+                forms: vec![folder.join(format!("weir-{version}.iso"))],
                 update: folder.join(format!("weir-{version}.update")),
                 kernel: folder.join("vmlinuz"),
                 initrd: folder.join("initrd"),

@@ -5,6 +5,7 @@
 
 mod console;
 mod first_boot;
+mod installer;
 mod ports;
 mod power;
 mod traffic;
@@ -30,13 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONSOLE: &str = "1 Services";
 
 /// The parts, in the order in which they are done.
-pub const PARTS: [&str; 6] = [
+pub const PARTS: [&str; 8] = [
     "first-boot",
+    "start",
     "traffic",
     "console",
     "ports",
     "power",
     "updates",
+    "installer",
 ];
 
 /// A run of the proofs.
@@ -67,6 +70,14 @@ pub fn run(images: &Images, long: bool, names: &[String]) -> Outcome {
     };
     shows.by_hand(&mut run);
     shows.by_boot_partition(&mut run);
+    if long && shows.wants("installer") {
+        run.part(
+            "image",
+            "installer",
+            "the ISO starts, and installs to an empty disk by one confirmed action",
+            |run| installer::run(run, images),
+        );
+    }
     run.finish()
 }
 
@@ -89,6 +100,10 @@ impl Shows<'_> {
 
     /// A machine with a BIOS that finds its configuration on the boot partition.
     fn by_boot_partition(&self, run: &mut Run) {
+        let parts = ["start", "traffic", "console", "ports", "power", "updates"];
+        if !parts.iter().any(|part| self.wants(part)) {
+            return;
+        }
         let mut appliance = None;
         run.part(
             "image",

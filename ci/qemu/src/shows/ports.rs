@@ -132,11 +132,12 @@ fn maintenance(appliance: &mut Appliance) -> Result<String> {
     let serial = &mut appliance.guest()?.serial;
     serial.skip();
     serial.keys("q")?;
-    serial.expect("aintenance", PATIENCE)?;
-    serial.line("3")?;
-    serial.expect("ecret", PATIENCE)?;
+    serial.expect("Choice: ", PATIENCE)?;
+    serial.line("6")?;
+    serial.expect("secret", PATIENCE)?;
     serial.line(SECRET)?;
-    serial.expect("#", PATIENCE)?;
+    serial.expect("You are root", PATIENCE)?;
+    serial.expect("# ", PATIENCE)?;
     serial.skip();
     let before = serial.transcript().len();
     for line in [
