@@ -121,6 +121,13 @@ impl Images {
         })
     }
 
+    /// Tells whether a netmap.ko was added to them.
+    #[must_use]
+    pub fn has_netmap(&self) -> bool {
+        let folder = self.plan.modules.as_ref();
+        folder.is_some_and(|folder| folder.join("netmap.ko").is_file())
+    }
+
     /// Makes a bad update out of the good one.
     ///
     /// # Errors

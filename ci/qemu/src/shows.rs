@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONSOLE: &str = "1 Services";
 
 /// The parts, in the order in which they are done.
-pub const PARTS: [&str; 8] = [
+pub const PARTS: [&str; 9] = [
     "first-boot",
     "start",
     "traffic",
@@ -39,6 +39,7 @@ pub const PARTS: [&str; 8] = [
     "ports",
     "power",
     "updates",
+    "netmap",
     "installer",
 ];
 
@@ -100,7 +101,9 @@ impl Shows<'_> {
 
     /// A machine with a BIOS that finds its configuration on the boot partition.
     fn by_boot_partition(&self, run: &mut Run) {
-        let parts = ["start", "traffic", "console", "ports", "power", "updates"];
+        let parts = [
+            "start", "traffic", "console", "ports", "power", "updates", "netmap",
+        ];
         if !parts.iter().any(|part| self.wants(part)) {
             return;
         }
@@ -144,6 +147,16 @@ impl Shows<'_> {
             let shows = "there and back, and bad ones: each ends on the old slot, and says why";
             run.part("image", "updates", shows, |run| {
                 updates::run(run, it, self.images)
+            });
+        }
+        if self.wants("netmap") && self.images.has_netmap() {
+            let shows = "with a netmap.ko in the image `driver = auto` takes it, and serves";
+            run.part("image", "netmap", shows, |run| {
+                let site = &it.site;
+                let conf = site.configuration("auto", "");
+                site.operator.run_with_input("restart -", &conf)?;
+                site.operator.wait("show status --json", START)?;
+                traffic::serve(run, site, "netmap")
             });
         }
     }

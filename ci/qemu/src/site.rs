@@ -149,7 +149,7 @@ impl Site {
              address = {LB_LAN}/24\n\n\
              [workers]\ncpus = auto\nsessions = 16k\n\n\
              [lip-pool blue]\nport = {LAN}\naddress = {local}\nsource-ports = 1024-65535\n\n\
-             [synproxy flood]\nmode = always\n\n\
+             [synproxy flood]\nmode = adaptive\nenter = 500/s\nleave = 100/s\n\n\
              [service web]\nlisten = {VIP}:80/tcp\nlip-pool = blue\nscheduler = rr\n\
              real = {one}:80\nreal = {two}:80\nclient-address = toa\nsynproxy = flood\n\n\
              {more}"

@@ -120,6 +120,9 @@ impl Shows {
             .to_vec();
         words.push(plan.weir.display().to_string());
         words.extend(["--output".to_owned(), plan.output.display().to_string()]);
+        if let Some(modules) = &plan.modules {
+            words.extend(["--modules".to_owned(), modules.display().to_string()]);
+        }
         words.extend(self.short.then(|| "--short".to_owned()));
         for part in &self.part {
             words.extend(["--part".to_owned(), part.clone()]);

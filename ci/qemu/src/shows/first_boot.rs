@@ -81,7 +81,7 @@ fn services() -> String {
     let (one, two) = (real_address(0), real_address(1));
     format!(
         "[lip-pool blue]\nport = {LAN}\naddress = {}\nsource-ports = 1024-65535\n\n\
-         [synproxy flood]\nmode = always\n\n\
+         [synproxy flood]\nmode = adaptive\nenter = 500/s\nleave = 100/s\n\n\
          [service web]\nlisten = {VIP}:80/tcp\nlip-pool = blue\nscheduler = rr\n\
          real = {one}:80\nreal = {two}:80\nclient-address = toa\nsynproxy = flood\n",
         lip(0)

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weir_lab::capture::Capture;
@@ -16,14 +18,14 @@ use crate::site::{QUEUES, Site};
 const TOA_KIND: u8 = 254;
 const PAGES: u64 = 500;
 /// SYNs per second, and for how long: an emulated machine gets through some 20,000 packets a second.
-const FLOOD: (u32, u64) = (4_000, 4_000);
+const FLOOD: (u32, u64) = (4_000, 5_000);
 
 pub(super) fn run(run: &mut Run, appliance: &mut Appliance, driver: &str) -> Result<()> {
     let name = |what: &str| format!("image: {driver}: {what}");
     let site = &appliance.site;
     serve(run, site, driver)?;
     run.check(&name("the SIEM is told of the flood"), || {
-        appliance.collector.expect("synproxy-on", "web", PATIENCE)
+        appliance.collector.expect("flood-began", "web", PATIENCE)
     });
     Ok(())
 }
@@ -49,6 +51,8 @@ pub(super) fn serve(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
     let capture = Capture::start(lab, lab.real(0)?, REAL_LINK, "tcp port 80")?;
     let (rate, ms) = FLOOD;
     let flood = lab.start_flood(site.flood(80, rate, ms)?)?;
+    // Cookies begin when the flood is noticed.
+    thread::sleep(Duration::from_millis(1_000));
     let report = lab.http_get(lab.pages(80, "/page", PAGES))?;
     let flooded = flood.report()?;
     let captured = capture.stop()?;
