@@ -49,7 +49,7 @@ impl Collector {
              defaultNetstreamDriverCertFile=\"{}\" defaultNetstreamDriverKeyFile=\"{}\")\n\
              module(load=\"imtcp\")\n\
              template(name=\"line\" type=\"string\" \
-             string=\"%hostname%\\t%msgid%\\t%structured-data%\\t%msg%\\n\")\n\
+             string=\"%timereported:::date-rfc3339%\\t%msgid%\\t%structured-data%\\t%msg%\\n\")\n\
              ruleset(name=\"tls\") {{ action(type=\"omfile\" file=\"{}\" template=\"line\") }}\n\
              input(type=\"imtcp\" streamDriver.name=\"gtls\" streamDriver.mode=\"1\" \
              streamDriver.authMode=\"anon\" port=\"{PORT}\" ruleset=\"tls\")\n",
@@ -81,7 +81,7 @@ impl Collector {
         )
     }
 
-    /// Returns the events that came: host, code, structured data, and text, separated by tabs.
+    /// Returns the events that came: time, code, structured data, and text, separated by tabs.
     #[must_use]
     pub fn events(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

@@ -342,6 +342,16 @@ impl Guest {
         self.started.elapsed()
     }
 
+    /// Returns how much of a processor's time it has had: what the clock would say were it alone on
+    /// the machine, or less.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()));
+        stat.ok()
+            .and_then(|text| processor_time(&text))
+            .unwrap_or(self.age())
+    }
+
     /// Tells whether QEMU runs.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
@@ -438,6 +448,15 @@ impl Guest {
     }
 }
 
+/// Reads the two times of `/proc/<pid>/stat`, in hundredths of a second.
+fn processor_time(stat: &str) -> Option<Duration> {
+    // The name of the program, in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis((next()? + next()?) * 10))
+}
+
 /// Reads the cells of a screen in text mode: a character and its looks each.
 fn text_of(cells: &[u8]) -> String {
     let rows = cells.chunks(160).map(|row| {
@@ -489,6 +508,13 @@ mod tests {
         assert!(words.contains("dgram,id=net1,local.type=unix"), "{words}");
         assert!(words.contains("box-7.serial"), "{words}");
         assert!(words.contains("-m 256 -smp 2"), "{words}");
+    }
+
+    #[test]
+    fn the_processors_time_is_read() {
+        let stat = "17 (qemu) x) S 1 17 17 0 -1 4194560 9 0 0 0 1234 66 0 0 20 0 4 0 99 1 2";
+        assert_eq!(processor_time(stat), Some(Duration::from_secs(13)));
+        assert_eq!(processor_time("17"), None);
     }
 
     #[test]

@@ -191,9 +191,7 @@ fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
         let guest = appliance.guest()?;
         let serial = &guest.serial;
         serial.wait("a console", 3 * BOOT, |screen| screen.contains(CONSOLE))?;
-        let age = guest.age();
-        ensure!(age < BOOT, "it took {:.1} s", age.as_secs_f32());
-        Ok(format!("after {:.1} s", age.as_secs_f32()))
+        started(guest, BOOT)
     });
     run.check("image: the screen shows the same", || {
         let dir = appliance.site.dir().to_owned();
@@ -257,6 +255,19 @@ impl Appliance {
         );
         Ok(())
     }
+}
+
+/// Says how long a start took, and fails where it was too long; where others keep the machine busy
+/// its own part of the processor's time counts.
+fn started(guest: &Guest, limit: Duration) -> Result<String> {
+    let (age, own) = (guest.age(), guest.processor_time());
+    let figure = format!(
+        "after {:.1} s, {:.1} s of a processor",
+        age.as_secs_f32(),
+        own.as_secs_f32()
+    );
+    ensure!(age.min(own) < limit, "{figure}");
+    Ok(figure)
 }
 
 /// Tries until it comes out well or the time is over; then what came out last holds.

@@ -141,7 +141,7 @@ impl Site {
         let local = lip(0);
         let (one, two) = (real_address(0), real_address(1));
         format!(
-            "[node]\nname = box\n\n\
+            "[node]\nname = box\nstop-after = 1s\n\n\
              [management]\ndevice = eth0\naddress = {MANAGEMENT}/24\n\n\
              [port {WAN}]\ndevice = eth1\ndriver = {driver}\nqueues = {queues}\n\
              address = {LB_WAN}/24\ngateway = {FLOOD_GATEWAY}\n\n\

@@ -7,7 +7,7 @@ use weir_lab::attack::FLOOD_GATEWAY;
 use weir_lab::lab::{LAN, LB_LAN, LB_WAN, VIP, WAN, lip, real_address};
 use weir_lab::scenario::Run;
 
-use super::{BOOT, CONSOLE, PATIENCE, SECRET, START, traffic};
+use super::{BOOT, CONSOLE, PATIENCE, SECRET, START, started, traffic};
 use crate::guest::{Firmware, Guest, Plan};
 use crate::images::Images;
 use crate::site::{MANAGEMENT, Site};
@@ -21,9 +21,7 @@ pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
     let mut guest = Guest::start(&plan, Some(&site.lab.lb), site.dir())?;
     run.check("image: the wizard on the serial line, UEFI", || {
         guest.serial.expect("Name of the appliance", START)?;
-        let age = guest.age();
-        ensure!(age < 2 * BOOT, "it took {:.1} s", age.as_secs_f32());
-        Ok(format!("after {:.1} s", age.as_secs_f32()))
+        started(&guest, 2 * BOOT)
     });
     run.check("image: nobody is let in before it is set up", || {
         let said = site.operator.refused("show status", "")?;

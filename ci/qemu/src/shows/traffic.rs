@@ -52,7 +52,7 @@ pub(super) fn serve(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
     let (rate, ms) = FLOOD;
     let flood = lab.start_flood(site.flood(80, rate, ms)?)?;
     // Cookies begin when the flood is noticed.
-    thread::sleep(Duration::from_millis(1_000));
+    thread::sleep(Duration::from_secs(1));
     let report = lab.http_get(lab.pages(80, "/page", PAGES))?;
     let flooded = flood.report()?;
     let captured = capture.stop()?;

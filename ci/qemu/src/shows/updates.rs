@@ -24,7 +24,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
     let (first, second) = (&images.first.version, &images.second.version);
     run.check("image: update to the next version", || {
         update(appliance, &images.second.update)?;
-        let row = settled(appliance, "b", START)?;
+        let row = settled(appliance, "b", TRIAL)?;
         ensure!(text(&row, "version") == second, "{row}");
         intact(appliance)?;
         appliance
@@ -34,7 +34,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
     run.check("image: and back by `update --rollback`", || {
         // The connection may end before the answer comes.
         let _ = appliance.site.operator.run("update --rollback");
-        let row = settled(appliance, "a", START)?;
+        let row = settled(appliance, "a", TRIAL)?;
         ensure!(text(&row, "version") == first, "{row}");
         intact(appliance)?;
         Ok(format!("version {first} in slot a"))
@@ -48,31 +48,23 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
         let name = fault.name();
         run.check(&format!("image: an update that is bad: {name}"), || {
             let file = images.bad(*fault, appliance.site.dir())?;
+            appliance.guest()?.serial.skip();
             let sent = update(appliance, &file);
             if fault.is_refused() {
-                ensure!(sent.is_err(), "it was taken");
-            } else {
-                // It is on trial before it is back.
-                within(START, || {
-                    let words = appliance.guest()?.serial.transcript();
-                    ensure!(words.contains("slot b"), "it did not start");
-                    Ok(())
-                })?;
+                let error = sent.err().context("it was taken")?;
+                intact(appliance)?;
+                let event = event(appliance, "update-refused")?;
+                return Ok(format!("{event}; and who sent it was told: {error:#}"));
             }
+            sent?;
+            // It is on trial before the old one is back.
+            let serial = &mut appliance.guest()?.serial;
+            serial.expect("slot b", TRIAL)?;
+            serial.expect("slot a", TRIAL)?;
             let row = settled(appliance, "a", TRIAL)?;
             ensure!(text(&row, "version") == first, "{row}");
             intact(appliance)?;
-            let code = if fault.is_refused() {
-                "update-refused"
-            } else {
-                "update-failed"
-            };
-            let event = appliance.site.operator.run("show events --json")?;
-            let last = event
-                .lines()
-                .rfind(|line| line.contains(code))
-                .with_context(|| format!("no event says why: {event}"))?;
-            Ok(last.chars().take(200).collect())
+            event(appliance, "update-failed")
         });
     }
     Ok(())
@@ -96,6 +88,17 @@ fn update(appliance: &Appliance, file: &Path) -> Result<()> {
         said.trim()
     );
     Ok(())
+}
+
+/// Waits for an event of this code and returns what it says.
+fn event(appliance: &Appliance, code: &str) -> Result<String> {
+    within(PATIENCE, || {
+        let events = appliance.site.operator.json("show events --json")?;
+        let all = events.as_array().cloned().unwrap_or_default();
+        let last = all.iter().rfind(|event| text(event, "code") == code);
+        let last = last.with_context(|| format!("no event {code} says why: {events}"))?;
+        Ok(text(last, "text").to_owned())
+    })
 }
 
 /// Waits until the appliance runs in a slot for good, and returns what it says of itself.
