@@ -525,7 +525,7 @@ mod tests {
             cells[160 + 2 * n + 1] = 7;
         }
         let text = text_of(&cells);
-        assert_eq!(text.lines().count(), 25);
+        assert_eq!(text.split('\n').count(), 25);
         assert_eq!(text.lines().nth(1), Some("login:"));
     }
 }
