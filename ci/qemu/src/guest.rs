@@ -349,7 +349,7 @@ impl Guest {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()));
         stat.ok()
             .and_then(|text| processor_time(&text))
-            .unwrap_or(self.age())
+            .unwrap_or_else(|| self.age())
     }
 
     /// Tells whether QEMU runs.
