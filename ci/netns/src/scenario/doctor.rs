@@ -75,7 +75,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             ensure!(found.says("warning", "mtu", "1400 now"), "{found:?}");
             ensure!(found.says("failure", "control-socket", "0666"), "{found:?}");
             ensure!(
-                found.says("warning", "configuration", "1 objects"),
+                found.says("warning", "configuration", "in an object"),
                 "{found:?}"
             );
             Ok("a real server, an MTU, a socket's mode, a file that is not applied".to_owned())

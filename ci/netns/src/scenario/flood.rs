@@ -4,6 +4,8 @@
 mod measure;
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -221,6 +223,8 @@ struct Books {
 
 impl Books {
     fn of(weir: &WeirProcess<'_>, lab: &Lab) -> Result<Self> {
+        // The tables tell of what happened 200 ms ago.
+        thread::sleep(Duration::from_millis(300));
         let services = weir.show("services")?;
         let row = find_row(&services, "name", "echo")?;
         let opened = row.get("opened").and_then(Value::as_u64);
