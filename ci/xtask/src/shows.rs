@@ -14,7 +14,7 @@ use weir_qemu::{guest, shows};
 use crate::{build, gate, prepare};
 
 /// How long an image may take to build, its program apart.
-const BUILD: Duration = Duration::from_secs(60);
+const BUILD: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct Shows {
