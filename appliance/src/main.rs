@@ -33,6 +33,8 @@ mod secret;
 mod show;
 mod state;
 mod support;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 fn main() -> std::process::ExitCode {

@@ -414,28 +414,20 @@ mod tests {
 
     use super::*;
     use crate::publish::Boards;
+    use crate::testing::{around, dns};
 
-    const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[synproxy adaptive]
+    const CONF: &str = concat!(
+        around!(),
+        "[synproxy adaptive]
 mode = adaptive
 [service web]
 listen = 10.80.0.100:80/tcp
 lip-pool = blue
 synproxy = adaptive
 real = 10.80.0.11:80
-";
-    const DNS: &str = "
-[service dns]
-listen = 10.80.0.100:53/udp
-lip-pool = blue
-real = 10.80.0.11:53
-";
+"
+    );
+    const DNS: &str = dns!();
 
     /// Two workers whose boards the test writes, and a clock.
     struct Played {

@@ -428,20 +428,12 @@ impl Control {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::testing::{around, web};
 
     fn snapshot(mode: &str) -> Snapshot {
-        let text = format!(
-            "[port wan]\ndevice = wan\naddress = 10.80.0.1/24\n\
-             [lip-pool blue]\nport = wan\naddress = 10.80.0.200\n\
-             [synproxy one]\nmode = {mode}\n\
-             [service web]\nlisten = 10.80.0.100:80/tcp\nlip-pool = blue\nsynproxy = one\n\
-             real = 10.80.0.11:80\n"
-        );
-        let loaded = weir_conf::parse_str("test.conf", &text, None);
-        loaded
-            .map_err(|report| panic!("{report}"))
-            .unwrap()
-            .snapshot
+        let profile = format!("[synproxy one]\nmode = {mode}\n");
+        let text = around!().to_owned() + &profile + web!() + "synproxy = one\n";
+        weir_testkit::snapshot("test.conf", &text).unwrap()
     }
 
     pub(in crate::control) fn overrides(mode: SynproxyMode, configured: SynproxyMode) -> Overrides {

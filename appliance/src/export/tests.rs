@@ -13,23 +13,15 @@ use weir_director::{SessionChange, SessionEnd};
 use weir_model::{Protocol, ServiceId};
 
 use super::*;
+use crate::testing::{around, web};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const CONF: &str = "
-[node]
-name = lb1
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[service web]
-listen = 10.80.0.100:80/tcp
-lip-pool = blue
-session-log = both
-real = 10.80.0.11:80
-";
+const CONF: &str = concat!(
+    "[node]\nname = lb1",
+    around!(),
+    web!(),
+    "session-log = both\n"
+);
 
 fn snapshot(receivers: &[String]) -> Arc<Snapshot> {
     let text = format!("{CONF}{}", receivers.concat());

@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use weir_control::{HealthRow, LearnedRow};
 use weir_model::{
-    Check, EventClass, Health, Now, Offer, Protocol, RealId, RealServer, RealState, Service,
-    ServiceId, Severity, Snapshot, SynproxyMode,
+    Check, EventClass, Health, Now, Offer, Protocol, RealId, RealServer, RealState, SchedulerKind,
+    Service, ServiceId, Severity, Snapshot, SynproxyMode,
 };
 
 use super::offer::{Seen, drift, offer};
@@ -625,7 +625,23 @@ impl Book {
         let grows = !service.availability.slow_start.is_zero();
         let is_growing = |real: &RealServer| grows && self.ramps.contains_key(&real.id);
         let largest = shares.iter().map(|share| share.weight).max().unwrap_or(0);
-        let parts = if service.reals.iter().any(is_growing) {
+        let is_scaled = match service.scheduler {
+            // Their weights are numbers of sessions.
+            SchedulerKind::Locality | SchedulerKind::LocalityReplicated => false,
+            // Each other weight makes a table anew: one real server's at a time is enough.
+            SchedulerKind::SourceHash | SchedulerKind::DestinationHash | SchedulerKind::Maglev => {
+                grows
+            }
+            SchedulerKind::RoundRobin
+            | SchedulerKind::WeightedRoundRobin
+            | SchedulerKind::LeastConnection
+            | SchedulerKind::WeightedLeastConnection
+            | SchedulerKind::ShortestExpectedDelay
+            | SchedulerKind::NeverQueue
+            | SchedulerKind::Failover
+            | SchedulerKind::PowerOfTwo => service.reals.iter().any(is_growing),
+        };
+        let parts = if is_scaled {
             (u16::MAX / largest.max(1)).clamp(1, PARTS)
         } else {
             1

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use weir_control::{PoolRealRow, PoolRow, PortRow, ServiceRealRow};
@@ -537,14 +539,12 @@ impl Page<'_> {
         unit: Option<&Unit>,
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let kind = MetricType::Counter;
-        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
-        for (labels, value) in samples {
-            family
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
+        self.family(
+            (name, help, unit),
+            MetricType::Counter,
+            samples,
+            |it, value| it.encode_counter::<NoLabelSet, _, u64>(&value, None),
+        )
     }
 
     fn counter_of_seconds<L: EncodeLabelSet>(
@@ -553,14 +553,10 @@ impl Page<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
-        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Counter);
-        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
-        for (labels, value) in samples {
-            family
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
+        let head = (name, help, Some(&Unit::Seconds));
+        self.family(head, MetricType::Counter, samples, |it, value| {
+            it.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        })
     }
 
     fn gauge<L: EncodeLabelSet>(
@@ -569,12 +565,12 @@ impl Page<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let kind = MetricType::Gauge;
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, value) in samples {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.family(
+            (name, help, None),
+            MetricType::Gauge,
+            samples,
+            |it, value| it.encode_gauge(&value),
+        )
     }
 
     fn measure<L: EncodeLabelSet>(
@@ -584,10 +580,23 @@ impl Page<'_> {
         unit: &Unit,
         samples: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
-        let kind = MetricType::Gauge;
-        let mut family = self.0.encode_descriptor(name, help, Some(unit), kind)?;
+        let head = (name, help, Some(unit));
+        self.family(head, MetricType::Gauge, samples, |it, value| {
+            it.encode_gauge(&value)
+        })
+    }
+
+    /// Writes a family: its head, and each of its samples as `write` does.
+    fn family<L: EncodeLabelSet, V>(
+        &mut self,
+        (name, help, unit): (&str, &str, Option<&Unit>),
+        kind: MetricType,
+        samples: impl IntoIterator<Item = (L, V)>,
+        write: fn(&mut MetricEncoder<'_>, V) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
         for (labels, value) in samples {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
+            write(&mut family.encode_family(&labels)?, value)?;
         }
         Ok(())
     }

@@ -201,23 +201,9 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
+    use crate::testing::{around, dns, web};
 
-    const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[service dns]
-listen = 10.80.0.100:53/udp
-lip-pool = blue
-real = 10.80.0.11:53
-[service web]
-listen = 10.80.0.100:80/tcp
-lip-pool = blue
-real = 10.80.0.11:80
-";
+    const CONF: &str = concat!(around!(), dns!(), web!());
 
     fn tops(all: &[(u64, u64)]) -> Tops {
         let mut tops = Tops::default();

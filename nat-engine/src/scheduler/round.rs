@@ -102,11 +102,11 @@ impl WeightedRoundRobin {
 impl Scheduler for WeightedRoundRobin {
     fn update(&mut self, candidates: &[Candidate]) {
         let total: i64 = candidates.iter().map(|c| i64::from(c.weight)).sum();
-        let shares = candidates.iter().map(|&candidate| {
-            let before = self
-                .shares
-                .iter()
-                .find(|share| share.candidate.real == candidate.real);
+        let shares = candidates.iter().enumerate().map(|(place, &candidate)| {
+            let is_it = |share: &&Share| share.candidate.real == candidate.real;
+            // Where only weights change it is at its place.
+            let at_place = self.shares.get(place).filter(is_it);
+            let before = at_place.or_else(|| self.shares.iter().find(is_it));
             // A credit is a part of a round. Unscaled, one that was earned when weights were in
             // the thousands would keep a real server waiting for thousands of picks.
             let credit = before.map_or(0, |share| share.credit * total / self.total.max(1));

@@ -14,43 +14,26 @@ use weir_control::{
     ChangeRow, Client, ClientError, EventRow, Filter, GenerationRow, Request, What,
 };
 use weir_director::{Networks, SessionView};
-use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role, WorkerId};
+use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role};
 
 mod orders;
 
 use super::*;
 use crate::clock::Clock;
-use crate::command::{Answer, Command, WorkerEnd, channels};
+use crate::command::{Answer, Command, WorkerEnd};
 use crate::configuration::Origin;
 use crate::control::events::shelf::Shelf;
 use crate::control::sockets::Listener;
 use crate::control::{ControlParts, WAKER};
-use crate::doorbell::Doorbell;
-use crate::fleet::{Fleet, WorkerHandle};
+use crate::fleet::Fleet;
 use crate::health::Prober;
 use crate::metrics::Exporter;
-use crate::publish::{Boards, Published};
 use crate::state::State;
+use crate::testing::{around, dns, web, workers};
 
-pub(in crate::control) const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[service web]
-listen = 10.80.0.100:80/tcp
-lip-pool = blue
-real = 10.80.0.11:80
-";
+pub(in crate::control) const CONF: &str = concat!(around!(), web!());
 
-const DNS: &str = "
-[service dns]
-listen = 10.80.0.100:53/udp
-lip-pool = blue
-real = 10.80.0.11:53
-";
+const DNS: &str = dns!();
 
 /// The file of a daemon and what it keeps; both outlive the daemon and go with the test.
 pub(in crate::control) struct Home {
@@ -86,23 +69,7 @@ impl Home {
         let state = State::in_folder(self.folder.join("state"));
         let start = configuration::start(&self.file(), &state).unwrap();
         let (origin, snapshot) = (start.origin.clone(), start.configuration.snapshot.clone());
-        let mut ends = Vec::new();
-        let handles = (0..2)
-            .map(|id| {
-                let (control, end) = channels();
-                ends.push(end);
-                WorkerHandle {
-                    id: WorkerId(id),
-                    cpu: None,
-                    bell: Arc::new(Doorbell::new().unwrap()),
-                    control,
-                    published: Arc::new(Published::new(1)),
-                    boards: Boards::new(&snapshot),
-                    next_boards: None,
-                    thread: None,
-                }
-            })
-            .collect();
+        let (handles, ends) = workers(2, &snapshot);
         let socket = self.folder.join("operate.sock");
         let listener = Listener::open(&ControlSocket {
             path: socket.to_string_lossy().into_owned(),

@@ -24,7 +24,7 @@ mod hostile;
 
 use super::*;
 use crate::clock::Clock;
-use crate::command::{WorkerEnd, channels};
+use crate::command::WorkerEnd;
 use crate::configuration::configuration;
 use crate::control::events::Events as EventHub;
 use crate::control::floods::Floods;
@@ -33,29 +33,13 @@ use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
 use crate::control::overrides::Overrides;
 use crate::control::rates::Rates;
-use crate::doorbell::Doorbell;
-use crate::fleet::{Blueprint, Fleet, WorkerHandle};
+use crate::fleet::{Blueprint, Fleet};
 use crate::health::Book;
 use crate::publish::flood::ServiceFlood;
-use crate::publish::{Boards, Published};
 use crate::state;
+use crate::testing::{around, dns, web, workers};
 
-const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[service web]
-listen = 10.80.0.100:80/tcp
-lip-pool = blue
-real = 10.80.0.11:80
-[service dns]
-listen = 10.80.0.100:53/udp
-lip-pool = blue
-real = 10.80.0.11:53
-";
+const CONF: &str = concat!(around!(), web!(), dns!());
 
 const FIRST: usize = 2;
 
@@ -85,23 +69,7 @@ impl Played {
         let mut running = configuration(loaded, 1);
         running.effective = "[node]\nname = lb1\n".to_owned();
         let snapshot = running.snapshot.clone();
-        let mut ends = Vec::new();
-        let handles = (0..2)
-            .map(|id| {
-                let (control, end) = channels();
-                ends.push(end);
-                WorkerHandle {
-                    id: WorkerId(id),
-                    cpu: None,
-                    bell: Arc::new(Doorbell::new().unwrap()),
-                    control,
-                    published: Arc::new(Published::new(1)),
-                    boards: Boards::new(&snapshot),
-                    next_boards: None,
-                    thread: None,
-                }
-            })
-            .collect();
+        let (handles, ends) = workers(2, &snapshot);
         let mut health = Book::new(2);
         health.adopt(&snapshot, 0);
         let file = PathBuf::from("/nowhere/weir.conf");

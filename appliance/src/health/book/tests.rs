@@ -1,15 +1,11 @@
 use weir_testkit::{snapshot, snapshot_after};
 
 use super::*;
+use crate::testing::{around, dns};
 
-const CONF: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[health fast]
+const CONF: &str = concat!(
+    around!(),
+    "[health fast]
 type = tcp
 interval = 1s
 [synproxy on]
@@ -32,11 +28,9 @@ lip-pool = blue
 synproxy = on
 real = 10.80.0.11:80
 real = 10.80.0.13:25
-[service dns]
-listen = 10.80.0.100:53/udp
-lip-pool = blue
-real = 10.80.0.11:53
-";
+",
+    dns!()
+);
 
 const FULL: Offer = Offer {
     mss: 1460,
@@ -382,14 +376,9 @@ fn a_worker_that_does_not_keep_up_is_told_the_latest_word_later() {
 }
 
 /// One service with a quorum and a sorry server, and one that is alone at its address.
-const POOR: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[service web]
+const POOR: &str = concat!(
+    around!(),
+    "[service web]
 listen = 10.80.0.100:80/tcp
 lip-pool = blue
 health = tcp
@@ -400,7 +389,8 @@ omega = yes
 real = 10.80.0.11:80
 real = 10.80.0.12:80
 real = 10.80.0.13:80
-";
+"
+);
 
 fn poor(more: &str) -> (Book, Snapshot, Vec<Target>) {
     let text = format!("{POOR}{more}\n");
@@ -583,6 +573,27 @@ fn the_share_of_one_that_came_back_grows() {
     );
     book.grow(&snapshot, 60_000);
     assert!(told_one(&mut book, &snapshot).is_empty());
+}
+
+#[test]
+fn a_growing_share_makes_no_other_table_for_the_rest_and_no_other_number_of_sessions() {
+    // With a table, parts of weights hold from the start: only one real server's changes.
+    let (mut book, snapshot, targets) = poor("slow-start = 20s\nscheduler = maglev");
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", false);
+    told_one(&mut book, &snapshot);
+    turn(&mut book, &snapshot, &targets, "10.80.0.11:80", true);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(4)"]);
+    book.grow(&snapshot, 25_000);
+    assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(100)"]);
+    // A weight of lblc is how many sessions are enough.
+    let (mut book, snapshot, targets) =
+        poor("slow-start = 20s\nscheduler = lblc\nreal = 10.80.0.14:80 weight=50");
+    turn(&mut book, &snapshot, &targets, "10.80.0.14:80", false);
+    told_one(&mut book, &snapshot);
+    turn(&mut book, &snapshot, &targets, "10.80.0.14:80", true);
+    assert_eq!(told_one(&mut book, &snapshot), ["3 up Some(2)"]);
+    book.grow(&snapshot, 25_000);
+    assert_eq!(told_one(&mut book, &snapshot), ["3 up None"]);
 }
 
 #[test]

@@ -10,22 +10,19 @@ use weir_model::{Counter, Counters, DropReason, Ledger, ServiceId, SynproxyMode}
 use super::*;
 use crate::control::overrides::DenyWish;
 use crate::publish::Vitals;
+use crate::testing::around;
 
-const ADAPTIVE: &str = "
-[port wan]
-device = wan
-address = 10.80.0.1/24
-[lip-pool blue]
-port = wan
-address = 10.80.0.200
-[synproxy one]
+const ADAPTIVE: &str = concat!(
+    around!(),
+    "[synproxy one]
 mode = adaptive
 [service web]
 listen = 10.80.0.100:80/tcp
 lip-pool = blue
 synproxy = one
 real = 10.80.0.11:80
-";
+"
+);
 
 fn modes(played: &Played) -> Vec<SynproxyMode> {
     let all = played.snapshots.iter();
