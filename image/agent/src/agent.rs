@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use netmap_io::ethtool;
 use nix::sys::signal::Signal;
 use weir_conf::ManagementAddress;
 use weir_model::EventClass;
@@ -331,7 +332,8 @@ impl Agent {
         let mut settings = Vec::new();
         for port in &wanted.ports {
             if self.hardened.insert(format!("{port:?}")) {
-                hardening::keep_frames_apart(&port.device);
+                // What stays on is for `weir doctor` to say, which asks the device itself.
+                let _ = hardening::keep_frames_apart(&port.device, ethtool::set_feature);
                 settings.extend(hardening::data_port(port));
             }
         }

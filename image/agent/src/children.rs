@@ -45,7 +45,6 @@ pub(crate) enum Output {
 /// A program that is kept running.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    name: &'static str,
     call: Option<Call>,
     /// How the one that runs was called.
     running: Option<Call>,
@@ -78,9 +77,8 @@ enum Process {
 
 impl Kept {
     /// Makes one that is not called yet, and takes over the one that an agent before this one left.
-    pub(crate) fn new(name: &'static str, run: &Path) -> Self {
+    pub(crate) fn new(name: &str, run: &Path) -> Self {
         Self {
-            name,
             call: None,
             running: None,
             process: None,
@@ -118,11 +116,6 @@ impl Kept {
     /// Says whether one runs that was called otherwise.
     pub(crate) fn called_otherwise(&self, call: Option<&Call>) -> bool {
         self.process.is_some() && self.running.as_ref() != call
-    }
-
-    /// Returns its name.
-    pub(crate) const fn name(&self) -> &'static str {
-        self.name
     }
 
     /// Says whether it runs.

@@ -109,12 +109,18 @@ fn device(name: &str) -> Vec<Setting> {
     v4.chain(ANY_IPV6.iter().map(of("ipv6"))).collect()
 }
 
-/// Has a device give frames as they came: joined ones are larger than what may be sent on.
-pub(crate) fn keep_frames_apart(device: &str) {
-    for feature in ["rx-lro", "rx-gro-hw"] {
-        // A device that has no such thing needs none; where it stays on `weir doctor` says so.
-        let _ = netmap_io::ethtool::set_feature(device, feature, false);
-    }
+/// What a network card does with frames that came, by the kernel's names: it joins them to ones that
+/// are larger than what may be sent on.
+const JOINING: [&str; 2] = ["rx-lro", "rx-gro-hw"];
+
+/// Has a device give frames as they came; `switch` switches a feature of a device. Returns the
+/// features that stay on.
+pub(crate) fn keep_frames_apart<E>(
+    device: &str,
+    mut switch: impl FnMut(&str, &str, bool) -> Result<bool, E>,
+) -> Vec<&'static str> {
+    let stays = |feature: &&'static str| !switch(device, feature, false).is_ok_and(|done| done);
+    JOINING.into_iter().filter(stays).collect()
 }
 
 /// Makes settings; returns those that the kernel refused, with why. What this kernel does not have
@@ -254,6 +260,22 @@ mod tests {
         let count = machine.len();
         let paths: std::collections::BTreeSet<_> = machine.into_iter().map(|it| it.0).collect();
         assert_eq!(paths.len(), count, "no setting is given twice");
+    }
+
+    #[test]
+    fn a_device_is_told_to_join_no_frames_and_what_stays_on_is_known() {
+        let mut told = Vec::new();
+        let stays = keep_frames_apart("eth1", |device, feature, on| {
+            told.push((device.to_owned(), feature.to_owned(), on));
+            match feature {
+                "rx-lro" => Ok(true),
+                _ => Err("the driver refuses"),
+            }
+        });
+        let off = |feature: &str| ("eth1".to_owned(), feature.to_owned(), false);
+        assert_eq!(told, [off("rx-lro"), off("rx-gro-hw")]);
+        assert_eq!(stays, ["rx-gro-hw"]);
+        assert!(keep_frames_apart("eth1", |_, _, _| Ok::<bool, ()>(true)).is_empty());
     }
 
     #[test]

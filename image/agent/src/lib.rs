@@ -4,8 +4,6 @@
 //! the daemon, SSH and the clock's keeper, feeds the watchdog, lets people in, and updates the box.
 //! What is decided is pure and tested; what the kernel is asked for is thin.
 
-#![allow(dead_code, reason = "its parts land one by one")]
-
 mod agent;
 mod backup;
 pub mod boot;

@@ -36,13 +36,6 @@ pub(crate) fn folders(places: &Places, slot: Slot) -> Result<(), String> {
     Ok(())
 }
 
-/// Says whether a slot has nothing of its own yet.
-pub(crate) fn is_fresh(places: &Places, slot: Slot) -> bool {
-    let etc = places.slot(slot).join("etc");
-    let mut entries = fs::read_dir(etc).into_iter().flatten();
-    entries.next().is_none()
-}
-
 /// Returns what is mounted over what: the folders of the slot over those that programs know.
 pub(crate) fn binds(places: &Places, slot: Slot) -> [(PathBuf, PathBuf); 3] {
     let slot = places.slot(slot);
@@ -136,17 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_made_for_root_alone_and_a_slot_is_fresh_until_it_has_something() {
+    fn folders_are_made_for_root_alone() {
         let (root, places) = root("folders");
-        assert!(is_fresh(&places, Slot::B));
         folders(&places, Slot::B).unwrap();
         folders(&places, Slot::B).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&places.slot(Slot::B).join("etc")), 0o700);
         assert_eq!(mode(&places.run), 0o755);
-        assert!(is_fresh(&places, Slot::B));
-        fs::write(places.slot(Slot::B).join("etc/weir.conf"), "").unwrap();
-        assert!(!is_fresh(&places, Slot::B));
         fs::remove_dir_all(root).unwrap();
     }
 

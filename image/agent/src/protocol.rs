@@ -219,11 +219,6 @@ impl Answer {
         line.push('\n');
         line
     }
-
-    /// Says whether nothing comes after it.
-    pub(crate) fn is_last(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Error(_))
-    }
 }
 
 /// Returns the role of a name.
@@ -292,10 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_is_known() {
+    fn an_answer_is_a_line() {
         assert_eq!(Answer::Done(true).to_line(), "{\"done\":true}\n");
-        assert!(Answer::Done(true).is_last());
-        assert!(Answer::Error("no".to_owned()).is_last());
-        assert!(!Answer::Progress("half".to_owned()).is_last());
     }
 }

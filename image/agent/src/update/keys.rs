@@ -34,11 +34,6 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// Returns how many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
-
     /// Says whether one of the keys signed a text.
     ///
     /// # Errors
