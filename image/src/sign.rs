@@ -151,7 +151,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the SHA-256 of a file in hexadecimal digits.
-pub(crate) fn sum_of(file: &Path) -> Result<String> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sum_of(file: &Path) -> Result<String> {
     let said = output(tool("sha256sum").arg(file))?;
     let sum = said.split_whitespace().next();
     Ok(sum.context("sha256sum said nothing")?.to_owned())

@@ -87,6 +87,8 @@ pub struct Plan {
     pub disk: Option<PathBuf>,
     /// How the disk is attached, such as `virtio-blk-pci`.
     pub disk_model: String,
+    /// More disks, attached likewise, from which it does not start.
+    pub more_disks: Vec<PathBuf>,
     /// A disc in the drive, started from first.
     pub disc: Option<PathBuf>,
     /// A kernel that is started without loader.
@@ -110,6 +112,7 @@ impl Plan {
             processors: 2,
             disk: Some(disk.to_owned()),
             disk_model: "virtio-blk-pci".to_owned(),
+            more_disks: Vec::new(),
             disc: None,
             direct: None,
             cards: Vec::new(),
@@ -128,6 +131,7 @@ impl Plan {
             processors,
             disk: None,
             disk_model: String::new(),
+            more_disks: Vec::new(),
             disc: None,
             direct: Some(direct),
             cards: Vec::new(),
@@ -175,6 +179,13 @@ impl Plan {
                 self.disk_model
             ));
             add("-device i6300esb -action watchdog=reset".to_owned());
+        }
+        for (n, disk) in self.more_disks.iter().enumerate() {
+            add(format!(
+                "-drive if=none,id=more{n},format=raw,file={} -device {},drive=more{n}",
+                disk.display(),
+                self.disk_model
+            ));
         }
         if let Some(disc) = &self.disc {
             add(format!(
