@@ -13,6 +13,8 @@ use crate::run::{run, tool};
 /// What a person finds where his files would be taken.
 const SETUP: &str = "Files that are put here are taken at the first start, once:\n\
     weir.conf      the configuration, with the section [management]\n\
+    setup.conf     or instead of it lines such as `address = 192.0.2.10/24`: node, address,\n\
+                   gateway, dns, ntp, port (more than once), key, viewer-key\n\
     operator.keys  public SSH keys, one a line, of those who may change things\n\
     viewer.keys    public SSH keys, one a line, of those who may look\n\
     *.pem          certificates that weir.conf names, as /etc/weir/NAME.pem\n";

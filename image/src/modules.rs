@@ -30,8 +30,11 @@ const WANTED: &str = "\
 /// What the initrd loads before the root file system is there, each after those that it needs.
 pub(crate) const FIRST: &[&str] = &["loop", "squashfs"];
 
-/// Where the builder leaves added modules for the start to load.
-const ADDED: &str = "usr/lib/weir/modules.d";
+/// Where the builder leaves the names of added modules for the start to load.
+const ADDED: &str = "usr/lib/weir/modules";
+
+/// Where added modules lie, in the folder of the kernel's: others may depend on them.
+const UPDATES: &str = "updates";
 
 /// A kernel and its modules, unpacked.
 #[derive(Debug)]
@@ -153,14 +156,17 @@ impl Kernel {
     }
 
     /// Adds the modules of a folder: one named like a module of the kernel takes its place, the others
-    /// are loaded at the start after all drivers.
+    /// are loaded at the start after all drivers, unless a driver needs them before.
     fn add(&self, folder: &Path, root: &Path, modules: &Path) -> Result<()> {
         let mut count = 0;
+        let mut at_the_start = String::new();
         for file in files::list(folder)? {
             let name = files::name(&file);
             let ending = file.extension().unwrap_or_default();
             if ending == "args" && file.with_extension("ko").is_file() {
-                files::copy(&file, &root.join(ADDED).join(name))?;
+                let module = name.trim_end_matches(".args");
+                let options = options(module, &files::read_text(&file)?);
+                files::write(&root.join(format!("etc/modprobe.d/{module}.conf")), options)?;
                 continue;
             }
             let Some(module) = name.strip_suffix(".ko") else {
@@ -181,7 +187,8 @@ impl Kernel {
                 files::copy(&file, &modules.join(place))?;
                 println!("         {name} takes the place of the kernel's own");
             } else {
-                files::copy(&file, &root.join(ADDED).join(&name))?;
+                files::copy(&file, &modules.join(UPDATES).join(&name))?;
+                at_the_start.extend([module, "\n"]);
                 println!("         {name} is loaded at the start");
             }
             count += 1;
@@ -192,7 +199,7 @@ impl Kernel {
                 folder.display()
             );
         }
-        Ok(())
+        files::write(&root.join(ADDED), at_the_start)
     }
 
     /// Returns the file of one of the modules.
@@ -202,6 +209,12 @@ impl Kernel {
             .find(|path| same_module(&files::name(path), name))
             .with_context(|| format!("the kernel has no module {name}"))
     }
+}
+
+/// Writes a module's parameters as `modprobe` reads them, which also holds where another needs it.
+fn options(module: &str, parameters: &str) -> String {
+    let words: Vec<&str> = parameters.split_whitespace().collect();
+    format!("options {module} {}\n", words.join(" "))
 }
 
 /// Says what is wrong with a module that was built for another kernel.
@@ -293,6 +306,12 @@ mod tests {
              build it with Debian's package linux-headers-6.1.0-56-amd64"
         );
         assert!(check_vermagic(file, "6.1.0-56-amd640", ours).is_err());
+    }
+
+    #[test]
+    fn parameters_are_one_line_of_options() {
+        let text = options("netmap", "buf_num=16384\nverbose=1\n");
+        assert_eq!(text, "options netmap buf_num=16384 verbose=1\n");
     }
 
     #[test]

@@ -12,7 +12,7 @@ for folder in etc/dropbear etc/network root media opt; do
 	rm -rf "${target:?}/$folder"
 done
 
-for folder in boot data etc/weir proc run sys tmp usr/lib/weir/modules.d usr/share/weir/update-keys var; do
+for folder in boot data etc/weir proc run sys tmp usr/lib/weir usr/share/weir/update-keys var; do
 	mkdir -p "$target/$folder"
 done
 ln -sf weir "$target/usr/bin/weir-login"

@@ -53,6 +53,8 @@ pub enum Wire {
 pub struct Card {
     /// What it is plugged into.
     pub wire: Wire,
+    /// Its make, such as `virtio-net-pci`.
+    pub model: &'static str,
     /// Its address.
     pub mac: [u8; 6],
     /// Queues each way.
@@ -224,6 +226,7 @@ impl Card {
     pub fn tap(name: &str, mac: [u8; 6], queues: u16) -> Self {
         Self {
             wire: Wire::Tap(name.to_owned()),
+            model: "virtio-net-pci",
             mac,
             queues,
             more: String::new(),
@@ -245,7 +248,7 @@ impl Card {
         };
         let mac = self.mac.map(|byte| format!("{byte:02x}")).join(":");
         // The card's own program for starting from the network would only cost time.
-        let mut device = vec![format!("virtio-net-pci,netdev=net{n},mac={mac},romfile=")];
+        let mut device = vec![format!("{},netdev=net{n},mac={mac},romfile=", self.model)];
         if queues > 1 {
             device.push(format!("mq=on,vectors={}", 2 * queues + 2));
         }

@@ -121,11 +121,11 @@ impl Images {
         })
     }
 
-    /// Tells whether a netmap.ko was added to them.
+    /// Tells whether a kernel module was added to them, by its name.
     #[must_use]
-    pub fn has_netmap(&self) -> bool {
+    pub fn has_module(&self, name: &str) -> bool {
         let folder = self.plan.modules.as_ref();
-        folder.is_some_and(|folder| folder.join("netmap.ko").is_file())
+        folder.is_some_and(|folder| folder.join(format!("{name}.ko")).is_file())
     }
 
     /// Makes a bad update out of the good one.

@@ -3,6 +3,7 @@
 //! One machine does most of it, one after the other: set up by its boot partition, in front of two
 //! real servers, watched by rsyslog, cut from its power, updated. A second one is set up by hand.
 
+mod cards;
 mod console;
 mod first_boot;
 mod installer;
@@ -31,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONSOLE: &str = "1 Services";
 
 /// The parts, in the order in which they are done.
-pub const PARTS: [&str; 9] = [
+pub const PARTS: [&str; 10] = [
     "first-boot",
     "start",
     "traffic",
@@ -39,6 +40,7 @@ pub const PARTS: [&str; 9] = [
     "ports",
     "power",
     "updates",
+    "cards",
     "netmap",
     "installer",
 ];
@@ -71,6 +73,14 @@ pub fn run(images: &Images, long: bool, names: &[String]) -> Outcome {
     };
     shows.by_hand(&mut run);
     shows.by_boot_partition(&mut run);
+    if long && shows.wants("cards") {
+        let what = "cards of other makes: a console, ports by name, pages";
+        run.part("image", "cards", what, |run| cards::run(run, images));
+    }
+    if long && shows.wants("netmap") {
+        let what = "with a netmap.ko in the image ports are taken by it, and serve";
+        run.part("image", "netmap", what, |run| cards::netmap(run, images));
+    }
     if long && shows.wants("installer") {
         run.part(
             "image",
@@ -101,9 +111,7 @@ impl Shows<'_> {
 
     /// A machine with a BIOS that finds its configuration on the boot partition.
     fn by_boot_partition(&self, run: &mut Run) {
-        let parts = [
-            "start", "traffic", "console", "ports", "power", "updates", "netmap",
-        ];
+        let parts = ["start", "traffic", "console", "ports", "power", "updates"];
         if !parts.iter().any(|part| self.wants(part)) {
             return;
         }
@@ -147,16 +155,6 @@ impl Shows<'_> {
             let shows = "there and back, and bad ones: each ends on the old slot, and says why";
             run.part("image", "updates", shows, |run| {
                 updates::run(run, it, self.images)
-            });
-        }
-        if self.wants("netmap") && self.images.has_netmap() {
-            let shows = "with a netmap.ko in the image `driver = auto` takes it, and serves";
-            run.part("image", "netmap", shows, |run| {
-                let site = &it.site;
-                let conf = site.configuration("auto", "");
-                site.operator.run_with_input("restart -", &conf)?;
-                site.operator.wait("show status --json", START)?;
-                traffic::serve(run, site, "netmap")
             });
         }
     }

@@ -32,11 +32,13 @@ pub const DESK: Ipv4Addr = Ipv4Addr::new(10, 82, 0, 11);
 pub const QUEUES: u16 = 2;
 
 /// The cards in the order of their names: management, towards the clients, towards real servers.
-const TAPS: [(&str, &str, &str, u16); 3] = [
-    ("t-mgmt", "br-mgmt", "mgmt", 1),
-    ("t-wan", "br-wan", WAN, QUEUES),
-    ("t-lan", "br-lan", LAN, QUEUES),
-];
+const fn taps(queues: u16) -> [(&'static str, &'static str, &'static str, u16); 3] {
+    [
+        ("t-mgmt", "br-mgmt", "mgmt", 1),
+        ("t-wan", "br-wan", WAN, queues),
+        ("t-lan", "br-lan", LAN, queues),
+    ]
+}
 
 /// Namespaces, taps, real servers, and the two who log in.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct Site {
     pub nginx: Vec<Nginx>,
     /// The desk, on the management network.
     pub desk: Namespace,
+    /// Queues of each data port.
+    pub queues: u16,
     /// Clients, real servers, and the namespace that QEMU runs in.
     pub lab: Lab,
 }
@@ -59,6 +63,14 @@ impl Site {
     /// # Errors
     /// When a tool is missing or refuses.
     pub fn new() -> Result<Self> {
+        Self::with_queues(QUEUES)
+    }
+
+    /// Builds the site for data ports with so many queues.
+    ///
+    /// # Errors
+    /// When a tool is missing or refuses.
+    pub fn with_queues(queues: u16) -> Result<Self> {
         let lab = Lab::new(Topology::default())?;
         lab.expect_floods()?;
         let desk = Namespace::new(format!("weir-{}-desk", std::process::id()))?;
@@ -69,7 +81,7 @@ impl Site {
         )))?;
         desk.ip(&format!("addr add {DESK}/24 dev mgmt"))?;
         desk.ip("link set mgmt up")?;
-        for (tap_name, bridge, link, queues) in TAPS {
+        for (tap_name, bridge, link, queues) in taps(queues) {
             tap(&lab.lb, tap_name, queues)?;
             // The load balancer's addresses are the guest's now.
             lab.lb.ip(&format!("addr flush dev {link}"))?;
@@ -89,6 +101,7 @@ impl Site {
             nginx: Nginx::start_all(&lab)?,
             desk,
             lab,
+            queues,
         })
     }
 
@@ -102,8 +115,21 @@ impl Site {
     #[must_use]
     pub fn cards() -> Vec<Card> {
         (0..)
-            .zip(TAPS)
+            .zip(taps(QUEUES))
             .map(|(n, (tap_name, _, _, queues))| Card::tap(tap_name, mac(n), queues))
+            .collect()
+    }
+
+    /// Returns the guest's network cards: of virtio towards the management network, else of this make.
+    #[must_use]
+    pub fn cards_of(&self, model: &'static str) -> Vec<Card> {
+        let cards = (0..).zip(taps(self.queues));
+        cards
+            .map(|(n, (tap_name, _, _, queues))| {
+                let card = Card::tap(tap_name, mac(n), queues);
+                let model = if n == 0 { card.model } else { model };
+                Card { model, ..card }
+            })
             .collect()
     }
 
@@ -137,7 +163,7 @@ impl Site {
     /// Writes the configuration of the appliance at this site.
     #[must_use]
     pub fn configuration(&self, driver: &str, more: &str) -> String {
-        let queues = QUEUES;
+        let queues = self.queues;
         let local = lip(0);
         let (one, two) = (real_address(0), real_address(1));
         format!(

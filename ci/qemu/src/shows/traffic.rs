@@ -12,7 +12,7 @@ use weir_lab::ledger;
 use weir_lab::scenario::Run;
 
 use super::{Appliance, PATIENCE, within};
-use crate::site::{QUEUES, Site};
+use crate::site::Site;
 
 /// The option kind of the TOA.
 const TOA_KIND: u8 = 254;
@@ -34,7 +34,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, driver: &str) -> Res
 pub(super) fn serve(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
     let name = |what: &str| format!("image: {driver}: {what}");
     let lab = &site.lab;
-    run.check(&name("two ports with two queues each"), || {
+    run.check(&name("two ports with their queues"), || {
         let ports = site.operator.json("show ports --json")?;
         let all = ports.as_array().cloned().unwrap_or_default();
         ensure!(all.len() == 2, "{ports}");
@@ -42,11 +42,11 @@ pub(super) fn serve(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
             let queues = port.get("queues").and_then(serde_json::Value::as_u64);
             let is = port.get("driver").and_then(serde_json::Value::as_str);
             ensure!(
-                queues == Some(u64::from(QUEUES)) && is == Some(driver),
+                queues == Some(u64::from(site.queues)) && is == Some(driver),
                 "{port}"
             );
         }
-        Ok(format!("{driver} on both"))
+        Ok(format!("{driver} on both, {} of each", site.queues))
     });
     let capture = Capture::start(lab, lab.real(0)?, REAL_LINK, "tcp port 80")?;
     let (rate, ms) = FLOOD;
