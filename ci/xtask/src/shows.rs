@@ -23,7 +23,7 @@ pub(crate) struct Shows {
     /// Take only the parts whose names contain one of these.
     #[arg(long, value_name = "NAME")]
     part: Vec<String>,
-    /// Take the figures of the tests instead of the full ones.
+    /// Take short figures: three power cuts, two bad updates, no installer.
     #[arg(long)]
     short: bool,
     /// Put this static binary into the images instead of building one.
@@ -47,8 +47,8 @@ enum What {
 }
 
 impl Shows {
-    /// What `test` does.
-    pub(crate) fn image(weir: Option<&Path>, long: bool) -> Self {
+    /// Plans the short form with this binary.
+    fn image(weir: Option<&Path>, long: bool) -> Self {
         Self {
             what: What::Image,
             part: Vec::new(),

@@ -37,16 +37,22 @@ pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
         Ok(format!("after {:.1} s in all", guest.age().as_secs_f32()))
     });
     run.check("image: services are added by `apply`", || {
-        let conf = site.operator.run("show config")?;
+        let before = site.operator.run("show config")?;
         let services = services();
-        site.operator
-            .run_with_input("apply -", &format!("{conf}\n{services}"))?;
+        let conf = format!("{before}\n{services}");
+        site.operator.run_with_input("apply -", &conf)?;
         Ok(services.lines().count().to_string() + " lines more")
+    });
+    run.check("image: another driver by `restart` of a file", || {
+        let conf = site.configuration("af-xdp", "");
+        site.operator.run_with_input("restart -", &conf)?;
+        site.operator.wait("show status --json", START)?;
+        Ok("af-xdp, two queues".to_owned())
     });
     traffic::serve(run, &site, "af-xdp")?;
     run.check("image: `poweroff` switches it off", || {
         let _ = site.operator.run("poweroff");
-        guest.wait_off(Duration::from_secs(40))?;
+        guest.wait_off(Duration::from_secs(90))?;
         Ok("QEMU ended".to_owned())
     });
     Ok(())

@@ -70,7 +70,9 @@ pub(super) fn serve(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
         ))
     });
     run.check(&name("TOA carries the true client"), || {
-        let found = captured.toa(TOA_KIND);
+        let mut found = captured.toa(TOA_KIND);
+        // The flood's first SYNs, before it is noticed, are clients as any.
+        found.retain(|client| client.ip().octets().starts_with(&[10, 80, 0]));
         let expected: BTreeSet<SocketAddrV4> = report.locals.iter().copied().collect();
         let invented = found.difference(&expected).count();
         // The other real server got the other half.
