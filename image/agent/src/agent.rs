@@ -61,6 +61,7 @@ struct Agent {
     /// Commands that the kernel has refused so far.
     refused: Refused,
     resolv_conf: String,
+    host_name: String,
     servers: Servers,
     keys: usize,
     known_keys: Keys,
@@ -229,9 +230,8 @@ impl Agent {
             return;
         };
         let run = self.handle.places().run.clone();
-        let with_lease = wanted.management.address == Some(ManagementAddress::Dhcp);
-        let device = wanted.management.device.clone();
-        let call = with_lease.then(|| asker_call(&run, &device, &wanted.management.node));
+        let call = asker_call(&run, &wanted);
+        let with_lease = call.is_some();
         if !with_lease || self.asker.called_otherwise(call.as_ref()) {
             Lease::forget(&run);
         }
@@ -250,8 +250,12 @@ impl Agent {
         if text != self.resolv_conf {
             // It is made anew at the next change; meanwhile the one of before holds.
             let _ = fs::write(run.with_file_name("resolv.conf"), &text);
-            let _ = nix::unistd::sethostname(&wanted.management.node);
             self.resolv_conf = text;
+        }
+        if wanted.management.node != self.host_name {
+            self.host_name.clone_from(&wanted.management.node);
+            // It is only the name that the kernel's log and DHCP servers see.
+            let _ = nix::unistd::sethostname(&self.host_name);
         }
         self.servers
             .set(management::time_servers(&wanted.management, lease.as_ref()));
@@ -352,14 +356,15 @@ impl Agent {
         }
         self.isolation = Some(cores.to_vec());
         let words = hardening::isolation(cores);
-        let changed = Boot::at(&self.handle.places().boot).change_environment(|env| {
+        let boot = Boot::at(&self.handle.places().boot);
+        let changed = boot.environment().and_then(|env| {
             let old = env.get("args").unwrap_or_default();
             let new = hardening::with_isolation(old, &words);
             if new == old {
-                Ok(())
-            } else {
-                env.set("args", &new)
+                // The partition stays read-only.
+                return Ok(());
             }
+            boot.change_environment(|env| env.set("args", &new))
         });
         if let Err(error) = changed {
             crate::log::say(format_args!("the kernel's words cannot be kept: {error}"));
@@ -422,12 +427,17 @@ fn itself() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/weir"))
 }
 
-fn asker_call(run: &std::path::Path, device: &str, node: &str) -> Call {
+/// Who asks for an address, where one is to be asked for.
+fn asker_call(run: &std::path::Path, wanted: &BoxOf) -> Option<Call> {
+    let management = &wanted.management;
+    if management.address != Some(ManagementAddress::Dhcp) {
+        return None;
+    }
     let script = lease::link(run).unwrap_or_else(|_| run.join(lease::NAME));
     let words = [
         "-f",
         "-i",
-        device,
+        &management.device,
         "-s",
         &script.display().to_string(),
         "-t",
@@ -437,15 +447,15 @@ fn asker_call(run: &std::path::Path, device: &str, node: &str) -> Call {
         "-x",
     ];
     let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-    words.push(format!("hostname:{node}"));
+    words.push(format!("hostname:{}", management.node));
     words.extend(["-O", "ntpsrv"].map(str::to_owned));
-    Call {
+    Some(Call {
         program: "udhcpc".into(),
         words,
         environment: vec![("WEIR_LEASE", run.display().to_string())],
         output: Output::Nowhere,
         oom: 0,
-    }
+    })
 }
 
 /// SSH, on the management address alone, with keys alone.

@@ -79,8 +79,8 @@ pub(crate) fn machine() -> Vec<Setting> {
     all
 }
 
-/// Returns what is set for the management device: it answers only what comes from where it would
-/// send.
+/// Returns what is set for the management device: it answers whoever has an address that it can
+/// answer at all.
 pub(crate) fn management(name: &str) -> Vec<Setting> {
     let mut all = device(name);
     all.push((format!("net/ipv4/conf/{name}/rp_filter"), "2"));
@@ -139,12 +139,14 @@ pub(crate) fn make(proc: &Path, settings: &[Setting]) -> Vec<String> {
 /// The kernel's words that keep other work off the cores of workers.
 ///
 /// Only cores that the file names are kept: those that Weir chooses by itself change with the number
-/// of queues, and a core that nobody uses is lost.
+/// of queues, and a core that nobody uses is lost. The first one is never kept, because the kernel
+/// needs one for itself.
 pub(crate) fn isolation(cores: &[u16]) -> String {
+    let cores: Vec<u16> = cores.iter().copied().filter(|core| *core > 0).collect();
     if cores.is_empty() {
         return String::new();
     }
-    let list = list(cores);
+    let list = list(&cores);
     format!("isolcpus=managed_irq,domain,{list} rcu_nocbs={list} nohz_full={list}")
 }
 
@@ -296,6 +298,8 @@ mod tests {
         assert_eq!(isolation(&[]), "");
         let line = "isolcpus=managed_irq,domain,2-4,7 rcu_nocbs=2-4,7 nohz_full=2-4,7";
         assert_eq!(isolation(&[2, 4, 3, 7]), line);
+        assert_eq!(isolation(&[1, 0]), isolation(&[1]));
+        assert_eq!(isolation(&[0]), "");
         assert_eq!(list(&[0]), "0");
         assert_eq!(with_isolation("", &isolation(&[1])), isolation(&[1]));
         let old = format!(

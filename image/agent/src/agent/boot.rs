@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use weir_model::EventClass;
 
-use super::{Agent, Last, daemon_call, mark};
+use super::{Agent, Last, asker_call, daemon_call, mark};
 use crate::children::Kept;
 use crate::clock::{self, Servers};
 use crate::durable;
@@ -69,7 +69,11 @@ pub(crate) fn run() -> Result<(), String> {
     let begun = Instant::now();
     while begun.elapsed() < INIT {
         watchdog.feed();
-        thread::sleep(Duration::from_millis(500));
+        let word = heard.recv_timeout(Duration::from_millis(500));
+        // Init has begun, and asks everybody to end.
+        if let Ok(Message::Signal(Signal::SIGTERM | Signal::SIGINT)) = word {
+            return Ok(());
+        }
     }
     // An init that does not listen.
     let mode = match last {
@@ -183,8 +187,15 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
     daemon.adopt(&daemon_call(handle), Duration::ZERO);
     let ssh = Kept::new("ssh", &places.run);
     ssh.end_leftover(Path::new("dropbear"));
-    let asker = Kept::new("asker", &places.run);
-    asker.end_leftover(Path::new("udhcpc"));
+    let mut asker = Kept::new("asker", &places.run);
+    match wanted
+        .as_ref()
+        .and_then(|wanted| asker_call(&places.run, wanted))
+    {
+        // Another one would begin with taking the address away.
+        Some(call) => asker.adopt(&call, Duration::ZERO),
+        None => asker.end_leftover(Path::new("udhcpc")),
+    }
     mark(handle, BOOTED);
     let mut agent = Agent {
         handle: handle.clone(),
@@ -198,6 +209,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         network: management::noted(&places.run),
         refused: Refused::default(),
         resolv_conf: String::new(),
+        host_name: String::new(),
         servers,
         keys: 0,
         known_keys: Keys::default(),
