@@ -1,5 +1,7 @@
 //! Captures: tcpdump writes them, tcpdump judges the checksums, and the TOA is read out of them.
 
+mod connections;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -14,6 +16,8 @@ use crate::command::run;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::process::Process;
+
+pub use connections::Connection;
 
 /// A tcpdump that writes what one interface receives.
 #[derive(Debug)]
@@ -125,6 +129,13 @@ impl Captured {
         frames(&self.bytes)
             .filter_map(|frame| toa(frame, kind))
             .collect()
+    }
+
+    /// Returns the connections that were opened towards `port`, each with what TOA options of this
+    /// kind and its requests say of the client.
+    #[must_use]
+    pub fn connections(&self, port: u16, kind: u8) -> Vec<Connection> {
+        connections::read(frames(&self.bytes), port, kind)
     }
 }
 

@@ -7,7 +7,7 @@ mod frame;
 mod program;
 mod socket;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,6 +24,12 @@ use socket::Socket;
 
 /// The first octet of the flood's network, a /4.
 const NETWORK: u8 = 0x10;
+
+/// Tells whether an address is one of those that floods come from.
+#[must_use]
+pub fn is_source(address: Ipv4Addr) -> bool {
+    address.octets()[0] & 0xf0 == NETWORK
+}
 
 /// What a flood consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

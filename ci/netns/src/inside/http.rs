@@ -57,6 +57,8 @@ impl HttpReport {
     }
 }
 
+/// The header in which the client says which address and port are its own.
+pub const CLIENT_HEADER: &str = "X-Client:";
 const LIMIT: Duration = Duration::from_secs(5);
 const REMEMBERED: usize = 1000;
 
@@ -145,8 +147,10 @@ impl HttpGet {
         } else {
             "close"
         };
+        // Captures at the real servers compare this with the TOA.
+        let local = connection.get_ref().local_addr()?;
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: {wish}\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: {}\r\n{CLIENT_HEADER} {local}\r\nConnection: {wish}\r\n\r\n",
             self.path, self.target
         );
         connection.get_mut().write_all(request.as_bytes())?;
