@@ -183,6 +183,13 @@ impl Kept {
         }
     }
 
+    /// Asks one that is asked to end already to do so at once.
+    pub(crate) fn hurry(&self) {
+        if self.ending.is_some() {
+            self.signal(Signal::SIGTERM);
+        }
+    }
+
     fn stop(&mut self, now: Duration) {
         if self.process.is_some() && self.ending.is_none() {
             self.ending = Some(now);

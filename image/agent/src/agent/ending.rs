@@ -71,6 +71,10 @@ impl Ending {
 impl Agent {
     /// Begins to stop everything.
     pub(super) fn begin_to_end(&mut self, last: Last) {
+        if self.is_stopping() {
+            // Whoever says it twice does not want to wait for sessions.
+            self.daemon.hurry();
+        }
         self.ending = Some(match self.ending {
             Some(ending) => ending.also(last),
             None => Ending::new(last),

@@ -45,6 +45,21 @@ impl Asker {
     }
 }
 
+/// Says what an end of the box waits for.
+fn draining(handle: &Handle) -> String {
+    let seen = handle.seen();
+    let sessions = seen.status.map_or(0, |status| status.sessions);
+    let longest = seen.running.map(|it| it.box_of.stop_after);
+    match longest {
+        Some(longest) if sessions > 0 && !longest.is_zero() => format!(
+            "the box ends when its sessions have, {sessions} now, and after {} s at most ([node] \
+             stop-after); the power button ends it at once",
+            longest.as_secs()
+        ),
+        _ => "the box ends now".to_owned(),
+    }
+}
+
 /// Does what is asked; returns what the main loop has to do after the answer.
 ///
 /// # Errors
@@ -124,10 +139,12 @@ pub(super) fn answer(
             Ok(Some(Order::Reboot))
         }
         Request::Reboot => {
+            progress(draining(handle));
             handle.say(asker.event("power", format!("{by} has the box start again")));
             Ok(Some(Order::Reboot))
         }
         Request::Poweroff => {
+            progress(draining(handle));
             handle.say(asker.event("power", format!("{by} turns the box off")));
             Ok(Some(Order::PowerOff))
         }

@@ -214,16 +214,20 @@ mod tests {
             .collect();
         // One place is left, and it is enough.
         assert!(ask(&path, Request::KeyList).is_ok());
-        let mut wedge = UnixStream::connect(&path).unwrap();
-        wedge.write_all(b"{\"do\":").unwrap();
+        // The place of who was just answered is free a moment later.
+        let mut wedges = Vec::new();
         let busy = (0..100).find_map(|_| {
+            let mut wedge = UnixStream::connect(&path).unwrap();
+            // One that finds no place is gone already.
+            let _ = wedge.write_all(b"{\"do\":");
+            wedges.push(wedge);
             thread::sleep(Duration::from_millis(20));
             ask(&path, Request::KeyList).err().map(|it| it.to_string())
         });
         // The client may see the end of the connection before the sentence.
         assert!(busy.is_some(), "{busy:?}");
         drop(idle);
-        drop(wedge);
+        drop(wedges);
         let again = (0..100).any(|_| {
             thread::sleep(Duration::from_millis(50));
             ask(&path, Request::KeyList).is_ok()
