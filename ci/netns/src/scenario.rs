@@ -338,6 +338,38 @@ impl Run {
         }
     }
 
+    /// Does two pieces of work beside each other, which have their own labs and measure no speed;
+    /// the lines of each come when it is over.
+    pub fn side_by_side(
+        &mut self,
+        name: &str,
+        one: impl FnOnce(&mut Self) + Send,
+        other: impl FnOnce(&mut Self) + Send,
+    ) {
+        let begin = Instant::now();
+        let mut runs = [(); 2].map(|()| Self {
+            kept: Some(String::new()),
+            ..Self::new(self.weir.clone(), self.long)
+        });
+        let [first, second] = &mut runs;
+        let broke_off = thread::scope(|scope| {
+            let first = scope.spawn(move || one(first));
+            let second = scope.spawn(move || other(second));
+            usize::from(first.join().is_err()) + usize::from(second.join().is_err())
+        });
+        for run in runs {
+            print!("{}", run.kept.unwrap_or_default());
+            self.outcome.passed += run.outcome.passed;
+            self.outcome.failed += run.outcome.failed;
+        }
+        for _ in 0..broke_off {
+            self.note(name, Err(anyhow::anyhow!("it broke off")));
+        }
+        let time = begin.elapsed();
+        self.say(&took::line(name, time));
+        self.outcome.times.push((name.to_owned(), time));
+    }
+
     /// Ends the run and returns how it went.
     #[must_use]
     pub fn finish(self) -> Outcome {
@@ -394,6 +426,20 @@ mod tests {
         run.check("one", || bail!("no"));
         run.check("two", || Ok(String::new()));
         assert_eq!((run.outcome.passed, run.outcome.failed), (1, 1));
+    }
+
+    #[test]
+    fn two_pieces_of_work_are_counted_and_one_that_breaks_off_has_failed() {
+        let mut run = Run::new(PathBuf::new(), false);
+        run.side_by_side(
+            "both",
+            |run| run.check("good", || Ok(String::new())),
+            |run| run.check("bad", || bail!("no")),
+        );
+        assert_eq!((run.outcome.passed, run.outcome.failed), (1, 1));
+        assert_eq!(run.outcome.times.len(), 1);
+        run.side_by_side("broken", |_| {}, |_| panic!("on purpose"));
+        assert_eq!((run.outcome.passed, run.outcome.failed), (1, 2));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use weir_lab::command::{run, words};
+use weir_lab::machine;
 use weir_lab::namespace::Namespace;
 use weir_lab::process::Process;
 
@@ -282,25 +282,21 @@ const TOOLS: [(&str, &str); 6] = [
     ("/usr/bin/genimage", "genimage"),
 ];
 
-/// Installs QEMU and what goes with it, where something is missing.
+/// Installs QEMU, what goes with it, and what images are built with, where something is missing.
 ///
 /// # Errors
 /// When the package manager fails.
 pub fn install_tools() -> Result<()> {
-    let missing: Vec<&str> = TOOLS
+    let mut missing: Vec<&str> = TOOLS
         .iter()
         .filter(|(file, _)| !Path::new(file).exists())
         .map(|(_, package)| *package)
         .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    println!("Installing {} with apt-get.", missing.join(", "));
-    let mut install = words("apt-get -qq install --yes --no-install-recommends");
-    run(install
-        .args(missing)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
-    .map(drop)
+    // What images are built with.
+    missing.extend(weir_image::tools::missing(false));
+    missing.sort_unstable();
+    missing.dedup();
+    machine::install(&missing)
 }
 
 /// A running machine; dropping it pulls the plug.

@@ -1,7 +1,7 @@
 //! What the appliance image must show, on a machine that is emulated and a network that is real.
 //!
-//! One machine does most of it, one after the other: set up by its boot partition, in front of two
-//! real servers, watched by rsyslog, cut from its power, updated. A second one is set up by hand.
+//! One machine is set up by its boot partition, in front of two real servers, watched by rsyslog, and
+//! updated. Beside it a second one is set up by hand and cut from its power.
 
 mod cards;
 mod console;
@@ -57,7 +57,8 @@ struct Appliance {
     // Before the site: it ends first.
     guest: Option<Guest>,
     plan: Plan,
-    collector: Collector,
+    collector: Option<Collector>,
+    driver: &'static str,
     site: Site,
 }
 
@@ -71,8 +72,7 @@ pub fn run(images: &Images, long: bool, names: &[String]) -> Outcome {
         long,
         names,
     };
-    shows.by_hand(&mut run);
-    shows.by_boot_partition(&mut run);
+    shows.two(&mut run);
     if long && shows.wants("cards") {
         let what = "cards of other makes: a console, ports by name, pages";
         run.part("image", "cards", what, |run| cards::run(run, images));
@@ -97,43 +97,68 @@ impl Shows<'_> {
         self.names.is_empty() || self.names.iter().any(|name| part.contains(name.as_str()))
     }
 
-    /// A machine with UEFI that somebody sets up on its serial line.
-    fn by_hand(&self, run: &mut Run) {
-        if self.wants("first-boot") {
-            run.part(
-                "image",
-                "first-boot",
-                "UEFI; somebody sets it up on the serial line, and traffic flows by af-xdp",
-                |run| first_boot::run(run, self.images),
-            );
+    /// Two machines beside each other, once the one whose start is measured has started.
+    fn two(&self, run: &mut Run) {
+        let of_first = ["start", "traffic", "console", "ports", "updates"];
+        let of_second = ["first-boot", "power"];
+        let wanted = |parts: &[&str]| parts.iter().any(|part| self.wants(part));
+        let mut first = None;
+        if wanted(&of_first) {
+            let shows = "BIOS, 256 MB; set up by the boot partition, a console on the serial line";
+            run.part("image", "start", shows, |run| {
+                first = Some(start(run, self.images)?);
+                Ok(())
+            });
         }
-    }
-
-    /// A machine with a BIOS that finds its configuration on the boot partition.
-    fn by_boot_partition(&self, run: &mut Run) {
-        let parts = ["start", "traffic", "console", "ports", "power", "updates"];
-        if !parts.iter().any(|part| self.wants(part)) {
+        if first.is_none() && !wanted(&of_second) {
             return;
         }
+        run.side_by_side(
+            "image, two machines",
+            |run| {
+                if let Some(appliance) = &mut first {
+                    self.by_boot_partition(run, appliance);
+                }
+            },
+            |run| {
+                if wanted(&of_second) {
+                    self.by_hand(run);
+                }
+            },
+        );
+    }
+
+    /// A machine with UEFI that somebody sets up on its serial line.
+    fn by_hand(&self, run: &mut Run) {
         let mut appliance = None;
         run.part(
             "image",
-            "start",
-            "BIOS, 256 MB; set up by the boot partition, a console on the serial line",
+            "first-boot",
+            "UEFI; somebody sets it up on the serial line, and traffic flows by af-xdp",
             |run| {
-                appliance = Some(start(run, self.images)?);
+                appliance = Some(first_boot::run(run, self.images)?);
                 Ok(())
             },
         );
-        let Some(mut appliance) = appliance else {
+        let Some(mut it) = appliance else {
             return;
         };
-        let it = &mut appliance;
+        if self.wants("power") {
+            let shows = "the power is cut while configurations are applied";
+            run.part("image", "power", shows, |run| {
+                power::run(run, &mut it, if self.long { 20 } else { 3 })
+            });
+        }
+        run.check("image: `poweroff` switches it off", || {
+            first_boot::switch_off(&mut it)
+        });
+    }
+
+    /// A machine with a BIOS that found its configuration on the boot partition.
+    fn by_boot_partition(&self, run: &mut Run, it: &mut Appliance) {
         if self.wants("traffic") {
             let shows = "500 pages behind cookies, a flood beside them, TOA, books, events";
-            run.part("image", "traffic", shows, |run| {
-                traffic::run(run, it, "af-packet")
-            });
+            run.part("image", "traffic", shows, |run| traffic::run(run, it));
         }
         if self.wants("console") {
             let shows = "80x24 on the serial line, SSH with resize, who may do what, logins told";
@@ -143,12 +168,6 @@ impl Shows<'_> {
             let shows = "only SSH answers; nothing is writable, no password, no listener";
             run.part("image", "ports", shows, |run| {
                 ports::run(run, it, self.images)
-            });
-        }
-        if self.wants("power") {
-            let shows = "the power is cut while configurations are applied";
-            run.part("image", "power", shows, |run| {
-                power::run(run, it, if self.long { 20 } else { 3 })
             });
         }
         if self.wants("updates") {
@@ -181,7 +200,8 @@ fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
     let mut appliance = Appliance {
         guest: None,
         plan,
-        collector,
+        collector: Some(collector),
+        driver: "af-packet",
         site,
     };
     appliance.power_on()?;
@@ -218,7 +238,7 @@ fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
         Ok(format!("version {} in slot a", is("version")))
     });
     run.check("image: the SIEM is told of the boot, by TLS", || {
-        appliance.collector.expect("boot", "", PATIENCE)
+        appliance.told("boot", "")
     });
     Ok(appliance)
 }
@@ -233,6 +253,20 @@ impl Appliance {
         let guest = Guest::start(&self.plan, Some(&self.site.lab.lb), self.site.dir())?;
         self.guest = Some(guest);
         Ok(())
+    }
+
+    /// Waits for an event at the SIEM.
+    fn told(&self, code: &str, text: &str) -> Result<String> {
+        let collector = self.collector.as_ref().context("there is no SIEM here")?;
+        collector.expect(code, text, PATIENCE)
+    }
+
+    /// Writes the configuration of this appliance.
+    fn configuration(&self, more: &str) -> String {
+        let siem = self.collector.as_ref();
+        let siem = siem.map_or_else(String::new, |_| Collector::section(&DESK.to_string()));
+        self.site
+            .configuration(self.driver, &format!("{siem}{more}"))
     }
 
     fn guest(&mut self) -> Result<&mut Guest> {

@@ -73,8 +73,8 @@ impl Site {
     pub fn with_queues(queues: u16) -> Result<Self> {
         let lab = Lab::new(Topology::default())?;
         lab.expect_floods()?;
-        let desk = Namespace::new(format!("weir-{}-desk", std::process::id()))?;
         let lb = lab.lb.name();
+        let desk = Namespace::new(format!("{}-desk", lb.trim_end_matches("-lb")))?;
         run(&mut words(&format!(
             "ip -n {} link add mgmt type veth peer name mgmt netns {lb}",
             desk.name()

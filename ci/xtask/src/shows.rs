@@ -47,12 +47,12 @@ enum What {
 }
 
 impl Shows {
-    /// Plans the short form with this binary.
-    fn image(weir: Option<&Path>, long: bool) -> Self {
+    /// Plans the short form with this static binary, or one that is built for it.
+    pub(crate) fn short(weir: Option<&Path>) -> Self {
         Self {
             what: What::Image,
             part: Vec::new(),
-            short: !long,
+            short: true,
             weir: weir.map(Path::to_owned),
             output: None,
             modules: None,
@@ -76,6 +76,9 @@ impl Shows {
                 );
             }
         }
+        if machine::is_root() {
+            guest::install_tools()?;
+        }
         let mut tally = gate::Tally::default();
         let plan = tally.time("image program", |_| self.plan())?;
         let images = if self.built {
@@ -91,7 +94,6 @@ impl Shows {
             tally.add(gate::listen(machine::as_root()?.args(self.words(&plan)))?);
             return Ok(tally);
         }
-        guest::install_tools()?;
         let _janitor = prepare()?;
         tally.add(shows::run(&images, !self.short, &self.part).into());
         Ok(tally)
@@ -159,6 +161,6 @@ fn again(tally: &mut gate::Tally, plan: &Plan, images: &Images) {
 
 /// Builds the disk of an appliance and returns where it is.
 pub(crate) fn disk(weir: Option<&Path>) -> Result<PathBuf> {
-    let plan = Shows::image(weir, false).plan()?;
+    let plan = Shows::short(weir).plan()?;
     Ok(weir_image::build(&plan)?.disk)
 }

@@ -1,14 +1,11 @@
 //! The console: on the serial line, over SSH, as viewer and as operator.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use weir_lab::scenario::Run;
 use weir_lab::tmux::Tmux;
 
 use super::{Appliance, CONSOLE, PATIENCE};
-use crate::collector::Collector;
-use crate::site::{DESK, MANAGEMENT};
+use crate::site::MANAGEMENT;
 use crate::ssh::Person;
 
 const SIZE: (u16, u16) = (80, 24);
@@ -47,7 +44,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
     run.check("image: a viewer sees and cannot change", || {
         let viewer = &site.viewer;
         viewer.json("show services --json")?;
-        let conf = site.configuration("af-packet", "");
+        let conf = appliance.configuration("");
         let said = [
             viewer.refused("apply -", &conf)?,
             viewer.refused("drain web", "")?,
@@ -69,17 +66,14 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
         Ok("neither by name nor behind a semicolon".to_owned())
     });
     run.check("image: `apply` of a file on the standard input", || {
-        let more = format!(
-            "{}[service alt]\nlisten = 10.80.0.100:8080/tcp\nlip-pool = blue\n\
-             scheduler = rr\nreal = 10.81.0.11:80\n",
-            Collector::section(&DESK.to_string())
-        );
-        let conf = site.configuration("af-packet", &more);
+        let more = "[service alt]\nlisten = 10.80.0.100:8080/tcp\nlip-pool = blue\n\
+                    scheduler = rr\nreal = 10.81.0.11:80\n";
+        let conf = appliance.configuration(more);
         site.operator.run_with_input("diff -", &conf)?;
         site.operator.run_with_input("apply -", &conf)?;
         let services = site.viewer.run("show services --json")?;
         ensure!(services.contains("\"alt\""), "{services}");
-        appliance.collector.expect("applied", "lena", PATIENCE)
+        appliance.told("applied", "lena")
     });
     run.check(
         "image: who has no key is not let in, and it is told",
@@ -87,14 +81,12 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
             let address = MANAGEMENT.to_string();
             let stranger = Person::new("operator", "mallory", &site.desk, &address, site.dir())?;
             stranger.refused("show status", "")?;
-            appliance.collector.expect("login-failed", "", PATIENCE)
+            appliance.told("login-failed", "")
         },
     );
     run.check("image: every login is told with the key's name", || {
         for name in [site.operator.name, site.viewer.name] {
-            appliance
-                .collector
-                .expect("login", name, Duration::from_secs(5))?;
+            appliance.told("login", name)?;
         }
         Ok("lena and vic".to_owned())
     });

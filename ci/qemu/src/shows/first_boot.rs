@@ -1,18 +1,21 @@
 //! A machine with UEFI, out of the box: somebody answers the wizard on its serial line.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use weir_lab::attack::FLOOD_GATEWAY;
 use weir_lab::lab::{LAN, LB_LAN, LB_WAN, VIP, WAN, lip, real_address};
 use weir_lab::scenario::Run;
 
-use super::{BOOT, CONSOLE, PATIENCE, SECRET, START, started, traffic};
+use super::{Appliance, BOOT, CONSOLE, PATIENCE, SECRET, START, started, traffic};
 use crate::guest::{Firmware, Guest, Plan};
 use crate::images::Images;
 use crate::site::{MANAGEMENT, Site};
 
-pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
+/// How long the box may take to turn itself off, where sessions are given a second.
+const POWER_OFF: Duration = Duration::from_secs(20);
+
+pub(super) fn run(run: &mut Run, images: &Images) -> Result<Appliance> {
     let site = Site::new()?;
     let disk = site.disk(&images.first.disk, "new")?;
     let mut plan = Plan::appliance("new", &disk, 256);
@@ -50,12 +53,29 @@ pub(super) fn run(run: &mut Run, images: &Images) -> Result<()> {
         Ok("af-xdp, two queues".to_owned())
     });
     traffic::serve(run, &site, "af-xdp")?;
-    run.check("image: `poweroff` switches it off", || {
-        let _ = site.operator.run("poweroff");
-        guest.wait_off(Duration::from_secs(90))?;
-        Ok("QEMU ended".to_owned())
-    });
-    Ok(())
+    Ok(Appliance {
+        guest: Some(guest),
+        plan,
+        collector: None,
+        driver: "af-xdp",
+        site,
+    })
+}
+
+/// Has the operator turn it off, who is told what that waits for.
+pub(super) fn switch_off(appliance: &mut Appliance) -> Result<String> {
+    // The connection ends with the box, which is no success of the command.
+    let command = &mut appliance.site.operator.command("poweroff");
+    let output = command.output().context("cannot run ssh")?;
+    let began = Instant::now();
+    appliance.guest()?.wait_off(POWER_OFF)?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(said.contains("the box ends"), "it said: {said}");
+    let said = said.lines().next().unwrap_or_default();
+    Ok(format!(
+        "after {:.1} s: {said}",
+        began.elapsed().as_secs_f32()
+    ))
 }
 
 /// Answers what the wizard asks.

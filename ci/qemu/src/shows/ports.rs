@@ -12,21 +12,24 @@ use super::{Appliance, PATIENCE, SECRET};
 use crate::images::Images;
 use crate::site::{DESK, MANAGEMENT};
 
+/// The last port of a data address that the short form looks at.
+const LAST_IN_SHORT: u16 = 8191;
+
 pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> Result<()> {
     let site = &appliance.site;
-    let scan = |from: &Namespace, source: Ipv4Addr, target: Ipv4Addr| -> Result<ScanReport> {
-        site.lab.scan(
-            from,
-            Scan {
-                source,
-                target,
-                first: 1,
-                last: u16::MAX,
-            },
-        )
+    let scan_to = |last, from: &Namespace, source, target| -> Result<ScanReport> {
+        let scan = Scan {
+            source,
+            target,
+            first: 1,
+            last,
+        };
+        site.lab.scan(from, scan)
     };
+    let last = run.figure(LAST_IN_SHORT, u16::MAX);
+    let scan = |from: &Namespace, source: Ipv4Addr, target| scan_to(last, from, source, target);
     run.check("image: management: only SSH answers", || {
-        let report = scan(&site.desk, DESK, MANAGEMENT)?;
+        let report = scan_to(u16::MAX, &site.desk, DESK, MANAGEMENT)?;
         ensure!(report.open.iter().eq([&22]), "open: {:?}", report.open);
         Ok(format!(
             "port 22; {} refused, {} silent",

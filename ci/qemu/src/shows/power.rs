@@ -8,8 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use weir_lab::scenario::Run;
 
 use super::Appliance;
-use crate::collector::Collector;
-use crate::site::{DESK, Site};
+use crate::site::Site;
 
 /// The longest time until the power is cut, in milliseconds; shorter ones are spread evenly.
 const LONGEST_MS: u64 = 6_000;
@@ -25,10 +24,15 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, times: u32) -> Resul
         let tried = AtomicU64::new(number);
         let done = AtomicU64::new(0);
         let over = AtomicBool::new(false);
-        let Appliance { site, guest, .. } = &mut *appliance;
+        let Appliance {
+            site,
+            guest,
+            driver,
+            ..
+        } = &mut *appliance;
         let guest = guest.take().context("it is off")?;
         thread::scope(|scope| -> Result<()> {
-            scope.spawn(|| apply(site, &tried, &done, &over));
+            scope.spawn(|| apply(site, driver, &tried, &done, &over));
             thread::sleep(after);
             over.store(true, Ordering::Relaxed);
             guest.cut_power()
@@ -63,12 +67,12 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, times: u32) -> Resul
 }
 
 /// Applies configurations, each with the next number, until it is over.
-fn apply(site: &Site, tried: &AtomicU64, done: &AtomicU64, over: &AtomicBool) {
+fn apply(site: &Site, driver: &str, tried: &AtomicU64, done: &AtomicU64, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         let number = tried.load(Ordering::Relaxed);
         let said = site
             .operator
-            .run_with_input("apply -", &configuration(site, number));
+            .run_with_input("apply -", &site.configuration(driver, &service(number)));
         if said.is_err() {
             return;
         }
@@ -80,14 +84,12 @@ fn apply(site: &Site, tried: &AtomicU64, done: &AtomicU64, over: &AtomicBool) {
     }
 }
 
-/// Writes a configuration with a service that has a number in its name.
-pub(super) fn configuration(site: &Site, number: u64) -> String {
-    let more = format!(
-        "{}[service mark-{number}]\nlisten = 10.80.0.100:8080/tcp\nlip-pool = blue\n\
-         scheduler = rr\nreal = 10.81.0.11:80\n",
-        Collector::section(&DESK.to_string())
-    );
-    site.configuration("af-packet", &more)
+/// Writes a service that has a number in its name.
+pub(super) fn service(number: u64) -> String {
+    format!(
+        "[service mark-{number}]\nlisten = 10.80.0.100:8080/tcp\nlip-pool = blue\n\
+         scheduler = rr\nreal = 10.81.0.11:80\n"
+    )
 }
 
 /// Finds the numbers in the names of services.

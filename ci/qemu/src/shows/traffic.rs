@@ -21,13 +21,11 @@ const PAGES: u64 = 500;
 /// SYNs per second, and for how long: an emulated machine gets through some 20,000 packets a second.
 const FLOOD: (u32, u64) = (4_000, 5_000);
 
-pub(super) fn run(run: &mut Run, appliance: &mut Appliance, driver: &str) -> Result<()> {
-    let name = |what: &str| format!("image: {driver}: {what}");
-    let site = &appliance.site;
-    serve(run, site, driver)?;
-    run.check(&name("the SIEM is told of the flood"), || {
-        appliance.collector.expect("flood-began", "web", PATIENCE)
-    });
+pub(super) fn run(run: &mut Run, appliance: &Appliance) -> Result<()> {
+    let driver = appliance.driver;
+    serve(run, &appliance.site, driver)?;
+    let name = format!("image: {driver}: the SIEM is told of the flood");
+    run.check(&name, || appliance.told("flood-began", "web"));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use weir_lab::scenario::Run;
 
-use super::power::{configuration, marks};
+use super::power::{marks, service};
 use super::{Appliance, PATIENCE, START, within};
 use crate::images::{Fault, Images};
 
@@ -19,7 +19,7 @@ const MARK: u64 = 4711;
 const TRIAL: Duration = Duration::from_mins(4);
 
 pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> Result<()> {
-    let conf = configuration(&appliance.site, MARK);
+    let conf = appliance.configuration(&service(MARK));
     appliance.site.operator.run_with_input("apply -", &conf)?;
     let (first, second) = (&images.first.version, &images.second.version);
     run.check("image: update to the next version", || {
@@ -27,9 +27,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
         let row = settled(appliance, "b", TRIAL)?;
         ensure!(text(&row, "version") == second, "{row}");
         intact(appliance)?;
-        appliance
-            .collector
-            .expect("update-confirmed", second, PATIENCE)
+        appliance.told("update-confirmed", second)
     });
     run.check("image: and back by `update --rollback`", || {
         // The connection may end before the answer comes.
@@ -64,7 +62,10 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
             let row = settled(appliance, "a", TRIAL)?;
             ensure!(text(&row, "version") == first, "{row}");
             intact(appliance)?;
-            event(appliance, "update-failed")
+            let event = event(appliance, "update-failed")?;
+            // What the old slot says of the new one leaves the box, too.
+            appliance.told("update-failed", "the trial of slot b")?;
+            Ok(event)
         });
     }
     Ok(())
