@@ -1,5 +1,5 @@
 //! Fuzz targets: what no bytes may do to the configuration, to what LVS operators bring, the control
-//! protocol, the cookie engine and the director.
+//! protocol, update files, the cookie engine and the director.
 //!
 //! Each target is an ordinary function of bytes that panics when a rule is broken, so that a stored
 //! corpus is replayed by `cargo test -p weir-fuzz`, without a fuzzer. Where cargo-fuzz is installed:
@@ -11,11 +11,11 @@
 //! ```
 //!
 //! `conf` has its corpus in the tests of `lib/conf`: give it `../../lib/conf/tests/bad`. `control` begins
-//! with the examples of `docs/control.md` and needs none.
+//! with the examples of `docs/control.md` and needs none, `update` with an update of its own.
 //!
 //! `WEIR_TRACE=1` tells every burst of a life, for whoever looks into a failure.
 //!
-//! The same harness is also driven by a seeded generator, [`confusion`], [`migration`], [`babble`],
+//! The same harness is also driven by a seeded generator, [`confusion`], [`migration`], [`babble`], [`tampering`],
 //! [`forgery`] and [`rampage`]: longer lives than a fuzzer's inputs have, which is what fills tables and lets sequence
 //! spaces and time-outs meet.
 
@@ -30,6 +30,7 @@ mod control;
 mod cookie;
 mod lvs;
 mod process;
+mod update;
 
 use weir_testkit::{Random, Tally};
 
@@ -37,6 +38,7 @@ use crate::choice::Choice;
 pub use crate::conf::Verdicts;
 pub use crate::control::Heard;
 use crate::process::Life;
+pub use crate::update::Examined;
 
 /// Reads the bytes as a configuration, and plays them as changes of a good one.
 ///
@@ -90,6 +92,31 @@ pub fn cookie(data: &[u8]) {
 pub fn process(data: &[u8]) {
     if let Err(error) = Life::of(Choice::Bytes(data)) {
         fail(&format!("{error:#}"));
+    }
+}
+
+/// Reads the bytes as an update file, and as changes of a good one.
+///
+/// # Panics
+///
+/// When a rule is broken.
+pub fn update(data: &[u8]) {
+    if let Err(error) = update::run(data) {
+        fail(&format!("{error:#}"));
+    }
+}
+
+/// Reads as many update files, changed at random, and says what came of them.
+///
+/// # Panics
+///
+/// When a rule is broken; the message has the seed.
+#[must_use]
+pub fn tampering(seed: u64, cases: u64) -> Examined {
+    let random = Box::new(Random::new(seed));
+    match update::many(&mut Choice::Seeded(random, cases)) {
+        Ok(examined) => examined,
+        Err(error) => fail(&format!("seed {seed}: {error:#}")),
     }
 }
 

@@ -42,3 +42,5 @@ mod tty;
 mod update;
 mod watchdog;
 mod words;
+
+pub use update::examine;

@@ -15,7 +15,7 @@ use crate::handle::{Handle, Order};
 use crate::places::Places;
 use crate::protocol::BoxRow;
 use crate::slot::Slot;
-use crate::slots::{self, Manifest, Writing};
+use crate::slots::{self, Entry, Manifest, Writing};
 
 use self::archive::Update;
 use self::journal::{Journal, Stage};
@@ -245,7 +245,7 @@ fn install_at(
 fn suits(manifest: &Manifest, running: &Version, older: bool) -> Result<(), String> {
     let (version, arch) = (&manifest.version, std::env::consts::ARCH);
     if manifest.arch != arch {
-        let other = &manifest.arch;
+        let other = slots::manifest::quoted(&manifest.arch);
         return Err(format!("the update is for {other}, this box is {arch}"));
     }
     if version <= running && !older {
@@ -315,6 +315,28 @@ fn write<R: Read>(
     })?;
     writing.finish(&manifest).map_err(cannot)?;
     writable.finish().map_err(cannot)
+}
+
+/// Reads an update file to its end, as it would be installed, and returns what it says of itself.
+///
+/// # Errors
+/// Says why it is not believed, or what is wrong with it.
+pub fn examine(input: impl Read, public_key: &str) -> Result<Manifest, String> {
+    let keys = Keys::one(public_key)?;
+    let mut archive = Archive::new(input);
+    let update = Update::open(&mut archive, &keys)?;
+    let manifest = update.manifest().clone();
+    update.files(|expected, input| {
+        let name = &expected.name;
+        let mut bytes = Vec::new();
+        let read = input.read_to_end(&mut bytes);
+        read.map_err(|error| format!("{name} of the update cannot be read: {error}"))?;
+        if Entry::of(name, &bytes) != *expected {
+            return Err(format!("{name} of the update is not what was signed"));
+        }
+        Ok(())
+    })?;
+    Ok(manifest)
 }
 
 fn free(folder: &Path) -> Option<u64> {

@@ -64,7 +64,8 @@ impl Manifest {
                 "format" => format.replace(number_of(value, &place)?).is_some(),
                 "version" => {
                     let read = Version::parse(value);
-                    let read = read.map_err(|error| format!("{place}: {value}: {error}"))?;
+                    let read =
+                        read.map_err(|error| format!("{place}: {}: {error}", quoted(value)))?;
                     version.replace(read).is_some()
                 }
                 "arch" => arch.replace(value.to_owned()).is_some(),
@@ -113,6 +114,11 @@ impl fmt::Display for Manifest {
     }
 }
 
+/// Quotes what comes from outside: without what moves cursors, and its beginning only.
+pub(crate) fn quoted(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
 impl Entry {
     /// Describes a file by its bytes.
     #[must_use]
@@ -142,7 +148,7 @@ impl Entry {
 
 fn number_of(value: &str, place: &str) -> Result<u32, String> {
     let number = value.parse();
-    number.map_err(|_| format!("{place}: `{value}` is not a number"))
+    number.map_err(|_| format!("{place}: `{}` is not a number", quoted(value)))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -108,13 +108,13 @@ fn next<'a, R: Read>(
     Ok(entry)
 }
 
-/// The names come from outside: they are quoted without what moves cursors, and their beginning only.
 fn name_of<R: Read>(entry: &tar::Entry<'_, R>) -> String {
     let name = entry.path_bytes();
-    let name = String::from_utf8_lossy(&name);
-    name.chars().take(60).flat_map(char::escape_debug).collect()
+    manifest::quoted(&String::from_utf8_lossy(&name))
 }
 
+/// What an error quotes comes from outside, too.
 fn unreadable(error: &io::Error) -> String {
+    let error = manifest::quoted(&error.to_string());
     format!("this is no update, or it ends too early: {error}")
 }

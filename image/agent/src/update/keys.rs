@@ -12,6 +12,16 @@ pub(crate) const FOLDER: &str = "/usr/share/weir/update-keys";
 pub(crate) struct Keys(Vec<PublicKey>);
 
 impl Keys {
+    /// Takes the text of one public key.
+    ///
+    /// # Errors
+    /// Says that it is none.
+    pub(crate) fn one(text: &str) -> Result<Self, String> {
+        let key = PublicKey::decode(text);
+        let key = key.map_err(|_| "this is no public key of minisign".to_owned())?;
+        Ok(Self(vec![key]))
+    }
+
     /// Reads every `*.pub` of a folder.
     ///
     /// # Errors
