@@ -40,8 +40,10 @@ use crate::model::services::Services;
 use crate::model::sessions::Sessions;
 use crate::theme::Theme;
 
-/// Lines of the screen that are not the open screen's: header, tabs, rule; rule, status, hints.
-pub(crate) const FRAME_LINES: u16 = 4 + 3;
+/// Lines above the open screen: header, tabs, rule.
+pub(crate) const HEADER_LINES: u16 = 4;
+/// Lines of the screen that are not the open screen's; below it: rule, status, hints.
+pub(crate) const FRAME_LINES: u16 = HEADER_LINES + 3;
 /// The least that the screens are made for.
 pub(crate) const LEAST: (u16, u16) = (80, 24);
 /// How long a toast stays.

@@ -5,6 +5,7 @@ mod config;
 pub(crate) mod fixture;
 mod pty;
 mod screens;
+mod sizes;
 mod stage;
 mod story;
 mod vt;

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod details;
 pub(crate) mod dialog;
 pub(crate) mod events;
+pub(crate) mod fields;
 pub(crate) mod flood;
 pub(crate) mod footer;
 pub(crate) mod graph;
@@ -20,24 +21,21 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use crate::model::screen::ScreenId;
-use crate::model::{FRAME_LINES, LEAST, Mode, Model};
+use crate::model::{FRAME_LINES, HEADER_LINES, LEAST, Mode, Model};
+use crate::units::folded;
 use crate::view::canvas::Canvas;
 
 /// Draws everything; returns where the cursor is, where something is typed.
 pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     let area = *buffer.area();
     let mut canvas = Canvas::new(buffer, area);
-    header::draw(model, &mut canvas);
     if !model.is_shown() {
-        let text = format!(
-            "{} by {}: the console needs {} by {}; q leaves, r asks for the size",
-            area.width, area.height, LEAST.0, LEAST.1
-        );
-        canvas.put(0, 3, &text, model.theme.warn());
+        too_small(model, &mut canvas);
         return None;
     }
+    header::draw(model, &mut canvas);
     let body = Rect {
-        y: 4,
+        y: HEADER_LINES,
         height: area.height - FRAME_LINES,
         ..area
     };
@@ -64,6 +62,28 @@ pub(crate) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
         | Mode::Command(_)
         | Mode::Help { .. }
         | Mode::Page(_) => cursor,
+    }
+}
+
+/// The header as far as there are lines for it, and below it what is missing.
+fn too_small(model: &Model, canvas: &mut Canvas<'_>) {
+    let (width, height) = (canvas.width(), canvas.height());
+    let head = height.saturating_sub(1).min(HEADER_LINES);
+    header::draw(model, &mut canvas.inner(0, 0, width, head));
+    let needs = format!("the console needs {} by {}", LEAST.0, LEAST.1);
+    let room = usize::from(width.saturating_sub(2));
+    let texts = [
+        format!("{width} by {height}: {needs}; q leaves, r asks for the size"),
+        format!("{needs}; q leaves"),
+        format!("needs {} by {}", LEAST.0, LEAST.1),
+    ];
+    let below = usize::from(height - head);
+    let folded = texts.iter().map(|text| folded(text, room));
+    let Some(lines) = folded.into_iter().find(|lines| lines.len() <= below) else {
+        return;
+    };
+    for (y, line) in (head..).zip(&lines) {
+        canvas.put(1, y, line, model.theme.warn());
     }
 }
 

@@ -7,6 +7,7 @@ use crate::model::screen::ScreenId;
 use crate::term::profile::Profile;
 use crate::tests::fixture::State;
 use crate::tests::stage::{ANSI8, MONO, Stage, WIDE};
+use crate::view::canvas::audit;
 
 const TERMINALS: [(&str, Profile, (u16, u16)); 4] = [
     ("80x24-mono", MONO, (80, 24)),
@@ -23,6 +24,14 @@ fn settings() -> Settings {
     settings
 }
 
+/// The picture, where nothing in it is cut or written over something else.
+fn picture(stage: &Stage, name: &str, with_looks: bool) -> String {
+    let faults = audit::during(|| drop(stage.buffer()));
+    let picture = stage.picture(with_looks);
+    assert!(faults.is_empty(), "{name}: {faults:#?}\n{picture}");
+    picture
+}
+
 fn snapshots_of(screen: ScreenId) {
     settings().bind(|| {
         for (terminal, profile, size) in TERMINALS {
@@ -31,7 +40,8 @@ fn snapshots_of(screen: ScreenId) {
                 stage.open(screen);
                 stage.lose();
                 let name = format!("{}.{name}.{terminal}", screen.name().to_lowercase());
-                assert_snapshot!(name, stage.picture(terminal.ends_with("ansi8")));
+                let picture = picture(&stage, &name, terminal.ends_with("ansi8"));
+                assert_snapshot!(name, picture);
             }
         }
     });
@@ -43,7 +53,8 @@ fn snapshot(name: &str, of: State, keys: &str) {
     stage.keys(keys);
     stage.tell();
     stage.pass(1);
-    settings().bind(|| assert_snapshot!(format!("{name}.80x24-mono"), stage.picture(false)));
+    settings()
+        .bind(|| assert_snapshot!(format!("{name}.80x24-mono"), picture(&stage, name, false)));
 }
 
 #[test]
@@ -97,7 +108,8 @@ fn snapshot_on(name: &str, of: State, screen: ScreenId, keys: &str) {
     stage.keys(keys);
     stage.tell();
     stage.pass(1);
-    settings().bind(|| assert_snapshot!(format!("{name}.80x24-mono"), stage.picture(false)));
+    settings()
+        .bind(|| assert_snapshot!(format!("{name}.80x24-mono"), picture(&stage, name, false)));
 }
 
 #[test]
@@ -136,7 +148,12 @@ fn sessions() {
     stage.open(ScreenId::Sessions);
     stage.reply(|stage| stage.keys("j\r"));
     stage.pass(1);
-    settings().bind(|| assert_snapshot!("sessions.details.80x24-mono", stage.picture(false)));
+    settings().bind(|| {
+        assert_snapshot!(
+            "sessions.details.80x24-mono",
+            picture(&stage, "details", false)
+        );
+    });
 }
 
 /// A console whose candidate was written with some keys and checked.
@@ -158,7 +175,7 @@ const LESS: &str = "e\x06[service\r\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\
 fn configuration() {
     snapshots_of(ScreenId::Config);
     let picture = |name: &str, stage: &Stage| {
-        settings().bind(|| assert_snapshot!(format!("config.{name}"), stage.picture(false)));
+        settings().bind(|| assert_snapshot!(format!("config.{name}"), picture(stage, name, false)));
     };
     let small = (MONO, (80, 24));
     picture("editor.80x24-mono", &written(small.0, small.1, GOOD));

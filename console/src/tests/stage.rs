@@ -100,15 +100,24 @@ impl Stage {
 
     /// Where the daemon is to go away, it goes, and four seconds pass.
     pub(crate) fn lose(&mut self) {
-        if self.daemon.state != State::Lost {
-            return;
+        if self.daemon.state == State::Lost {
+            self.fall_silent(4);
         }
+    }
+
+    /// The daemon goes away, and so many seconds pass.
+    pub(crate) fn fall_silent(&mut self, seconds: u64) {
         self.message(Message::Link(LinkNews::Down(
             "cannot connect to /run/weir/operate.sock: nobody listens there".to_owned(),
         )));
-        self.clock.up += Duration::from_secs(4);
-        self.clock.unix += 4;
+        self.clock.up += Duration::from_secs(seconds);
+        self.clock.unix += seconds;
         self.message(Message::Tick);
+    }
+
+    /// Makes the terminal another size.
+    pub(crate) fn resize(&mut self, (width, height): (u16, u16)) {
+        self.message(Message::Size(Size { width, height }));
     }
 
     /// Lets seconds pass, and the daemon tell what is wanted.

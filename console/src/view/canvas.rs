@@ -1,5 +1,8 @@
 //! A part of the screen to write on. Whatever is written, a character takes one cell and stays inside.
 
+#[cfg(test)]
+pub(crate) mod audit;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -57,6 +60,8 @@ impl<'a> Canvas<'a> {
 
     /// Writes a text as far as it fits; returns the column behind it.
     pub(crate) fn put(&mut self, x: u16, y: u16, text: &str, style: Style) -> u16 {
+        #[cfg(test)]
+        self.watch(x, y, text);
         let mut x = x;
         for symbol in text.chars() {
             if x >= self.area.width || y >= self.area.height {
@@ -80,10 +85,9 @@ impl<'a> Canvas<'a> {
         let length = text.chars().count();
         let width = usize::from(width);
         if length > width {
-            let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-            let end = self.put(x, y, &kept, style);
             if width > 0 {
-                self.put(end, y, "~", style);
+                let kept: String = text.chars().take(width - 1).collect();
+                self.put(x, y, &format!("{kept}~"), style);
             }
             return;
         }
@@ -101,9 +105,16 @@ impl<'a> Canvas<'a> {
         begin
     }
 
-    /// Fills a line with a character.
+    /// Fills a line with a character that words may stand on.
     pub(crate) fn fill(&mut self, y: u16, symbol: char, style: Style) {
-        for x in 0..self.area.width {
+        self.run(0, y, self.area.width, symbol, style);
+    }
+
+    /// Fills a part of a line with a character that words may stand on.
+    pub(crate) fn run(&mut self, x: u16, y: u16, width: u16, symbol: char, style: Style) {
+        for x in x..x.saturating_add(width).min(self.area.width) {
+            #[cfg(test)]
+            audit::ground(self.area.x + x, self.area.y + y);
             self.set(x, y, symbol, style);
         }
     }
@@ -121,11 +132,23 @@ impl<'a> Canvas<'a> {
     pub(crate) fn clear(&mut self) {
         for y in 0..self.area.height {
             for x in 0..self.area.width {
+                #[cfg(test)]
+                audit::ground(self.area.x + x, self.area.y + y);
                 if let Some(cell) = self.buffer.cell_mut((self.area.x + x, self.area.y + y)) {
                     cell.reset();
                 }
             }
         }
+    }
+
+    #[cfg(test)]
+    fn watch(&self, x: u16, y: u16, text: &str) {
+        let room = if y < self.area.height {
+            self.area.width.saturating_sub(x)
+        } else {
+            0
+        };
+        audit::text(self.area.x + x, self.area.y + y, text, usize::from(room));
     }
 
     fn set(&mut self, x: u16, y: u16, symbol: char, style: Style) {

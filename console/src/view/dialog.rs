@@ -57,22 +57,20 @@ pub(crate) fn draw(model: &Model, dialog: &Dialog, canvas: &mut Canvas<'_>) -> P
 fn border(model: &Model, window: &mut Canvas<'_>) {
     let style = model.theme.plain();
     let (width, height) = (window.width(), window.height());
-    let [across, down, corners] = if model.theme.utf8 {
-        ["─", "│", "┌┐└┘"]
+    let (across, down, corners) = if model.theme.utf8 {
+        ('─', "│", ['┌', '┐', '└', '┘'])
     } else {
-        ["-", "|", "++++"]
+        ('-', "|", ['+'; 4])
     };
-    for y in [0, height.saturating_sub(1)] {
-        window.put(0, y, &across.repeat(usize::from(width)), style);
-    }
-    for y in 0..height {
-        window.put(0, y, down, style);
-        window.put(width.saturating_sub(1), y, down, style);
-    }
-    let mut corners = corners.chars().map(String::from);
-    for y in [0, height.saturating_sub(1)] {
-        for x in [0, width.saturating_sub(1)] {
-            window.put(x, y, &corners.next().unwrap_or_default(), style);
+    let (right, bottom) = (width.saturating_sub(1), height.saturating_sub(1));
+    for (y, ends) in [0, bottom].into_iter().zip(corners.chunks(2)) {
+        window.run(0, y, width, across, style);
+        for (x, corner) in [0, right].into_iter().zip(ends) {
+            window.run(x, y, 1, *corner, style);
         }
+    }
+    for y in 1..bottom {
+        window.put(0, y, down, style);
+        window.put(right, y, down, style);
     }
 }

@@ -209,9 +209,7 @@ fn axis(
         if theme.utf8 { "└" } else { "+" },
         theme.dim(),
     );
-    for x in 0..count {
-        canvas.put(SCALE + x, y, line.encode_utf8(&mut [0; 4]), theme.dim());
-    }
+    canvas.run(SCALE, y, count, line, theme.dim());
     let until = points.last().map_or(0, |(at, _)| *at);
     // Days need no seconds; ten minutes do.
     let clock = |at: u64| {

@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use ratatui::style::Style;
 use weir_control::{Role, StatusRow};
 
 use crate::model::Model;
 use crate::model::link::State;
 use crate::model::screen::{self, ScreenId};
 use crate::theme::Theme;
-use crate::units::{NONE, rate, si, span, time_of_day};
+use crate::units::{NONE, rate_or_none, si, span, time_of_day};
 use crate::view::canvas::Canvas;
+use crate::view::fields::{self, Field};
 
 /// How late an answer may be before what is shown is called so: as long as the answer before took
 /// twice, and this.
@@ -30,114 +30,66 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     rule(model, canvas);
 }
 
+/// Who it is, how it is, and who you are: for how long it runs is missed least, then who else is
+/// there, then the number of what runs; what is wrong is missed most.
 fn who(model: &Model, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
-    let clock = format!("{} UTC ", time_of_day(model.clock.unix));
-    let width = canvas.width();
-    let end = canvas.put_before(width, 0, &clock, theme.plain());
-    let end = end.saturating_sub(2);
     let greeting = model.link.greeting.as_ref();
     let node = greeting.map_or("weir", |greeting| greeting.node.as_str());
-    let x = canvas.put(1, 0, &cut(node, 24), theme.strong()) + 2;
+    let mut fields = vec![Field::new(4, cut(node, 12), theme.strong()).or(7, cut(node, LONG))];
     match model.link.state {
+        State::Connecting if model.link.why.is_empty() => {
+            fields.push(Field::new(0, "connecting", theme.bad()));
+        }
         State::Connecting => {
-            let text = if model.link.why.is_empty() {
-                "connecting".to_owned()
-            } else {
-                format!("NOT CONNECTED: {}", model.link.why)
-            };
-            let room = usize::from(end.saturating_sub(x + 2));
-            canvas.put(x, 0, &cut(&text, room), theme.bad());
-            return;
+            let text = format!("NOT CONNECTED: {}", model.link.why);
+            fields.push(Field::new(0, "NOT CONNECTED", theme.bad()).filled(text));
         }
         State::Lost => {
             let since = model.clock.up.saturating_sub(model.link.since);
             let text = format!(" LOST weir, {} ", span(since.as_secs()));
-            let x = canvas.put(x, 0, &text, theme.alarm()) + 1;
+            fields.push(Field::new(0, text, theme.alarm()));
             // A restart takes some seconds; what takes longer has a reason to look into.
             if since >= RESTART {
-                let room = usize::from(end.saturating_sub(x + 1));
-                canvas.put(x, 0, &cut(&model.link.why, room), theme.bad());
+                fields.push(Field::new(8, "", theme.bad()).filled(&model.link.why));
             }
-            return;
         }
-        State::Online => {}
+        State::Online => {
+            let status = model.data.status.as_ref();
+            fields.extend(status.map_or_else(Vec::new, |told| state(&told.value, theme)));
+            let [everybody, you, role] = you(model);
+            let who = Field::new(5, role, theme.plain());
+            fields.push(who.or(8, you).or(10, everybody).right());
+        }
     }
-    let [everybody, you, role] = you(model);
-    let status = model.data.status.as_ref().map(|told| &told.value);
-    // Nothing is written over who you are: for how long it runs is missed least, then who else is
-    // there, then the number of what is not confirmed.
-    let room = |who: &str| {
-        let gap = if who.is_empty() { 0 } else { 2 };
-        usize::from(end.saturating_sub(x)).saturating_sub(who.chars().count() + gap)
-    };
-    let ways = [
-        (&everybody, true, true),
-        (&everybody, false, true),
-        (&you, false, true),
-        (&you, false, false),
-        (&role, false, false),
-    ];
-    let mut ways = ways.into_iter().map(|(who, with_up, with_number)| {
-        let parts = status.map_or_else(Vec::new, |status| {
-            state(status, with_up, with_number, theme)
-        });
-        (who, parts)
-    });
-    let fitting = ways.find(|(who, parts)| width_of(parts) <= room(who));
-    let (who, parts) = fitting.unwrap_or_else(|| {
-        // What is wrong comes first where not even that fits.
-        let parts = status.map_or_else(Vec::new, |status| state(status, false, false, theme));
-        (&role, parts.into_iter().rev().collect())
-    });
-    let mut left = canvas.inner(x, 0, room(who) as u16, 1);
-    let mut at = 0;
-    for (text, style) in &parts {
-        at = left.put(at, 0, text, *style) + 2;
-    }
-    canvas.put_before(end, 0, who, theme.plain());
+    let clock = format!("{} UTC ", time_of_day(model.clock.unix));
+    fields.push(Field::new(6, clock, theme.plain()).right());
+    let width = canvas.width().saturating_sub(1);
+    fields::draw(&fields, 0, 2, &mut canvas.inner(1, 0, width, 1));
 }
 
 /// How the appliance is, in words.
-fn state(
-    status: &StatusRow,
-    with_up: bool,
-    with_number: bool,
-    theme: Theme,
-) -> Vec<(String, Style)> {
-    let mut parts = Vec::new();
-    if with_up {
-        parts.push((format!("up {}", span(status.uptime_s)), theme.plain()));
-    }
+fn state(status: &StatusRow, theme: Theme) -> Vec<Field> {
+    let up = format!("up {}", span(status.uptime_s));
+    let mut fields = vec![Field::new(11, up, theme.plain())];
     let generation = status.generation;
-    match status.confirm_within_s {
+    fields.push(match status.confirm_within_s {
         Some(left) => {
-            let number = if with_number {
-                format!("gen {generation} ")
-            } else {
-                String::new()
-            };
-            let text = format!("{number}UNCONFIRMED {}", span(left));
-            parts.push((text, theme.warn()));
+            let text = format!("UNCONFIRMED {}", span(left));
+            let with_number = format!("gen {generation} {text}");
+            Field::new(2, text, theme.warn()).or(9, with_number)
         }
-        None if with_number => parts.push((format!("gen {generation}"), theme.plain())),
-        None => {}
-    }
-    if status.maintenance {
-        parts.push(("MAINT".to_owned(), theme.alarm()));
-    }
-    parts.push(match status.alarms {
-        0 => ("no alarms".to_owned(), theme.good()),
-        1 => ("1 ALARM !".to_owned(), theme.bad()),
-        more => (format!("{more} ALARMS !"), theme.bad()),
+        None => Field::new(9, format!("gen {generation}"), theme.plain()),
     });
-    parts
-}
-
-/// Returns how wide parts are with the gaps between them.
-fn width_of(parts: &[(String, Style)]) -> usize {
-    let all = parts.iter().map(|(text, _)| text.chars().count() + 2);
-    all.sum::<usize>().saturating_sub(2)
+    if status.maintenance {
+        fields.push(Field::new(1, "MAINT", theme.alarm()));
+    }
+    fields.push(match status.alarms {
+        0 => Field::new(3, "no alarms", theme.good()),
+        1 => Field::new(0, "1 ALARM !", theme.bad()),
+        more => Field::new(0, format!("{more} ALARMS !"), theme.bad()),
+    });
+    fields
 }
 
 /// Who you are, and how many others may change something; then shorter, then your role alone.
@@ -175,62 +127,58 @@ fn you(model: &Model) -> [String; 3] {
 
 fn totals(model: &Model, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
+    let plain = theme.plain();
     let none = StatusRow::default();
     let told = model.data.status.as_ref();
     let status = told.map_or(&none, |told| &told.value);
-    let some = |value: String| {
-        if told.is_some() {
-            value
-        } else {
-            NONE.to_owned()
-        }
+    let some = |value: String| told.map_or_else(|| NONE.to_owned(), |_| value);
+    let either_way = |name: &str, ranks: [u8; 2], packets: Option<f64>, bits: Option<f64>| {
+        let short = format!("{name} {:>5}pps", rate_or_none(packets));
+        let long = format!("{short} {:>5}b/s", rate_or_none(bits));
+        Field::new(ranks[0], short, plain).or(ranks[1], long)
     };
-    let per_s = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), rate);
-    let mut parts = vec![
-        format!("sess {:>5}", some(si(status.sessions))),
-        format!("new {:>5}/s", per_s(status.sessions_per_s)),
-        format!(
-            "in {:>5}pps {:>5}b/s",
-            per_s(status.packets_in_per_s),
-            per_s(status.bits_in_per_s)
-        ),
-        format!(
-            "out {:>5}pps {:>5}b/s",
-            per_s(status.packets_out_per_s),
-            per_s(status.bits_out_per_s)
-        ),
+    let per_s = |rank: u8, name: &str, value: Option<f64>| {
+        Field::new(rank, format!("{name} {:>5}/s", rate_or_none(value)), plain)
+    };
+    let (rank, ledger, style) = match (told.is_some(), status.balanced) {
+        (false, _) => (2, "ledger -", plain),
+        (true, true) => (2, "ledger ok", theme.good()),
+        (true, false) => (0, "LEDGER OFF", theme.alarm()),
+    };
+    let (packets_in, bits_in) = (status.packets_in_per_s, status.bits_in_per_s);
+    let (packets_out, bits_out) = (status.packets_out_per_s, status.bits_out_per_s);
+    let busy = some(status.busy_percent.to_string());
+    let fields = [
+        Field::new(1, format!("sess {:>5}", some(si(status.sessions))), plain),
+        per_s(3, "new", status.sessions_per_s),
+        either_way("in", [4, 6], packets_in, bits_in),
+        either_way("out", [5, 7], packets_out, bits_out),
+        per_s(8, "SYN", status.syn_per_s),
+        per_s(9, "drop", status.dropped_per_s),
+        Field::new(10, format!("busy {busy:>3}%"), plain),
+        Field::new(rank, ledger, style),
     ];
-    if canvas.width() >= 120 {
-        parts.push(format!("SYN {:>5}/s", per_s(status.syn_per_s)));
-        parts.push(format!("drop {:>5}/s", per_s(status.dropped_per_s)));
-    }
-    if canvas.width() >= 132 {
-        let busy = some(status.busy_percent.to_string());
-        parts.push(format!("busy {busy:>3}%"));
-    }
-    let x = canvas.put(0, 1, &parts.join("  "), theme.plain());
-    let (ledger, style) = match (told.is_some(), status.balanced) {
-        (false, _) => ("ledger -", theme.plain()),
-        (true, true) => ("ledger ok", theme.good()),
-        (true, false) => ("LEDGER OFF", theme.alarm()),
-    };
-    canvas.put(x + 2, 1, ledger, style);
+    fields::draw(&fields, 1, 2, canvas);
 }
 
+/// The names of the screens: the open one's first, then the numbers of all, then more names.
 fn tabs(model: &Model, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
-    let mut x = 0;
-    for (place, screen) in ScreenId::ALL.into_iter().enumerate() {
-        let style = if screen == model.screen {
-            theme.selected()
+    let tab = |(place, screen): (usize, ScreenId)| {
+        let (number, name) = (place + 1, screen.name());
+        let (short, long) = (format!(" {number} "), format!(" {number} {name} "));
+        if screen == model.screen {
+            Field::new(0, long, theme.selected())
         } else {
-            theme.plain()
-        };
-        x = canvas.put(x, 2, &format!(" {} {} ", place + 1, screen.name()), style);
-    }
+            Field::new(2, short, theme.plain()).or(3, long)
+        }
+    };
+    let screens = ScreenId::ALL.into_iter().enumerate();
+    let mut fields: Vec<Field> = screens.map(tab).collect();
     if model.paused.is_some() {
-        canvas.put_before(canvas.width(), 2, " PAUSED ", theme.alarm());
+        fields.push(Field::new(1, " PAUSED ", theme.alarm()).right());
     }
+    fields::draw(&fields, 2, 0, canvas);
 }
 
 fn rule(model: &Model, canvas: &mut Canvas<'_>) {
@@ -239,12 +187,12 @@ fn rule(model: &Model, canvas: &mut Canvas<'_>) {
     if let Some((at, why)) = stale(model) {
         let age = model.clock.up.saturating_sub(at).as_secs();
         let unix = model.clock.unix.saturating_sub(age);
-        let text = format!(
-            " {why}: values of {}, {} old ",
-            time_of_day(unix),
-            span(age)
-        );
-        canvas.put(2, 3, &text, theme.alarm());
+        let (since, age) = (time_of_day(unix), span(age));
+        let field = Field::new(0, format!(" {why} "), theme.alarm())
+            .or(1, format!(" {why}, {age} old "))
+            .or(2, format!(" {why}: values of {since}, {age} old "));
+        let width = canvas.width().saturating_sub(2);
+        fields::draw(&[field], 0, 0, &mut canvas.inner(2, 3, width, 1));
     }
 }
 
