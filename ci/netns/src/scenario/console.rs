@@ -51,6 +51,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         run.check("console: frames of the flood in a file", || desk.capture());
         run.check("console: weight, drain and enable by keys", || desk.real());
         run.check("console: synproxy and deny by keys", || desk.overrides());
+        run.check("console: a configuration by keys", || desk.configuration());
         run.check("console: every action is an event with its name", || {
             desk.events()
         });
@@ -291,6 +292,52 @@ impl<'lab> Desk<'lab> {
             Ok(())
         })?;
         Ok(format!("cookies always, {DENIED} denied"))
+    }
+
+    /// Writes a candidate, takes it back from its trial, tries it again and keeps it.
+    fn configuration(&self) -> Result<String> {
+        self.tmux.keys("7")?;
+        self.wait("the configuration", |screen| screen.contains("RUNNING"))?;
+        self.tmux.keys("e")?;
+        self.wait("the editor", |screen| screen.contains("CANDIDATE"))?;
+        for line in ["[lip-pool spare]", "port = lan", "address = 10.81.0.250"] {
+            self.answer(line)?;
+        }
+        self.tmux.press("Escape")?;
+        self.wait("what it changes", |screen| screen.contains("OK: 1 change"))?;
+        self.apply()?;
+        self.tmux.keys("b")?;
+        self.wait("the question", |screen| screen.contains("Roll back"))?;
+        self.answer("rollback")?;
+        self.event("rolled-back")?;
+        self.wait("no trial", |screen| !screen.contains("ON TRIAL"))?;
+        self.apply()?;
+        self.tmux.keys("c")?;
+        self.event("confirmed")?;
+        let pools = self.weir.show("pools")?;
+        find_row(&pools, "name", "spare")?;
+        Ok("tried, rolled back, tried again, confirmed".to_owned())
+    }
+
+    fn apply(&self) -> Result<()> {
+        self.tmux.keys("a")?;
+        self.wait("the question", |screen| {
+            screen.contains("Apply the candidate")
+        })?;
+        self.answer("apply 5m")?;
+        self.wait("the trial", |screen| screen.contains("ON TRIAL"))?;
+        Ok(())
+    }
+
+    /// Waits for an event of an operator's.
+    fn event(&self, code: &str) -> Result<()> {
+        self.wait_for(code, || {
+            let events = self.weir.show("events")?;
+            let found =
+                rows(&events).any(|row| row["code"] == code && field(row, "by") == OPERATOR);
+            ensure!(found, "no event {code} in {events}");
+            Ok(())
+        })
     }
 
     fn events(&self) -> Result<String> {
