@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod plain;
 pub mod process;
+pub mod rsyslog;
 pub mod scenario;
 pub mod secure_shell;
 pub mod server;

@@ -1,40 +1,35 @@
 //! The console over a real SSH connection, on a terminal of 80x24, during a SYN flood: what it shows
 //! holds, and what is typed there is done under the operator's name.
 
-use std::net::SocketAddrV4;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use super::Run;
 use crate::attack::FLOOD_GATEWAY;
 use crate::client::Running;
-use crate::inside::connect::{Connect, ConnectReport};
-use crate::inside::flood::{Burst, FloodReport, Vector};
-use crate::lab::{Lab, Topology, VIP, real_address};
-use crate::secure_shell::{DESK, OPERATOR, Sshd};
+use crate::inside::connect::ConnectReport;
+use crate::inside::flood::FloodReport;
+use crate::lab::{Lab, Topology, real_address};
+use crate::rsyslog::Rsyslog;
 use crate::server::{self, ECHO_PORT};
-use crate::tmux::Tmux;
-use crate::weir::find_row;
 use crate::{Service, WeirConf, WeirProcess};
 
+mod cost;
+mod desk;
+
+use cost::cost;
+use desk::Desk;
+
 const SIZE: (u16, u16) = (80, 24);
-/// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(6);
 /// SYNs per second, more than the trigger allows.
 const RATE: u32 = 20_000;
 /// New connections of real clients per second.
 const CLIENTS: u32 = 50;
-/// What is denied by command: nobody's network here.
-const DENIED: &str = "198.51.100.0/24";
-
-/// How large an appliance the cost of a console is measured on.
-const SERVICES: u16 = 1_000;
-const REALS: u8 = 10;
+/// Where its events go: a real rsyslog.
+const SIEM: (&str, u16) = ("tcp", 601);
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     {
@@ -43,6 +38,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             server::tcp_echo(&desk_lab, 0)?,
             server::tcp_echo(&desk_lab, 1)?,
         ];
+        let _rsyslog = Rsyslog::start(&desk_lab, &[SIEM])?;
         let weir = WeirProcess::start(&desk_lab, &run.weir, &conf(&desk_lab, "10k/s"))?;
         let desk = Desk::sit(&desk_lab, weir, &run.weir)?;
         run.check("console: logged in over SSH", || desk.begin());
@@ -52,10 +48,11 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         run.check("console: weight, drain and enable by keys", || desk.real());
         run.check("console: synproxy and deny by keys", || desk.overrides());
         run.check("console: a configuration by keys", || desk.configuration());
-        run.check("console: every action is an event with its name", || {
-            desk.events()
-        });
         run.check("console: real clients beside it", || all_served(flood));
+        run.check("console: maintenance by keys", || desk.maintenance());
+        run.check("console: every action is in syslog with its name", || {
+            desk.told()
+        });
         run.check("console: q leaves, and ends the login", || desk.leave());
     }
     if run.long {
@@ -81,7 +78,7 @@ pub fn picture(program: &Path, seconds: u64) -> Result<String> {
     let flood = desk.flood(5 * RATE / 2, seconds * 1_000 + 5_000)?;
     desk.open_the_flood()?;
     thread::sleep(Duration::from_secs(seconds));
-    let picture = desk.tmux.screen_with_looks()?;
+    let picture = desk.screen_with_looks()?;
     drop(flood);
     Ok(picture)
 }
@@ -98,7 +95,11 @@ fn conf(lab: &Lab, enter: &str) -> WeirConf {
     conf.gateway = Some(FLOOD_GATEWAY);
     conf.more = format!(
         "[synproxy flood]\nmode            = adaptive\nenter           = {enter}\n\
-         leave           = 1k/s\nstay            = 1s\n"
+         leave           = 1k/s\nstay            = 1s\n\
+         [syslog siem]\nserver          = {}:{}\ntransport       = {}\n",
+        real_address(0),
+        SIEM.1,
+        SIEM.0
     );
     conf.services = vec![
         Service::tcp("echo", ECHO_PORT, &[0, 1]),
@@ -118,314 +119,6 @@ struct Flood {
     clients: Running<ConnectReport>,
 }
 
-/// The operator's desk: a terminal that is logged in.
-struct Desk<'lab> {
-    // Before the daemon: it ends first.
-    tmux: Tmux,
-    _sshd: Sshd,
-    lab: &'lab Lab,
-    weir: WeirProcess<'lab>,
-}
-
-impl<'lab> Desk<'lab> {
-    fn sit(lab: &'lab Lab, weir: WeirProcess<'lab>, program: &Path) -> Result<Self> {
-        let sshd = Sshd::start(lab, program, weir.socket())?;
-        let line = Sshd::log_in(lab);
-        let tmux = Tmux::start(lab, &lab.client, SIZE, "screen-256color", &line)?;
-        Ok(Self {
-            tmux,
-            _sshd: sshd,
-            lab,
-            weir,
-        })
-    }
-
-    fn begin(&self) -> Result<String> {
-        let began = Instant::now();
-        let screen = self.wait("the services", |screen| {
-            screen.contains(" echo ") && screen.contains("ledger ok")
-        })?;
-        let header = screen.lines().next().unwrap_or_default();
-        let who = format!("operator {OPERATOR}");
-        ensure!(
-            header.contains(" lab ") && header.contains(&who) && header.contains("UTC"),
-            "the header is `{header}`"
-        );
-        fits(&screen)?;
-        Ok(format!(
-            "first screen after {:.1} s",
-            began.elapsed().as_secs_f64()
-        ))
-    }
-
-    fn flood(&self, rate: u32, ms: u64) -> Result<Flood> {
-        let burst = Burst {
-            after_ms: 100,
-            rate,
-            ms,
-        };
-        let flood = self.lab.flood(ECHO_PORT, &[Vector::Syn], &[burst])?;
-        let flood = self.lab.start_flood(flood)?;
-        let clients = self.lab.start_connect(Connect {
-            target: SocketAddrV4::new(VIP, ECHO_PORT),
-            per_second: CLIENTS,
-            ms: ms + 500,
-            sources: self.lab.client_addresses(),
-        })?;
-        Ok(Flood { flood, clients })
-    }
-
-    /// Opens the screen of floods once there is one: it shows that one.
-    fn open_the_flood(&self) -> Result<()> {
-        self.wait_for("flood", || {
-            let floods = self.weir.show("flood")?;
-            let echo = find_row(&floods, "service", "echo")?;
-            ensure!(echo["active"] == true, "{echo}");
-            Ok(())
-        })?;
-        self.tmux.keys("3")?;
-        self.wait("the flood", |screen| screen.contains("COOKIES ON"))?;
-        Ok(())
-    }
-
-    fn in_the_flood(&self) -> Result<String> {
-        self.open_the_flood()?;
-        let screen = self.wait("a flood whose rates are known", |screen| {
-            let syns = figure(screen, "all SYNs in");
-            screen.contains("COOKIES ON") && syns.is_some_and(|syns| syns > 0.8 * f64::from(RATE))
-        })?;
-        fits(&screen)?;
-        ensure!(screen.contains("ledger ok"), "no `ledger ok` in\n{screen}");
-        ensure!(screen.contains("echo"), "no service in\n{screen}");
-        let of = |name| figure(&screen, name).with_context(|| format!("no `{name}` in\n{screen}"));
-        let parts = of("cookie sent")? + of("dropped")? + of("passed on")?;
-        let all = of("all SYNs in")?;
-        // Each is shown with four digits.
-        ensure!(
-            (parts - all).abs() <= 0.002 * all,
-            "{parts} SYNs are told of, {all} came in:\n{screen}"
-        );
-        Ok(format!("{all:.0} SYN/s, each told of; ledger ok"))
-    }
-
-    /// Captures frames of the service that is flooded.
-    fn capture(&self) -> Result<String> {
-        self.tmux.keys("c")?;
-        self.wait("the question", |screen| screen.contains("Capture frames"))?;
-        self.answer("3")?;
-        let screen = self.wait("where the file is", |screen| screen.contains(".pcapng has"))?;
-        let mut words = screen.split_whitespace();
-        let file = words.find(|word| word.ends_with(".pcapng"));
-        let file = Path::new(file.context("no file is named")?);
-        let facts = file.metadata()?;
-        let frames = words.nth(1).and_then(|word| word.parse::<u64>().ok());
-        std::fs::remove_file(file)?;
-        ensure!(facts.mode() & 0o777 == 0o600, "others may read {facts:?}");
-        ensure!(
-            frames.is_some_and(|frames| frames > 0),
-            "no frames:\n{screen}"
-        );
-        Ok(format!("{} bytes of {frames:?} frames", facts.len()))
-    }
-
-    /// Weighs, drains and enables the first real server of the first service.
-    fn real(&self) -> Result<String> {
-        self.tmux.keys("1")?;
-        self.wait("real servers", |screen| screen.contains(&address()))?;
-        self.tmux.keys("gjw")?;
-        self.wait("the question", |screen| {
-            screen.contains("Weigh real server")
-        })?;
-        self.answer("7")?;
-        self.until("weight 7", |real| real["weight"] == 7)?;
-        self.tmux.keys("d")?;
-        let question = self.wait("the question", |screen| {
-            screen.contains("Drain real server")
-        })?;
-        ensure!(
-            question.contains("1 of 2 real servers"),
-            "the consequence is not told:\n{question}"
-        );
-        // A wrong word changes nothing.
-        self.answer("drian")?;
-        self.wait("the refusal", |screen| screen.contains("that is not drain"))?;
-        self.tmux.press("C-u")?;
-        self.answer("drain")?;
-        self.until("drain", |real| real["state"] == "drain")?;
-        self.tmux.keys("e")?;
-        self.until("up again", |real| real["state"] == "up")?;
-        Ok("weight 7, drained once its verb was typed, up again".to_owned())
-    }
-
-    fn overrides(&self) -> Result<String> {
-        self.tmux.keys("o")?;
-        self.wait("the question", |screen| {
-            screen.contains("Override synproxy")
-        })?;
-        self.answer("always for 10m")?;
-        self.wait_for("the override", || {
-            let all = self.weir.show("overrides")?;
-            let row = rows(&all).find(|row| row["setting"] == "synproxy");
-            let row = row.with_context(|| format!("no override of synproxy in {all}"))?;
-            ensure!(row["object"] == "echo" && row["value"] == "always", "{row}");
-            ensure!(
-                row["by"]
-                    .as_str()
-                    .is_some_and(|by| by.starts_with(OPERATOR)),
-                "{row}"
-            );
-            Ok(())
-        })?;
-        let services = self.weir.show("services")?;
-        let echo = find_row(&services, "name", "echo")?;
-        let mode = echo.pointer("/synproxy/mode").and_then(Value::as_str);
-        ensure!(mode == Some("always"), "{echo}");
-        self.tmux.keys("3x")?;
-        self.wait("the question", |screen| screen.contains("Deny a prefix"))?;
-        self.answer(&format!("deny {DENIED}"))?;
-        self.wait("its size", |screen| screen.contains("has 256 addresses"))?;
-        self.answer("deny")?;
-        self.wait_for("the denial", || {
-            let all = self.weir.show("overrides")?;
-            let found = rows(&all).any(|row| row["setting"] == "deny" && row["object"] == DENIED);
-            ensure!(found, "no denial in {all}");
-            Ok(())
-        })?;
-        Ok(format!("cookies always, {DENIED} denied"))
-    }
-
-    /// Writes a candidate, takes it back from its trial, tries it again and keeps it.
-    fn configuration(&self) -> Result<String> {
-        self.tmux.keys("7")?;
-        self.wait("the configuration", |screen| screen.contains("RUNNING"))?;
-        self.tmux.keys("e")?;
-        self.wait("the editor", |screen| screen.contains("CANDIDATE"))?;
-        for line in ["[lip-pool spare]", "port = lan", "address = 10.81.0.250"] {
-            self.answer(line)?;
-        }
-        self.tmux.press("Escape")?;
-        self.wait("what it changes", |screen| screen.contains("OK: 1 change"))?;
-        self.apply()?;
-        self.tmux.keys("b")?;
-        self.wait("the question", |screen| screen.contains("Roll back"))?;
-        self.answer("rollback")?;
-        self.event("rolled-back")?;
-        self.wait("no trial", |screen| !screen.contains("ON TRIAL"))?;
-        self.apply()?;
-        self.tmux.keys("c")?;
-        self.event("confirmed")?;
-        let pools = self.weir.show("pools")?;
-        find_row(&pools, "name", "spare")?;
-        Ok("tried, rolled back, tried again, confirmed".to_owned())
-    }
-
-    fn apply(&self) -> Result<()> {
-        self.tmux.keys("a")?;
-        self.wait("the question", |screen| {
-            screen.contains("Apply the candidate")
-        })?;
-        self.answer("apply 5m")?;
-        self.wait("the trial", |screen| screen.contains("ON TRIAL"))?;
-        Ok(())
-    }
-
-    /// Waits for an event of an operator's.
-    fn event(&self, code: &str) -> Result<()> {
-        self.wait_for(code, || {
-            let events = self.weir.show("events")?;
-            let found =
-                rows(&events).any(|row| row["code"] == code && field(row, "by") == OPERATOR);
-            ensure!(found, "no event {code} in {events}");
-            Ok(())
-        })
-    }
-
-    fn events(&self) -> Result<String> {
-        let events = self.weir.show("events")?;
-        let ours: Vec<&Value> = rows(&events)
-            .filter(|row| row["class"] == "operator" && field(row, "by") == OPERATOR)
-            .collect();
-        let from = format!("ssh {DESK}");
-        for event in &ours {
-            let said = field(event, "from");
-            ensure!(said.starts_with(&from), "not from {from}: {event}");
-        }
-        let objects = [
-            format!("{}", real_address(0)),
-            "weight".to_owned(),
-            "drain".to_owned(),
-            "synproxy".to_owned(),
-            DENIED.to_owned(),
-        ];
-        for word in objects {
-            let told = ours.iter().any(|event| event.to_string().contains(&word));
-            ensure!(told, "no event tells of {word}: {events}");
-        }
-        ensure!(ours.len() >= 5, "{} events: {events}", ours.len());
-        Ok(format!("{} events by {OPERATOR} ({from})", ours.len()))
-    }
-
-    fn leave(&self) -> Result<String> {
-        self.tmux.keys("q")?;
-        let screen = self.wait("the end of the login", |screen| {
-            screen.contains("Pane is dead")
-        })?;
-        ensure!(
-            !screen.contains("ledger") && screen.contains("closed"),
-            "the console is left on the terminal:\n{screen}"
-        );
-        self.weir.ledger().map(|ledger| ledger.to_string())
-    }
-
-    fn answer(&self, text: &str) -> Result<()> {
-        self.tmux.keys(text)?;
-        self.tmux.press("Enter")
-    }
-
-    fn wait(&self, what: &str, is_so: impl Fn(&str) -> bool) -> Result<String> {
-        self.tmux.wait(what, PATIENCE, is_so)
-    }
-
-    /// Waits until the daemon says of the first real server what is wanted.
-    fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
-        self.wait_for(what, || {
-            let services = self.weir.show("services")?;
-            let echo = find_row(&services, "name", "echo")?;
-            let real = find_row(&echo["reals"], "address", &address())?;
-            ensure!(is_so(real), "{real}");
-            Ok(())
-        })
-    }
-
-    /// Tries until it comes out well; what is wrong at the end is told with the screen.
-    fn wait_for(&self, what: &str, attempt: impl Fn() -> Result<()>) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let result = attempt();
-            if result.is_ok() || Instant::now() >= end {
-                let screen = || self.tmux.screen().unwrap_or_default();
-                return result.with_context(|| format!("no {what}; the console:\n{}", screen()));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-fn address() -> String {
-    format!("{}:{ECHO_PORT}", real_address(0))
-}
-
-/// Returns a fact of an event.
-fn field<'event>(event: &'event Value, name: &str) -> &'event str {
-    let fact = event.get("fields").and_then(|fields| fields.get(name));
-    fact.and_then(Value::as_str).unwrap_or_default()
-}
-
-fn rows(all: &Value) -> impl Iterator<Item = &Value> {
-    let one = all.is_object().then_some(all);
-    one.into_iter().chain(all.as_array().into_iter().flatten())
-}
-
 fn all_served(flood: Flood) -> Result<String> {
     let (clients, sent) = (flood.clients.report()?, flood.flood.report()?);
     // A drained or denied server is no reason for anybody to fail.
@@ -441,96 +134,4 @@ fn all_served(flood: Flood) -> Result<String> {
         clients.ok,
         sent.rate()
     ))
-}
-
-/// Says whether everything is within the terminal.
-fn fits(screen: &str) -> Result<()> {
-    let (width, height) = SIZE;
-    let lines: Vec<&str> = screen.lines().collect();
-    ensure!(lines.len() == usize::from(height), "{} lines", lines.len());
-    for line in &lines {
-        let length = line.chars().count();
-        ensure!(length <= usize::from(width), "{length} columns: {line}");
-    }
-    let hints = lines.last().copied().unwrap_or_default();
-    ensure!(hints.contains("q quit"), "no hints below:\n{screen}");
-    Ok(())
-}
-
-/// Reads a rate such as `3.410M/s` behind its name.
-fn figure(screen: &str, name: &str) -> Option<f64> {
-    let mut lines = screen.lines().filter_map(|line| line.split_once(name));
-    let (_, rest) = lines.next()?;
-    let text = rest.split_whitespace().next()?.strip_suffix("/s")?;
-    let (number, factor) = match text.chars().last()? {
-        'k' => (text.trim_end_matches('k'), 1e3),
-        'M' => (text.trim_end_matches('M'), 1e6),
-        _ => (text, 1.0),
-    };
-    number.parse::<f64>().ok().map(|number| number * factor)
-}
-
-/// Measures the CPU time that a console takes of the daemon, beyond what it takes alone: with all
-/// services, and with all real servers unfolded below them.
-fn cost(lab: &Lab, program: &Path) -> Result<String> {
-    let time = Duration::from_secs(20);
-    let mut conf = WeirConf::new("af-packet", 1, lab.dir());
-    conf.services = (0..SERVICES)
-        .map(|number| {
-            let mut service = Service::tcp(&format!("service-{number}"), 1_000 + number, &[]);
-            service.reals = (0..REALS).map(|real| (real, 1_000 + number)).collect();
-            service.more = String::new();
-            service
-        })
-        .collect();
-    let weir = WeirProcess::start(lab, program, &conf)?;
-    thread::sleep(Duration::from_secs(2));
-    let alone = others_ns(&weir, time)?;
-    let line = format!(
-        "{} console --socket {}",
-        program.display(),
-        weir.socket().display()
-    );
-    let tmux = Tmux::start(lab, &lab.lb, SIZE, "screen", &line)?;
-    tmux.wait("1,000 services", Duration::from_secs(20), |screen| {
-        screen.contains("1,000 services") || screen.contains("1000 services")
-    })?;
-    let folded = others_ns(&weir, time)?;
-    tmux.keys("z")?;
-    let first = format!("{}:1000 ", real_address(0));
-    tmux.wait("real servers", PATIENCE, |screen| screen.contains(&first))?;
-    let unfolded = others_ns(&weir, time)?;
-    let percent = |ns| 100.0 * Duration::from_nanos(ns).as_secs_f64() / time.as_secs_f64();
-    let share = |ns: u64| percent(ns.saturating_sub(alone));
-    let (folded, unfolded) = (share(folded), share(unfolded));
-    let figure = format!(
-        "{folded:.2} % of a core at 1 Hz with {SERVICES} services, {unfolded:.2} % with their {} real \
-         servers unfolded ({:.2} % without it)",
-        u32::from(SERVICES) * u32::from(REALS),
-        percent(alone)
-    );
-    ensure!(folded < 1.0 && unfolded < 1.0, "{figure}");
-    Ok(figure)
-}
-
-/// Returns the CPU time in nanoseconds that the daemon's threads, but those of packets, take in a time.
-fn others_ns(weir: &WeirProcess<'_>, time: Duration) -> Result<u64> {
-    let before = weir.control_ns()?;
-    thread::sleep(time);
-    Ok(weir.control_ns()?.saturating_sub(before))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_read_off_the_screen() {
-        let screen = " cookie sent  3.410M/s  91.7%   valid          24.3k/s\n\
-                      \x20passed on         0/s   0.0%   too old           14/s\n";
-        assert_eq!(figure(screen, "cookie sent"), Some(3_410_000.0));
-        assert_eq!(figure(screen, "passed on"), Some(0.0));
-        assert_eq!(figure(screen, "valid"), Some(24_300.0));
-        assert_eq!(figure(screen, "dropped"), None);
-    }
 }

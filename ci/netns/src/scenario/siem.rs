@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +12,7 @@ use super::Run;
 use crate::attack::FLOOD_GATEWAY;
 use crate::inside::flood::{Burst, Vector};
 use crate::lab::{Lab, REAL_LINK, Topology, real_address};
-use crate::process::{Process, Transport};
+use crate::rsyslog::{self, Rsyslog};
 use crate::weir::find_row;
 use crate::{Service, WeirConf, WeirProcess};
 
@@ -35,12 +33,6 @@ const TOLD_WITHIN: Duration = Duration::from_secs(6);
 /// Datagrams that may be missing without a word.
 const UNREAD: u64 = 100;
 
-/// rsyslog in the first real server's namespace; it ends when dropped.
-struct Rsyslog<'lab> {
-    lab: &'lab Lab,
-    process: Option<Process>,
-}
-
 /// One message as rsyslog took it apart.
 struct Message {
     code: String,
@@ -60,12 +52,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         "table netdev weir-sink {{\nchain ingress {{\n\
          type filter hook ingress device {REAL_LINK} priority 0\nudp dport {PORT} drop\n}}\n}}\n"
     ))?;
-    certificates(lab.dir())?;
-    let mut rsyslog = Rsyslog {
-        lab: &lab,
-        process: None,
-    };
-    rsyslog.start()?;
+    let mut rsyslog = Rsyslog::start(&lab, &RECEIVERS)?;
     flood(run, &lab)?;
     let time = Duration::from_millis(run.figure(1_500, 60_000));
     away(run, &lab, &mut rsyslog, time)
@@ -155,7 +142,7 @@ fn told(
 /// rsyslog stops for a while: what is missing afterwards is what Weir says it dropped.
 fn away(run: &mut Run, lab: &Lab, rsyslog: &mut Rsyslog<'_>, time: Duration) -> Result<()> {
     for (transport, _) in RECEIVERS {
-        fs::write(file(lab, transport), "").context("cannot empty a log")?;
+        rsyslog.empty(transport)?;
     }
     let per_second = run.figure(500, 100);
     let weir = WeirProcess::start(lab, &run.weir, &conf(lab, 5_000, 1_024))?;
@@ -169,7 +156,7 @@ fn away(run: &mut Run, lab: &Lab, rsyslog: &mut Rsyslog<'_>, time: Duration) -> 
     thread::sleep(Duration::from_millis(700));
     rsyslog.stop()?;
     thread::sleep(time);
-    rsyslog.start()?;
+    rsyslog.start_again()?;
     flooding.report()?;
     // The longest wait before it is tried again, and some.
     let rows = within(Duration::from_secs(13), || {
@@ -285,7 +272,7 @@ fn count_lost(weir: &WeirProcess<'_>) -> Result<u64> {
 
 /// Reads what rsyslog took by one transport.
 fn messages(lab: &Lab, transport: &str) -> Result<Vec<Message>> {
-    let text = fs::read_to_string(file(lab, transport)).context("rsyslog wrote nothing")?;
+    let text = rsyslog::received(lab, transport)?;
     text.lines().map(message).collect()
 }
 
@@ -304,95 +291,6 @@ fn message(line: &str) -> Result<Message> {
         suppressed: find("suppressed").unwrap_or_default(),
         is_summary: text.contains("more of these were left out"),
     })
-}
-
-fn file(lab: &Lab, transport: &str) -> std::path::PathBuf {
-    lab.dir().join(format!("rsyslog-{transport}.log"))
-}
-
-/// Makes an authority and a certificate for rsyslog's address.
-fn certificates(dir: &Path) -> Result<()> {
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    let at = |name: &str| dir.join(name).display().to_string();
-    let lines = [
-        format!(
-            "openssl req -x509 {key} -subj /CN=lab -keyout {} -out {}",
-            at("ca.key"),
-            at("ca.pem")
-        ),
-        format!(
-            "openssl req -x509 {key} -subj /CN=siem -CA {} -CAkey {} \
-             -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:{} \
-             -keyout {} -out {}",
-            at("ca.pem"),
-            at("ca.key"),
-            real_address(0),
-            at("siem.key"),
-            at("siem.pem")
-        ),
-    ];
-    for line in lines {
-        crate::command::run(&mut crate::command::words(&line))?;
-    }
-    Ok(())
-}
-
-impl Rsyslog<'_> {
-    fn start(&mut self) -> Result<()> {
-        let dir = self.lab.dir();
-        let at = |name: &str| dir.join(name).display().to_string();
-        let mut text = format!(
-            "global(workDirectory=\"{}\" defaultNetstreamDriverCAFile=\"{}\" \
-             defaultNetstreamDriverCertFile=\"{}\" defaultNetstreamDriverKeyFile=\"{}\")\n\
-             module(load=\"imudp\")\nmodule(load=\"imtcp\")\n\
-             template(name=\"line\" type=\"string\" \
-             string=\"%msgid%\\t%structured-data%\\t%msg%\\n\")\n",
-            dir.display(),
-            at("ca.pem"),
-            at("siem.pem"),
-            at("siem.key"),
-        );
-        for (transport, port) in RECEIVERS {
-            let file = file(self.lab, transport);
-            let input = match transport {
-                // Room for what comes while it waits for its turn on a busy machine.
-                "udp" => "type=\"imudp\" rcvbufSize=\"4m\"",
-                "tls" => {
-                    "type=\"imtcp\" streamDriver.name=\"gtls\" streamDriver.mode=\"1\" \
-                     streamDriver.authMode=\"anon\""
-                }
-                _ => "type=\"imtcp\"",
-            };
-            let _ = writeln!(
-                text,
-                "ruleset(name=\"{transport}\") {{ action(type=\"omfile\" file=\"{}\" \
-                 template=\"line\") }}\ninput({input} port=\"{port}\" ruleset=\"{transport}\")",
-                file.display()
-            );
-        }
-        fs::write(dir.join("rsyslog.conf"), text).context("cannot write rsyslog.conf")?;
-        let mut command = self.lab.real(0)?.command("rsyslogd");
-        let (file, pid) = (at("rsyslog.conf"), at("rsyslog.pid"));
-        command.args(["-n", "-f", &file, "-i", &pid]);
-        let mut process = self.lab.start("rsyslog", &mut command)?;
-        for (transport, port) in RECEIVERS {
-            let by = if transport == "udp" {
-                Transport::Udp
-            } else {
-                Transport::Tcp
-            };
-            process.wait_listening(by, port)?;
-        }
-        self.process = Some(process);
-        Ok(())
-    }
-
-    fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.stop(Duration::from_secs(5))?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
