@@ -1,5 +1,6 @@
 //! What a console costs the daemon.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use super::SIZE;
 use crate::lab::{Lab, real_address};
 use crate::tmux::Tmux;
 use crate::{Service, WeirConf, WeirProcess};
-use std::path::Path;
 
 /// How long its first lines may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// What is denied by command: nobody's network here.
 const DENIED: &str = "198.51.100.0/24";
 
+/// What stands on the terminal once the login ended.
+const LOGGED_OUT: &str = "logged out";
+
 /// The operator's desk: a terminal that is logged in.
 pub(super) struct Desk<'lab> {
     // Before the daemon: it ends first.
@@ -37,7 +40,8 @@ pub(super) struct Desk<'lab> {
 impl<'lab> Desk<'lab> {
     pub(super) fn sit(lab: &'lab Lab, weir: WeirProcess<'lab>, program: &Path) -> Result<Self> {
         let sshd = Sshd::start(lab, program, weir.socket())?;
-        let line = Sshd::log_in(lab);
+        // tmux does not always say itself that its window's program ended.
+        let line = format!("{}; echo {LOGGED_OUT}", Sshd::log_in(lab));
         let tmux = Tmux::start(lab, &lab.client, SIZE, "screen-256color", &line)?;
         Ok(Self {
             tmux,
@@ -320,9 +324,7 @@ impl<'lab> Desk<'lab> {
 
     pub(super) fn leave(&self) -> Result<String> {
         self.tmux.keys("q")?;
-        let screen = self.wait("the end of the login", |screen| {
-            screen.contains("Pane is dead")
-        })?;
+        let screen = self.wait("the end of the login", |screen| screen.contains(LOGGED_OUT))?;
         ensure!(
             !screen.contains("ledger") && screen.contains("closed"),
             "the console is left on the terminal:\n{screen}"
