@@ -43,24 +43,29 @@ pub(crate) fn memory_bench() -> Result<PathBuf> {
 }
 
 /// Builds `weir` and the bench of the director in memory in one go, which links both at a time, and
-/// returns where they are.
+/// returns where they are. Both are static: that `weir` is the one of `dist`, and of images.
 pub(crate) fn release_and_memory_bench() -> Result<(PathBuf, PathBuf)> {
-    println!("Building weir and weir-bench (release; the first time takes minutes).");
+    println!("Building weir and weir-bench (release, static; the first time takes minutes).");
     let programs =
         "build --release --package weir --package weir-bench --bin weir --bin weir-bench";
-    let weir = executable(&mut cargo(programs))?;
+    let weir = executable(make_static(&mut cargo(programs)))?;
     let folder = weir.parent().context("weir is in no folder")?;
     Ok((folder.join("weir"), folder.join("weir-bench")))
+}
+
+/// Has a build make programs that need no library of the machine that they run on.
+fn make_static(command: &mut Command) -> &mut Command {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let flags = "-C target-feature=+crt-static";
+    command.arg("--target").arg(target).env("RUSTFLAGS", flags)
 }
 
 /// Builds the static `weir` of images that tests boot: what users get, linked in a tenth of the time;
 /// returns where it is.
 pub(crate) fn for_image() -> Result<PathBuf> {
     println!("Building weir for images, static.");
-    let mut command = cargo("build --profile image-dev --package weir --bin weir --target");
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let flags = "-C target-feature=+crt-static";
-    executable(command.arg(target).env("RUSTFLAGS", flags))
+    let mut command = cargo("build --profile image-dev --package weir --bin weir");
+    executable(make_static(&mut command))
 }
 
 /// Builds a program of `ci/qemu` that is a guest's only one, and so static; returns where it is.
@@ -73,24 +78,15 @@ pub(crate) fn guest(name: &str) -> Result<PathBuf> {
 
 /// Makes `dist/weir`: one static binary, and proves that it is static.
 pub(crate) fn dist() -> Result<()> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    println!("Building weir for {target}, static.");
-    let mut command = cargo("build --release --package weir --bin weir --target");
-    command
-        .arg(target)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    let built = executable(&mut command)?;
+    println!("Building weir for {}, static.", std::env::consts::ARCH);
+    let mut command = cargo("build --release --package weir --bin weir");
+    let built = executable(make_static(&mut command))?;
     let dist = root().join("dist");
     fs::create_dir_all(&dist).context("cannot make dist/")?;
     let weir = dist.join("weir");
     fs::copy(&built, &weir).context("cannot copy the binary to dist/")?;
-    let said = Command::new("ldd")
-        .arg(&weir)
-        .output()
-        .context("cannot run ldd")?;
-    let said = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
-    let said = said.trim();
-    if !said.contains("statically linked") && !said.contains("not a dynamic executable") {
+    let said = ldd(&weir)?;
+    if !says_static(&said) {
         bail!("dist/weir is not static; ldd says: {said}");
     }
     let sum = Command::new("sha256sum")
@@ -107,6 +103,22 @@ pub(crate) fn dist() -> Result<()> {
         sum.split_whitespace().next().unwrap_or_default()
     );
     Ok(())
+}
+
+/// Tells whether a program needs no library of the machine that it runs on.
+pub(crate) fn is_static(program: &Path) -> bool {
+    ldd(program).is_ok_and(|said| says_static(&said))
+}
+
+fn ldd(program: &Path) -> Result<String> {
+    let said = Command::new("ldd").arg(program).output();
+    let said = said.context("cannot run ldd")?;
+    let said = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+    Ok(said.trim().to_owned())
+}
+
+fn says_static(said: &str) -> bool {
+    said.contains("statically linked") || said.contains("not a dynamic executable")
 }
 
 /// Runs a cargo build and returns the path of the one program that it made.
@@ -145,6 +157,13 @@ mod tests {
             Some(PathBuf::from("/t/release/weir"))
         );
         assert_eq!(find_executable("{\"reason\":\"build-finished\"}\n"), None);
+    }
+
+    #[test]
+    fn a_program_that_needs_libraries_is_not_static() {
+        assert!(!is_static(Path::new("/bin/sh")));
+        assert!(!is_static(Path::new("/nowhere")));
+        assert!(says_static("\tstatically linked"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod qemu;
 mod shows;
 mod source;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
@@ -201,7 +201,10 @@ impl Test {
                 if let Some(bench) = bench {
                     gate::run_bench(&mut tally, &bench, self.long);
                 }
-                tally.add(self.scenarios(program)?);
+                tally.add(self.scenarios(program.clone())?);
+                if self.scenario.is_empty() {
+                    image(&mut tally, &program);
+                }
             }
             Err(error) => tally.fail("release build", &error),
         }
@@ -258,6 +261,20 @@ fn in_the_lab(program: PathBuf, long: bool, names: &[String]) -> Result<gate::Ta
         bail!("no scenario is named like {names:?}");
     }
     Ok(outcome.into())
+}
+
+/// Lets the appliance image show in short what it must, with this `weir` in it where it is static.
+fn image(tally: &mut gate::Tally, weir: &Path) {
+    println!("-- image");
+    if std::env::consts::ARCH != "x86_64" {
+        println!("skipped: the machine that is emulated is an x86-64");
+        return;
+    }
+    let weir = Some(weir).filter(|weir| build::is_static(weir));
+    match shows::Shows::short(weir).tally() {
+        Ok(image) => tally.add(image),
+        Err(error) => tally.fail("image", &error),
+    }
 }
 
 /// Readies the machine for a lab: tools, left-overs, and one who cleans up after Ctrl-C.
