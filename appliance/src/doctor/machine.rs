@@ -280,7 +280,8 @@ pub(crate) fn clock(state: Option<ClockState>, snapshot: &Snapshot, findings: &m
         .filter(|it| it.mode != SynproxyMode::Off && it.secret_file.is_some());
     // Two boxes may each be wrong by half of it.
     let may_differ = shared.map(|it| it.cookie_lifetime / 4).min();
-    let advice = "run a time service: chrony, ntpd or systemd-timesyncd";
+    let advice = "run a time service: chrony, ntpd or systemd-timesyncd; on the appliance name servers by \
+                  `ntp` in [management]";
     match (state, may_differ) {
         (None, _) => findings.warn(CHECK, "", "the kernel does not tell of its clock", advice),
         (Some(state), Some(may)) if !state.synchronised => findings.warn(
