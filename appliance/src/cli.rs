@@ -23,8 +23,9 @@ use weir_control::{ClientError, Code, Question, Request};
 use weir_lvs::{Given, Refusal};
 
 use self::arguments::{
-    Arguments, BenchArguments, ByCommand, DaemonArguments, Denial, DoctorArguments,
-    ExplainArguments, ImportArguments, Mode, ReportFormat, ShowArguments, Turn, Verb,
+    Arguments, BenchArguments, ByCommand, CaptureArguments, DaemonArguments, Denial,
+    DoctorArguments, ExplainArguments, ImportArguments, Mode, ReportFormat, ShowArguments, Turn,
+    Verb,
 };
 use self::completion::CompletionShell;
 use crate::daemon::machine;
@@ -120,22 +121,19 @@ pub(crate) fn main() -> ExitCode {
             daemon,
         } => synproxy(service, mode, &span, daemon),
         Verb::Deny { turn } => deny(turn),
-        Verb::Support { output, socket } => asked(support::support(&support::Order {
+        Verb::Support {
+            output,
+            force,
+            socket,
+        } => asked(support::support(&support::Order {
             file: output,
+            force,
             socket,
         })),
         Verb::Show(arguments) => show(arguments),
         Verb::Console(arguments) => return console::console(arguments),
         Verb::Explain(arguments) => explain(arguments),
-        Verb::Capture(arguments) => asked(capture::capture(&capture::Order {
-            file: arguments.file,
-            service: arguments.service,
-            client: arguments.client,
-            dropped: arguments.dropped,
-            limit: arguments.limit,
-            seconds: arguments.seconds,
-            socket: arguments.socket,
-        })),
+        Verb::Capture(arguments) => capture(arguments),
         Verb::Doctor(arguments) => doctor(arguments),
         Verb::Bench(arguments) => bench(arguments),
         Verb::Import(arguments) => import(&arguments),
@@ -269,6 +267,19 @@ fn explain(arguments: ExplainArguments) -> u8 {
 }
 
 /// Says 1 where something fails.
+fn capture(arguments: CaptureArguments) -> u8 {
+    asked(capture::capture(&capture::Order {
+        file: arguments.file,
+        force: arguments.force,
+        service: arguments.service,
+        client: arguments.client,
+        dropped: arguments.dropped,
+        limit: arguments.limit,
+        seconds: arguments.seconds,
+        socket: arguments.socket,
+    }))
+}
+
 fn doctor(arguments: DoctorArguments) -> u8 {
     let order = doctor::Order {
         config: arguments.config,

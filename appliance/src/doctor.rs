@@ -68,7 +68,11 @@ pub(crate) fn doctor(order: &Order) -> Result<bool> {
     Ok(rows.iter().all(|row| row.status != CheckStatus::Failure))
 }
 
-fn examine(order: &Order) -> Result<Vec<CheckRow>> {
+/// Looks at everything, and returns what was found.
+///
+/// # Errors
+/// When the daemon's answers cannot be read.
+pub(crate) fn examine(order: &Order) -> Result<Vec<CheckRow>> {
     let mut findings = Findings::default();
     let machine = Machine::this();
     appliance::check(Path::new("/"), &mut findings);

@@ -27,6 +27,7 @@ mod import;
 mod ipvsadm;
 mod log;
 mod metrics;
+mod output;
 mod overrides;
 mod publish;
 mod secret;

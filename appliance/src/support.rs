@@ -2,19 +2,18 @@
 //! secrets.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use netmap_io::ethtool;
 use serde_json::Value;
-use weir_control::{Client, Filter, PortRow, What};
+use weir_control::{CheckRow, Client, Filter, PortRow, What};
 
 use crate::daemon::machine;
-use crate::show;
+use crate::{doctor, output, show};
 
 mod redact;
 
@@ -63,6 +62,8 @@ const STDOUT: &str = "-";
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) file: Option<PathBuf>,
+    /// A file that is there is written over.
+    pub(crate) force: bool,
     pub(crate) socket: Option<PathBuf>,
 }
 
@@ -78,14 +79,24 @@ struct Part {
 /// # Errors
 /// When the file cannot be written; a daemon that does not answer is told in the bundle.
 pub(crate) fn support(order: &Order) -> Result<()> {
+    let to_file = order.file.as_deref();
+    if let Some(path) = to_file.filter(|path| *path != Path::new(STDOUT)) {
+        output::look(path, order.force)?;
+    }
+    let examined = doctor::examine(&doctor::Order {
+        config: weir_conf::DEFAULT_PATH.into(),
+        json: false,
+        socket: order.socket.clone(),
+    });
     let (parts, node) = match show::connect(order.socket.as_deref()) {
         Ok(mut client) => {
             let node = client.greeting().node.clone();
-            (collect(Some(&mut client), None), node)
+            (collect(Some(&mut client), None, examined), node)
         }
         Err(error) => {
             eprintln!("weir: {error:#}; the bundle has what can be had without the daemon");
-            (collect(None, Some(format!("{error:#}"))), String::new())
+            let trouble = Some(format!("{error:#}"));
+            (collect(None, trouble, examined), String::new())
         }
     };
     let now = SystemTime::now();
@@ -104,9 +115,7 @@ pub(crate) fn support(order: &Order) -> Result<()> {
         let dash = if node.is_empty() { "" } else { "-" };
         format!("weir-support{dash}{node}-{at}.tar").into()
     });
-    let mut file = OpenOptions::new();
-    let file = file.write(true).create_new(true).mode(0o600).open(&path);
-    let file = file.with_context(|| format!("cannot make {}", path.display()))?;
+    let file = output::create(&path, order.force)?;
     write(&parts, file, now).with_context(|| format!("cannot write {}", path.display()))?;
     println!(
         "{}: {} files; secrets are left out, client addresses are not: read it before you send it",
@@ -134,7 +143,11 @@ fn write(parts: &[Part], file: impl Write, now: SystemTime) -> std::io::Result<(
 }
 
 /// Gathers the files. What cannot be had is said in the first of them.
-fn collect(client: Option<&mut Client>, trouble: Option<String>) -> Vec<Part> {
+fn collect(
+    client: Option<&mut Client>,
+    trouble: Option<String>,
+    examined: Result<Vec<CheckRow>>,
+) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut notes: Vec<String> = trouble.into_iter().collect();
     let mut redactor = Redactor::default();
@@ -172,6 +185,10 @@ fn collect(client: Option<&mut Client>, trouble: Option<String>) -> Vec<Part> {
                 Err(error) => notes.push(format!("show {name}: {error}")),
             }
         }
+    }
+    match examined {
+        Ok(rows) => push(&mut parts, "doctor.txt", weir_control::checks(&rows)),
+        Err(error) => notes.push(format!("what the doctor finds: {error:#}")),
     }
     for path in MACHINE {
         match fs::read_to_string(path) {
@@ -279,7 +296,7 @@ fn facts_of(device: &str) -> String {
 /// Returns the bundle's files, and the bundle.
 #[cfg(test)]
 pub(crate) fn parts_of(client: &mut Client) -> (Vec<(String, Vec<u8>)>, Vec<u8>) {
-    let parts = collect(Some(client), None);
+    let parts = collect(Some(client), None, Ok(Vec::new()));
     let path = client.path().with_extension("tar");
     write(&parts, fs::File::create(&path).unwrap(), SystemTime::now()).unwrap();
     let bundle = fs::read(path).unwrap();
@@ -291,12 +308,26 @@ pub(crate) fn parts_of(client: &mut Client) -> (Vec<(String, Vec<u8>)>, Vec<u8>)
 mod tests {
     use std::io::Read;
 
-    use super::*;
     use std::fs::File;
+
+    use weir_control::CheckStatus;
+
+    use super::*;
 
     #[test]
     fn a_bundle_without_a_daemon_says_so_and_can_be_unpacked_by_anybody() {
-        let parts = collect(None, Some("cannot connect".to_owned()));
+        let found = CheckRow {
+            status: CheckStatus::Warning,
+            check: "clock".to_owned(),
+            subject: String::new(),
+            text: "nobody keeps the time".to_owned(),
+            advice: None,
+        };
+        let trouble = Some("cannot connect".to_owned());
+        let parts = collect(None, trouble, Ok(vec![found]));
+        let doctor = parts.iter().find(|part| part.name == "doctor.txt").unwrap();
+        let doctor = String::from_utf8_lossy(&doctor.bytes);
+        assert!(doctor.contains("nobody keeps the time"), "{doctor}");
         let path = std::env::temp_dir().join(format!("weir-{}-support.tar", std::process::id()));
         write(&parts, File::create(&path).unwrap(), SystemTime::now()).unwrap();
         let mut archive = tar::Archive::new(File::open(&path).unwrap());
@@ -316,5 +347,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let version = "weir-support/machine/proc/version".to_owned();
         assert!(names.contains(&version), "{names:?}");
+    }
+
+    #[test]
+    fn a_doctor_that_cannot_look_is_told_in_the_bundle() {
+        let cannot = Err(anyhow::anyhow!("the answers cannot be read"));
+        let parts = collect(None, None, cannot);
+        let text = String::from_utf8_lossy(&parts[0].bytes);
+        let sentence = "- what the doctor finds: the answers cannot be read\n";
+        assert!(text.contains(sentence), "{text}");
+        assert!(parts.iter().all(|part| part.name != "doctor.txt"));
     }
 }

@@ -1,10 +1,8 @@
 //! `weir capture`: writes what the daemon's workers take into a file that other programs read.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +11,7 @@ use weir_control::{CaptureOrder, CaptureRow, CapturedFrame, Filter, PortRow, Req
 
 use super::pcapng::{Direction, Writer};
 use super::tap::SNAP_LEN;
-use crate::show;
+use crate::{output, show};
 
 /// The name of the standard output.
 const STDOUT: &str = "-";
@@ -24,6 +22,8 @@ const UNKNOWN: &str = "unknown";
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) file: PathBuf,
+    /// A file that is there is written over.
+    pub(crate) force: bool,
     pub(crate) service: Option<String>,
     pub(crate) client: Option<Ipv4Addr>,
     pub(crate) dropped: Option<String>,
@@ -37,7 +37,11 @@ pub(crate) struct Order {
 /// # Errors
 /// When the daemon refuses, or the file cannot be written.
 pub(crate) fn capture(order: &Order) -> Result<()> {
-    let taken = take(order, &|| open(&order.file))?;
+    let out = order.file.as_path();
+    if out != Path::new(STDOUT) {
+        output::look(out, order.force)?;
+    }
+    let taken = take(order, &|| open(out, order.force))?;
     eprintln!("weir: {taken}");
     Ok(())
 }
@@ -53,6 +57,7 @@ pub(crate) fn capture_beside(socket: Option<PathBuf>, wanted: &CaptureOrder) -> 
     let file = std::env::temp_dir().join(name);
     let order = Order {
         file: file.clone(),
+        force: false,
         service: wanted.service.clone(),
         client: wanted.client,
         dropped: wanted.dropped.clone(),
@@ -61,12 +66,8 @@ pub(crate) fn capture_beside(socket: Option<PathBuf>, wanted: &CaptureOrder) -> 
         socket,
     };
     let make = || -> Result<Box<dyn Write>> {
-        let mut options = OpenOptions::new();
         // What is there already is not ours, or not to be lost.
-        let options = options.write(true).create_new(true).mode(0o600);
-        let opened = options.open(&file);
-        let opened = opened.with_context(|| format!("cannot make {}", file.display()))?;
-        Ok(Box::new(BufWriter::new(opened)))
+        Ok(Box::new(BufWriter::new(output::create(&file, false)?)))
     };
     let taken = take(&order, &make)?;
     Ok(format!("{} has {taken}", file.display()))
@@ -114,7 +115,7 @@ fn take(order: &Order, open: &dyn Fn() -> Result<Box<dyn Write>>) -> Result<Stri
     Ok(format!("{captured} frame{plural} captured{missing}"))
 }
 
-fn open(file: &Path) -> Result<Box<dyn Write>> {
+fn open(file: &Path, force: bool) -> Result<Box<dyn Write>> {
     if file == Path::new(STDOUT) {
         ensure!(
             !io::stdout().is_terminal(),
@@ -122,8 +123,7 @@ fn open(file: &Path) -> Result<Box<dyn Write>> {
         );
         return Ok(Box::new(io::stdout()));
     }
-    let opened = File::create(file).with_context(|| format!("cannot make {}", file.display()))?;
-    Ok(Box::new(BufWriter::new(opened)))
+    Ok(Box::new(BufWriter::new(output::create(file, force)?)))
 }
 
 fn write<W: Write>(

@@ -155,6 +155,9 @@ pub(super) enum Verb {
         /// The file, which must not exist yet; `-` is the standard output.
         #[arg(short, long, value_name = "FILE.tar")]
         output: Option<PathBuf>,
+        /// Writes over a file that is there.
+        #[arg(long)]
+        force: bool,
         /// The control socket of the daemon.
         #[arg(long, value_name = "PATH", env = "WEIR_SOCKET")]
         socket: Option<PathBuf>,
@@ -313,9 +316,12 @@ pub(super) struct DoctorArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CaptureArguments {
-    /// The file, in pcapng; `-` is the standard output.
+    /// The file, in pcapng, which must not exist yet; `-` is the standard output.
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     pub(super) file: PathBuf,
+    /// Writes over a file that is there.
+    #[arg(long)]
+    pub(super) force: bool,
     /// Only frames of this service, on either side of the translation.
     #[arg(long)]
     pub(super) service: Option<String>,

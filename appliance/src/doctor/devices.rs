@@ -130,8 +130,9 @@ fn queues(
                 "queues",
                 name,
                 format!(
-                    "{} for {workers} workers; the device has {queues}",
-                    row.queues
+                    "{} for {workers} worker{}; the device has {queues}",
+                    row.queues,
+                    if workers == 1 { "" } else { "s" }
                 ),
             );
         }
