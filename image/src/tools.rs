@@ -11,6 +11,7 @@ const ALWAYS: &[(&str, &str)] = &[
     ("tar", "tar"),
     ("depmod", "kmod"),
     ("readelf", "binutils"),
+    ("strip", "binutils"),
     ("mksquashfs", "squashfs-tools"),
     ("zstd", "zstd"),
     ("genimage", "genimage"),
