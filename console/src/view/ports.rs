@@ -7,7 +7,7 @@ use crate::model::flood::percent;
 use crate::model::ports::{Account, Line, Reason, Zoom, account, has_graph, reasons};
 use crate::model::{Model, deltas::Deltas, history};
 use crate::theme::Theme;
-use crate::units::{NONE, exact, or_none, plural, rate_or_none, si};
+use crate::units::{NONE, exact, plural, rate_or_none, si};
 use crate::view::canvas::{Align, Canvas};
 use crate::view::details::{self, Detail};
 use crate::view::graph::{self, Graph};
@@ -548,21 +548,20 @@ pub(crate) fn status(model: &Model) -> String {
     }
     let filter = ports.filter.words();
     let data = &model.data;
-    let count = |count: Option<usize>| or_none(count.map(|count| count as u64), exact);
-    let of_ports = data.ports.as_ref().map(|told| told.value.len());
+    let count = |count: Option<usize>, noun: &str| match count {
+        Some(count) => plural(count as u64, noun),
+        None => format!("{NONE} {noun}s"),
+    };
+    let of_ports = count(data.ports.as_ref().map(|told| told.value.len()), "port");
     let of_workers = data.workers.as_ref().map(|told| told.value.len());
+    let of_workers = count(of_workers, "worker");
     let ledger = match data.ledger.as_ref().map(|told| told.value.total.balanced) {
         None => NONE,
         Some(true) => "every frame is accounted for",
         Some(false) => "FRAMES ARE NOT ACCOUNTED FOR",
     };
-    let words = match of_ports {
-        Some(number) => plural(number as u64, "port"),
-        None => count(None),
-    };
     format!(
-        "{filter}{words}, {} workers {}; {ledger}",
-        count(of_workers),
+        "{filter}{of_ports}, {of_workers} {}; {ledger}",
         ports.sorting.words(ports.sorting.by.name())
     )
 }

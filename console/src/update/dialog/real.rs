@@ -143,22 +143,25 @@ fn drain_question(service: &ServiceRow, real: &ServiceRealRow, request: &Request
     {
         (lasts, then) = (*deadline_ms, ordered.as_deref());
     }
-    let open = plural(real.sessions + real.inactive, "open session");
+    // Those that are over, or not open yet, have nobody who would miss them.
+    let open = plural(real.sessions, "open session");
     let (lasts, then) = match (lasts, then) {
         (None, None) => (
-            format!("{open} may go on as `drain` of"),
-            "the service says, and are then reset or kept as it says.".to_owned(),
+            format!("{open} may go on"),
+            "until they end, or as long as `drain` of the service says, if it has one.".to_owned(),
         ),
         (Some(ms), then) => (
             format!("{open} may go on for {},", span(ms.div_ceil(1000))),
             match then {
                 Some(then) => format!("then: {then}."),
-                None => "and are then reset or kept as `drain` of the service says.".to_owned(),
+                None => {
+                    "then they are reset, or kept if `drain` of the service says so.".to_owned()
+                }
             },
         ),
         (None, Some(then)) => (
-            format!("{open} may go on as `drain` of"),
-            format!("the service says, then: {then}."),
+            format!("{open} may go on until they end,"),
+            format!("or as long as `drain` of the service says, then: {then}."),
         ),
     };
     let left = Left::of(service, real, 0);
