@@ -75,14 +75,16 @@ impl Control {
             ends: now + wait,
             progress: now,
         });
+        let what = wanted(order);
         let text = format!(
-            "{operator} captures frames, for {} s at most",
+            "{operator} captures {what}, for {} s at most",
             wait.as_secs()
         );
         let class = EventClass::Operator;
         let record = EventRecord::new(class, Severity::Notice, "capture-began", text)
             .field("by", &operator.name)
-            .field("from", &operator.from);
+            .field("from", &operator.from)
+            .field("what", what);
         self.scene.events.say(now, record);
         self.pump_capture();
     }
@@ -180,6 +182,22 @@ impl Control {
     }
 }
 
+/// Says in words which frames an order is for.
+fn wanted(order: &CaptureOrder) -> String {
+    let mut text = match &order.dropped {
+        None => "frames".to_owned(),
+        Some(reason) if reason == "any" => "dropped frames".to_owned(),
+        Some(reason) => format!("frames dropped as {reason}"),
+    };
+    if let Some(service) = &order.service {
+        let _ = write!(text, " of service {service}");
+    }
+    if let Some(client) = order.client {
+        let _ = write!(text, " of client {client}");
+    }
+    text
+}
+
 fn frame(snapshot: &Snapshot, taken: &Taken) -> CapturedFrame {
     let name = |id: weir_model::PortId| {
         let port = snapshot.ports.get(id.index());
@@ -210,5 +228,23 @@ fn frame(snapshot: &Snapshot, taken: &Taken) -> CapturedFrame {
         worker: u32::from(taken.worker.0),
         len: taken.len,
         bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_told_with_all_that_it_asks_for() {
+        let mut order = CaptureOrder::default();
+        assert_eq!(wanted(&order), "frames");
+        order.service = Some("web".to_owned());
+        order.client = Some([192, 0, 2, 7].into());
+        order.dropped = Some("any".to_owned());
+        let all = "dropped frames of service web of client 192.0.2.7";
+        assert_eq!(wanted(&order), all);
+        order.dropped = Some("cookie-invalid".to_owned());
+        assert!(wanted(&order).starts_with("frames dropped as cookie-invalid of"));
     }
 }

@@ -288,7 +288,7 @@ impl<'lab> Desk<'lab> {
     pub(super) fn told(&self) -> Result<String> {
         let real = real_address(0).to_string();
         let actions = [
-            ("capture-began", "frames"),
+            ("capture-began", "of service echo"),
             ("weight", &real),
             ("drain", &real),
             ("enable", &real),
