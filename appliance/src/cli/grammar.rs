@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
 use weir_console::{Command, Grammar};
-use weir_control::{Filter, Question, Request};
+use weir_control::{CaptureOrder, Filter, Question, Request};
 
-use super::arguments::{Arguments, ByCommand, Denial, ShowArguments, Turn, Verb};
+use super::arguments::{Arguments, ByCommand, CaptureArguments, Denial, ShowArguments, Turn, Verb};
 use crate::overrides;
 
 /// Words that leave the console.
 const LEAVE: [&str; 3] = ["quit", "exit", "q"];
+
+/// What stands for the file of a capture.
+const NO_FILE: &str = "--write=-";
+/// How long a capture of the console takes at most.
+const CAPTURE_S: u64 = 60;
 
 /// Returns the grammar.
 pub(super) fn grammar() -> Grammar {
@@ -24,8 +29,11 @@ fn read(words: &[String]) -> Result<Command, String> {
     {
         return Ok(Command::Leave);
     }
+    // The console names the file of a capture itself.
+    let file = words.first().is_some_and(|verb| verb == "capture");
+    let file = file.then_some(NO_FILE);
     let all = ["weir"].into_iter().chain(words.iter().map(String::as_str));
-    let all = super::words::with_for(all.map(OsString::from).collect());
+    let all = super::words::with_for(all.chain(file).map(OsString::from).collect());
     let arguments = Arguments::try_parse_from(all).map_err(|error| first_line(&error))?;
     command(arguments.verb)
 }
@@ -108,6 +116,7 @@ fn command(verb: Verb) -> Result<Command, String> {
         Verb::Rollback { generation, .. } => {
             Command::Ask("rollback".to_owned(), Request::Rollback { generation })
         }
+        Verb::Capture(capture) => captured(capture)?,
         Verb::Doctor(_) => Command::Ask("doctor".to_owned(), Request::Doctor {}),
         Verb::Explain(explain) => {
             let words = explain.words.iter().map(String::as_str);
@@ -122,7 +131,6 @@ fn command(verb: Verb) -> Result<Command, String> {
         Verb::Apply { .. } => return Err(not_here("apply")),
         Verb::Support { .. } => return Err(not_here("support")),
         Verb::Console(_) => return Err(not_here("console")),
-        Verb::Capture(_) => return Err(not_here("capture")),
         Verb::Bench(_) => return Err(not_here("bench")),
         Verb::Import(_) => return Err(not_here("import")),
         Verb::Ipvsadm { .. } => return Err(not_here("ipvsadm")),
@@ -169,6 +177,27 @@ fn denied(turn: Denial) -> Command {
     }
 }
 
+fn captured(capture: CaptureArguments) -> Result<Command, String> {
+    if capture.seconds > CAPTURE_S {
+        return Err(format!(
+            "a capture of the console takes {CAPTURE_S} s at most; `weir capture` in a shell has more"
+        ));
+    }
+    let what = match (&capture.service, capture.client) {
+        (_, Some(client)) => format!("capture of client {client}"),
+        (Some(service), None) => format!("capture of service {service}"),
+        (None, None) => "capture of all frames".to_owned(),
+    };
+    let order = CaptureOrder {
+        service: capture.service,
+        client: capture.client,
+        dropped: capture.dropped,
+        limit: capture.limit,
+        seconds: capture.seconds,
+    };
+    Ok(Command::Ask(what, Request::Capture(order)))
+}
+
 fn milliseconds(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -178,7 +207,8 @@ fn not_here(verb: &str) -> String {
 }
 
 /// Verbs that the console understands, in the order of the alphabet.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
+    "capture",
     "confirm",
     "deny",
     "doctor",
@@ -221,7 +251,8 @@ fn words(before: &[String]) -> Vec<String> {
     }
     let options = at.get_arguments().filter_map(clap::Arg::get_long);
     // Where it listens and in which form it answers is settled here.
-    let options = options.filter(|name| !["socket", "json", "watch", "help"].contains(name));
+    let options =
+        options.filter(|name| !["socket", "json", "watch", "help", "write"].contains(name));
     words.extend(options.map(|name| format!("--{name}")));
     words
 }
@@ -262,6 +293,25 @@ mod tests {
         };
         assert_eq!(filter.seconds, Some(3600));
         assert_eq!(read(&line("quit")), Ok(Command::Leave));
+    }
+
+    #[test]
+    fn a_capture_needs_no_file_and_is_short() {
+        let read = |text: &str| read(&line(text));
+        let order = CaptureOrder {
+            service: Some("web".to_owned()),
+            dropped: Some("any".to_owned()),
+            limit: 10_000,
+            seconds: 5,
+            ..CaptureOrder::default()
+        };
+        let what = "capture of service web".to_owned();
+        let expected = Command::Ask(what, Request::Capture(order));
+        let typed = "capture --service web --seconds 5 --dropped";
+        assert_eq!(read(typed), Ok(expected));
+        assert!(read("capture --seconds 61").unwrap_err().contains("60 s"));
+        assert!(read("capture -w /etc/passwd").is_err());
+        assert!(!words(&line("capture")).contains(&"--write".to_owned()));
     }
 
     #[test]
