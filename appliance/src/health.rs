@@ -24,7 +24,7 @@ mod schedule;
 mod service;
 mod standing;
 
-pub(crate) use book::{Book, Ordered, learns};
+pub(crate) use book::{Book, Ordered, Standing, learns};
 pub(crate) use probe::blind_spots;
 pub(crate) use prober::Prober;
 pub(crate) use service::is_hook;

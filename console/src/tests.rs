@@ -5,6 +5,7 @@ mod config;
 pub(crate) mod fixture;
 mod pty;
 mod screens;
+mod scroll;
 mod sizes;
 mod stage;
 mod story;

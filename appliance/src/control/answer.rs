@@ -18,7 +18,7 @@ use crate::control::floods::Floods;
 use crate::control::overlay::{Overlay, RealName};
 use crate::control::rates::Rates;
 use crate::control::scene::Scene;
-use crate::health::Book;
+use crate::health::{Book, Standing};
 use crate::publish::{Picture, Traffic};
 
 /// Returns the service that a filter names; none when it names none.
@@ -191,8 +191,8 @@ fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> Serv
     let (state, reason) = of.health.service_state(service);
     let mut counts = RealCountsRow::default();
     for real in service.servers() {
-        let checked = of.health.is_checked(real.id);
-        counts.count(real_state(service, real, of), checked);
+        let standing = of.health.standing(real);
+        counts.count(real_state(service, real, standing, of), standing.is_checked);
     }
     let quorum = service.availability.quorum;
     ServiceRow {
@@ -231,16 +231,21 @@ fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> Serv
     }
 }
 
-fn real_state(service: &Service, real: &RealServer, of: &OfServices<'_>) -> &'static str {
+fn real_state(
+    service: &Service,
+    real: &RealServer,
+    standing: Standing,
+    of: &OfServices<'_>,
+) -> &'static str {
     let health = of.health;
     let sorry = service.availability.sorry;
     let is_sorry = sorry.is_some_and(|it| it.id == real.id);
     let draining = health.ordered(real.id).draining;
-    match (is_sorry, health.is_down(real.id), draining) {
+    match (is_sorry, standing.is_down, draining) {
         (true, ..) => "sorry",
         (false, true, _) => "down",
         (false, false, true) => "drain",
-        (false, false, false) if health.weight(real) == 0 => "drain",
+        (false, false, false) if standing.weight == 0 => "drain",
         (false, false, false) if health.is_inhibited(real.id) => "inhibited",
         (false, false, false) if of.traffic.real(real.id).full > 0 => "full",
         (false, false, false) => "up",
@@ -249,11 +254,12 @@ fn real_state(service: &Service, real: &RealServer, of: &OfServices<'_>) -> &'st
 
 fn real_row(service: &Service, real: &RealServer, of: &OfServices<'_>) -> ServiceRealRow {
     let (sum, health) = (of.traffic.real(real.id), of.health);
+    let standing = health.standing(real);
     ServiceRealRow {
         address: endpoint(real.address, real.port),
-        weight: u32::from(health.weight(real)),
-        state: real_state(service, real, of).to_owned(),
-        checked: health.is_checked(real.id),
+        weight: u32::from(standing.weight),
+        state: real_state(service, real, standing, of).to_owned(),
+        checked: standing.is_checked,
         by_command: of.overlay.words(&RealName::of(service, real)),
         sessions: sum.established,
         inactive: sum.sessions.saturating_sub(sum.established),

@@ -106,7 +106,11 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         services: services().count() as u64,
         services_up: services().filter(is_up).count() as u64,
         reals: reals().count() as u64,
-        reals_down: reals().filter(|real| scene.health.is_down(real.id)).count() as u64,
+        reals_down: if scene.health.may_be_out() {
+            reals().filter(|real| scene.health.is_down(real.id)).count() as u64
+        } else {
+            0
+        },
         reals_draining: reals()
             .filter(|real| scene.health.ordered(real.id).draining)
             .count() as u64,
@@ -155,8 +159,12 @@ fn alarms(
             format!("the ledger of worker {place} does not balance: packets are unaccounted for");
         say("error", "", text);
     }
+    let may_be_out = scene.health.may_be_out();
     for service in snapshot.services.iter() {
         tell_of_service(scene, service, &mut say);
+        if may_be_out {
+            tell_of_reals(scene, service, &mut say);
+        }
     }
     for (pool, real, left) in short_pools(scene, snapshot) {
         let text = format!("pool {pool} has {left}% of its ports left towards {real}");
@@ -217,6 +225,21 @@ fn tell_of_service(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, 
         ),
         _ => say("error", name, format!("{name} takes no new sessions{why}")),
     }
+    if scene.floods.is_active(service.id) && service.synproxy.mode.name() == "adaptive" {
+        say(
+            "warning",
+            name,
+            format!("{name} is flooded: its SYNs are answered with cookies"),
+        );
+    }
+}
+
+/// Tells how many real servers of a service that is up are out.
+fn tell_of_reals(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, &str, String)) {
+    let name = &service.name;
+    if scene.health.service_state(service).0 != "up" {
+        return;
+    }
     let down = service
         .reals
         .iter()
@@ -226,21 +249,14 @@ fn tell_of_service(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, 
     let silent = silent.filter(|real| scene.health.is_inhibited(real.id));
     let silent = silent.count();
     let all = service.reals.len();
-    if state == "up" && down > 0 {
+    if down > 0 {
         let text = format!("{down} of {all} real servers of {name} are down");
         say("warning", name, text);
     }
-    if state == "up" && silent > 0 {
+    if silent > 0 {
         let text =
             format!("{silent} of {all} real servers of {name} are inhibited: they answer no SYNs");
         say("warning", name, text);
-    }
-    if scene.floods.is_active(service.id) && service.synproxy.mode.name() == "adaptive" {
-        say(
-            "warning",
-            name,
-            format!("{name} is flooded: its SYNs are answered with cookies"),
-        );
     }
 }
 

@@ -72,6 +72,17 @@ pub(crate) struct Ordered {
     pub(crate) draining: bool,
 }
 
+/// What checks and commands say of a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether its service checks it.
+    pub(crate) is_checked: bool,
+    /// Whether its checks took it down.
+    pub(crate) is_down: bool,
+    /// Its share of new sessions.
+    pub(crate) weight: u16,
+}
+
 /// How far the share of a real server that came back has grown.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
@@ -187,11 +198,6 @@ impl Book {
                 since_ms: watched.finding.since_ms,
             })
             .collect()
-    }
-
-    /// Says whether a check looks at a real server.
-    pub(crate) fn is_checked(&self, real: RealId) -> bool {
-        self.reals.get(&real).is_some_and(|watch| watch.is_checked)
     }
 
     /// Takes what the prober found, and returns what is to be said about it.
@@ -489,14 +495,30 @@ impl Book {
 
     /// Returns the weight of a real server as it is now: by a command, a check or the file.
     pub(crate) fn weight(&self, real: &RealServer) -> u16 {
+        self.standing(real).weight
+    }
+
+    /// Returns what checks and commands say of a real server, looked up once: consoles ask for all of
+    /// them each second.
+    pub(crate) fn standing(&self, real: &RealServer) -> Standing {
+        let watch = self.reals.get(&real.id).filter(|watch| watch.is_checked);
+        let finding = watch
+            .and_then(|watch| self.watched(watch))
+            .map(|watched| &watched.finding);
         let ordered = self.ordered(real.id).weight;
-        let asked = || {
-            let watch = self.reals.get(&real.id)?;
-            self.watched(watch)
-                .filter(|_| watch.is_checked)
-                .and_then(|watched| watched.finding.weight)
-        };
-        ordered.or_else(asked).unwrap_or(real.weight)
+        let asked = finding.and_then(|finding| finding.weight);
+        Standing {
+            is_checked: watch.is_some(),
+            is_down: finding.is_some_and(|finding| !finding.is_up),
+            weight: ordered.or(asked).unwrap_or(real.weight),
+        }
+    }
+
+    /// Says whether some real server may be down or inhibited; mostly none is, and then nobody has to
+    /// look for it among all of them.
+    pub(crate) fn may_be_out(&self) -> bool {
+        let mut targets = self.targets.values();
+        targets.any(|watched| !watched.finding.is_up) || self.silences.any_inhibited()
     }
 
     /// Returns what the workers know of a real server.

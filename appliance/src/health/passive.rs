@@ -102,6 +102,12 @@ impl Silences {
     pub(super) fn inhibited(&self, real: RealId) -> Option<Inhibited> {
         self.reals.get(&real)?.inhibited
     }
+
+    /// Says whether any real server gets no new sessions now.
+    pub(super) fn any_inhibited(&self) -> bool {
+        let mut all = self.reals.values();
+        all.any(|silence| silence.inhibited.is_some())
+    }
 }
 
 impl Silence {

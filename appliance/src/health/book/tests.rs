@@ -135,7 +135,9 @@ fn a_real_server_that_falls_is_told_to_the_services_that_check_it() {
     let (mut book, snapshot, targets) = start();
     told(&mut book, &snapshot);
     let shared = target(&targets, "10.80.0.11:80");
+    assert!(!book.may_be_out());
     let events = book.take(finding(shared, false, None), &snapshot);
+    assert!(book.may_be_out());
     assert_eq!(
         sentences(events),
         [(
@@ -150,6 +152,16 @@ fn a_real_server_that_falls_is_told_to_the_services_that_check_it() {
     );
     assert_eq!(told(&mut book, &snapshot).0, [(web, false), (shop, false)]);
     assert!(book.is_down(web) && book.is_down(shop) && !book.is_down(mail));
+    for name in ["web", "mail"] {
+        let real = &service(&snapshot, name).reals[0];
+        let is_checked = name == "web";
+        let standing = Standing {
+            is_checked,
+            is_down: is_checked,
+            weight: real.weight,
+        };
+        assert_eq!(book.standing(real), standing, "{name}");
+    }
     let down = row(&book, &snapshot, "web", "10.80.0.11:80");
     assert_eq!(
         (down.state.as_str(), down.since.as_str()),
@@ -654,6 +666,7 @@ fn whoever_answers_no_syns_gets_no_sessions_for_a_time_and_counts_as_down() {
         Some("answered none of 12 SYNs; no new sessions for 5s")
     );
     assert!(!book.is_down(RealId(0)), "no check took it down");
+    assert!(book.may_be_out());
     let tried = (vec!["0 up None".to_owned()], vec!["real-tried"]);
     assert_eq!(look(&mut book, 8, 12, 0), tried);
     assert_eq!(look(&mut book, 9, 30, 0), nothing);
@@ -661,6 +674,7 @@ fn whoever_answers_no_syns_gets_no_sessions_for_a_time_and_counts_as_down() {
     assert_eq!(look(&mut book, 19, 30, 0), nothing, "twice as long");
     let answers = (vec!["0 up None".to_owned()], vec!["real-answers"]);
     assert_eq!(look(&mut book, 19, 30, 1), answers);
+    assert!(!book.may_be_out());
     assert_eq!(row(&book, &snapshot, "web", "10.80.0.11:80").state, "up");
     assert_eq!(book.next_reset(), None, "its sessions go on");
 }

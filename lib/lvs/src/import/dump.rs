@@ -1,7 +1,7 @@
 //! Reads what `ipvsadm -S` wrote.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::command::{At, Command, Refusal};
@@ -10,7 +10,7 @@ use crate::import::draft::{Draft, DraftSection};
 use crate::names::Names;
 use crate::note::{Notes, Place};
 use crate::save::commands;
-use crate::service::{duration, write_ranges};
+use crate::service::{Service, duration, write_ranges};
 
 /// Says whether a text is a dump: its first word is an option.
 pub(super) fn is_dump(text: &str) -> bool {
@@ -38,6 +38,7 @@ pub(super) fn read(
     let mut editor = Editor::new(Vec::new(), Strictness::Single);
     let mut first_lines: Vec<(At, usize)> = Vec::new();
     let mut lines_of_reals: BTreeMap<(At, SocketAddr), usize> = BTreeMap::new();
+    let mut lines_of_locals: BTreeMap<(At, IpAddr), usize> = BTreeMap::new();
     for (line, command) in commands(text, names) {
         let command = match command {
             Ok(command) => command,
@@ -62,6 +63,9 @@ pub(super) fn read(
         if let Command::AddReal(at, real, _) = &command {
             lines_of_reals.insert((*at, real.of(at)), line);
         }
+        if let Command::AddLocal(at, local) = &command {
+            lines_of_locals.entry((*at, *local)).or_insert(line);
+        }
         match editor.run(&command) {
             Ok(()) => {}
             Err(_) if is_without_service(&command, &first_lines) => {
@@ -70,6 +74,11 @@ pub(super) fn read(
             }
             Err(refusal) => notes.bad(&place(line), refusal.to_string()),
         }
+    }
+    for ((at, local), other) in shared(&editor.services) {
+        let text = format!("{local} is a local address of {other} as well: both use one pool");
+        let line = lines_of_locals.get(&(at, local));
+        notes.advice(&place(line.map_or(0, |line| *line)), text);
     }
     let mut draft = Draft::default();
     for service in editor.services {
@@ -117,6 +126,35 @@ pub(super) fn read(
         draft.sections.push(section);
     }
     draft
+}
+
+/// Returns for local addresses of services a service that has the address, too, but not the same ones
+/// in all: their pools become one, in which the address counts once.
+fn shared(services: &[Service]) -> BTreeMap<(At, IpAddr), At> {
+    // Services with the same addresses are one group, named after its first.
+    let mut groups: BTreeMap<Vec<IpAddr>, At> = BTreeMap::new();
+    let mut group_of = Vec::new();
+    for service in services {
+        let mut locals = service.locals.clone();
+        locals.sort_unstable();
+        group_of.push(*groups.entry(locals).or_insert(service.at));
+    }
+    let mut having: BTreeMap<IpAddr, Vec<At>> = BTreeMap::new();
+    for (locals, group) in &groups {
+        for local in locals {
+            having.entry(*local).or_default().push(*group);
+        }
+    }
+    let mut shared = BTreeMap::new();
+    for (service, group) in services.iter().zip(group_of) {
+        for local in &service.locals {
+            let mut groups = having.get(local).into_iter().flatten();
+            if let Some(other) = groups.find(|other| **other != group) {
+                shared.insert((service.at, *local), *other);
+            }
+        }
+    }
+    shared
 }
 
 /// Says whether a command is about a service that no `-A` before it added.
