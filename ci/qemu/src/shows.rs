@@ -9,6 +9,7 @@ mod first_boot;
 mod installer;
 mod ports;
 mod power;
+mod recovery;
 mod traffic;
 mod updates;
 
@@ -32,13 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONSOLE: &str = "1 Services";
 
 /// The parts, in the order in which they are done.
-pub const PARTS: [&str; 10] = [
+pub const PARTS: [&str; 11] = [
     "first-boot",
     "start",
     "traffic",
     "console",
     "ports",
     "power",
+    "recovery",
     "updates",
     "cards",
     "netmap",
@@ -100,7 +102,7 @@ impl Shows<'_> {
     /// Two machines beside each other, once the one whose start is measured has started.
     fn two(&self, run: &mut Run) {
         let of_first = ["start", "traffic", "console", "ports", "updates"];
-        let of_second = ["first-boot", "power"];
+        let of_second = ["first-boot", "power", "recovery"];
         let wanted = |parts: &[&str]| parts.iter().any(|part| self.wants(part));
         let mut first = None;
         if wanted(&of_first) {
@@ -149,9 +151,23 @@ impl Shows<'_> {
                 power::run(run, &mut it, if self.long { 20 } else { 3 })
             });
         }
+        let recovers = self.long && self.wants("recovery");
+        if recovers {
+            let shows = "a backup, a lost secret, a full data partition";
+            run.part("image", "recovery", shows, |run| {
+                recovery::run(run, &mut it);
+                Ok(())
+            });
+        }
         run.check("image: `poweroff` switches it off", || {
             first_boot::switch_off(&mut it)
         });
+        if recovers {
+            let shows = "a damaged data partition, and the box as it was delivered";
+            run.part("image", "recovery of a box that is off", shows, |run| {
+                recovery::run_off(run, &mut it)
+            });
+        }
     }
 
     /// A machine with a BIOS that found its configuration on the boot partition.
@@ -253,6 +269,11 @@ impl Appliance {
         let guest = Guest::start(&self.plan, Some(&self.site.lab.lb), self.site.dir())?;
         self.guest = Some(guest);
         Ok(())
+    }
+
+    /// Cuts the power, where it is on.
+    fn cut(&mut self) -> Result<()> {
+        self.guest.take().map_or(Ok(()), Guest::cut_power)
     }
 
     /// Waits for an event at the SIEM.

@@ -195,19 +195,9 @@ impl BootPartition {
     /// # Errors
     /// When the disk has none.
     pub fn of(disk: &Path) -> Result<Self> {
-        let table = run(words("sfdisk --json").arg(disk))?;
-        let table: serde_json::Value = serde_json::from_str(&table).context("sfdisk's table")?;
-        let start = table
-            .pointer("/partitiontable/partitions")
-            .and_then(|all| {
-                all.as_array()?
-                    .iter()
-                    .find(|it| it.get("name").is_some_and(|name| name == "boot"))
-            })
-            .and_then(|boot| boot.get("start")?.as_u64())
-            .with_context(|| format!("{} has no partition `boot`", disk.display()))?;
+        let start = partition(disk, "boot")?;
         Ok(Self {
-            at: format!("{}@@{}", disk.display(), start * 512),
+            at: format!("{}@@{start}", disk.display()),
         })
     }
 
@@ -232,6 +222,24 @@ impl BootPartition {
     pub fn get(&self, path: &str) -> Result<String> {
         run(words("mtype -i").arg(&self.at).arg(format!("::{path}")))
     }
+}
+
+/// Returns at which byte of a disk a partition of this name begins.
+///
+/// # Errors
+/// When the disk has none.
+pub fn partition(disk: &Path, name: &str) -> Result<u64> {
+    let table = run(words("sfdisk --json").arg(disk))?;
+    let table: serde_json::Value = serde_json::from_str(&table).context("sfdisk's table")?;
+    let all = table.pointer("/partitiontable/partitions");
+    let all = all.and_then(serde_json::Value::as_array);
+    let start = all
+        .into_iter()
+        .flatten()
+        .find(|it| it.get("name").is_some_and(|it| it == name))
+        .and_then(|it| it.get("start")?.as_u64())
+        .with_context(|| format!("{} has no partition `{name}`", disk.display()))?;
+    Ok(start * 512)
 }
 
 /// Returns the address of the guest's card by its number.

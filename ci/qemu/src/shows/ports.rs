@@ -1,6 +1,7 @@
 //! What can be reached, and what can be written.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weir_lab::inside::scan::{Scan, ScanReport};
@@ -8,7 +9,7 @@ use weir_lab::lab::{LB_LAN, LB_WAN, VIP, client_address, lip, real_address};
 use weir_lab::namespace::Namespace;
 use weir_lab::scenario::Run;
 
-use super::{Appliance, PATIENCE, SECRET};
+use super::{Appliance, CONSOLE, PATIENCE, SECRET};
 use crate::images::Images;
 use crate::site::{DESK, MANAGEMENT};
 
@@ -99,7 +100,14 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
 
 /// Looks at the appliance from inside.
 fn inside(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
-    let said = maintenance(appliance)?;
+    let lines = [
+        "cat /proc/mounts",
+        "cat /etc/shadow",
+        "touch /x /usr/bin/x /etc/x 2>/dev/null && echo WRIT''ABLE",
+        "cat /proc/net/tcp /proc/net/tcp6",
+        "echo do''ne",
+    ];
+    let said = maintenance(appliance, SECRET, &lines, "done")?;
     run.check("image: nothing of the root file system is writable", || {
         let root = said.lines().find(|line| line.contains(" / "));
         let root = root.unwrap_or_default();
@@ -130,34 +138,43 @@ fn inside(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
     Ok(())
 }
 
-/// Opens the maintenance shell on the serial line, which needs the secret, and looks around.
-fn maintenance(appliance: &mut Appliance) -> Result<String> {
+/// Opens the maintenance shell on the serial line, which needs the secret, types lines until the last
+/// one's answer comes, and returns what was said.
+pub(super) fn maintenance(
+    appliance: &mut Appliance,
+    secret: &str,
+    lines: &[&str],
+    last: &str,
+) -> Result<String> {
+    maintenance_within(appliance, secret, lines, last, PATIENCE)
+}
+
+/// As [`maintenance`], with more patience.
+pub(super) fn maintenance_within(
+    appliance: &mut Appliance,
+    secret: &str,
+    lines: &[&str],
+    last: &str,
+    patience: Duration,
+) -> Result<String> {
     let serial = &mut appliance.guest()?.serial;
+    serial.wait("a console", PATIENCE, |it| it.contains(CONSOLE))?;
     serial.skip();
     serial.keys("q")?;
     serial.expect("Choice: ", PATIENCE)?;
     serial.line("6")?;
     serial.expect("secret", PATIENCE)?;
-    serial.line(SECRET)?;
+    serial.line(secret)?;
     serial.expect("You are root", PATIENCE)?;
     serial.expect("# ", PATIENCE)?;
     serial.skip();
     let before = serial.transcript().len();
-    for line in [
-        "cat /proc/mounts",
-        "cat /etc/shadow",
-        "touch /x /usr/bin/x /etc/x 2>/dev/null && echo WRIT''ABLE",
-        "cat /proc/net/tcp /proc/net/tcp6",
-        "echo do''ne",
-    ] {
+    for line in lines {
         serial.line(line)?;
     }
-    serial.expect("done", PATIENCE)?;
-    let said = serial
-        .transcript()
-        .get(before..)
-        .unwrap_or_default()
-        .to_owned();
+    serial.expect(last, patience)?;
+    let said = serial.transcript();
+    let said = said.get(before..).unwrap_or_default().to_owned();
     serial.line("exit")?;
     Ok(said)
 }
