@@ -266,7 +266,6 @@ fn explain(arguments: ExplainArguments) -> u8 {
     )
 }
 
-/// Says 1 where something fails.
 fn capture(arguments: CaptureArguments) -> u8 {
     asked(capture::capture(&capture::Order {
         file: arguments.file,
@@ -280,6 +279,7 @@ fn capture(arguments: CaptureArguments) -> u8 {
     }))
 }
 
+/// Says 1 where something fails.
 fn doctor(arguments: DoctorArguments) -> u8 {
     let order = doctor::Order {
         config: arguments.config,

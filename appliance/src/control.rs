@@ -38,7 +38,7 @@ use crate::control::server::{ClientId, Order, Server};
 use crate::control::sockets::Listener;
 use crate::event::EventRecord;
 use crate::fleet::Fleet;
-use crate::health::runner::{End, Ran, Runner};
+use crate::health::runner::{Ran, Runner};
 use crate::health::{Book, Prober};
 use crate::metrics::Exporter;
 use crate::state::{self, Applied, State};
@@ -55,6 +55,7 @@ pub(crate) mod events;
 mod explain;
 pub(crate) mod faults;
 mod floods;
+mod health;
 pub(crate) mod history;
 pub(crate) mod kept;
 mod metrics;
@@ -84,8 +85,6 @@ const OWN_TICKET: Ticket = Ticket(0);
 /// Next hops that are asked for ahead: half of the new ones that a worker asks for in a second.
 const NEXT_HOPS: usize = 512;
 const FORECAST_EVERY: Duration = Duration::from_secs(1);
-/// How long the end waits for hooks.
-const LAST_HOOKS: Duration = Duration::from_secs(10);
 /// How soon control looks again for room in a worker's channel that had none left.
 const CATCH_UP: Duration = Duration::from_millis(2);
 
@@ -669,16 +668,6 @@ impl Control {
         }
     }
 
-    /// Has the real servers of the running configuration probed, and the workers told of them.
-    fn watch_health(&mut self) {
-        let wall_ms = self.clock.now().wall_ms;
-        let targets = self
-            .scene
-            .health
-            .adopt(&self.scene.running.snapshot, wall_ms);
-        self.prober.aim(targets);
-    }
-
     /// Has the first worker ask for the next hops that it does not know, and so all workers learn them
     /// before the first clients need them: few of their packets can wait for an answer to ARP.
     fn look_for_next_hops(&self) {
@@ -693,61 +682,6 @@ impl Control {
         let worker = self.scene.fleet.worker(0);
         // Where there is no room for it, packets ask themselves.
         let _ = worker.is_some_and(|worker| worker.send_if_idle(command));
-    }
-
-    fn listen_to_health(&mut self) {
-        let snapshot = &self.scene.running.snapshot;
-        let now = Instant::now();
-        while let Some(finding) = self.prober.next_finding() {
-            for event in self.scene.health.take(finding, snapshot) {
-                self.scene.events.say(now, event);
-            }
-        }
-        let fleet = &self.scene.fleet;
-        self.scene.health.tell(snapshot, |place, command| {
-            let worker = fleet.worker(place);
-            worker.is_none_or(|worker| worker.send_if_idle(command))
-        });
-        self.run_hooks();
-        while let Some(event) = self.scene.health.next_event() {
-            self.scene.events.say(now, event);
-        }
-        self.reset_sessions_of_fallen();
-    }
-
-    fn run_hooks(&mut self) {
-        while let Some(hook) = self.scene.health.next_hook() {
-            let ticket = hook.ticket;
-            if self.runner.as_ref().is_some_and(|it| it.run(hook)) {
-                continue;
-            }
-            let sentence = "the process that runs programs has ended or does not keep up";
-            self.scene.health.ran(&Ran {
-                ticket,
-                end: End::NotRun(sentence.to_owned()),
-                output: String::new(),
-            });
-        }
-        while let Ok(ran) = self.hooks.try_recv() {
-            self.scene.health.ran(&ran);
-        }
-    }
-
-    /// Runs the hooks of those services that want one at the end, and waits for them.
-    fn run_last_hooks(&mut self) {
-        let deadline = Instant::now() + LAST_HOOKS;
-        self.scene.health.stop(&self.scene.running.snapshot);
-        self.run_hooks();
-        while self.scene.health.has_hooks() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.hooks.recv_timeout(left) {
-                Ok(ran) => self.scene.health.ran(&ran),
-                Err(_) => break,
-            }
-        }
-        while let Some(event) = self.scene.health.next_event() {
-            self.scene.events.say(Instant::now(), event);
-        }
     }
 
     fn take_news(&mut self, place: usize, news: News) {

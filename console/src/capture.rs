@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use weir_control::CaptureOrder;
 
+/// How long a capture takes at most, in seconds.
+pub const CAPTURE_SECONDS: u64 = 60;
+
 /// Captures, and returns where the file is and how much it has; waits for it.
 pub type Take = dyn Fn(&CaptureOrder) -> Result<String, String> + Send + Sync;
 

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use weir_control::Introduction;
 
-pub use crate::capture::{Capture, Take};
+pub use crate::capture::{CAPTURE_SECONDS, Capture, Take};
 pub use crate::grammar::{Command, Grammar, Read, Words};
 pub use crate::run::{run, unfit};
 pub use crate::term::profile::ColourWish;

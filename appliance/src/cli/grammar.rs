@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
-use weir_console::{Command, Grammar};
+use weir_console::{CAPTURE_SECONDS, Command, Grammar};
 use weir_control::{CaptureOrder, Filter, Question, Request};
 
 use super::arguments::{Arguments, ByCommand, CaptureArguments, Denial, ShowArguments, Turn, Verb};
@@ -15,8 +15,6 @@ const LEAVE: [&str; 3] = ["quit", "exit", "q"];
 
 /// What stands for the file of a capture.
 const NO_FILE: &str = "--write=-";
-/// How long a capture of the console takes at most.
-const CAPTURE_S: u64 = 60;
 
 /// Returns the grammar.
 pub(super) fn grammar() -> Grammar {
@@ -178,9 +176,9 @@ fn denied(turn: Denial) -> Command {
 }
 
 fn captured(capture: CaptureArguments) -> Result<Command, String> {
-    if capture.seconds > CAPTURE_S {
+    if capture.seconds > CAPTURE_SECONDS {
         return Err(format!(
-            "a capture of the console takes {CAPTURE_S} s at most; `weir capture` in a shell has more"
+            "a capture of the console takes {CAPTURE_SECONDS} s at most; `weir capture` in a shell has more"
         ));
     }
     let what = match (&capture.service, capture.client) {

@@ -69,7 +69,8 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
     let last = scene.history.rows(snapshot, None, 1).pop();
     let rate = |pick: fn(&HistoryRow) -> f64| last.as_ref().map(pick);
     let busy_percent = busy.max().unwrap_or_default();
-    let mut alarms = alarms(scene, snapshot, &pictures, last.as_ref(), busy_percent);
+    let may_be_out = scene.health.may_be_out();
+    let mut alarms = alarms(scene, &pictures, last.as_ref(), busy_percent, may_be_out);
     let count = alarms.len() as u64;
     alarms.sort_by_key(|alarm| alarm.severity != "error");
     alarms.truncate(MOST_ALARMS);
@@ -106,11 +107,9 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         services: services().count() as u64,
         services_up: services().filter(is_up).count() as u64,
         reals: reals().count() as u64,
-        reals_down: if scene.health.may_be_out() {
-            reals().filter(|real| scene.health.is_down(real.id)).count() as u64
-        } else {
-            0
-        },
+        reals_down: reals()
+            .filter(|real| may_be_out && scene.health.is_down(real.id))
+            .count() as u64,
         reals_draining: reals()
             .filter(|real| scene.health.ordered(real.id).draining)
             .count() as u64,
@@ -131,11 +130,12 @@ fn uptime(scene: &Scene) -> Duration {
 
 fn alarms(
     scene: &Scene,
-    snapshot: &Snapshot,
     pictures: &[Picture],
     last: Option<&HistoryRow>,
     busy_percent: u32,
+    may_be_out: bool,
 ) -> Vec<AlarmRow> {
+    let snapshot = &scene.running.snapshot;
     let mut alarms = Vec::new();
     let mut say = |severity: &str, object: &str, text: String| {
         alarms.push(AlarmRow {
@@ -159,7 +159,6 @@ fn alarms(
             format!("the ledger of worker {place} does not balance: packets are unaccounted for");
         say("error", "", text);
     }
-    let may_be_out = scene.health.may_be_out();
     for service in snapshot.services.iter() {
         tell_of_service(scene, service, &mut say);
         if may_be_out {

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use weir_control::{HealthRow, LearnedRow};
 use weir_model::{
-    Check, EventClass, Health, Now, Offer, Protocol, RealId, RealServer, RealState, SchedulerKind,
+    EventClass, Health, Now, Offer, Protocol, RealId, RealServer, RealState, SchedulerKind,
     Service, ServiceId, Severity, Snapshot, SynproxyMode,
 };
 
@@ -19,6 +18,8 @@ use super::{Finding, Target, TargetId};
 use crate::command::Command;
 use crate::event::EventRecord;
 use crate::publish::Traffic;
+
+mod rows;
 
 /// Names of services in one sentence; there may be hundreds that share a real server.
 const NAMES: usize = 5;
@@ -284,10 +285,9 @@ impl Book {
 
     /// Says whether a real server's checks took it down.
     pub(crate) fn is_down(&self, real: RealId) -> bool {
-        let watch = self.reals.get(&real).filter(|watch| watch.is_checked);
-        watch
-            .and_then(|watch| self.watched(watch))
-            .is_some_and(|watched| !watched.finding.is_up)
+        let watch = self.checked(real);
+        let finding = watch.and_then(|watch| self.found(watch));
+        finding.is_some_and(|finding| !finding.is_up)
     }
 
     /// Says whether a real server gets no new sessions because it answered no SYNs.
@@ -352,56 +352,7 @@ impl Book {
 
     /// Returns the round-trip time to a real server in microseconds, where checks shake hands with it.
     pub(crate) fn rtt_us(&self, real: RealId) -> Option<u32> {
-        self.watched(self.reals.get(&real)?)?.finding.rtt_us
-    }
-
-    /// Returns a row for each real server of each service, or of the one that is asked for.
-    pub(crate) fn rows(&self, snapshot: &Snapshot, only: Option<ServiceId>) -> Vec<HealthRow> {
-        let services = snapshot.services.iter();
-        let mut rows = Vec::new();
-        for service in services.filter(|service| only.is_none_or(|id| id == service.id)) {
-            for real in &service.reals {
-                let at = SocketAddr::new(real.address, real.port);
-                rows.push(self.row(service, real.id, at));
-            }
-        }
-        rows
-    }
-
-    fn row(&self, service: &Service, real: RealId, at: SocketAddr) -> HealthRow {
-        let watch = self.reals.get(&real);
-        let watched = watch.and_then(|watch| self.watched(watch));
-        let finding = watched.map(|watched| &watched.finding);
-        let checked = finding.filter(|_| watch.is_some_and(|watch| watch.is_checked));
-        let silence = self.silences.inhibited(real);
-        let (state, since_ms) = match (checked, silence) {
-            (Some(finding), _) if !finding.is_up => ("down", finding.since_ms),
-            (_, Some(silence)) => ("inhibited", silence.since_wall_ms),
-            (Some(finding), None) => ("up", finding.since_ms),
-            (None, None) => ("unchecked", watch.map_or(0, |watch| watch.known_since_ms)),
-        };
-        let last_error = finding.and_then(|finding| finding.last_error.clone());
-        let silent = silence.map(super::passive::Inhibited::sentence);
-        let learned = watched.and_then(|watched| self.learned.get(&watched.address));
-        HealthRow {
-            service: service.name.clone(),
-            service_state: self.service_state(service).0.to_owned(),
-            service_reason: self.service_state(service).1,
-            check: service
-                .health
-                .as_ref()
-                .map(|health| check_name(&health.check).to_owned()),
-            real: at.to_string(),
-            state: state.to_owned(),
-            since: rfc3339(since_ms),
-            last_error: last_error.or(silent),
-            learned: learned.map(|options| LearnedRow {
-                mss: options.mss,
-                wscale: options.wscale,
-                sack: options.sack,
-                timestamps: options.timestamps,
-            }),
-        }
+        self.found(self.reals.get(&real)?)?.rtt_us
     }
 
     fn seen(&self, service: &Service) -> Vec<Seen> {
@@ -421,6 +372,16 @@ impl Book {
 
     fn watched(&self, watch: &Watch) -> Option<&Watched> {
         self.targets.get(&watch.target?)
+    }
+
+    /// Returns how a real server is watched, where a check looks at it.
+    fn checked(&self, real: RealId) -> Option<&Watch> {
+        self.reals.get(&real).filter(|watch| watch.is_checked)
+    }
+
+    /// Returns what the probes of a watched real server found so far.
+    fn found(&self, watch: &Watch) -> Option<&Finding> {
+        Some(&self.watched(watch)?.finding)
     }
 
     /// Finds the target that serves a check among those of its address; who only learns takes any.
@@ -501,10 +462,8 @@ impl Book {
     /// Returns what checks and commands say of a real server, looked up once: consoles ask for all of
     /// them each second.
     pub(crate) fn standing(&self, real: &RealServer) -> Standing {
-        let watch = self.reals.get(&real.id).filter(|watch| watch.is_checked);
-        let finding = watch
-            .and_then(|watch| self.watched(watch))
-            .map(|watched| &watched.finding);
+        let watch = self.checked(real.id);
+        let finding = watch.and_then(|watch| self.found(watch));
         let ordered = self.ordered(real.id).weight;
         let asked = finding.and_then(|finding| finding.weight);
         Standing {
@@ -777,18 +736,6 @@ fn turned(of: &str, now: &Finding, before: &Finding) -> EventRecord {
     event(Severity::Warning, "real-down", text)
 }
 
-/// Returns the name of a check in the configuration file.
-fn check_name(check: &Check) -> &'static str {
-    match check {
-        Check::Tcp => "tcp",
-        Check::Http(check) if check.tls.is_some() => "https",
-        Check::Http(_) => "http",
-        Check::Udp(_) => "udp",
-        Check::Ping => "ping",
-        Check::Exec(_) => "exec",
-    }
-}
-
 fn is_proxied(service: &Service) -> bool {
     match service.synproxy.mode {
         SynproxyMode::Off => false,
@@ -820,11 +767,6 @@ fn names(snapshot: &Snapshot, users: &[(ServiceId, RealId)]) -> String {
         0 => some.join(", "),
         more => format!("{} and {more} more", some.join(", ")),
     }
-}
-
-fn rfc3339(wall_ms: u64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(wall_ms);
-    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 #[cfg(test)]

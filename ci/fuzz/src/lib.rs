@@ -113,11 +113,7 @@ pub fn update(data: &[u8]) {
 /// When a rule is broken; the message has the seed.
 #[must_use]
 pub fn tampering(seed: u64, cases: u64) -> Examined {
-    let random = Box::new(Random::new(seed));
-    match update::many(&mut Choice::Seeded(random, cases)) {
-        Ok(examined) => examined,
-        Err(error) => fail(&format!("seed {seed}: {error:#}")),
-    }
+    seeded(seed, cases, |mut choice| update::many(&mut choice))
 }
 
 /// Reads as many configurations, changed at random, and says what came of them.
@@ -127,11 +123,7 @@ pub fn tampering(seed: u64, cases: u64) -> Examined {
 /// When a rule is broken; the message has the seed.
 #[must_use]
 pub fn confusion(seed: u64, cases: u64) -> Verdicts {
-    let random = Box::new(Random::new(seed));
-    match conf::many(&mut Choice::Seeded(random, cases)) {
-        Ok(verdicts) => verdicts,
-        Err(error) => fail(&format!("seed {seed}: {error:#}")),
-    }
+    seeded(seed, cases, |mut choice| conf::many(&mut choice))
 }
 
 /// Imports as many files of LVS, changed at random, and says what came of them.
@@ -141,11 +133,7 @@ pub fn confusion(seed: u64, cases: u64) -> Verdicts {
 /// When a rule is broken; the message has the seed.
 #[must_use]
 pub fn migration(seed: u64, cases: u64) -> Verdicts {
-    let random = Box::new(Random::new(seed));
-    match lvs::many(&mut Choice::Seeded(random, cases)) {
-        Ok(verdicts) => verdicts,
-        Err(error) => fail(&format!("seed {seed}: {error:#}")),
-    }
+    seeded(seed, cases, |mut choice| lvs::many(&mut choice))
 }
 
 /// Plays as many clients of the control socket, and says what came of their lines.
@@ -155,11 +143,7 @@ pub fn migration(seed: u64, cases: u64) -> Verdicts {
 /// When a rule is broken; the message has the seed.
 #[must_use]
 pub fn babble(seed: u64, cases: u64) -> Heard {
-    let random = Box::new(Random::new(seed));
-    match control::many(&mut Choice::Seeded(random, cases)) {
-        Ok(heard) => heard,
-        Err(error) => fail(&format!("seed {seed}: {error:#}")),
-    }
+    seeded(seed, cases, |mut choice| control::many(&mut choice))
 }
 
 /// Plays as many random actions upon the cookie engine.
@@ -168,10 +152,7 @@ pub fn babble(seed: u64, cases: u64) -> Heard {
 ///
 /// When a rule is broken; the message has the seed.
 pub fn forgery(seed: u64, actions: u64) {
-    let random = Box::new(Random::new(seed));
-    if let Err(error) = cookie::run(Choice::Seeded(random, actions)) {
-        fail(&format!("seed {seed}: {error:#}"));
-    }
+    seeded(seed, actions, cookie::run);
 }
 
 /// Plays as many random actions upon a director and says what they moved.
@@ -181,9 +162,18 @@ pub fn forgery(seed: u64, actions: u64) {
 /// When a rule is broken; the message has the seed.
 #[must_use]
 pub fn rampage(seed: u64, actions: u64) -> Tally {
+    seeded(seed, actions, Life::of).tally()
+}
+
+/// Plays something with so many random choices.
+fn seeded<T>(
+    seed: u64,
+    choices: u64,
+    play: impl FnOnce(Choice<'static>) -> anyhow::Result<T>,
+) -> T {
     let random = Box::new(Random::new(seed));
-    match Life::of(Choice::Seeded(random, actions)) {
-        Ok(life) => life.tally(),
+    match play(Choice::Seeded(random, choices)) {
+        Ok(played) => played,
         Err(error) => fail(&format!("seed {seed}: {error:#}")),
     }
 }

@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod machine;
 pub mod metrics;
 pub mod namespace;
+pub mod patience;
 pub mod plain;
 pub mod process;
 pub mod rsyslog;

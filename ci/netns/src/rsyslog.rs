@@ -1,38 +1,47 @@
-//! A real rsyslog in the first real server's namespace, by UDP, TCP and TLS: what operators have for a SIEM.
+//! A real rsyslog, by UDP, TCP and TLS: what operators have for a SIEM.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::command::{run, words};
-use crate::lab::{Lab, real_address};
+use crate::namespace::Namespace;
 use crate::process::{Process, Transport};
+
+/// The certificate, in rsyslog's folder, of the authority that vouches for it.
+pub const AUTHORITY: &str = "ca.pem";
 
 /// An rsyslog that writes what it gets into a file for each transport; it ends when dropped.
 #[derive(Debug)]
-pub struct Rsyslog<'lab> {
-    lab: &'lab Lab,
+pub struct Rsyslog {
+    dir: PathBuf,
     receivers: Vec<(&'static str, u16)>,
     process: Option<Process>,
 }
 
-impl<'lab> Rsyslog<'lab> {
-    /// Starts it with these transports, each with the port that it listens on. For `tls` there is an
-    /// authority in the lab's folder, `ca.pem`.
+impl Rsyslog {
+    /// Starts it in a namespace, on its address, with these transports, each with the port that it
+    /// listens on. For `tls` there is an authority in the folder, [`AUTHORITY`].
     ///
     /// # Errors
     /// When a tool refuses, or a port is not open within three seconds.
-    pub fn start(lab: &'lab Lab, receivers: &[(&'static str, u16)]) -> Result<Self> {
-        certificates(lab.dir())?;
+    pub fn start(
+        namespace: &Namespace,
+        address: IpAddr,
+        dir: &Path,
+        receivers: &[(&'static str, u16)],
+    ) -> Result<Self> {
+        certificates(dir, address)?;
         let mut rsyslog = Self {
-            lab,
+            dir: dir.to_owned(),
             receivers: receivers.to_vec(),
             process: None,
         };
-        rsyslog.start_again()?;
+        rsyslog.start_again(namespace)?;
         Ok(rsyslog)
     }
 
@@ -40,14 +49,13 @@ impl<'lab> Rsyslog<'lab> {
     ///
     /// # Errors
     /// As [`Rsyslog::start`].
-    pub fn start_again(&mut self) -> Result<()> {
-        let dir = self.lab.dir();
-        let conf = dir.join("rsyslog.conf");
+    pub fn start_again(&mut self, namespace: &Namespace) -> Result<()> {
+        let conf = self.dir.join("rsyslog.conf");
         fs::write(&conf, self.configuration()).context("cannot write rsyslog.conf")?;
-        let mut command = self.lab.real(0)?.command("rsyslogd");
+        let mut command = namespace.command("rsyslogd");
         command.arg("-n").arg("-f").arg(&conf);
-        command.arg("-i").arg(dir.join("rsyslog.pid"));
-        let mut process = self.lab.start("rsyslog", &mut command)?;
+        command.arg("-i").arg(self.dir.join("rsyslog.pid"));
+        let mut process = Process::start("rsyslog", &mut command, &self.dir)?;
         for (transport, port) in &self.receivers {
             let by = if *transport == "udp" {
                 Transport::Udp
@@ -76,20 +84,20 @@ impl<'lab> Rsyslog<'lab> {
     /// # Errors
     /// When its file cannot be written.
     pub fn empty(&self, transport: &str) -> Result<()> {
-        fs::write(file(self.lab, transport), "").context("cannot empty a log")
+        fs::write(file(&self.dir, transport), "").context("cannot empty a log")
     }
 
     fn configuration(&self) -> String {
-        let dir = self.lab.dir();
+        let dir = &self.dir;
         let at = |name: &str| dir.join(name).display().to_string();
         let mut text = format!(
             "global(workDirectory=\"{}\" defaultNetstreamDriverCAFile=\"{}\" \
              defaultNetstreamDriverCertFile=\"{}\" defaultNetstreamDriverKeyFile=\"{}\")\n\
              module(load=\"imudp\")\nmodule(load=\"imtcp\")\n\
              template(name=\"line\" type=\"string\" \
-             string=\"%msgid%\\t%structured-data%\\t%msg%\\n\")\n",
+             string=\"%timereported:::date-rfc3339%\\t%msgid%\\t%structured-data%\\t%msg%\\n\")\n",
             dir.display(),
-            at("ca.pem"),
+            at(AUTHORITY),
             at("siem.pem"),
             at("siem.key"),
         );
@@ -108,43 +116,42 @@ impl<'lab> Rsyslog<'lab> {
                 text,
                 "ruleset(name=\"{transport}\") {{ action(type=\"omfile\" file=\"{}\" \
                  template=\"line\") }}\ninput({input} port=\"{port}\" ruleset=\"{transport}\")",
-                file(self.lab, transport).display()
+                file(&self.dir, transport).display()
             );
         }
         text
     }
 }
 
-/// Returns what came by a transport: a line for each message with its code, its structured data and
-/// its text, with tabs between.
+/// Returns what came by a transport: a line for each message with its time, its code, its structured
+/// data and its text, with tabs between.
 ///
 /// # Errors
 /// When nothing came.
-pub fn received(lab: &Lab, transport: &str) -> Result<String> {
-    fs::read_to_string(file(lab, transport)).context("rsyslog wrote nothing")
+pub fn received(dir: &Path, transport: &str) -> Result<String> {
+    fs::read_to_string(file(dir, transport)).context("rsyslog wrote nothing")
 }
 
-fn file(lab: &Lab, transport: &str) -> PathBuf {
-    lab.dir().join(format!("rsyslog-{transport}.log"))
+fn file(dir: &Path, transport: &str) -> PathBuf {
+    dir.join(format!("rsyslog-{transport}.log"))
 }
 
 /// Makes an authority and a certificate for rsyslog's address.
-fn certificates(dir: &Path) -> Result<()> {
+fn certificates(dir: &Path, address: IpAddr) -> Result<()> {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
     let at = |name: &str| dir.join(name).display().to_string();
     let lines = [
         format!(
             "openssl req -x509 {key} -subj /CN=lab -keyout {} -out {}",
             at("ca.key"),
-            at("ca.pem")
+            at(AUTHORITY)
         ),
         format!(
             "openssl req -x509 {key} -subj /CN=siem -CA {} -CAkey {} \
-             -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:{} \
+             -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:{address} \
              -keyout {} -out {}",
-            at("ca.pem"),
+            at(AUTHORITY),
             at("ca.key"),
-            real_address(0),
             at("siem.key"),
             at("siem.pem")
         ),

@@ -14,10 +14,10 @@ mod traffic;
 mod updates;
 
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use weir_lab::patience::within;
 use weir_lab::scenario::{Outcome, Run};
 
 use crate::collector::Collector;
@@ -199,7 +199,7 @@ impl Shows<'_> {
 fn start(run: &mut Run, images: &Images) -> Result<Appliance> {
     let site = Site::new()?;
     let siem = DESK.to_string();
-    let collector = Collector::start(&site.desk, &siem, site.dir())?;
+    let collector = Collector::start(&site.desk, DESK.into(), site.dir())?;
     let disk = site.disk(&images.first.disk, "box")?;
     let boot = BootPartition::of(&disk)?;
     let conf = site.configuration("af-packet", &Collector::section(&siem));
@@ -321,16 +321,4 @@ fn started(guest: &Guest, limit: Duration) -> Result<String> {
     );
     ensure!(age.min(own) < limit, "{figure}");
     Ok(figure)
-}
-
-/// Tries until it comes out well or the time is over; then what came out last holds.
-fn within<T>(time: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let end = Instant::now() + time;
-    loop {
-        let result = attempt();
-        if result.is_ok() || Instant::now() >= end {
-            return result;
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
 }

@@ -16,6 +16,7 @@ use weir_control::{
 use weir_director::{Networks, SessionView};
 use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role};
 
+mod metrics;
 mod orders;
 
 use super::*;
@@ -32,6 +33,17 @@ use crate::state::State;
 use crate::testing::{around, dns, web, workers};
 
 pub(in crate::control) const CONF: &str = concat!(around!(), web!());
+const ADAPTIVE: &str = concat!(
+    around!(),
+    "[synproxy one]
+mode = adaptive
+[service web]
+listen = 10.80.0.100:80/tcp
+lip-pool = blue
+synproxy = one
+real = 10.80.0.11:80
+"
+);
 
 const DNS: &str = dns!();
 

@@ -1,3 +1,4 @@
+use weir_control::HealthRow;
 use weir_testkit::{snapshot, snapshot_after};
 
 use super::*;

@@ -38,7 +38,12 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
             server::tcp_echo(&desk_lab, 0)?,
             server::tcp_echo(&desk_lab, 1)?,
         ];
-        let _rsyslog = Rsyslog::start(&desk_lab, &[SIEM])?;
+        let _rsyslog = Rsyslog::start(
+            desk_lab.real(0)?,
+            real_address(0).into(),
+            desk_lab.dir(),
+            &[SIEM],
+        )?;
         let weir = WeirProcess::start(&desk_lab, &run.weir, &conf(&desk_lab, "10k/s"))?;
         let desk = Desk::sit(&desk_lab, weir, &run.weir)?;
         run.check("console: logged in over SSH", || desk.begin());

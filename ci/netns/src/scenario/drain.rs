@@ -14,6 +14,7 @@ use crate::client::Running;
 use crate::command::run as run_command;
 use crate::inside::hold::{Hold, HoldReport};
 use crate::lab::{Lab, Topology, VIP, client_address, real_address};
+use crate::patience::within;
 use crate::server::{self, ECHO_PORT};
 use crate::weir::find_row;
 use crate::{Service, WeirConf, WeirProcess};
@@ -193,15 +194,11 @@ impl Drain<'_> {
 
     /// Waits until a real server has so many sessions.
     fn wait_for(&self, real: u8, sessions: u64) -> Result<()> {
-        let begun = Instant::now();
-        loop {
+        within(LIMIT, || {
             let now = self.sessions(real)?;
-            if now == sessions {
-                return Ok(());
-            }
-            ensure!(begun.elapsed() < LIMIT, "{now} sessions, not {sessions}");
-            thread::sleep(Duration::from_millis(50));
-        }
+            ensure!(now == sessions, "{now} sessions, not {sessions}");
+            Ok(())
+        })
     }
 
     /// Returns the sessions that a real server has now.

@@ -12,6 +12,7 @@ use super::Run;
 use crate::attack::FLOOD_GATEWAY;
 use crate::inside::flood::{Burst, Vector};
 use crate::lab::{Lab, REAL_LINK, Topology, real_address};
+use crate::patience::within;
 use crate::rsyslog::{self, Rsyslog};
 use crate::weir::find_row;
 use crate::{Service, WeirConf, WeirProcess};
@@ -52,7 +53,7 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         "table netdev weir-sink {{\nchain ingress {{\n\
          type filter hook ingress device {REAL_LINK} priority 0\nudp dport {PORT} drop\n}}\n}}\n"
     ))?;
-    let mut rsyslog = Rsyslog::start(&lab, &RECEIVERS)?;
+    let mut rsyslog = Rsyslog::start(lab.real(0)?, real_address(0).into(), lab.dir(), &RECEIVERS)?;
     flood(run, &lab)?;
     let time = Duration::from_millis(run.figure(1_500, 60_000));
     away(run, &lab, &mut rsyslog, time)
@@ -140,7 +141,7 @@ fn told(
 }
 
 /// rsyslog stops for a while: what is missing afterwards is what Weir says it dropped.
-fn away(run: &mut Run, lab: &Lab, rsyslog: &mut Rsyslog<'_>, time: Duration) -> Result<()> {
+fn away(run: &mut Run, lab: &Lab, rsyslog: &mut Rsyslog, time: Duration) -> Result<()> {
     for (transport, _) in RECEIVERS {
         rsyslog.empty(transport)?;
     }
@@ -156,7 +157,7 @@ fn away(run: &mut Run, lab: &Lab, rsyslog: &mut Rsyslog<'_>, time: Duration) -> 
     thread::sleep(Duration::from_millis(700));
     rsyslog.stop()?;
     thread::sleep(time);
-    rsyslog.start_again()?;
+    rsyslog.start_again(lab.real(0)?)?;
     flooding.report()?;
     // The longest wait before it is tried again, and some.
     let rows = within(Duration::from_secs(13), || {
@@ -244,18 +245,6 @@ fn connected(weir: &WeirProcess<'_>) -> Result<()> {
     })
 }
 
-/// Tries until it comes out well or the time is over; then what came out last holds.
-fn within<T>(time: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let end = Instant::now() + time;
-    loop {
-        let result = attempt();
-        if result.is_ok() || Instant::now() >= end {
-            return result;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn count(row: &Value, name: &str) -> Result<u64> {
     let number = row.get(name).and_then(Value::as_u64);
     number.with_context(|| format!("no count `{name}` in {row}"))
@@ -272,7 +261,7 @@ fn count_lost(weir: &WeirProcess<'_>) -> Result<u64> {
 
 /// Reads what rsyslog took by one transport.
 fn messages(lab: &Lab, transport: &str) -> Result<Vec<Message>> {
-    let text = rsyslog::received(lab, transport)?;
+    let text = rsyslog::received(lab.dir(), transport)?;
     text.lines().map(message).collect()
 }
 
@@ -280,7 +269,7 @@ fn messages(lab: &Lab, transport: &str) -> Result<Vec<Message>> {
 fn message(line: &str) -> Result<Message> {
     let mut parts = line.split('\t');
     let mut next = || parts.next().with_context(|| format!("`{line}` is cut off"));
-    let (code, data, text) = (next()?, next()?, next()?);
+    let (_time, code, data, text) = (next()?, next()?, next()?, next()?);
     let find = |name: &str| -> Option<u64> {
         let (_, rest) = data.split_once(&format!("{name}=\""))?;
         rest.split('"').next()?.parse().ok()
@@ -299,12 +288,12 @@ mod tests {
 
     #[test]
     fn a_line_of_rsyslog_is_read() {
-        let line = "session-ended\t[meta sequenceId=\"7\"][weir@32473 class=\"session\" \
+        let line = "2026-01-01T00:00:00Z\tsession-ended\t[meta sequenceId=\"7\"][weir@32473 class=\"session\" \
                     suppressed=\"12\"]\t12 more of these were left out";
         let message = message(line).unwrap();
         assert_eq!(message.code, "session-ended");
         assert_eq!((message.id, message.suppressed), (7, 12));
         assert!(message.is_summary);
-        assert!(super::message("cut\t[meta]").is_err());
+        assert!(super::message("2026-01-01T00:00:00Z\tcut\t[meta]").is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 use weir_control::{CaptureOrder, ModeWish, Request};
 
+use crate::capture::CAPTURE_SECONDS;
 use crate::model::Model;
 use crate::model::dialog::{Ask, Choice, Deed, Dialog, Rung};
 use crate::model::sessions::address;
@@ -18,7 +19,7 @@ const SHORT: u8 = 24;
 /// How much a capture takes at most.
 const FRAMES: u64 = 1_000;
 /// How long a capture takes, where nobody says, and at most.
-const SECONDS: (u64, u64) = (10, 60);
+const SECONDS: (u64, u64) = (10, CAPTURE_SECONDS);
 
 /// Asks when a service is to answer SYNs with cookies.
 pub(crate) fn synproxy(model: &mut Model, service: &str, now: &str) {

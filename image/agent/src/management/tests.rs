@@ -1,5 +1,16 @@
 use super::*;
 
+/// A management network, and a port towards the clients.
+const BOX: &str = "\
+[management]
+address = 192.0.2.10/24
+gateway = 192.0.2.1
+[port wan]
+device = eth1
+address = 198.51.100.2/24
+gateway = 198.51.100.1
+";
+
 fn settings(text: &str) -> BoxOf {
     let loaded = weir_conf::parse_str("weir.conf", text, None).unwrap();
     BoxOf::of(&loaded)
@@ -16,14 +27,8 @@ fn lines(steps: &[Step]) -> Vec<String> {
 
 #[test]
 fn the_first_network_is_set_up_with_a_table_of_its_own() {
-    let text = "\
-[management]
-address = 192.0.2.10/24
-gateway = 192.0.2.1
-[port wan]
-device = eth1
-address = 198.51.100.2/24
-gateway = 198.51.100.1
+    let text = BOX.to_owned()
+        + "\
 [port lan]
 device = eth2
 address = 10.0.0.2/16
@@ -31,7 +36,7 @@ address = 10.0.0.2/16
 via = 10.0.0.254
 port = lan
 ";
-    let wanted = Network::wanted(&settings(text), None);
+    let wanted = Network::wanted(&settings(&text), None);
     let expected = [
         "link set eth0 up",
         "addr add 192.0.2.10/24 dev eth0",
@@ -302,19 +307,13 @@ fn the_kernel_takes_every_command_and_ends_as_it_began() {
 
 #[test]
 fn routes_that_the_kernel_lost_are_given_again() {
-    let text = "\
-[management]
-address = 192.0.2.10/24
-gateway = 192.0.2.1
-[port wan]
-device = eth1
-address = 198.51.100.2/24
-gateway = 198.51.100.1
+    let text = BOX.to_owned()
+        + "\
 [route 10.8.0.0/16]
 via = 198.51.100.254
 port = wan
 ";
-    let network = Network::wanted(&settings(text), None);
+    let network = Network::wanted(&settings(&text), None);
     let table = "\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0

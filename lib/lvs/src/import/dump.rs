@@ -75,10 +75,12 @@ pub(super) fn read(
             Err(refusal) => notes.bad(&place(line), refusal.to_string()),
         }
     }
-    for ((at, local), other) in shared(&editor.services) {
-        let text = format!("{local} is a local address of {other} as well: both use one pool");
-        let line = lines_of_locals.get(&(at, local));
-        notes.advice(&place(line.map_or(0, |line| *line)), text);
+    let shared = shared(&editor.services);
+    for (key @ (_, local), line) in &lines_of_locals {
+        if let Some(other) = shared.get(key) {
+            let text = format!("{local} is a local address of {other} as well: both use one pool");
+            notes.advice(&place(*line), text);
+        }
     }
     let mut draft = Draft::default();
     for service in editor.services {

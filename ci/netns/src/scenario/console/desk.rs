@@ -3,7 +3,6 @@
 use std::net::SocketAddrV4;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +13,7 @@ use crate::WeirProcess;
 use crate::inside::connect::Connect;
 use crate::inside::flood::{Burst, Vector};
 use crate::lab::{Lab, VIP, real_address};
+use crate::patience::within;
 use crate::rsyslog;
 use crate::secure_shell::{DESK, OPERATOR, Sshd};
 use crate::server::ECHO_PORT;
@@ -304,10 +304,10 @@ impl<'lab> Desk<'lab> {
         let from = format!("from=\"ssh {DESK}");
         let mut all = String::new();
         self.wait_for("messages", || {
-            all = rsyslog::received(self.lab, SIEM.0)?;
+            all = rsyslog::received(self.lab.dir(), SIEM.0)?;
             for (code, word) in actions {
                 let told = all.lines().any(|line| {
-                    let is_it = line.split('\t').next() == Some(code) && line.contains(word);
+                    let is_it = line.split('\t').nth(1) == Some(code) && line.contains(word);
                     is_it && line.contains(&by) && line.contains(&from)
                 });
                 ensure!(told, "no {code} of {word} {by} {from} in\n{all}");
@@ -353,16 +353,9 @@ impl<'lab> Desk<'lab> {
     }
 
     /// Tries until it comes out well; what is wrong at the end is told with the screen.
-    fn wait_for(&self, what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let result = attempt();
-            if result.is_ok() || Instant::now() >= end {
-                let screen = || self.tmux.screen().unwrap_or_default();
-                return result.with_context(|| format!("no {what}; the console:\n{}", screen()));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+    fn wait_for(&self, what: &str, attempt: impl FnMut() -> Result<()>) -> Result<()> {
+        let screen = || self.tmux.screen().unwrap_or_default();
+        within(PATIENCE, attempt).with_context(|| format!("no {what}; the console:\n{}", screen()))
     }
 }
 
