@@ -33,7 +33,7 @@ impl WaitSet {
     /// When the kernel refuses to wait.
     pub fn wait(&mut self, at_most: Duration) -> io::Result<bool> {
         let timeout = libc::timespec {
-            tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: at_most.subsec_nanos() as libc::c_long,
         };
         let (fds, count) = (self.fds.as_mut_ptr(), self.fds.len() as libc::nfds_t);

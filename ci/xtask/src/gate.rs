@@ -11,6 +11,9 @@ use weir_lab::took;
 
 use crate::build::{cargo, root};
 
+/// The target of the image that Buildroot makes.
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
 /// How much passed and failed so far, and what took how long.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -105,6 +108,12 @@ pub(crate) fn build(tally: &mut Tally) {
             &mut cargo("deny --log-level error check bans licenses sources"),
         );
     }
+    if has_target(MUSL) {
+        let check = format!("check --quiet --workspace --target {MUSL}");
+        tally.step("musl", cargo(&check).env("RUSTFLAGS", "-D warnings"));
+    } else {
+        println!("skip  musl: this tool chain has no {MUSL}");
+    }
     tally.step("test build", &mut tests(true));
     tally.step(
         "documentation",
@@ -180,6 +189,18 @@ pub(crate) fn listen(command: &mut Command) -> Result<Tally> {
         bail!("the lab ended with {status}");
     }
     Ok(tally)
+}
+
+/// Tells whether the tool chain has the standard library of a target.
+fn has_target(target: &str) -> bool {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", target])
+        .output();
+    output.is_ok_and(|output| {
+        let path = String::from_utf8_lossy(&output.stdout);
+        output.status.success() && Path::new(path.trim()).is_dir()
+    })
 }
 
 fn answers(words: &str) -> bool {

@@ -161,7 +161,7 @@ impl PacketSocket {
                 self.fd.as_raw_fd(),
                 messages.as_mut_ptr(),
                 messages.len() as u32,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _,
             )
         };
         Errno::result(sent).map(|n| n.cast_unsigned() as usize)

@@ -163,7 +163,8 @@ impl Calls {
             // SAFETY: an all-zero `mmsghdr` is a valid value.
             let mut call: libc::mmsghdr = unsafe { std::mem::zeroed() };
             call.msg_hdr.msg_iov = own.as_mut_ptr();
-            call.msg_hdr.msg_iovlen = own.len();
+            // glibc counts in `size_t`, musl in `int`; a message has few pieces.
+            call.msg_hdr.msg_iovlen = own.len() as _;
             self.messages.push(call);
         }
     }

@@ -125,7 +125,7 @@ impl Descriptor {
 
     fn sync(&self, what: libc::c_uint) -> Result<(), Errno> {
         // SAFETY: the request takes no argument; the rings that it works on stay mapped.
-        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::Ioctl::from(what)) };
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), what as libc::Ioctl) };
         Errno::result(result).map(drop)
     }
 }
