@@ -142,6 +142,30 @@ mod tests {
         }
     }
 
+    /// The manual's table of codes, each with its class.
+    fn manual() -> Vec<(String, &'static str)> {
+        let manual = include_str!("../../docs/manual.md");
+        let (_, table) = manual.split_once("| code | class | means |").unwrap();
+        let rows = table.lines().skip(2);
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+        let codes = cells.flat_map(|cells| {
+            let codes = cells[1].split(',').map(|code| code.trim().to_owned());
+            codes.map(move |code| (code, cells[2])).collect::<Vec<_>>()
+        });
+        codes.collect()
+    }
+
+    #[test]
+    fn what_is_told_is_sent_with_the_class_that_the_manual_says() {
+        let manual = manual();
+        for told in weir_control::Told::ALL {
+            let record = EventRecord::told(&Tell::new(*told, Severity::Notice, "it"));
+            let (_, class) = manual.iter().find(|(code, _)| code == record.code).unwrap();
+            assert_eq!(record.class.name(), *class, "{}", record.code);
+        }
+    }
+
     #[test]
     fn the_manual_has_every_code_and_no_other() {
         let mut codes: BTreeSet<String> = NAMED.map(str::to_owned).into();
@@ -151,17 +175,7 @@ mod tests {
         );
         let told = weir_control::Told::ALL.iter();
         codes.extend(told.map(|told| told.name().to_owned()));
-        let manual = include_str!("../../docs/manual.md");
-        let (_, table) = manual.split_once("| code | class | means |").unwrap();
-        let rows = table
-            .lines()
-            .skip(2)
-            .take_while(|line| line.starts_with('|'));
-        let told: BTreeSet<String> = rows
-            .filter_map(|row| row.split('|').nth(1))
-            .flat_map(|codes| codes.split(','))
-            .map(|code| code.trim().to_owned())
-            .collect();
+        let told: BTreeSet<String> = manual().into_iter().map(|(code, _)| code).collect();
         let missing: Vec<_> = codes.symmetric_difference(&told).collect();
         assert!(
             missing.is_empty(),

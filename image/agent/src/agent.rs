@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use netmap_io::ethtool;
 use nix::sys::signal::Signal;
 use weir_conf::ManagementAddress;
-use weir_model::EventClass;
 
 use crate::boot::Boot;
 use crate::children::{self, Call, Kept, Outcome, Output};
@@ -114,7 +113,7 @@ impl Agent {
             Message::Seen => self.see(),
             Message::PowerButton => {
                 let text = "somebody pushed the power button";
-                let event = Event::notice("power", EventClass::Operator, text);
+                let event = Event::notice("power", text);
                 self.handle.say(event.field("what", "poweroff"));
                 self.begin_to_end(Last::PowerOff);
             }
@@ -132,8 +131,7 @@ impl Agent {
             }
             Err(error) => {
                 let text = format!("the keys of operators and viewers cannot be read: {error}");
-                self.handle
-                    .say(Event::error("data-fault", EventClass::System, text));
+                self.handle.say(Event::error("data-fault", text));
             }
         }
         self.known_keys = Keys::load(self.handle.places()).0;
@@ -160,8 +158,7 @@ impl Agent {
             let kept = kept::keep(self.handle.places(), &running.text);
             if let Err(error) = kept {
                 let text = format!("what runs cannot be kept for the next start: {error}");
-                self.handle
-                    .say(Event::warning("data-fault", EventClass::System, text));
+                self.handle.say(Event::warning("data-fault", text));
             }
             self.isolate(&running.box_of.worker_cores);
         }
@@ -273,7 +270,7 @@ impl Agent {
                 ),
                 None => "the box has no management address".to_owned(),
             };
-            let event = Event::notice("management", EventClass::System, text);
+            let event = Event::notice("management", text);
             let event = event.field("device", &network.device);
             let address = network.address.as_deref().unwrap_or("none");
             self.handle.say(event.field("address", address));
@@ -301,8 +298,7 @@ impl Agent {
         let refused = management::run_each(&steps);
         if let Some(sentence) = self.refused.again(refused, now) {
             let text = format!("the network cannot be set up as it should: {sentence}");
-            self.handle
-                .say(Event::warning("management", EventClass::System, text));
+            self.handle.say(Event::warning("management", text));
         }
     }
 
@@ -326,7 +322,7 @@ impl Agent {
             Some(Outcome::Failed(why, rests)) => (format!("cannot be started: {why}"), rests),
         };
         let text = format!("{what} {how}; it is started again in {} s", rests.as_secs());
-        let event = Event::error("child-exited", EventClass::System, text);
+        let event = Event::error("child-exited", text);
         self.handle
             .say(event.field("program", what).field("how", how));
     }

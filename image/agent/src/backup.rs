@@ -13,7 +13,6 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 use weir_conf::{NoEnv, SourceText};
 use weir_control::Role;
-use weir_model::EventClass;
 
 use crate::durable;
 use crate::events::Event;
@@ -367,10 +366,10 @@ pub(crate) fn at_boot(places: &Places, slot: Slot) -> Vec<Event> {
     let mut events = Vec::new();
     let mut say = |code: &'static str, done: io::Result<bool>, text: &str| match done {
         Ok(false) => {}
-        Ok(true) => events.push(Event::notice(code, EventClass::Operator, text)),
+        Ok(true) => events.push(Event::notice(code, text)),
         Err(error) => {
             let text = format!("{text}: it failed: {error}");
-            events.push(Event::error(code, EventClass::Operator, text));
+            events.push(Event::error(code, text));
         }
     };
     say(

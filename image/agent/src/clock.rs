@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use clock_steering::unix::UnixClock;
 use clock_steering::{Clock as _, LeapIndicator, TimeOffset};
 use rsntp::{Config, SntpClient};
-use weir_model::EventClass;
 
 use crate::events::Event;
 use crate::handle::Handle;
@@ -155,7 +154,7 @@ fn keep(handle: &Handle, servers: &Servers) {
             if said != Some(true) {
                 said = Some(true);
                 let text = format!("the clock follows {server}; it was wrong by {behind:.3} s");
-                let event = Event::notice("clock", EventClass::System, text);
+                let event = Event::notice("clock", text);
                 let event = event.field("server", server);
                 handle.say(event.field("behind_s", format!("{behind:.3}")));
             }
@@ -164,7 +163,7 @@ fn keep(handle: &Handle, servers: &Servers) {
             if said != Some(false) && heard.elapsed() > SILENCE {
                 said = Some(false);
                 let text = format!("no time server answers: {}", list.join(", "));
-                handle.say(Event::warning("clock", EventClass::System, text));
+                handle.say(Event::warning("clock", text));
             }
             discipline.unanswered()
         };

@@ -5,22 +5,21 @@ use std::fmt::Display;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use weir_model::{EventClass, Severity};
+use weir_model::Severity;
 
 /// How many events wait for the daemon at most; of more the oldest are lost and counted.
 const MOST: usize = 512;
 /// An event that waited longer than this says when it happened.
 const LATE: Duration = Duration::from_secs(3);
 
-/// Something that an operator may want to know.
+/// Something that an operator may want to know; what it is about follows from its code, and
+/// `weir_control::Told` has the one table of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// What programs tell it by.
+    /// What programs tell it by: the name of a `weir_control::Told`.
     pub(crate) code: &'static str,
     /// How much it matters.
     pub(crate) severity: Severity,
-    /// What it is about.
-    pub(crate) class: EventClass,
     /// The sentence.
     pub(crate) text: String,
     /// The facts of the sentence, for programs.
@@ -29,34 +28,28 @@ pub(crate) struct Event {
 
 impl Event {
     /// Makes an event without facts.
-    pub(crate) fn new(
-        code: &'static str,
-        severity: Severity,
-        class: EventClass,
-        text: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(code: &'static str, severity: Severity, text: impl Into<String>) -> Self {
         Self {
             code,
             severity,
-            class,
             text: text.into(),
             fields: Vec::new(),
         }
     }
 
     /// Makes an event of what goes its way and is still worth a line.
-    pub(crate) fn notice(code: &'static str, class: EventClass, text: impl Into<String>) -> Self {
-        Self::new(code, Severity::Notice, class, text)
+    pub(crate) fn notice(code: &'static str, text: impl Into<String>) -> Self {
+        Self::new(code, Severity::Notice, text)
     }
 
     /// Makes an event of what somebody should look at.
-    pub(crate) fn warning(code: &'static str, class: EventClass, text: impl Into<String>) -> Self {
-        Self::new(code, Severity::Warning, class, text)
+    pub(crate) fn warning(code: &'static str, text: impl Into<String>) -> Self {
+        Self::new(code, Severity::Warning, text)
     }
 
     /// Makes an event of what does not work.
-    pub(crate) fn error(code: &'static str, class: EventClass, text: impl Into<String>) -> Self {
-        Self::new(code, Severity::Error, class, text)
+    pub(crate) fn error(code: &'static str, text: impl Into<String>) -> Self {
+        Self::new(code, Severity::Error, text)
     }
 
     /// Adds a fact.
@@ -131,7 +124,7 @@ impl Waiting {
                 "{} events of the box were lost while the daemon was away",
                 self.lost
             );
-            let event = Event::warning("events-lost", EventClass::System, text);
+            let event = Event::warning("events-lost", text);
             return Some(event.field("lost", self.lost));
         }
         let (at, event) = self.events.front()?;
@@ -159,7 +152,7 @@ mod tests {
 
     fn event(number: usize) -> Event {
         let text = format!("it happened {number} times");
-        Event::notice("it", EventClass::System, text).field("times", number)
+        Event::notice("it", text).field("times", number)
     }
 
     #[test]

@@ -10,8 +10,6 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir_model::EventClass;
-
 use crate::durable;
 use crate::events::Event;
 use crate::handle::{Handle, Order};
@@ -52,7 +50,7 @@ pub(crate) fn restart(
         "the daemon starts again{what}; packets are lost until it does"
     ));
     let text = format!("{by} has the daemon start again{what}");
-    let event = Event::notice("restart", EventClass::Operator, text);
+    let event = Event::notice("restart", text);
     handle.say(event.field("by", by).field("from", from));
     if again(handle) {
         // It has served its purpose.
@@ -68,7 +66,7 @@ pub(crate) fn restart(
     let text = format!(
         "the daemon did not start on the configuration of {by}, that of before runs: {why}"
     );
-    let event = Event::error("restart", EventClass::Operator, &text);
+    let event = Event::error("restart", &text);
     handle.say(event.field("by", by).field("from", from));
     say("it does not start; the configuration of before comes back".to_owned());
     again(handle);

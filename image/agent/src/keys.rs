@@ -254,7 +254,7 @@ pub(crate) fn event(code: &'static str, role: Role, key: &Key, by: &str, from: &
         "shut out"
     };
     let text = format!("{by} {does} {} as {}", key.name(), role.name());
-    Event::notice(code, weir_model::EventClass::Operator, text)
+    Event::notice(code, text)
         .field("by", by)
         .field("from", from)
         .field("role", role.name())

@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use weir_control::Role;
-use weir_model::EventClass;
 
 use crate::durable;
 use crate::events::Event;
@@ -73,21 +72,21 @@ pub(crate) fn at_boot(places: &Places, words: &Words) -> Vec<Event> {
         let mut wrong = Vec::new();
         match first(places, words, &mut wrong) {
             Ok(None) => {}
-            Ok(Some(text)) => events.push(Event::notice("setup", EventClass::Operator, text)),
+            Ok(Some(text)) => events.push(Event::notice("setup", text)),
             Err(error) => wrong.push(format!("what was given cannot be written: {error}")),
         }
         let lines = wrong.join("\n");
         // Only /run is full where this fails.
         let _ = fs::write(places.run.join(FAULT), lines);
         let wrong = wrong.into_iter();
-        events.extend(wrong.map(|text| Event::warning("setup", EventClass::Operator, text)));
+        events.extend(wrong.map(|text| Event::warning("setup", text)));
     }
     if !places.config().exists() {
         let made = durable::folder(&places.etc, 0o700)
             .and_then(|()| durable::write(&places.config(), UNTOUCHED.as_bytes(), 0o600));
         if let Err(error) = made {
             let text = format!("{}: {error}", places.config().display());
-            events.push(Event::error("setup", EventClass::Operator, text));
+            events.push(Event::error("setup", text));
         }
     }
     events

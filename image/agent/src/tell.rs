@@ -82,6 +82,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::keys::Keys;
+    use crate::login::watch::Watch;
 
     fn codes_in(folder: &Path, codes: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_event_becomes_a_request() {
-        let event = Event::notice("boot", weir_model::EventClass::System, "the box started");
+        let event = Event::notice("boot", "the box started");
         let Some(Request::Tell(tell)) = request(&event.field("slot", "a")) else {
             panic!("it is none");
         };
@@ -135,7 +137,30 @@ mod tests {
         assert!(request(&unknown).is_none());
     }
 
+    #[test]
+    fn who_came_and_went_is_told_as_what_the_daemon_says_it_is_about() {
+        let mut watch = Watch::default();
+        let lines = [
+            "Pubkey auth succeeded for 'operator' with x key y from 192.0.2.1:50122",
+            "Exit (operator) from <192.0.2.1:50122>: Disconnect received",
+            "Exit before auth from <192.0.2.9:1024>: (user 'operator', 3 fails): Exited normally",
+        ];
+        let told = lines.map(|line| {
+            let event = watch.event(line, &Keys::default()).unwrap();
+            let Some(Request::Tell(tell)) = request(&event) else {
+                panic!("{event:?} is none");
+            };
+            assert!(!Request::Tell(tell.clone()).to_line().contains("class"));
+            (tell.code.name(), tell.code.class())
+        });
+        let security = weir_model::EventClass::Security;
+        assert_eq!(
+            told,
+            ["login", "logout", "login-failed"].map(|code| (code, security))
+        );
+    }
+
     fn event_of() -> Event {
-        Event::notice("boot", weir_model::EventClass::System, "it")
+        Event::notice("boot", "it")
     }
 }

@@ -5,8 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_model::EventClass;
-
 use crate::boot::Boot;
 use crate::events::Event;
 use crate::observe::Seen;
@@ -158,7 +156,7 @@ impl Trial {
             or_unknown(&self.journal.version),
             WELL.as_secs()
         );
-        self.with_facts(Event::notice("update-trial", EventClass::System, text))
+        self.with_facts(Event::notice("update-trial", text))
     }
 
     /// Looks at the health; `now` is the time since the trial began.
@@ -199,7 +197,7 @@ impl Trial {
         self.over();
         let version = or_unknown(&self.journal.version).to_owned();
         let text = format!("slot {slot} with {version} is good and stays");
-        let event = Event::notice("update-confirmed", EventClass::System, text);
+        let event = Event::notice("update-confirmed", text);
         Verdict::Confirmed(vec![self.with_facts(event)])
     }
 
@@ -210,7 +208,7 @@ impl Trial {
         self.journal.why = why;
         let _ = self.journal.write(&self.places);
         self.over();
-        let event = Event::error("update-failed", EventClass::System, text);
+        let event = Event::error("update-failed", text);
         Verdict::GiveUp(vec![self.with_facts(event)])
     }
 
@@ -266,7 +264,7 @@ pub(crate) fn after_failure(places: &Places, words: &Words) -> Vec<Event> {
              update",
             words.slot
         );
-        let event = Event::error("update-failed", EventClass::System, text);
+        let event = Event::error("update-failed", text);
         return vec![event.field("slot", failed)];
     };
     let text = format!(
@@ -274,7 +272,7 @@ pub(crate) fn after_failure(places: &Places, words: &Words) -> Vec<Event> {
         words.slot
     );
     let mut events = vec![
-        Event::error("update-failed", EventClass::System, text)
+        Event::error("update-failed", text)
             .field("slot", failed)
             .field("version", &version)
             .field("reason", &why),
@@ -290,7 +288,7 @@ pub(crate) fn after_failure(places: &Places, words: &Words) -> Vec<Event> {
     });
     if let Err(error) = cleared {
         let text = format!("the boot loader still takes slot {failed} for one on trial: {error}");
-        events.push(Event::error("update-failed", EventClass::System, text));
+        events.push(Event::error("update-failed", text));
     }
     events
 }

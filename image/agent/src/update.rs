@@ -7,7 +7,6 @@ use std::sync::{Mutex, TryLockError};
 
 use semver::Version;
 use tar::Archive;
-use weir_model::EventClass;
 
 use crate::boot::Boot;
 use crate::events::Event;
@@ -193,7 +192,7 @@ pub(crate) fn fill(row: &mut BoxRow, handle: &Handle) {
 }
 
 fn about(code: &'static str, text: String, asker: Asker<'_>) -> Event {
-    let event = Event::notice(code, EventClass::Operator, text);
+    let event = Event::notice(code, text);
     event.field("by", asker.by).field("from", asker.from)
 }
 

@@ -11,7 +11,6 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
-use weir_model::EventClass;
 
 use super::{Agent, Last, asker_call, daemon_call, mark};
 use crate::children::Kept;
@@ -132,7 +131,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
     let began = Instant::now();
     let watchdog = Watchdog::start().unwrap_or_else(|error| {
         let text = format!("the watchdog cannot be started: {error}");
-        handle.say(Event::warning("watchdog", EventClass::System, text));
+        handle.say(Event::warning("watchdog", text));
         Watchdog::none()
     });
     durable::folder(&places.run, 0o755)
@@ -166,7 +165,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
     let host_key = host_key(handle);
     let (wanted, wrong) = kept::at_start(places);
     if let Some(wrong) = wrong {
-        handle.say(Event::error("data-fault", EventClass::System, wrong));
+        handle.say(Event::error("data-fault", wrong));
     }
     for event in trial::after_failure(places, words) {
         handle.say(event);
@@ -240,7 +239,7 @@ fn use_every_core() {
 fn say_beginning(handle: &Handle, is_again: bool, has_watchdog: bool) {
     if is_again {
         let text = "the agent ended without being asked, and was started again";
-        let event = Event::error("child-exited", EventClass::System, text);
+        let event = Event::error("child-exited", text);
         handle.say(event.field("program", "the agent"));
         return;
     }
@@ -252,7 +251,7 @@ fn say_beginning(handle: &Handle, is_again: bool, has_watchdog: bool) {
         "the box started version {version} in slot {}{trial}",
         words.slot
     );
-    let event = Event::notice("boot", EventClass::System, text);
+    let event = Event::notice("boot", text);
     let event = event.field("version", version).field("slot", words.slot);
     let watched = if has_watchdog { "yes" } else { "no" };
     handle.say(event.field("watchdog", watched));
@@ -269,7 +268,7 @@ fn say_faults(handle: &Handle, is_again: bool) {
     for (file, code) in faults.into_iter().filter(|_| !is_again) {
         let text = fs::read_to_string(run.join(file)).unwrap_or_default();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            handle.say(Event::error(code, EventClass::System, line));
+            handle.say(Event::error(code, line));
         }
     }
 }
@@ -291,7 +290,7 @@ fn slot_folders(handle: &Handle) {
     let mounted = prepare::folders(places, slot).and_then(|()| prepare::mount_all(places, slot));
     faults.extend(mounted.err());
     for sentence in faults {
-        let event = Event::error("data-fault", EventClass::System, sentence);
+        let event = Event::error("data-fault", sentence);
         handle.say(event.field("slot", slot));
     }
 }
@@ -312,7 +311,7 @@ fn name_cards(handle: &Handle) {
     match nics::name_all(handle.places(), &mut rename) {
         Ok((naming, failed)) => {
             let of = |text: String, name: &str, mac: &str| {
-                let event = Event::notice("interfaces", EventClass::System, text);
+                let event = Event::notice("interfaces", text);
                 event.field("device", name).field("mac", mac)
             };
             for (name, mac) in &naming.new {
@@ -330,12 +329,12 @@ fn name_cards(handle: &Handle) {
                 ));
             }
             for sentence in failed {
-                handle.say(Event::error("interfaces", EventClass::System, sentence));
+                handle.say(Event::error("interfaces", sentence));
             }
         }
         Err(error) => {
             let text = format!("network cards have the names that the kernel gave them: {error}");
-            handle.say(Event::error("interfaces", EventClass::System, text));
+            handle.say(Event::error("interfaces", text));
         }
     }
 }
@@ -352,7 +351,7 @@ pub(super) fn say_hardening(handle: &Handle, failed: &[String]) {
         "{} settings of the kernel were refused, the first: {first}",
         failed.len()
     );
-    handle.say(Event::warning("hardening", EventClass::System, text));
+    handle.say(Event::warning("hardening", text));
 }
 
 fn host_key(handle: &Handle) -> Option<std::path::PathBuf> {
@@ -361,14 +360,14 @@ fn host_key(handle: &Handle) -> Option<std::path::PathBuf> {
             if is_new {
                 let print = fingerprint(&key);
                 let text = format!("the box made its host key, {print}");
-                let event = Event::notice("host-keys", EventClass::System, text);
+                let event = Event::notice("host-keys", text);
                 handle.say(event.field("fingerprint", print));
             }
             Some(key)
         }
         Err(sentence) => {
             let text = format!("nobody can log in by SSH, there is no host key: {sentence}");
-            handle.say(Event::error("host-keys", EventClass::System, text));
+            handle.say(Event::error("host-keys", text));
             None
         }
     }

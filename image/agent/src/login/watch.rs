@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use weir_control::Role;
-use weir_model::EventClass;
 
 use crate::events::Event;
 use crate::keys::Keys;
@@ -86,12 +85,12 @@ fn failed(rest: &str) -> Option<Event> {
         account.clone()
     };
     let text = format!("nobody was let in as {whom} from {}", from.ip());
-    let event = Event::warning("login-failed", EventClass::Security, text);
+    let event = Event::warning("login-failed", text);
     Some(event.field("account", account).field("from", from.ip()))
 }
 
 fn event(code: &'static str, text: String, by: &str, account: &str, from: IpAddr) -> Event {
-    Event::notice(code, EventClass::Operator, text)
+    Event::notice(code, text)
         .field("by", by)
         .field("from", from)
         .field("account", shown(account))

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 
 use serde_json::Value;
 use weir_control::Role;
-use weir_model::EventClass;
 
 use super::stream::{Peer, patient, write_patiently};
 use crate::events::Event;
@@ -39,7 +38,7 @@ impl Asker {
     }
 
     fn event(&self, code: &'static str, text: String) -> Event {
-        Event::notice(code, EventClass::Operator, text)
+        Event::notice(code, text)
             .field("by", &self.by)
             .field("from", &self.from)
     }
@@ -206,33 +205,25 @@ fn local(handle: &Handle, what: Local, terminal: &str) -> Option<Order> {
         .filter(char::is_ascii_alphanumeric)
         .take(16)
         .collect();
-    let security = EventClass::Security;
-    let operator = EventClass::Operator;
     let (event, order) = match what {
         Local::Operator => (
-            Event::notice("login", operator, format!("an operator is at {terminal}")),
+            Event::notice("login", format!("an operator is at {terminal}")),
             None,
         ),
         Local::Shell => (
             Event::warning(
                 "maintenance-shell",
-                operator,
                 format!("somebody has the maintenance shell at {terminal}"),
             ),
             None,
         ),
         Local::Left => (
-            Event::notice(
-                "logout",
-                operator,
-                format!("the operator at {terminal} has gone"),
-            ),
+            Event::notice("logout", format!("the operator at {terminal} has gone")),
             None,
         ),
         Local::Wrong => (
             Event::warning(
                 "login-failed",
-                security,
                 format!("somebody gave a wrong local secret at {terminal}"),
             ),
             None,
@@ -240,7 +231,6 @@ fn local(handle: &Handle, what: Local, terminal: &str) -> Option<Order> {
         Local::Secret => (
             Event::warning(
                 "secret-changed",
-                operator,
                 format!("a new local secret was set at {terminal}"),
             ),
             None,
@@ -248,17 +238,12 @@ fn local(handle: &Handle, what: Local, terminal: &str) -> Option<Order> {
         Local::Keys => (
             Event::warning(
                 "key-added",
-                operator,
                 format!("an operator's key was added at {terminal}"),
             ),
             Some(Order::Changed),
         ),
         Local::SetUp => (
-            Event::notice(
-                "setup",
-                operator,
-                format!("the box was set up at {terminal}"),
-            ),
+            Event::notice("setup", format!("the box was set up at {terminal}")),
             Some(Order::RestartDaemon),
         ),
     };

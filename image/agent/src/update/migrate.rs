@@ -5,8 +5,6 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use weir_model::EventClass;
-
 use crate::events::Event;
 
 /// How one format becomes the next.
@@ -107,7 +105,7 @@ fn migrate_folder(folder: &Path, format: u32, table: &[Migration]) -> io::Result
             Err(why) => {
                 let path = path.strip_prefix(folder).unwrap_or(&path).display();
                 let sentence = format!("{path} was taken over as it was: {why}");
-                let event = Event::error("configuration-migrated", EventClass::System, sentence);
+                let event = Event::error("configuration-migrated", sentence);
                 return Ok(Some(event.field("from", from).field("to", format)));
             }
         }
@@ -123,7 +121,7 @@ fn migrate_folder(folder: &Path, format: u32, table: &[Migration]) -> io::Result
         "the configuration of the other slot was taken over and brought from format {of_main} to \
          {format}; the other slot keeps its own"
     );
-    let event = Event::notice("configuration-migrated", EventClass::System, sentence);
+    let event = Event::notice("configuration-migrated", sentence);
     Ok(Some(event.field("from", of_main).field("to", format)))
 }
 
