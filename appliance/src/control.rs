@@ -24,6 +24,7 @@ use crate::configuration::{Origin, Start};
 use crate::control::apply::{Asker, Wanted, Wish};
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
+use crate::control::events::describe::Example;
 use crate::control::events::shelf::Shelf;
 use crate::control::floods::Floods;
 use crate::control::history::History;
@@ -33,6 +34,7 @@ use crate::control::overlay::orders::{Meant, Wanted as Ordering};
 use crate::control::overrides::{DenyWish, Overrides};
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
+use crate::control::refusals::Refusals;
 use crate::control::scene::Scene;
 use crate::control::server::{ClientId, Order, Server};
 use crate::control::sockets::Listener;
@@ -64,6 +66,7 @@ mod overlay;
 pub(crate) mod overrides;
 pub(crate) mod ports;
 mod rates;
+mod refusals;
 mod reload;
 pub(crate) mod scene;
 #[cfg(test)]
@@ -137,6 +140,7 @@ pub(crate) struct Control {
     clock: Clock,
     /// A worker said something about a flood.
     floods_turned: bool,
+    refusals: Refusals,
     /// Records of the session log that found no room, as far as that was told.
     session_log_lost: u64,
     crashes: CrashRing,
@@ -206,6 +210,7 @@ impl Control {
             metrics: metrics::Metrics::new(parts.exporter),
             clock: parts.clock,
             floods_turned: false,
+            refusals: Refusals::default(),
             session_log_lost: 0,
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             capacity: crate::capacity::path(),
@@ -255,6 +260,7 @@ impl Control {
         }
         self.run_last_hooks();
         self.scene.fleet.stop();
+        self.tell_last_refusals();
         self.scene.events.finish();
         Ok(())
     }
@@ -323,6 +329,9 @@ impl Control {
             health.look_for_silence(snapshot, &traffic, clocks);
             let pictures = self.scene.fleet.pictures();
             self.scene.rates.sample(now, &pictures, &traffic);
+            for event in self.refusals.look(now, snapshot, &traffic) {
+                self.scene.events.say(now, event);
+            }
         }
         self.scene.fleet.send_rest();
         self.look_at_page(now);
@@ -367,6 +376,15 @@ impl Control {
                 .worker(place)
                 .is_some_and(|worker| worker.send_if_idle(command))
         });
+    }
+
+    /// Says of what was refused until the workers ended.
+    fn tell_last_refusals(&mut self) {
+        let (now, traffic) = (Instant::now(), self.scene.fleet.traffic());
+        let snapshot = &self.scene.running.snapshot;
+        for event in self.refusals.rest(now, snapshot, &traffic) {
+            self.scene.events.say(now, event);
+        }
     }
 
     fn begin_forecast(&mut self, now: Instant) {
@@ -696,6 +714,20 @@ impl Control {
             )) => {
                 self.scene.floods.heard(place, &event);
                 self.floods_turned = true;
+            }
+            News::Notice(Notice::Event(Event::Refused {
+                service,
+                reason,
+                client,
+                ..
+            })) => {
+                let worker = place;
+                let example = Example {
+                    worker,
+                    reason,
+                    client,
+                };
+                self.refusals.heard(service, example);
             }
             News::Notice(Notice::Event(event)) => {
                 let snapshot = &self.scene.running.snapshot;

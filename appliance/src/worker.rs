@@ -129,6 +129,10 @@ impl Worker {
         while !self.stopping {
             self.turn();
         }
+        // Control reads once more what was done until now.
+        self.traffic_at = Time::default();
+        let now = self.clock.now();
+        self.publish(now);
     }
 
     /// One turn of the loop; says whether there was something to do.

@@ -319,6 +319,9 @@ impl Control {
                 .system(now, Severity::Warning, "address-kept", sentence);
         }
         self.take_addresses_back(&snapshot);
+        // Of services that go, the names are known for the last time.
+        let (traffic, running) = (self.scene.fleet.traffic(), &self.scene.running.snapshot);
+        self.refusals.read(now, running, &traffic);
         let old = std::mem::replace(&mut self.scene.running, new);
         self.turn_page(&old.snapshot);
         let generation = snapshot.generation.0;

@@ -16,7 +16,7 @@ use crate::export::Exports;
 use crate::export::budget::Budgets;
 use crate::log;
 
-mod describe;
+pub(super) mod describe;
 pub(crate) mod shelf;
 
 use shelf::Shelf;

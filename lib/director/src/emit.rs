@@ -137,7 +137,7 @@ impl Director {
     }
 
     /// Refuses a packet that would have opened a session: a client of TCP is told at once
-    /// (RFC 9293 section 3.10.7.1).
+    /// (RFC 9293 section 3.10.7.1), control of one in a second.
     pub(crate) fn refuse(
         &mut self,
         now: Now,
@@ -146,12 +146,16 @@ impl Director {
         service: ServiceId,
         reason: DropReason,
     ) -> Verdict {
-        self.traffic.refused(service);
-        self.notify_of_many(Notice::Event(Event::Refused {
-            at: now.time,
-            service,
-            reason,
-        }));
+        if let Some(count) = self.traffic.refused(service, millis(now)) {
+            let (port, _) = v4.ports().unwrap_or_default();
+            self.notify_of_many(Notice::Event(Event::Refused {
+                at: now.time,
+                service,
+                reason,
+                client: (v4.src, port).into(),
+                count,
+            }));
+        }
         if let Some(tcp) = v4.tcp() {
             self.answer_with(packet, v4, &reset_for(tcp));
         }

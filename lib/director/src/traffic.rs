@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 use nat_engine::{Direction, Load, Session, SessionFlags};
 use weir_model::{KnockCounters, RealId, ServiceId, TrafficCounters};
 
+/// Control hears of one refused session of a service in this time.
+const TELL_EVERY_MS: u32 = 1000;
+
 /// Counts traffic by service and by real server; grows only when the configuration changes.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
@@ -12,6 +15,8 @@ pub(crate) struct Traffic {
     reals: Vec<Row>,
     /// By real server, apart: packets do not touch them.
     knocks: Vec<KnockCounters>,
+    /// When control was told of a refused session last, by service.
+    told_refusals: Vec<Option<u32>>,
 }
 
 /// What every packet counts in: one cache line.
@@ -32,6 +37,8 @@ impl Traffic {
     pub(crate) fn grow(&mut self, services: usize, reals: usize) {
         self.services
             .resize(services.max(self.services.len()), Row::default());
+        self.told_refusals
+            .resize(services.max(self.told_refusals.len()), None);
         self.reals
             .resize(reals.max(self.reals.len()), Row::default());
         self.knocks
@@ -123,10 +130,17 @@ impl Traffic {
         self.both(session, |traffic| traffic.sessions -= 1);
     }
 
-    pub(crate) fn refused(&mut self, service: ServiceId) {
-        if let Some(traffic) = self.services.get_mut(service.index()) {
-            traffic.refused += 1;
-        }
+    /// Counts a session that was refused; returns how many were, where control is to hear of this
+    /// one: of the first and of one in a second.
+    pub(crate) fn refused(&mut self, service: ServiceId, now_ms: u32) -> Option<u64> {
+        let traffic = self.services.get_mut(service.index())?;
+        traffic.refused += 1;
+        let told = self.told_refusals.get_mut(service.index())?;
+        let is_due = told.is_none_or(|at| now_ms.wrapping_sub(at) >= TELL_EVERY_MS);
+        is_due.then(|| {
+            *told = Some(now_ms);
+            traffic.refused
+        })
     }
 
     #[inline]

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use weir_model::{DropReason, Event, KnockCounters, PortId, RealId, RealState, ServiceId, Verdict};
+use weir_model::{
+    DropReason, Event, KnockCounters, PortId, RealId, RealState, ServiceId, Time, Verdict,
+};
 use weir_testkit::{
     Checksum, PacketSpec, Setup, TcpSpec, Transport, UdpSpec, World, arp_frame, snapshot,
 };
@@ -405,6 +407,40 @@ fn refusals_leave_room_for_other_notices_and_a_withdrawn_vip_may_be_elsewhere() 
     world.directors_mut()[0].set_withdrawn(VIP, true);
     world.inject(0, port, &frame).unwrap();
     assert_eq!(conflicts(&mut world), 0, "it is another box's now");
+}
+
+#[test]
+fn control_hears_of_one_refused_session_in_a_second_and_of_how_many_there_were() {
+    let mut world = known("");
+    set_states(&mut world, &[down()]);
+    let mut told = Vec::new();
+    // 100 in a tenth of a second, for two and a half seconds.
+    for tenth in 1..=25_u64 {
+        for src_port in 0..100 {
+            let verdict = syn(&mut world, tenth as u16 * 100 + src_port);
+            assert_eq!(verdict, Verdict::Drop(DropReason::NoReal));
+        }
+        let next = Time::from_micros(world.now().time.as_micros() + 100_000);
+        world.advance_to(next).unwrap();
+        for event in world.take_events() {
+            let Event::Refused {
+                reason,
+                client,
+                count,
+                ..
+            } = event
+            else {
+                panic!("{event:?}");
+            };
+            assert_eq!(reason, DropReason::NoReal);
+            told.push((client.to_string(), count));
+        }
+    }
+    let expected = [(100, 1), (1100, 1001), (2100, 2001)];
+    let expected = expected.map(|(port, count)| (format!("{CLIENT}:{port}"), count));
+    assert_eq!(told, expected);
+    let all = world.directors()[0].service_traffic(ServiceId(0)).refused;
+    assert_eq!(all, 2500);
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub enum Event {
         /// Ports that the pool has towards the real server on this worker.
         total: u32,
     },
-    /// A new session was refused.
+    /// A new session was refused, the first one or the first in a second; the others are counted.
     Refused {
         /// When it happened.
         at: Time,
@@ -24,6 +24,10 @@ pub enum Event {
         service: ServiceId,
         /// Why.
         reason: DropReason,
+        /// Whose session it would have been.
+        client: core::net::SocketAddr,
+        /// Those that this worker has refused for the service so far, this one too.
+        count: u64,
     },
     /// Another station claims an address that Weir owns.
     AddressConflict {

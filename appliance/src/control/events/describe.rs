@@ -1,6 +1,8 @@
 //! What happened on a worker, as an event for people and programs.
 
-use weir_model::{Event, EventClass, ServiceId, Severity, Snapshot};
+use std::net::SocketAddr;
+
+use weir_model::{DropReason, Event, EventClass, ServiceId, Severity, Snapshot};
 use weir_wire::EthAddr;
 
 use crate::event::EventRecord;
@@ -25,13 +27,19 @@ pub(super) fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> Eve
                 .field("total", total)
         }
         Event::Refused {
-            service, reason, ..
+            service,
+            reason,
+            client,
+            count,
+            ..
         } => {
             let service = service_name(snapshot, *service);
-            let sentence = format!("service {service} refused a session: {}", reason.label());
-            warning(EventClass::Security, "session-refused", sentence)
-                .field("service", service)
-                .field("reason", reason.label())
+            let example = Example {
+                worker,
+                reason: *reason,
+                client: *client,
+            };
+            return refused(service, *count, *count, Some(&example));
         }
         Event::AddressConflict { address, mac, .. } => {
             let mac = EthAddr(*mac);
@@ -80,6 +88,46 @@ pub(super) fn describe(worker: usize, event: &Event, snapshot: &Snapshot) -> Eve
         }
     };
     record.field("worker", worker)
+}
+
+/// A session that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Example {
+    /// Who refused it.
+    pub(crate) worker: usize,
+    /// Why.
+    pub(crate) reason: DropReason,
+    /// Whose it would have been.
+    pub(crate) client: SocketAddr,
+}
+
+/// Describes so many refused sessions of a service, of so many since the daemon's start, by one of them.
+pub(crate) fn refused(
+    service: &str,
+    count: u64,
+    total: u64,
+    example: Option<&Example>,
+) -> EventRecord {
+    let sessions = match count {
+        1 => "a session".to_owned(),
+        _ => format!("{count} sessions"),
+    };
+    let mut sentence = format!("service {service} refused {sessions}");
+    if let Some(Example { reason, client, .. }) = example {
+        let of = if count == 1 { " of" } else { ", one of" };
+        sentence = format!("{sentence}{of} {client}: {}", reason.label());
+    }
+    let record = warning(EventClass::Security, "session-refused", sentence)
+        .field("service", service)
+        .field("count", count)
+        .field("total", total);
+    let Some(example) = example else {
+        return record;
+    };
+    record
+        .field("reason", example.reason.label())
+        .field("client", example.client)
+        .field("worker", example.worker)
 }
 
 fn warning(class: EventClass, code: &'static str, sentence: String) -> EventRecord {
