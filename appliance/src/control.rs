@@ -407,6 +407,9 @@ impl Control {
     }
 
     fn begin_stop(&mut self) {
+        if self.stop_now {
+            return;
+        }
         if self.scene.stopping.is_some() {
             self.stop_now = true;
             let sentence = format!("stopping at once, with {} sessions", self.sessions());

@@ -15,6 +15,8 @@ use crate::supervise::Restart;
 
 /// What the daemon writes is cut to nothing at this length.
 const LOG_LIMIT: u64 = 4 << 20;
+/// A program is asked again after so long: of two signals that come at once it would see one.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A program and how it is to be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(crate) struct Kept {
     restart: Restart,
     /// Since when it has been asked to end.
     ending: Option<Duration>,
+    /// When it was last asked.
+    asked: Duration,
     note: PathBuf,
 }
 
@@ -84,6 +88,7 @@ impl Kept {
             process: None,
             restart: Restart::new(),
             ending: None,
+            asked: Duration::ZERO,
             note: run.join(format!("{name}.pid")),
         }
     }
@@ -183,9 +188,10 @@ impl Kept {
         }
     }
 
-    /// Asks one that is asked to end already to do so at once.
-    pub(crate) fn hurry(&self) {
-        if self.ending.is_some() {
+    /// Asks one that is asked to end already to do so at once, and again until it has.
+    pub(crate) fn hurry(&mut self, now: Duration) {
+        if self.ending.is_some() && now.saturating_sub(self.asked) >= AGAIN {
+            self.asked = now;
             self.signal(Signal::SIGTERM);
         }
     }
@@ -193,6 +199,7 @@ impl Kept {
     fn stop(&mut self, now: Duration) {
         if self.process.is_some() && self.ending.is_none() {
             self.ending = Some(now);
+            self.asked = now;
             self.signal(Signal::SIGTERM);
         }
     }

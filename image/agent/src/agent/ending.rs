@@ -24,6 +24,8 @@ pub(super) struct Ending {
     last: Last,
     since: Option<Duration>,
     stage: Stage,
+    /// Whether somebody has said it twice, who does not want to wait for sessions.
+    is_hurried: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +42,14 @@ impl Ending {
             last,
             since: None,
             stage: Stage::Words,
+            is_hurried: false,
         }
     }
 
     /// Takes another wish for what is left to do: the first one counts, but the box is not left
-    /// running where it was to be stopped.
+    /// running where it was to be stopped; and nobody waits for sessions any more.
     const fn also(mut self, last: Last) -> Self {
+        self.is_hurried = true;
         if matches!(self.last, Last::Exit) {
             self.last = last;
         }
@@ -71,10 +75,6 @@ impl Ending {
 impl Agent {
     /// Begins to stop everything.
     pub(super) fn begin_to_end(&mut self, last: Last) {
-        if self.is_stopping() {
-            // Whoever says it twice does not want to wait for sessions.
-            self.daemon.hurry();
-        }
         self.ending = Some(match self.ending {
             Some(ending) => ending.also(last),
             None => Ending::new(last),
@@ -89,6 +89,9 @@ impl Agent {
 
     /// Goes on with the end, where it has begun.
     pub(super) fn end(&mut self, now: Duration) -> Option<Last> {
+        if self.ending.is_some_and(|ending| ending.is_hurried) {
+            self.daemon.hurry(now);
+        }
         let events = self.handle.events().count();
         let is_running =
             self.daemon.is_running() || self.ssh.is_running() || self.asker.is_running();
@@ -129,5 +132,16 @@ mod tests {
         assert_eq!(ending.last, Last::Reboot);
         assert_eq!(ending.also(Last::PowerOff).last, Last::Reboot);
         assert_eq!(ending.also(Last::Exit).last, Last::Reboot);
+    }
+
+    #[test]
+    fn whoever_says_it_twice_is_in_a_hurry_even_while_events_leave() {
+        let mut ending = Ending::new(Last::PowerOff);
+        ending.go_on(s(100), 9, true);
+        assert!(!ending.is_hurried);
+        let mut ending = ending.also(Last::PowerOff);
+        assert_eq!(ending.stage, Stage::Words);
+        ending.go_on(s(100), 0, true);
+        assert!(ending.is_hurried && ending.stage == Stage::Programs);
     }
 }

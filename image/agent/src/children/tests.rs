@@ -109,6 +109,35 @@ fn a_program_that_does_not_listen_is_killed() {
 }
 
 #[test]
+fn a_program_that_is_hurried_is_asked_again_once_it_can_have_seen_that_it_was_asked() {
+    let of = Box::new("hurried");
+    let mut kept = Kept::new("sh", &of.run);
+    let script = "trap 'n=$((n+1)); echo $n >&2; [ $n -lt 2 ] || exit' TERM; echo ready >&2; \
+                  while :; do sleep 0.02; done";
+    kept.want(Some(shell(script, Output::Lines)));
+    assert_eq!(of.outcome(&mut kept, 0), Outcome::Started);
+    let patience = Duration::from_secs(10);
+    let says = |wanted: &str| {
+        let heard = of.heard.recv_timeout(patience);
+        assert!(matches!(heard, Ok(Message::Ssh(line)) if line == wanted));
+    };
+    says("ready");
+    // Nobody has asked it yet.
+    kept.hurry(Duration::from_secs(5));
+    kept.want(None);
+    assert_eq!(
+        kept.look_after(Duration::from_secs(5), patience, &of.handle),
+        None
+    );
+    kept.hurry(Duration::from_millis(5_500));
+    says("1");
+    assert!(of.heard.recv_timeout(Duration::from_millis(200)).is_err());
+    kept.hurry(Duration::from_secs(6));
+    says("2");
+    assert_eq!(of.outcome(&mut kept, 6), Outcome::Stopped);
+}
+
+#[test]
 fn a_program_that_is_not_there_is_told() {
     let of = Box::new("missing");
     let mut kept = Kept::new("missing", &of.run);
