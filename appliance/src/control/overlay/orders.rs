@@ -64,7 +64,7 @@ impl Control {
         let snapshot = self.scene.running.snapshot.clone();
         let (service, real) = find(&snapshot, meant)?;
         let name = RealName::of(service, real);
-        let (by, now) = (operator.name.clone(), Instant::now());
+        let (by, now) = (operator.to_string(), Instant::now());
         let overlay = &mut self.scene.overlay;
         let mut deadline = None;
         let (code, text) = match wanted {

@@ -190,6 +190,44 @@ fn a_name_that_means_nothing_is_answered_with_those_that_there_are() {
 }
 
 #[test]
+fn whoever_did_it_is_named_alike_wherever_it_is_shown() {
+    let home = home("named", "");
+    let mut played = home.start();
+    for request in [
+        drain(FIRST, None, None),
+        weigh(SECOND, Some(7)),
+        Request::Maintenance { on: true },
+    ] {
+        played.serve(move |client| {
+            let said = serde_json::from_str(r#"{"name":"alice","from":"192.0.2.1"}"#).unwrap();
+            client.introduce(&said).unwrap();
+            first::<serde_json::Value>(client, &request).unwrap();
+        });
+    }
+    let rows: Vec<OverrideRow> =
+        played.serve(|client| client.show(What::Overrides, Filter::default()).unwrap());
+    let ask = Request::Draining {
+        service: "web".to_owned(),
+        real: FIRST.to_owned(),
+    };
+    let row: DrainRow = played.serve(move |client| first(client, &ask)).unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row.by.as_str()).collect();
+    assert_eq!(names.len(), 3);
+    assert!(
+        names[0].starts_with("alice (ssh 192.0.2.1, account "),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().all(|name| *name == row.by),
+        "{names:?}, {}",
+        row.by
+    );
+    let config = played.config();
+    let said = config.matches(&format!(", by {} at ", row.by)).count();
+    assert_eq!(said, 2, "{config}");
+}
+
+#[test]
 fn orders_outlive_applies_of_other_things_and_restarts() {
     let home = home("outlive", "");
     let mut played = home.start();
