@@ -240,7 +240,12 @@ fn otherwise(text: &str, line: usize, choice: &mut Choice<'_>) -> Option<(String
     }
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let old = lines.get_mut(line)?;
-    if !is_dump && Places::of(text).is_free(line + 1, old) {
+    let is_free = if is_dump {
+        old.trim_start().starts_with(['#', '!'])
+    } else {
+        Places::of(text).is_free(line + 1, old)
+    };
+    if is_free {
         return None;
     }
     let mut words: Vec<String> = old.split_whitespace().map(str::to_owned).collect();
