@@ -207,6 +207,8 @@ impl Server {
 
     fn take_listener(&mut self) {
         while let Ok(listener) = self.listeners.try_recv() {
+            // Whoever has knocked at the old one gets the page, too.
+            self.accept();
             self.listener = listener;
             if let Some(listener) = &mut self.listener {
                 let registry = self.poll.registry();
