@@ -38,6 +38,7 @@ use crate::control::refusals::Refusals;
 use crate::control::scene::Scene;
 use crate::control::server::{ClientId, Order, Server};
 use crate::control::sockets::Listener;
+use crate::control::ways::Ways;
 use crate::event::EventRecord;
 use crate::fleet::Fleet;
 use crate::health::runner::{Ran, Runner};
@@ -74,6 +75,8 @@ mod secrecy;
 mod server;
 pub(crate) mod sockets;
 mod status;
+mod stop;
+mod ways;
 
 /// Wakes the control thread: somebody put something into a channel.
 pub(crate) const WAKER: Token = Token(0);
@@ -191,6 +194,7 @@ impl Control {
                 devices: parts.devices,
                 rates: Rates::default(),
                 floods: Floods::default(),
+                ways: Ways::default(),
                 history: History::default(),
                 overrides: Overrides::default(),
                 events: Events::default(),
@@ -258,6 +262,7 @@ impl Control {
         while !self.is_over() {
             self.turn(&mut happened)?;
         }
+        self.tell_who_is_left();
         self.run_last_hooks();
         self.scene.fleet.stop();
         self.tell_last_refusals();
@@ -329,7 +334,11 @@ impl Control {
             health.look_for_silence(snapshot, &traffic, clocks);
             let pictures = self.scene.fleet.pictures();
             self.scene.rates.sample(now, &pictures, &traffic);
-            for event in self.refusals.look(now, snapshot, &traffic) {
+            let health = &self.scene.health;
+            let is_out = |real| health.is_down(real) || health.is_inhibited(real);
+            let ways = self.scene.ways.look(now, snapshot, &traffic, is_out);
+            let refused = self.refusals.look(now, snapshot, &traffic);
+            for event in ways.into_iter().chain(refused) {
                 self.scene.events.say(now, event);
             }
         }
@@ -378,15 +387,6 @@ impl Control {
         });
     }
 
-    /// Says of what was refused until the workers ended.
-    fn tell_last_refusals(&mut self) {
-        let (now, traffic) = (Instant::now(), self.scene.fleet.traffic());
-        let snapshot = &self.scene.running.snapshot;
-        for event in self.refusals.rest(now, snapshot, &traffic) {
-            self.scene.events.say(now, event);
-        }
-    }
-
     fn begin_forecast(&mut self, now: Instant) {
         self.forecast.next = now + FORECAST_EVERY;
         if let Some(missing) = server::ask_for_pool_use(&self.scene, OWN_TICKET) {
@@ -404,59 +404,6 @@ impl Control {
                 Ok(_) | Err(_) => {}
             }
         }
-    }
-
-    fn begin_stop(&mut self) {
-        if self.stop_now {
-            return;
-        }
-        if self.scene.stopping.is_some() {
-            self.stop_now = true;
-            let sentence = format!("stopping at once, with {} sessions", self.sessions());
-            self.scene
-                .events
-                .system(Instant::now(), Severity::Notice, "stopping", sentence);
-            return;
-        }
-        let patience = self.scene.running.snapshot.node.stop_after;
-        self.scene.stopping = Some(Instant::now() + patience);
-        self.scene.fleet.admit(false);
-        if self.live_sessions() > 0 {
-            let sentence = format!(
-                "stopping when {} sessions have ended, in {} at most; a second signal stops \
-                 at once",
-                self.live_sessions(),
-                humantime::format_duration(patience)
-            );
-            self.scene
-                .events
-                .system(Instant::now(), Severity::Notice, "stopping", sentence);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        let Some(deadline) = self.scene.stopping else {
-            return false;
-        };
-        self.stop_now || Instant::now() >= deadline || self.live_sessions() == 0
-    }
-
-    /// Returns how many sessions are not over, which is what a stop waits for.
-    fn live_sessions(&self) -> u64 {
-        let pictures = self.scene.fleet.pictures();
-        let live = pictures
-            .iter()
-            .map(|it| it.vitals.sessions.saturating_sub(it.vitals.over));
-        live.sum()
-    }
-
-    fn sessions(&self) -> u64 {
-        self.scene
-            .fleet
-            .pictures()
-            .iter()
-            .map(|picture| picture.vitals.sessions)
-            .sum()
     }
 
     /// Tells how the configuration of the start was found, and keeps it where it is a new one.

@@ -145,8 +145,16 @@ pub(crate) fn give_up_all() -> Result<()> {
 /// # Errors
 /// When the kernel has no such filters.
 pub(crate) fn seal() -> Result<()> {
-    let filter = filter()?;
+    let filter = filter(&[])?;
     seccompiler::apply_filter_all_threads(&filter).context("cannot filter system calls")
+}
+
+/// Takes from the calling thread, and from those that it starts, what [`seal`] takes from all, and
+/// these system calls as well.
+#[cfg(test)]
+pub(crate) fn seal_thread(never: &[libc::c_long]) -> Result<()> {
+    let filter = filter(never)?;
+    seccompiler::apply_filter(&filter).context("cannot filter system calls")
 }
 
 fn leave(kept: &CapsHashSet) -> Result<()> {
@@ -180,8 +188,9 @@ fn is_foreign(file: &Path) -> bool {
     owner.is_ok_and(|owner| owner != nix::unistd::geteuid().as_raw())
 }
 
-fn filter() -> Result<BpfProgram> {
-    let never = NEVER.iter().map(|call| (*call, Vec::new()));
+/// Makes the filter of what is never needed, and of these besides.
+fn filter(more: &[libc::c_long]) -> Result<BpfProgram> {
+    let never = NEVER.iter().chain(more).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = never.collect();
     let load = condition(0, SeccompCmpOp::Eq, LOAD_PROGRAM)?;
     rules.insert(libc::SYS_bpf, vec![load]);
@@ -235,7 +244,7 @@ mod tests {
     fn a_sealed_thread_runs_no_program_and_mounts_nothing_but_works_on() {
         let sealed = thread::spawn(|| {
             assert_eq!(runs_a_program(), Ok(true));
-            seccompiler::apply_filter(&filter().unwrap()).unwrap();
+            seal_thread(&[]).unwrap();
             assert_eq!(runs_a_program(), Err(Some(libc::EPERM)));
             let none = None::<&str>;
             let mounted = mount(none, "/tmp", Some("tmpfs"), MsFlags::empty(), none);

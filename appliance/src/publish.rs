@@ -176,6 +176,18 @@ impl TrafficBoard {
         self.knocks.write(knocks);
     }
 
+    /// Publishes what a test has a worker count.
+    #[cfg(test)]
+    pub(crate) fn play(&self, traffic: &Traffic) {
+        let (services, reals) = (0..self.services, 0..self.reals);
+        let services = services.map(|id| traffic.service(ServiceId(id as u16)).to_array());
+        let counted = reals.clone().map(|id| traffic.real(RealId(id as u32)));
+        let counted = counted.map(TrafficCounters::to_array);
+        self.records.write(services.chain(counted));
+        let knocks = reals.map(|id| traffic.knocks(RealId(id as u32)).to_array());
+        self.knocks.write(knocks);
+    }
+
     /// Reads the latest picture.
     pub(crate) fn read(&self) -> Traffic {
         let records = self.records.read().into_iter();

@@ -12,6 +12,7 @@ use crate::control::overlay::Overlay;
 use crate::control::overrides::Overrides;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
+use crate::control::ways::Ways;
 use crate::fleet::Fleet;
 use crate::health::Book;
 
@@ -25,6 +26,7 @@ pub(crate) struct Scene {
     pub(crate) devices: Vec<OpenDevice>,
     pub(crate) rates: Rates,
     pub(crate) floods: Floods,
+    pub(crate) ways: Ways,
     pub(crate) history: History,
     pub(crate) overrides: Overrides,
     pub(crate) health: Book,

@@ -161,6 +161,7 @@ fn alarms(
     }
     for service in snapshot.services.iter() {
         tell_of_service(scene, service, &mut say);
+        tell_of_ways(scene, service, &mut say);
         if may_be_out {
             tell_of_reals(scene, service, &mut say);
         }
@@ -230,6 +231,19 @@ fn tell_of_service(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, 
             name,
             format!("{name} is flooded: its SYNs are answered with cookies"),
         );
+    }
+}
+
+/// Tells how many real servers never sent anything to a LIP.
+fn tell_of_ways(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, &str, String)) {
+    let (name, all) = (&service.name, service.reals.len());
+    let missing = scene.ways.missing(service);
+    if missing > 0 {
+        let text = format!(
+            "{missing} of {all} real servers of {name} got SYNs and never sent a packet to a LIP: \
+             look at their way back"
+        );
+        say("warning", name, text);
     }
 }
 

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 32;
 /// Real servers that are tried at all.
 const MOST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Sessions without an answer that prove something.
+/// Sessions without an answer that prove something; fewer may be young.
 const ENOUGH: u64 = 10;
 /// An end of the ports that is nearer than this is told.
 const SOON_S: u64 = 3600;
@@ -118,22 +118,32 @@ pub(crate) fn check(
 /// Whether real servers that got sessions ever sent something back to the LIPs.
 pub(crate) fn ways_back(services: &[ServiceRow], findings: &mut Findings) {
     const CHECK: &str = "way-back";
+    const ADVICE: &str = "its way to the LIPs must lead to this box: a route, a VLAN, or what \
+                          filters by source address";
     let mut proven = 0;
     for service in services {
+        let is_one_way = service.protocol == Protocol::Udp.name();
         for real in &service.reals {
             if real.packets_out > 0 {
                 proven += 1;
-            } else if real.opened >= ENOUGH {
-                findings.fail(
-                    CHECK,
-                    &service.name,
-                    format!(
-                        "{} got {} sessions and no packet of it came back to a LIP",
-                        real.address, real.opened
-                    ),
-                    "its way to the LIPs must lead to this box: a route, a VLAN, or what filters \
-                     by source address",
+            } else if real.opened > 0 {
+                let text = format!(
+                    "{} got {} and no packet of it came back to a LIP",
+                    real.address,
+                    match real.opened {
+                        1 => "a session".to_owned(),
+                        opened => format!("{opened} sessions"),
+                    }
                 );
+                if is_one_way {
+                    let advice = "that is as it should be where its datagrams want no answer; \
+                                  else its way to the LIPs must lead to this box";
+                    findings.warn(CHECK, &service.name, text, advice);
+                } else if real.opened >= ENOUGH {
+                    findings.fail(CHECK, &service.name, text, ADVICE);
+                } else {
+                    findings.warn(CHECK, &service.name, text, ADVICE);
+                }
             }
         }
     }
@@ -261,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_real_server_that_never_answered_a_lip_is_told() {
-        let row = |opened, packets_out| ServiceRow {
+        let row = |protocol: &str, opened, packets_out| ServiceRow {
+            protocol: protocol.to_owned(),
             reals: vec![ServiceRealRow {
                 address: "10.81.0.11:80".to_owned(),
                 opened,
@@ -274,9 +285,13 @@ mod tests {
             let rows = told(|to| ways_back(&[row], to));
             rows.iter().map(|row| row.status).max()
         };
-        assert_eq!(worst(row(50, 1)), Some(CheckStatus::Ok));
-        assert_eq!(worst(row(9, 0)), Some(CheckStatus::Ok));
-        assert_eq!(worst(row(10, 0)), Some(CheckStatus::Failure));
+        assert_eq!(worst(row("tcp", 50, 1)), Some(CheckStatus::Ok));
+        assert_eq!(worst(row("tcp", 0, 0)), Some(CheckStatus::Ok));
+        assert_eq!(worst(row("tcp", 1, 0)), Some(CheckStatus::Warning));
+        assert_eq!(worst(row("tcp", 9, 0)), Some(CheckStatus::Warning));
+        assert_eq!(worst(row("tcp", 10, 0)), Some(CheckStatus::Failure));
+        // A log of datagrams is answered by nobody.
+        assert_eq!(worst(row("udp", 10, 0)), Some(CheckStatus::Warning));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use mio::{Events as MioEvents, Poll, Waker};
-use nix::sys::signal::SigSet;
-use nix::sys::signalfd::SignalFd;
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use weir_control::{
     ChangeRow, Client, ClientError, EventRow, Filter, GenerationRow, Request, What,
 };
@@ -18,6 +18,8 @@ use weir_model::{ControlSocket, MasterKey, RealId, RealState, Role};
 
 mod metrics;
 mod orders;
+mod signs;
+mod stop;
 
 use super::*;
 use crate::clock::Clock;
@@ -91,7 +93,8 @@ impl Home {
         let clock = Clock::start();
         let control = Control::new(ControlParts {
             poll,
-            signals: SignalFd::new(&SigSet::empty()).unwrap(),
+            // Who blocks it hears of it.
+            signals: SignalFd::with_flags(&Signal::SIGTERM.into(), SfdFlags::SFD_NONBLOCK).unwrap(),
             fleet: Fleet::new(handles),
             prober: Prober::start(clock.clone(), waker.clone()).unwrap(),
             runner: None,

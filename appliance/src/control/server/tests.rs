@@ -33,6 +33,7 @@ use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
 use crate::control::overrides::Overrides;
 use crate::control::rates::Rates;
+use crate::control::ways::Ways;
 use crate::fleet::{Blueprint, Fleet};
 use crate::health::Book;
 use crate::publish::flood::ServiceFlood;
@@ -84,6 +85,7 @@ impl Played {
                 devices: Vec::new(),
                 rates: Rates::default(),
                 floods: Floods::default(),
+                ways: Ways::default(),
                 history: History::default(),
                 overrides: Overrides::default(),
                 health,

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::SystemTime;
 
 use weir_control::LedgerReply;
 use weir_model::{Counter, Counters, DropReason, Ledger, ServiceId};
@@ -165,6 +166,48 @@ fn the_metrics_page_equals_show_ledger_to_the_packet_and_moves_with_an_apply() {
             .name,
         "web"
     );
+}
+
+#[test]
+fn the_page_says_when_the_daemon_started_and_an_apply_is_no_start() {
+    let home = Home::new("start-time");
+    let address = free_address();
+    let conf = format!("{CONF}[metrics]\nlisten = {address}\n");
+    home.write(&conf);
+    let clock = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap().as_secs_f64()
+    };
+    let before = clock();
+    let mut played = home.start();
+    let after = clock();
+    played.control.metrics_from(address);
+    played.serve_until(Control::metrics_are_shown);
+    let started = |address| {
+        let page = metrics(address);
+        let mut samples = page.samples.iter();
+        let sample = samples.find(|sample| sample.metric == "weir_start_time_seconds");
+        let prometheus_parse::Value::Gauge(value) = sample.unwrap().value else {
+            panic!("it is no gauge");
+        };
+        value
+    };
+    let first = started(address);
+    assert!(
+        (before..=after).contains(&first),
+        "{before} {first} {after}"
+    );
+    played.apply(&format!("{conf}{DNS}")).unwrap();
+    // A page is shown for a tenth of a second.
+    thread::sleep(Duration::from_millis(150));
+    assert_eq!(started(address).to_bits(), first.to_bits());
+    drop(played);
+    let address = free_address();
+    home.write(&format!("{CONF}[metrics]\nlisten = {address}\n"));
+    let mut again = home.start();
+    again.control.metrics_from(address);
+    again.serve_until(Control::metrics_are_shown);
+    assert!(started(address) > first);
 }
 
 #[test]

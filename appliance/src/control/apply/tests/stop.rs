@@ -1,0 +1,144 @@
+//! The end of the daemon, and what outlives it, through a whole control thread.
+
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal, raise};
+use weir_model::{Counters, Ledger};
+
+use super::*;
+use crate::defence;
+use crate::publish::Vitals;
+
+/// Has the first worker say how many sessions it has, and how many of them are over.
+fn has_sessions(played: &Played, sessions: u64, over: u64) {
+    let worker = played.control.scene.fleet.worker(0).unwrap();
+    let vitals = Vitals {
+        sessions,
+        over,
+        ..Vitals::default()
+    };
+    let (ledger, counters) = (Ledger::default(), Counters::default());
+    let stats = [netmap_io::PortStats::default()];
+    worker
+        .published
+        .write(&ledger, &counters, vitals, stats.iter());
+}
+
+fn texts(rows: &[EventRow]) -> Vec<&str> {
+    rows.iter().map(|row| row.text.as_str()).collect()
+}
+
+/// Sends SIGTERM to this thread alone, which is the one that control runs in.
+fn terminate() {
+    raise(Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn sigterm_opens_no_more_sessions_waits_for_those_there_are_and_ends_the_workers_at_last() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("sigterm");
+    let mut played = home.start();
+    has_sessions(&played, 3, 1);
+    terminate();
+    played.serve_until(|control| control.scene.stopping.is_some());
+    // It answers on, and a turn later the workers know.
+    let said = played.events("stopping");
+    assert_eq!(
+        texts(&said),
+        ["stopping when 2 sessions have ended, in 30s at most; a second signal stops at once"]
+    );
+    assert_eq!(played.admits, [false, false]);
+    assert!(!played.control.is_over());
+    assert!(played.ends.iter().all(|end| end.commands.is_empty()));
+    has_sessions(&played, 1, 1);
+    assert!(played.control.is_over(), "what is over keeps nobody");
+
+    let Played { control, ends, .. } = played;
+    control.run().unwrap();
+    for end in &ends {
+        let commands: Vec<Command> = end.commands.try_iter().collect();
+        assert!(
+            matches!(commands.as_slice(), [Command::Stop]),
+            "{commands:?}"
+        );
+    }
+    // Control has gone, and what it said is there.
+    assert_eq!(home.start().events("stopping"), said);
+}
+
+#[test]
+fn a_second_sigterm_waits_for_nobody_and_one_without_sessions_is_told_too() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("sigterm-twice");
+    let mut played = home.start();
+    has_sessions(&played, 3, 1);
+    terminate();
+    played.serve_until(|control| control.scene.stopping.is_some());
+    assert!(!played.control.is_over());
+    terminate();
+    played.serve_until(Control::is_over);
+    played.control.run().unwrap();
+
+    let mut played = home.start();
+    let said = played.events("stopping");
+    assert_eq!(texts(&said)[1..], ["stopping at once, with 3 sessions"]);
+    terminate();
+    played.serve_until(Control::is_over);
+    played.control.run().unwrap();
+    let said = home.start().events("stopping");
+    assert_eq!(texts(&said)[2..], ["stopping; there are no sessions"]);
+}
+
+#[test]
+fn sessions_whose_time_is_over_are_counted_at_the_end() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("stop-after");
+    home.write(&format!("[node]\nstop-after = 1s\n{CONF}"));
+    let mut played = home.start();
+    has_sessions(&played, 5, 2);
+    terminate();
+    played.serve_until(Control::is_over);
+    played.control.run().unwrap();
+    let said = home.start().events("stopping");
+    assert_eq!(
+        texts(&said)[1..],
+        ["stopping with 3 sessions, whose time is over"]
+    );
+}
+
+/// Lets a daemon that may not do these system calls, nor what no daemon may, keep an event, and
+/// start once more; returns the events of then, and why some are not kept.
+fn sealed(name: &'static str, never: &'static [libc::c_long]) -> (Vec<EventRow>, Vec<String>) {
+    let sealed = thread::spawn(move || {
+        defence::seal_thread(never).unwrap();
+        let home = Home::new(name);
+        let mut played = home.start();
+        played.apply(&with_dns()).unwrap();
+        // Events are written once a second.
+        let end = Instant::now() + Duration::from_millis(2500);
+        played.serve_until(|_| Instant::now() > end);
+        let lost = played.events("events-not-kept");
+        let before = played.events("applied");
+        drop(played);
+        let after = home.start().events("applied");
+        assert!(after.is_empty() || after == before);
+        (after, lost.into_iter().map(|row| row.text).collect())
+    });
+    sealed.join().unwrap()
+}
+
+#[test]
+fn a_sealed_daemon_keeps_its_events_and_one_that_may_not_write_them_says_so() {
+    let (kept, lost) = sealed("sealed", &[]);
+    assert_eq!((kept.len(), lost.as_slice()), (1, &[][..]));
+    for (name, never) in [
+        ("sealed-sync", &[libc::SYS_fdatasync]),
+        ("sealed-folder", &[libc::SYS_fsync]),
+    ] {
+        let (_, lost) = sealed(name, never);
+        let [why] = lost.as_slice() else {
+            panic!("{name}: {lost:?}");
+        };
+        assert!(why.starts_with("events are not kept in "), "{why}");
+        assert!(why.ends_with("peration not permitted"), "{why}");
+    }
+}
