@@ -384,6 +384,14 @@ impl Guest {
         self.process.wait(PATIENCE).map(drop)
     }
 
+    /// Pushes its power button.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn push_power_button(&self) -> Result<()> {
+        self.ask("system_powerdown", &json!({})).map(drop)
+    }
+
     /// Waits until the guest has switched itself off.
     ///
     /// # Errors

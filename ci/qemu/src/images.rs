@@ -121,6 +121,18 @@ impl Images {
         })
     }
 
+    /// Returns the words that the boot loader gives the kernel of either slot.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn kernel_words(&self) -> Result<String> {
+        let words = fs::read_to_string(self.plan.repository.join("image/boot/words"));
+        Ok(words
+            .context("cannot read the kernel's words")?
+            .trim()
+            .to_owned())
+    }
+
     /// Tells whether a kernel module was added to them, by its name.
     #[must_use]
     pub fn has_module(&self, name: &str) -> bool {

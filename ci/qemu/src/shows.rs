@@ -7,9 +7,11 @@ mod cards;
 mod console;
 mod first_boot;
 mod installer;
+mod kernel_words;
 mod ports;
 mod power;
 mod recovery;
+mod shutdown;
 mod traffic;
 mod updates;
 
@@ -33,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONSOLE: &str = "1 Services";
 
 /// The parts, in the order in which they are done.
-pub const PARTS: [&str; 11] = [
+pub const PARTS: [&str; 13] = [
     "first-boot",
     "start",
     "traffic",
@@ -41,7 +43,9 @@ pub const PARTS: [&str; 11] = [
     "ports",
     "power",
     "recovery",
+    "shutdown",
     "updates",
+    "kernel-words",
     "cards",
     "netmap",
     "installer",
@@ -75,6 +79,12 @@ pub fn run(images: &Images, long: bool, names: &[String]) -> Outcome {
         names,
     };
     shows.two(&mut run);
+    if long && shows.wants("kernel-words") {
+        let what = "set up by the kernel's words: it asks nothing, with a disk and without";
+        run.part("image", "kernel-words", what, |run| {
+            kernel_words::run(run, images)
+        });
+    }
     if long && shows.wants("cards") {
         let what = "cards of other makes: a console, ports by name, pages";
         run.part("image", "cards", what, |run| cards::run(run, images));
@@ -102,8 +112,10 @@ impl Shows<'_> {
     /// Two machines beside each other, once the one whose start is measured has started.
     fn two(&self, run: &mut Run) {
         let of_first = ["start", "traffic", "console", "ports", "updates"];
-        let of_second = ["first-boot", "power", "recovery"];
+        let of_second = ["first-boot", "power"];
+        let in_full = ["ports", "recovery", "shutdown"];
         let wanted = |parts: &[&str]| parts.iter().any(|part| self.wants(part));
+        let is_second = wanted(&of_second) || self.long && wanted(&in_full);
         let mut first = None;
         if wanted(&of_first) {
             let shows = "BIOS, 256 MB; set up by the boot partition, a console on the serial line";
@@ -112,22 +124,16 @@ impl Shows<'_> {
                 Ok(())
             });
         }
-        if first.is_none() && !wanted(&of_second) {
-            return;
+        match (&mut first, is_second) {
+            (None, false) => {}
+            (None, true) => self.by_hand(run),
+            (Some(appliance), false) => self.by_boot_partition(run, appliance),
+            (Some(appliance), true) => run.side_by_side(
+                "image, two machines",
+                |run| self.by_boot_partition(run, appliance),
+                |run| self.by_hand(run),
+            ),
         }
-        run.side_by_side(
-            "image, two machines",
-            |run| {
-                if let Some(appliance) = &mut first {
-                    self.by_boot_partition(run, appliance);
-                }
-            },
-            |run| {
-                if wanted(&of_second) {
-                    self.by_hand(run);
-                }
-            },
-        );
     }
 
     /// A machine with UEFI that somebody sets up on its serial line.
@@ -151,6 +157,12 @@ impl Shows<'_> {
                 power::run(run, &mut it, if self.long { 20 } else { 3 })
             });
         }
+        if self.long && self.wants("ports") {
+            let shows = "by af-xdp, too, only SSH answers";
+            run.part("image", "ports", shows, |run| {
+                ports::reach(run, &it.site, it.driver)
+            });
+        }
         let recovers = self.long && self.wants("recovery");
         if recovers {
             let shows = "a backup, a lost secret, a full data partition";
@@ -159,9 +171,16 @@ impl Shows<'_> {
                 Ok(())
             });
         }
-        run.check("image: `poweroff` switches it off", || {
-            first_boot::switch_off(&mut it)
-        });
+        if self.long && self.wants("shutdown") {
+            let shows = "sessions that are open when the box is to end";
+            run.part("image", "shutdown", shows, |run| {
+                shutdown::run(run, &mut it)
+            });
+        } else {
+            run.check("image: `poweroff` switches it off", || {
+                first_boot::switch_off(&mut it)
+            });
+        }
         if recovers {
             let shows = "a damaged data partition, and the box as it was delivered";
             run.part("image", "recovery of a box that is off", shows, |run| {
@@ -182,9 +201,7 @@ impl Shows<'_> {
         }
         if self.wants("ports") {
             let shows = "only SSH answers; nothing is writable, no password, no listener";
-            run.part("image", "ports", shows, |run| {
-                ports::run(run, it, self.images)
-            });
+            run.part("image", "ports", shows, |run| ports::run(run, it));
         }
         if self.wants("updates") {
             let shows = "there and back, and bad ones: each ends on the old slot, and says why";
@@ -265,7 +282,9 @@ const SECRET: &str = "seven horses under a slow moon";
 const BOOT: Duration = Duration::from_secs(15);
 
 impl Appliance {
+    /// Starts it, after its power was cut where it is on.
     fn power_on(&mut self) -> Result<()> {
+        self.cut()?;
         let guest = Guest::start(&self.plan, Some(&self.site.lab.lb), self.site.dir())?;
         self.guest = Some(guest);
         Ok(())

@@ -60,6 +60,14 @@ impl Person {
         })
     }
 
+    /// Has this desk forget what host keys it has seen: another box comes.
+    ///
+    /// # Errors
+    /// When they cannot be forgotten.
+    pub fn forget_hosts(&self) -> Result<()> {
+        fs::remove_file(&self.known).context("the desk has seen no host keys")
+    }
+
     /// Returns the words that log in, to be run at the desk.
     #[must_use]
     pub fn log_in(&self) -> String {

@@ -101,7 +101,8 @@ fn answer(site: &Site, guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-fn services() -> String {
+/// Writes what the site's configuration has beyond the wizard's.
+pub(super) fn services() -> String {
     let (one, two) = (real_address(0), real_address(1));
     format!(
         "[lip-pool blue]\nport = {LAN}\naddress = {}\nsource-ports = 1024-65535\n\n\

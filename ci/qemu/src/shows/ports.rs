@@ -1,23 +1,30 @@
 //! What can be reached, and what can be written.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use weir_lab::inside::scan::{Scan, ScanReport};
 use weir_lab::lab::{LB_LAN, LB_WAN, VIP, client_address, lip, real_address};
 use weir_lab::namespace::Namespace;
 use weir_lab::scenario::Run;
 
 use super::{Appliance, CONSOLE, PATIENCE, SECRET};
-use crate::images::Images;
-use crate::site::{DESK, MANAGEMENT};
+use crate::site::{DESK, MANAGEMENT, Site};
 
 /// The last port of a data address that the short form looks at.
 const LAST_IN_SHORT: u16 = 8191;
 
-pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> Result<()> {
-    let site = &appliance.site;
+pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
+    reach(run, &appliance.site, appliance.driver)?;
+    inside(run, appliance)
+}
+
+/// Looks at all that can be reached from outside while data ports are taken by this driver.
+pub(super) fn reach(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
+    let name = |what: &str| format!("image: {driver}: {what}");
     let scan_to = |last, from: &Namespace, source, target| -> Result<ScanReport> {
         let scan = Scan {
             source,
@@ -29,16 +36,12 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
     };
     let last = run.figure(LAST_IN_SHORT, u16::MAX);
     let scan = |from: &Namespace, source: Ipv4Addr, target| scan_to(last, from, source, target);
-    run.check("image: management: only SSH answers", || {
+    run.check(&name("management: only SSH answers"), || {
         let report = scan_to(u16::MAX, &site.desk, DESK, MANAGEMENT)?;
         ensure!(report.open.iter().eq([&22]), "open: {:?}", report.open);
-        Ok(format!(
-            "port 22; {} refused, {} silent",
-            report.refused, report.silent
-        ))
+        Ok(format!("port 22; {}", rest(&report)))
     });
-    let client = client_address(0);
-    let real = real_address(0);
+    let (lan, client, real) = (site.lab.real(0)?, client_address(0), real_address(0));
     let sides = [
         (
             "its own address towards clients",
@@ -46,25 +49,17 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
             client,
             LB_WAN,
         ),
-        (
-            "its own address towards real servers",
-            site.lab.real(0)?,
-            real,
-            LB_LAN,
-        ),
-        ("the LIP", site.lab.real(0)?, real, lip(0)),
+        ("its own address towards real servers", lan, real, LB_LAN),
+        ("the LIP", lan, real, lip(0)),
     ];
     for (what, from, source, target) in sides {
-        run.check(&format!("image: data ports: {what}"), || {
+        run.check(&name(&format!("data ports: {what}")), || {
             let report = scan(from, source, target)?;
             ensure!(report.open.is_empty(), "open: {:?}", report.open);
-            Ok(format!(
-                "nothing answers; {} refused, {} silent",
-                report.refused, report.silent
-            ))
+            Ok(format!("nothing answers; {}", rest(&report)))
         });
     }
-    run.check("image: data ports: the VIP has its services alone", || {
+    run.check(&name("data ports: the VIP has its services alone"), || {
         let report = scan(&site.lab.client, client, VIP)?;
         ensure!(
             report.open.iter().all(|port| [80, 8080].contains(port)) && report.open.contains(&80),
@@ -73,29 +68,64 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance, images: &Images) -> 
         );
         Ok(format!("{:?}", report.open))
     });
-    run.check(
-        "image: management is not reached through a data port",
-        || {
-            let next_hop = format!("{MANAGEMENT}/32 via {LB_WAN}");
-            site.lab.client.ip(&format!("route add {next_hop}"))?;
-            let report = scan(&site.lab.client, client, MANAGEMENT);
-            site.lab.client.ip(&format!("route del {next_hop}"))?;
+    let ways = [
+        ("clients", &site.lab.client, client, LB_WAN),
+        ("real servers", lan, real, LB_LAN),
+    ];
+    for (side, from, source, next_hop) in ways {
+        let what = format!("management is not reached from the side of {side}");
+        run.check(&name(&what), || {
+            let way = format!("{MANAGEMENT}/32 via {next_hop}");
+            from.ip(&format!("route add {way}"))?;
+            let report = scan(from, source, MANAGEMENT);
+            from.ip(&format!("route del {way}"))?;
             let report = report?;
             ensure!(report.open.is_empty(), "open: {:?}", report.open);
-            Ok(format!(
-                "{} refused, {} silent",
-                report.refused, report.silent
-            ))
-        },
+            Ok(rest(&report))
+        });
+    }
+    run.check(
+        &name("doctor warns of what is so, and of nothing else"),
+        || doctor(site),
     );
-    inside(run, appliance)?;
-    let version = images.first.version.clone();
-    run.check("image: doctor finds nothing", || {
-        let report = appliance.site.operator.run("doctor")?;
-        ensure!(!report.contains("FAIL"), "{report}");
-        Ok(format!("version {version}"))
-    });
     Ok(())
+}
+
+/// Returns how many ports are not open, and how.
+fn rest(report: &ScanReport) -> String {
+    format!("{} refused, {} silent", report.refused, report.silent)
+}
+
+/// What doctor warns of on this machine.
+///
+/// QEMU's cards tell no key of their hash, 256 MB are too few for huge pages, and nobody was named to
+/// keep the clock.
+const WARNINGS: [&str; 4] = [
+    "warning rss lan",
+    "warning rss wan",
+    "warning thp",
+    "warning clock",
+];
+
+fn doctor(site: &Site) -> Result<String> {
+    let rows = site.operator.json("doctor --json")?;
+    let rows = rows.as_array().context("doctor returns no rows")?;
+    let text = |row: &Value, key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut found = BTreeSet::new();
+    for row in rows {
+        let status = text(row, "status").context("a row has no status")?;
+        if status != "ok" {
+            let words = ["check", "subject"].map(|key| text(row, key).unwrap_or_default());
+            found.insert(format!("{status} {}", words.join(" ")).trim().to_owned());
+        }
+    }
+    let expected: BTreeSet<String> = WARNINGS.map(str::to_owned).into();
+    ensure!(
+        found == expected,
+        "{found:?}:\n{}",
+        site.operator.run("doctor")?
+    );
+    Ok(format!("{} rows, {found:?}", rows.len()))
 }
 
 /// Looks at the appliance from inside.
