@@ -19,7 +19,7 @@ use weir_model::{Port, Snapshot};
 use crate::configuration;
 use crate::show;
 
-mod appliance;
+pub(crate) mod appliance;
 mod devices;
 mod files;
 mod findings;

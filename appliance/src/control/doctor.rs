@@ -1,6 +1,7 @@
 //! `doctor`: what only the daemon knows of itself, its real servers and its files.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Instant;
 
 use weir_control::{CheckRow, CheckStatus, Code, Reply};
@@ -11,7 +12,7 @@ use super::connection::{Connection, Job};
 use super::diff;
 use super::scene::Scene;
 use crate::command::{Command, Ticket};
-use crate::doctor::{Findings, process};
+use crate::doctor::{Findings, appliance, process};
 use crate::event::EventRecord;
 
 /// Events of one kind that are said in a row.
@@ -198,19 +199,37 @@ fn configuration(scene: &Scene, findings: &mut Findings) {
             &name,
             format!("configuration {generation} runs, and the file says the same"),
         ),
-        Ok(differences) => findings.warn(
-            CHECK,
-            &name,
-            format!(
-                "the file differs from configuration {generation}, which runs, in {}",
-                match differences.len() {
-                    1 => "an object".to_owned(),
-                    many => format!("{many} objects"),
-                }
-            ),
-            "`weir diff` shows them, `weir apply` applies them",
-        ),
+        Ok(differences) => {
+            let is_appliance = appliance::is_one(Path::new("/"));
+            says_otherwise(&name, generation, differences.len(), is_appliance, findings);
+        }
     }
+}
+
+/// What is to be said where the file differs from what runs. On an appliance what was applied is all
+/// that holds: nobody can edit the file there.
+fn says_otherwise(
+    file: &str,
+    generation: u64,
+    objects: usize,
+    is_appliance: bool,
+    findings: &mut Findings,
+) {
+    const CHECK: &str = "configuration";
+    if is_appliance {
+        let text = format!("configuration {generation} runs; it goes before {file}");
+        return findings.ok(CHECK, "", text);
+    }
+    let objects = match objects {
+        1 => "an object".to_owned(),
+        many => format!("{many} objects"),
+    };
+    findings.warn(
+        CHECK,
+        file,
+        format!("the file differs from configuration {generation}, which runs, in {objects}"),
+        "`weir diff` shows them, `weir apply` applies them",
+    );
 }
 
 /// Whether new sessions are opened at all.
@@ -245,6 +264,25 @@ fn name_of(snapshot: &Snapshot, port: PortId) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_says_otherwise_is_warned_of_where_somebody_can_edit_it() {
+        let told = |objects, is_appliance| {
+            let mut findings = Findings::default();
+            says_otherwise("weir.conf", 7, objects, is_appliance, &mut findings);
+            let row = findings.into_rows().remove(0);
+            (row.status, row.text)
+        };
+        let (status, text) = told(2, false);
+        assert_eq!(status, CheckStatus::Warning);
+        assert!(
+            text.contains("configuration 7, which runs, in 2 objects"),
+            "{text}"
+        );
+        let (status, text) = told(2, true);
+        assert_eq!(status, CheckStatus::Ok);
+        assert_eq!(text, "configuration 7 runs; it goes before weir.conf");
+    }
 
     #[test]
     fn the_worst_findings_of_a_start_are_said_and_the_others_counted() {

@@ -13,7 +13,7 @@ const SHORT_PERCENT: u64 = 10;
 
 /// Looks at the box under a root; what is no appliance has none of this.
 pub(crate) fn check(root: &Path, findings: &mut Findings) {
-    if !root.join("usr/share/weir/manifest").exists() {
+    if !is_one(root) {
         return;
     }
     slot(root, findings);
@@ -21,6 +21,11 @@ pub(crate) fn check(root: &Path, findings: &mut Findings) {
     data(root, findings);
     modules(root, findings);
     keys(root, findings);
+}
+
+/// Tells whether the system under this root is an appliance.
+pub(crate) fn is_one(root: &Path) -> bool {
+    root.join("usr/share/weir/manifest").exists()
 }
 
 fn slot(root: &Path, findings: &mut Findings) {
