@@ -93,6 +93,21 @@ impl Packages {
     }
 }
 
+impl Packages {
+    /// Returns the files of one of the packages, the kernel's aside, where they are unpacked.
+    pub(crate) fn files_of(&self, package: &Package) -> Result<Vec<PathBuf>> {
+        let cache = self.kernel.parent().unwrap_or(&self.kernel);
+        let list = format!(
+            "set -o pipefail; dpkg-deb --fsys-tarfile '{}' | tar -t",
+            cache.join(package.file()).display()
+        );
+        let said = output(tool("bash").args(["-c", &list]))?;
+        let paths = said.lines().map(|line| self.tree.join(line));
+        let files = paths.filter(|path| path.is_file() && !path.is_symlink());
+        Ok(files.collect())
+    }
+}
+
 impl Package {
     /// Returns the name of its file, as apt gives it.
     fn file(&self) -> String {

@@ -82,7 +82,7 @@ impl Root<'_> {
         self.programs(&usr)?;
         self.overlay(&root)?;
         self.kernel.install(&root, self.plan.modules.as_deref())?;
-        self.documents(&usr.join("share/weir"))?;
+        self.documents(&root)?;
         check_modes(&root)?;
         let squashfs = work.join("root.squashfs");
         // A higher level would make the image 7 % smaller in twenty times the time.
@@ -138,7 +138,8 @@ impl Root<'_> {
         Ok(())
     }
 
-    fn documents(&self, share: &Path) -> Result<()> {
+    fn documents(&self, root: &Path) -> Result<()> {
+        let share = root.join("usr/share/weir");
         files::write(&share.join("version"), format!("{}\n", self.version))?;
         files::write(&share.join("manifest"), manifest::head(self.version))?;
         for (name, key) in self.keys.public() {
@@ -151,7 +152,7 @@ impl Root<'_> {
             kernel,
             ..
         } = self;
-        sbom::write(plan, version, packages, kernel, share)
+        sbom::write(plan, version, packages, kernel, root)
     }
 }
 
