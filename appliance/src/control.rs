@@ -70,6 +70,7 @@ mod rates;
 mod refusals;
 mod reload;
 pub(crate) mod scene;
+mod second;
 #[cfg(test)]
 mod secrecy;
 mod server;

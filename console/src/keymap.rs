@@ -33,6 +33,7 @@ pub(crate) enum Global {
     Undo,
     Leave,
     Maintenance,
+    Alarms,
 }
 
 /// What a screen does with what it shows.
@@ -144,33 +145,35 @@ const SORTED: &[S] = &[S::Services, S::Pools, S::Flood, S::Sessions, S::Ports];
 
 const GRAPHS: &[S] = &[S::Flood, S::Ports];
 
-/// Every binding, in the order of the footer and of the help.
+/// Every binding, in the order of the footer and of the help: on a narrow terminal the last hints are
+/// left out, so that what is done about an attack comes before how lists are arranged.
 #[rustfmt::skip]
 pub(crate) const BINDINGS: &[Binding] = &[
     view(&[K::Enter], own(V::Open), LISTS, "Enter open", "open what is selected: its details"),
-    view(&[K::Char('/')], any(G::Filter), LISTS, "/ filter", "show only lines with a text"),
-    view(&[K::Char('!')], any(G::InverseFilter), LISTS, "", "show only lines without a text"),
+    view(&[K::Char('/')], any(G::Filter), LISTS, "/ filter", "filter: show only lines with a text"),
+    view(&[K::Char('!')], any(G::InverseFilter), LISTS, "", "filter: show only lines without a text"),
+    operate(&[K::Char('d')], own(V::Drain), &[S::Services], "d drain", "drain a real server: it gets no new sessions"),
+    operate(&[K::Char('e')], own(V::Enable), &[S::Services], "e enable", "enable it: it gets new sessions again"),
+    operate(&[K::Char('w')], own(V::Weight), &[S::Services], "w weight", "weight of a real server: its share of new sessions"),
+    operate(&[K::Char('x')], own(V::Deny), &[S::Flood, S::Sessions], "x deny", "deny a prefix: its packets are dropped, for a time"),
     view(&[K::Char('s')], own(V::Sort), SORTED, "s sort", "sort by the next column"),
+    operate(&[K::Char('o')], own(V::Synproxy), &[S::Services, S::Flood], "o synproxy", "synproxy: when a service answers SYNs with cookies"),
+    operate(&[K::Char('c')], own(V::Capture), &[S::Services, S::Flood, S::Sessions], "c capture", "capture: copy frames of what is selected into a file"),
     view(&[K::Char('S')], own(V::ReverseSort), SORTED, "", "sort the other way round"),
-    view(&[K::Char('t')], own(V::Span), GRAPHS, "t span", "how far back the graph goes: 10 minutes, 1 hour, 6 hours, 24 hours"),
-    view(&[K::Char('v')], own(V::Figure), GRAPHS, "v graph", "what the graph shows: SYNs, new sessions, packets, refusals, drops"),
-    operate(&[K::Char('d')], own(V::Drain), &[S::Services], "d drain", "give a real server no new sessions"),
-    operate(&[K::Char('e')], own(V::Enable), &[S::Services], "e enable", "give it new sessions again"),
-    operate(&[K::Char('w')], own(V::Weight), &[S::Services], "w weight", "set a real server's share of new sessions"),
-    operate(&[K::Char('o')], own(V::Synproxy), &[S::Services, S::Flood], "o synproxy", "set when a service answers SYNs with cookies"),
-    operate(&[K::Char('x')], own(V::Deny), &[S::Flood, S::Sessions], "x deny", "drop the packets of a prefix, for a time"),
-    operate(&[K::Char('c')], own(V::Capture), &[S::Services, S::Flood, S::Sessions], "c capture", "copy frames of what is selected into a file"),
-    view(&[K::Char('v')], own(V::Part), &[S::Config], "v view", "what runs, the candidate, what it changes, what ran before"),
-    view(&[K::Char('e')], own(V::Edit), &[S::Config], "e edit", "write a candidate; Esc ends in what it changes, nothing runs yet"),
-    operate(&[K::Char('a')], own(V::Apply), &[S::Config], "a apply", "run the candidate on trial, until somebody confirms it"),
-    operate(&[K::Char('c')], own(V::Confirm), &[S::Config], "c confirm", "make the configuration stay that runs on trial"),
-    operate(&[K::Char('b')], own(V::Rollback), &[S::Config], "b rollback", "bring a configuration back that ran before"),
-    view(&[K::Char('x')], own(V::Discard), &[S::Config], "", "throw the candidate away"),
-    operate(&[K::Char('m')], any(G::Maintenance), EVERYWHERE, "", "open no new sessions on this appliance, or open them again"),
+    view(&[K::Char('t')], own(V::Span), GRAPHS, "t span", "time span of the graph: 10 minutes, 1, 6 or 24 hours"),
+    view(&[K::Char('v')], own(V::Figure), GRAPHS, "v graph", "what the graph shows: SYNs, sessions, packets, drops"),
+    view(&[K::Char('v')], own(V::Part), &[S::Config], "v view", "view what runs, the candidate, its changes, what ran before"),
+    view(&[K::Char('e')], own(V::Edit), &[S::Config], "e edit", "edit a candidate; Esc ends that, and nothing runs yet"),
+    operate(&[K::Char('a')], own(V::Apply), &[S::Config], "a apply", "apply the candidate on trial, until somebody confirms it"),
+    operate(&[K::Char('c')], own(V::Confirm), &[S::Config], "c confirm", "confirm: the configuration stays that runs on trial"),
+    operate(&[K::Char('b')], own(V::Rollback), &[S::Config], "b rollback", "roll back: bring a configuration back that ran before"),
+    view(&[K::Char('x')], own(V::Discard), &[S::Config], "", "discard the candidate"),
+    operate(&[K::Char('m')], any(G::Maintenance), EVERYWHERE, "", "maintenance: no new sessions here; again to end it"),
     operate(&[K::Char('u')], any(G::Undo), EVERYWHERE, "", "undo what was changed last, as long as that is offered"),
-    view(&[K::Char('p')], any(G::Pause), EVERYWHERE, "p pause", "stop the display, not the appliance; again to go on"),
+    view(&[K::Char('A')], any(G::Alarms), EVERYWHERE, "", "alarms: what is wrong now, the worst first"),
+    view(&[K::Char('p')], any(G::Pause), EVERYWHERE, "p pause", "pause the display, not the appliance; again to go on"),
     view(&[K::Char('?')], any(G::Help), EVERYWHERE, "? help", "this help; type to search it"),
-    view(&[K::Char('q'), K::Ctrl('c')], any(G::Leave), EVERYWHERE, "q quit", "leave the console; the appliance runs on"),
+    view(&[K::Char('q'), K::Ctrl('c')], any(G::Leave), EVERYWHERE, "q quit", "quit the console; the appliance runs on"),
     view(&[K::Esc, K::Backspace], own(V::Back), EVERYWHERE, "", "back: always safe"),
     view(&[K::Char('1')], any(G::Go(S::Services)), EVERYWHERE, "", "services and their real servers"),
     view(&[K::Char('2')], any(G::Go(S::Pools)), EVERYWHERE, "", "LIP pools and the ports they have left"),
@@ -289,6 +292,19 @@ mod tests {
                 "{hint}"
             );
             assert!(!binding.help.is_empty(), "{first}");
+        }
+    }
+
+    #[test]
+    fn whoever_searches_the_help_for_the_word_of_a_hint_finds_its_key() {
+        for binding in BINDINGS.iter().filter(|binding| !binding.hint.is_empty()) {
+            let (_, word) = binding.hint.split_once(' ').unwrap();
+            let verb = word.get(..4).unwrap_or(word);
+            assert!(binding.help.contains(verb), "{word}: {}", binding.help);
+        }
+        // The design size has so much room for it.
+        for binding in BINDINGS {
+            assert!(binding.help.len() <= 60, "{}", binding.help);
         }
     }
 

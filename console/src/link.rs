@@ -31,12 +31,24 @@ const MOST_PAUSE: Duration = Duration::from_secs(10);
 /// What is narrowed otherwise is asked for again no sooner.
 const QUICK: Duration = Duration::from_millis(200);
 
+/// What is due so soon is asked for with what is due now.
+const TOGETHER: Duration = Duration::from_millis(100);
+
 /// What is asked of the threads.
 #[derive(Debug)]
 pub(crate) struct Link {
-    wants: Sender<Vec<Want>>,
+    orders: Sender<Order>,
     options: Options,
     began: Instant,
+}
+
+/// What the thread that asks again and again is told.
+#[derive(Debug)]
+enum Order {
+    /// Other things are wanted from now on.
+    Want(Vec<Want>),
+    /// All of it is wanted now.
+    Now,
 }
 
 impl Link {
@@ -50,7 +62,7 @@ impl Link {
         news: Sender<T>,
         message: fn(Message) -> T,
     ) -> io::Result<Self> {
-        let (wants, take) = unbounded();
+        let (orders, take) = unbounded();
         let watch = Watch {
             options: options.clone(),
             began,
@@ -63,7 +75,7 @@ impl Link {
         let thread = thread::Builder::new().name("link".to_owned());
         thread.spawn(move || watch.run())?;
         Ok(Self {
-            wants,
+            orders,
             options: options.clone(),
             began,
         })
@@ -72,7 +84,12 @@ impl Link {
     /// Wants other things told from now on.
     pub(crate) fn want(&self, wants: Vec<Want>) {
         // The thread ends only with us.
-        let _ = self.wants.send(wants);
+        let _ = self.orders.send(Order::Want(wants));
+    }
+
+    /// Has all that is wanted told now, as far as the daemon is not kept too busy by it.
+    pub(crate) fn refresh(&self) {
+        let _ = self.orders.send(Order::Now);
     }
 
     /// Sends a change over a connection of its own, so that the display goes on while it takes its
@@ -175,7 +192,7 @@ struct Watch {
     due: BTreeMap<usize, Instant>,
     /// When something may be asked for again, by its name: not at each key that narrows it otherwise.
     free: BTreeMap<&'static str, Instant>,
-    take: Receiver<Vec<Want>>,
+    take: Receiver<Order>,
     tell: Box<dyn Fn(Message) -> bool + Send>,
 }
 
@@ -223,7 +240,8 @@ impl Watch {
         let end = Instant::now() + pause;
         loop {
             match self.take.recv_deadline(end) {
-                Ok(wants) => self.wants = wants,
+                Ok(Order::Want(wants)) => self.wants = wants,
+                Ok(Order::Now) => {}
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -232,30 +250,86 @@ impl Watch {
 
     fn ask(&mut self, mut client: Client) -> Stop {
         loop {
-            while let Ok(wants) = self.take.try_recv() {
-                self.change(wants);
+            while let Ok(order) = self.take.try_recv() {
+                self.obey(order);
             }
             let now = Instant::now();
             let next = (0..self.wants.len())
-                .map(|place| (self.due.get(&place).copied().unwrap_or(now), place))
+                .map(|place| self.due.get(&place).copied().unwrap_or(now))
                 .min();
             match next {
-                Some((at, place)) if at <= now => {
-                    if let Err(stop) = self.ask_for(place, &mut client) {
+                Some(at) if at <= now => {
+                    if let Err(stop) = self.ask_round(now, &mut client) {
                         return stop;
                     }
                 }
-                Some((at, _)) => match self.take.recv_deadline(at) {
-                    Ok(wants) => self.change(wants),
+                Some(at) => match self.take.recv_deadline(at) {
+                    Ok(order) => self.obey(order),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return Stop::Over,
                 },
                 None => match self.take.recv() {
-                    Ok(wants) => self.change(wants),
+                    Ok(order) => self.obey(order),
                     Err(_) => return Stop::Over,
                 },
             }
         }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Want(wants) => self.change(wants),
+            Order::Now => {
+                let now = Instant::now();
+                for (place, want) in self.wants.iter().enumerate() {
+                    let free = self.free.get(want.what.name()).copied().unwrap_or(now);
+                    if let Some(due) = self.due.get_mut(&place) {
+                        *due = free.min(*due);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for all that is due, or nearly so. What has rates is asked for in a row: where a second
+    /// ended between two answers, the older one is asked for again, so that what is shown at once is
+    /// of one second and adds up.
+    fn ask_round(&mut self, now: Instant, client: &mut Client) -> Result<(), Stop> {
+        let due = |place: &usize| self.due.get(place).is_none_or(|at| *at <= now + TOGETHER);
+        let due: Vec<usize> = (0..self.wants.len()).filter(due).collect();
+        let mut together = Vec::new();
+        let mut others = Vec::new();
+        for place in due {
+            let has_rates = self
+                .wants
+                .get(place)
+                .is_some_and(|want| has_rates(want.what));
+            if has_rates {
+                together.extend(self.ask_for(place, now, client)?.map(|told| (place, told)));
+            } else {
+                others.push(place);
+            }
+        }
+        let newest = together.iter().filter_map(|(_, told)| second(told)).max();
+        for (place, told) in &mut together {
+            if second(told) < newest
+                && let Some(anew) = self.ask_for(*place, now, client)?
+            {
+                *told = anew;
+            }
+        }
+        let together = together.into_iter().map(|(_, told)| told).collect();
+        if !(self.tell)(Message::Together(together)) {
+            return Err(Stop::Over);
+        }
+        for place in others {
+            if let Some(told) = self.ask_for(place, now, client)?
+                && !(self.tell)(told)
+            {
+                return Err(Stop::Over);
+            }
+        }
+        Ok(())
     }
 
     /// What was wanted already keeps its turn; what is new is asked for now, or as soon as may be.
@@ -275,38 +349,61 @@ impl Watch {
         self.due = due;
     }
 
-    fn ask_for(&mut self, place: usize, client: &mut Client) -> Result<(), Stop> {
+    /// Asks for one of the wants in the round that began then.
+    fn ask_for(
+        &mut self,
+        place: usize,
+        round: Instant,
+        client: &mut Client,
+    ) -> Result<Option<Message>, Stop> {
         let Some(Want {
             what,
             filter,
             every,
         }) = self.wants.get(place).cloned()
         else {
-            return Ok(());
+            return Ok(None);
         };
         let asked = Instant::now();
         let rows = ask_once(client, what, &filter);
         let told = Instant::now();
         let pause = pace(told - asked);
-        self.due.insert(place, asked + every.max(pause));
+        // What is asked for together stays together.
+        let due = (round + every).max(asked + pause);
+        self.due.insert(place, due);
         self.free.insert(what.name(), asked + pause.max(QUICK));
         let answer = match rows {
             Ok(rows) => Answer::read(what, rows),
             Err(error @ ClientError::Refused { .. }) => Err(error.to_string()),
             Err(error) => return Err(Stop::Lost(error.to_string())),
         };
-        let message = Message::Told {
+        Ok(Some(Message::Told {
             what,
             filter,
             answer,
             at: told - self.began,
             took: told - asked,
-        };
-        if (self.tell)(message) {
-            Ok(())
-        } else {
-            Err(Stop::Over)
-        }
+        }))
+    }
+}
+
+/// Says whether an answer has rates that add up to those of others.
+fn has_rates(what: What) -> bool {
+    matches!(
+        what,
+        What::Status | What::Ports | What::Workers | What::Ledger
+    )
+}
+
+/// Returns the number of the second that an answer is of, where it has one.
+fn second(message: &Message) -> Option<u64> {
+    if let Message::Told {
+        answer: Ok(answer), ..
+    } = message
+    {
+        answer.second()
+    } else {
+        None
     }
 }
 

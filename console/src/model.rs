@@ -102,6 +102,8 @@ pub(crate) enum After {
     Events,
     /// It is what becomes of the next packet of the session that is looked at.
     Explain,
+    /// They are the sessions that a denial would cut off.
+    Denied,
     /// It is what the daemon says of the candidate.
     Check,
     /// It is what became of a configuration.
@@ -167,6 +169,8 @@ impl Want {
 /// What is to be done outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
+    /// Have what is shown told now: something may have changed.
+    Refresh,
     /// Ask the daemon, once.
     Send { ticket: u64, asked: Asked },
     /// Draw everything anew.

@@ -200,6 +200,7 @@ impl Console {
                     let sent = self.link.send(ticket, asked, tell, Event::Message);
                     sent.map_err(ConsoleError::Thread)?;
                 }
+                Effect::Refresh => self.link.refresh(),
                 Effect::Redraw => self.redraw(),
                 Effect::AskSize => self.ask_size(),
                 Effect::Leave => return Ok(Some(ExitCode::SUCCESS)),

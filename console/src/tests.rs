@@ -1,5 +1,6 @@
 //! Tests of the whole: what is seen, in how many bytes, and that a terminal shows what was meant.
 
+mod agree;
 mod bytes;
 mod config;
 pub(crate) mod fixture;

@@ -4,26 +4,31 @@
 /// What is shown for a value that the daemon did not give.
 pub(crate) const NONE: &str = "-";
 
-/// Returns a number in at most five characters: whole up to 9999, then three digits and a unit.
+/// Returns a number in at most five characters: whole up to 9999, then the nearest of three digits
+/// and a unit. Rounded and not cut: what is added up is then off by the chance of single digits, and
+/// not by one more with each part. Where parts must add up exactly, `exact` shows them.
 pub(crate) fn si(value: u64) -> String {
     if value < 10_000 {
         return value.to_string();
     }
-    let mut divisor = 1000u64;
-    for unit in ["k", "M", "G", "T", "P"] {
-        // In tenths of a hundredth, cut and not rounded: 999,999 is no million.
-        let whole = value / divisor;
-        let rest = value % divisor;
-        if whole < 1000 {
-            return match whole {
-                0..10 => format!("{whole}.{:02}{unit}", rest / (divisor / 100)),
-                10..100 => format!("{whole}.{}{unit}", rest / (divisor / 10)),
-                _ => format!("{whole}{unit}"),
-            };
+    let value = u128::from(value);
+    let nearest = |unit: u128| (value + unit / 2) / unit;
+    let mut divisor = 1000;
+    for unit in ["k", "M", "G", "T", "P", "E"] {
+        let (hundredths, tenths) = (nearest(divisor / 100), nearest(divisor / 10));
+        let whole = nearest(divisor);
+        if hundredths < 1000 {
+            return format!("{}.{:02}{unit}", hundredths / 100, hundredths % 100);
         }
-        divisor = divisor.saturating_mul(1000);
+        if tenths < 1000 {
+            return format!("{}.{}{unit}", tenths / 10, tenths % 10);
+        }
+        if whole < 1000 {
+            return format!("{whole}{unit}");
+        }
+        divisor *= 1000;
     }
-    format!("{}E", value / 1_000_000_000_000_000_000)
+    NONE.to_owned()
 }
 
 /// Returns a rate: whole, but what is above nought is not shown as nought.
@@ -166,13 +171,15 @@ mod tests {
             (0, "0"),
             (9_999, "9999"),
             (10_000, "10.0k"),
-            (99_999, "99.9k"),
+            (99_949, "99.9k"),
+            (99_999, "100k"),
             (123_456, "123k"),
-            (999_999, "999k"),
+            (999_499, "999k"),
+            (999_999, "1.00M"),
             (1_214_000, "1.21M"),
             (12_100_000, "12.1M"),
             (6_100_000_000, "6.10G"),
-            (u64::MAX, "18E"),
+            (u64::MAX, "18.4E"),
         ] {
             assert_eq!(si(value), text);
         }
@@ -213,7 +220,35 @@ mod tests {
         assert_eq!(folded("", 3), [""]);
     }
 
+    /// Reads what `si` wrote, with what its last digit is worth.
+    fn read(text: &str) -> (f64, f64) {
+        let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+        let unit = match text.get(digits.len()..).unwrap() {
+            "" => 1.0,
+            "k" => 1e3,
+            "M" => 1e6,
+            "G" => 1e9,
+            other => panic!("{other}"),
+        };
+        let places = digits.split_once('.').map_or(0, |(_, behind)| behind.len());
+        let last = unit / 10f64.powi(i32::try_from(places).unwrap());
+        (digits.parse::<f64>().unwrap() * unit, last)
+    }
+
     proptest! {
+        #[test]
+        fn a_total_is_what_its_rows_add_up_to_but_for_the_rounding_of_each(
+            rows in prop::collection::vec(0u64..1_000_000_000, 1..9),
+        ) {
+            let (total, last) = read(&si(rows.iter().sum()));
+            let shown: f64 = rows.iter().map(|row| read(&si(*row)).0).sum();
+            let most = last * (rows.len() + 1) as f64 / 2.0;
+            prop_assert!((total - shown).abs() <= most * 1.000_001, "{total} {shown}");
+            if rows.iter().sum::<u64>() < 10_000 {
+                prop_assert!((total - shown).abs() < 0.5, "small numbers are exact");
+            }
+        }
+
         #[test]
         fn no_number_is_wider_than_its_column(value: u64, small in 0f64..1e15) {
             prop_assert!(si(value).len() <= 5, "{}", si(value));

@@ -45,6 +45,8 @@ pub(crate) enum Message {
         at: Duration,
         took: Duration,
     },
+    /// Answers that are of the same second, and are shown at once.
+    Together(Vec<Self>),
     /// The daemon answered a change.
     Replied {
         ticket: u64,
@@ -96,9 +98,10 @@ fn take(model: &mut Model, message: Message) -> Vec<Effect> {
             }
             Vec::new()
         }
-        Message::Replied { ticket, rows } => {
-            told::reply(model, ticket, rows);
-            Vec::new()
+        Message::Replied { ticket, rows } => told::reply(model, ticket, rows),
+        Message::Together(messages) => {
+            let each = messages.into_iter().map(|message| take(model, message));
+            each.flatten().collect()
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use weir_control::{
     Code, Filter, LedgerReply, PoolRealRow, PoolRow, PortRow, RealCountsRow, Rejection,
-    ServiceRealRow, ServiceRow, SessionRow, SynproxyRow, WorkerRow,
+    ServiceRealRow, ServiceRow, SessionRow, SynproxyRow, WorkerRates, WorkerRow,
 };
 use weir_director::{PoolUse, SessionView};
 use weir_model::{
@@ -18,6 +18,7 @@ use crate::control::floods::Floods;
 use crate::control::overlay::{Overlay, RealName};
 use crate::control::rates::Rates;
 use crate::control::scene::Scene;
+use crate::control::second::Second;
 use crate::health::{Book, Standing};
 use crate::publish::{Picture, Traffic};
 
@@ -127,7 +128,13 @@ pub(crate) struct PortView {
 }
 
 /// Returns the row of a port, which is the `place`th of each worker.
-pub(crate) fn port(port: &Port, view: &PortView, place: usize, pictures: &[Picture]) -> PortRow {
+pub(crate) fn port(
+    port: &Port,
+    view: &PortView,
+    place: usize,
+    pictures: &[Picture],
+    second: Option<&Second>,
+) -> PortRow {
     let stats = pictures
         .iter()
         .filter_map(|picture| picture.ports.get(place));
@@ -148,6 +155,8 @@ pub(crate) fn port(port: &Port, view: &PortView, place: usize, pictures: &[Pictu
         tx: sum(|stats| stats.tx_frames),
         rx_ring_lost: sum(|stats| stats.rx_ring_lost + stats.rx_invalid),
         tx_ring_lost: sum(|stats| stats.tx_ring_lost),
+        per_s: second.and_then(|second| second.ports.get(place).copied()),
+        second: second.map_or(0, |second| second.number),
     }
 }
 
@@ -157,7 +166,9 @@ pub(crate) fn workers(
     poll: Poll,
     pictures: &[Picture],
     rates: &Rates,
+    second: Option<&Second>,
 ) -> Vec<WorkerRow> {
+    let of_second = |place| second?.workers.get(place).map(WorkerRates::from);
     let all = cpus.zip(pictures).enumerate();
     all.map(|(place, (cpu, picture))| WorkerRow {
         worker: place as u32,
@@ -172,18 +183,24 @@ pub(crate) fn workers(
         handed_out: picture.ledger.handed_out,
         dropped: picture.ledger.dropped.iter().sum(),
         balanced: picture.ledger.balanced(),
+        per_s: of_second(place),
+        second: second.map_or(0, |second| second.number),
     })
     .collect()
 }
 
 /// Returns the ledger of all workers.
-pub(crate) fn ledger(pictures: &[Picture]) -> LedgerReply {
+pub(crate) fn ledger(pictures: &[Picture], second: Option<&Second>) -> LedgerReply {
     let workers: Vec<_> = pictures
         .iter()
         .enumerate()
         .map(|(place, picture)| (WorkerId(place as u8), picture.ledger, picture.counters))
         .collect();
-    LedgerReply::new(&workers)
+    let reply = LedgerReply::new(&workers);
+    match second {
+        Some(second) => reply.in_second(second.number, &second.total, &second.workers),
+        None => reply,
+    }
 }
 
 fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> ServiceRow {
@@ -197,11 +214,7 @@ fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> Serv
     let quorum = service.availability.quorum;
     ServiceRow {
         name: service.name.clone(),
-        listen: service
-            .listen
-            .iter()
-            .map(|at| endpoint(at.address, at.port))
-            .collect(),
+        listen: listen(service),
         protocol: service.protocol.name().to_owned(),
         forward: service.forward.name().to_owned(),
         scheduler: service.scheduler.name().to_owned(),
@@ -324,6 +337,12 @@ fn range(range: &AddressRange) -> String {
         return range.first.to_string();
     }
     format!("{}-{}", range.first, range.last)
+}
+
+/// Returns where a service is reached.
+pub(crate) fn listen(service: &Service) -> Vec<String> {
+    let all = service.listen.iter();
+    all.map(|at| endpoint(at.address, at.port)).collect()
 }
 
 fn endpoint(address: IpAddr, port: u16) -> String {

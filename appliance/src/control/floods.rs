@@ -13,6 +13,7 @@ use weir_model::{
 };
 
 use crate::capacity::{self, Capacity};
+use crate::control::answer::listen;
 use crate::control::floods::alarm::{Alarm, Turn};
 use crate::publish::flood::{Flood, ServiceFlood};
 
@@ -287,6 +288,7 @@ impl Watched {
         let is_spread = top_sources.is_empty() && !top_fingerprints.is_empty();
         FloodRow {
             service: service.name.clone(),
+            listen: listen(service),
             mode: service.synproxy.mode.name().to_owned(),
             active: self.active.is_some(),
             since: self

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use weir_control::{HISTORY_SECONDS, HistoryRow};
 use weir_model::{Counter, DropReason, ServiceId, Snapshot};
 
+use crate::control::second::Second;
 use crate::publish::flood::Flood;
 use crate::publish::{Picture, Traffic};
 
@@ -32,6 +33,9 @@ type Point<const N: usize> = [f32; N];
 #[derive(Debug)]
 pub(crate) struct History {
     last: Option<Last>,
+    second: Option<Second>,
+    /// How many seconds there were.
+    number: u64,
     /// When the points that are kept ended.
     seconds: VecDeque<SystemTime>,
     minutes: VecDeque<SystemTime>,
@@ -47,6 +51,7 @@ struct Last {
     at: Instant,
     whole: [u64; BOX_RATES],
     services: BTreeMap<ServiceId, [u64; RATES]>,
+    pictures: Vec<Picture>,
 }
 
 /// What is kept of one object. A series that began later than others is shorter: its youngest
@@ -63,6 +68,8 @@ impl Default for History {
     fn default() -> Self {
         Self {
             last: None,
+            second: None,
+            number: 0,
             seconds: VecDeque::new(),
             minutes: VecDeque::new(),
             in_minute: 0,
@@ -99,15 +106,23 @@ impl History {
             at: now,
             whole,
             services,
+            pictures: pictures.to_vec(),
         };
         let Some(last) = self.last.replace(next) else {
             return;
         };
-        let elapsed = now.saturating_duration_since(last.at).as_secs_f64();
-        if elapsed <= 0.0 {
+        let elapsed = now.saturating_duration_since(last.at);
+        if elapsed.is_zero() {
             return;
         }
-        self.add(wall, &last, elapsed);
+        self.number += 1;
+        self.second = Second::between(self.number, &last.pictures, pictures, elapsed);
+        self.add(wall, &last, elapsed.as_secs_f64());
+    }
+
+    /// Returns what the last second counted; none before there was one.
+    pub(crate) fn second(&self) -> Option<&Second> {
+        self.second.as_ref()
     }
 
     fn add(&mut self, wall: SystemTime, last: &Last, elapsed: f64) {

@@ -123,7 +123,7 @@ impl Control {
             .enumerate()
             .filter_map(|(place, device)| {
                 let port = snapshot.ports.get(device.id.index())?;
-                Some(answer::port(port, &device.view(), place, &pictures))
+                Some(answer::port(port, &device.view(), place, &pictures, None))
             });
         self.metrics.exporter.show(Facts {
             node: snapshot.node.name.clone(),

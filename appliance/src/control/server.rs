@@ -462,6 +462,7 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
         Ok(service) => service,
         Err(rejection) => return connection.send(&Reply::refused(&rejection)),
     };
+    let second = scene.history.second();
     match what {
         What::Services => {
             let of = OfServices::of(scene);
@@ -474,7 +475,7 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             let rows: Vec<_> = devices
                 .filter_map(|(place, device)| {
                     let port = scene.running.snapshot.ports.get(device.id.index())?;
-                    Some(answer::port(port, &device.view(), place, &pictures))
+                    Some(answer::port(port, &device.view(), place, &pictures, second))
                 })
                 .collect();
             send_rows(connection, what, filter, rows);
@@ -482,7 +483,7 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
         What::Workers => {
             let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
             let poll = scene.running.snapshot.workers.poll;
-            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates);
+            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates, second);
             send_rows(connection, what, filter, rows);
         }
         What::Ledger => {
@@ -490,7 +491,7 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
                 connection,
                 what,
                 filter,
-                [answer::ledger(&scene.fleet.pictures())],
+                [answer::ledger(&scene.fleet.pictures(), second)],
             );
         }
         What::Flood => {

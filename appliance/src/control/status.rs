@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_control::{AlarmRow, ClientRow, HistoryRow, StatusRow};
+use weir_control::{AlarmRow, ClientRow, HistoryRow, PortRates, StatusRow};
 use weir_model::{DropReason, Service, Snapshot};
 
 use crate::control::connection::Connection;
 use crate::control::faults;
 use crate::control::scene::Scene;
+use crate::control::second::Second;
 use crate::daemon::machine::run_dir;
 use crate::publish::Picture;
 
@@ -68,6 +69,9 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
     let busy = (0..pictures.len()).map(|worker| scene.rates.busy_percent(worker));
     let last = scene.history.rows(snapshot, None, 1).pop();
     let rate = |pick: fn(&HistoryRow) -> f64| last.as_ref().map(pick);
+    let second = scene.history.second();
+    let all_ports = second.map(Second::all_ports);
+    let of_ports = |pick: fn(PortRates) -> u64| all_ports.map(|all| exact(pick(all)));
     let busy_percent = busy.max().unwrap_or_default();
     let may_be_out = scene.health.may_be_out();
     let mut alarms = alarms(scene, &pictures, last.as_ref(), busy_percent, may_be_out);
@@ -96,12 +100,11 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         sessions_per_s: rate(|row| row.sessions_per_s),
         syn_per_s: rate(|row| row.syn_per_s),
         refused_per_s: rate(|row| row.refused_per_s),
-        // The sum of nothing would be -0.
-        dropped_per_s: rate(|row| row.dropped_per_s.values().fold(0.0, |sum, rate| sum + rate)),
-        packets_in_per_s: rate(|row| row.packets_in_per_s),
-        packets_out_per_s: rate(|row| row.packets_out_per_s),
-        bits_in_per_s: rate(|row| row.bits_in_per_s),
-        bits_out_per_s: rate(|row| row.bits_out_per_s),
+        dropped_per_s: second.map(|second| exact(second.total.all_dropped())),
+        packets_in_per_s: of_ports(|all| all.rx),
+        packets_out_per_s: of_ports(|all| all.tx),
+        bits_in_per_s: of_ports(|all| all.rx_bits),
+        bits_out_per_s: of_ports(|all| all.tx_bits),
         balanced: pictures.iter().all(|picture| picture.ledger.balanced()),
         busy_percent,
         services: services().count() as u64,
@@ -119,7 +122,16 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         alarms: count,
         alarm_list: alarms,
         clients,
+        second: second.map_or(0, |second| second.number),
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "whole rates are far below what is exact there"
+)]
+fn exact(rate: u64) -> f64 {
+    rate as f64
 }
 
 /// How long the daemon has run: its clock began with it.

@@ -66,6 +66,27 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Returns the number of the second that its rates are of, where it has such.
+    pub(crate) fn second(&self) -> Option<u64> {
+        match self {
+            Self::Status(row) => Some(row.second),
+            Self::Ledger(row) => Some(row.second),
+            Self::Ports(rows) => rows.first().map(|row| row.second),
+            Self::Workers(rows) => rows.first().map(|row| row.second),
+            Self::Services(_)
+            | Self::Pools(_)
+            | Self::Sessions(_)
+            | Self::Flood(_)
+            | Self::Config(_)
+            | Self::Health(_)
+            | Self::Events(_)
+            | Self::Syslog(_)
+            | Self::Generations(_)
+            | Self::History(_)
+            | Self::Overrides(_) => None,
+        }
+    }
+
     /// Reads the rows of an answer.
     ///
     /// # Errors

@@ -36,11 +36,6 @@ impl Deltas {
         self.counters = counters;
     }
 
-    /// Returns how fast a counter grows; none before a second answer.
-    pub(crate) fn rate(&self, name: &str, place: usize) -> Option<f64> {
-        self.rates.get(name)?.get(place).copied()
-    }
-
     /// Returns how fast several counters of a name grow.
     pub(crate) fn rates(&self, name: &str) -> Option<&[f64]> {
         self.rates.get(name).map(Vec::as_slice)
@@ -66,14 +61,14 @@ mod tests {
         let mut deltas = Deltas::default();
         let second = Duration::from_secs;
         deltas.take(second(1), counters(&[100, 7]));
-        assert_eq!(deltas.rate("wan", 0), None);
+        assert_eq!(deltas.rates("wan"), None);
         deltas.take(second(3), counters(&[300, 7]));
         assert_eq!(deltas.rates("wan"), Some(&[100.0, 0.0][..]));
         deltas.take(second(4), counters(&[400, 0]));
         assert_eq!(deltas.rates("wan"), None);
         deltas.take(second(5), counters(&[500, 1]));
-        assert_eq!(deltas.rate("wan", 0), Some(100.0));
+        assert_eq!(deltas.rates("wan"), Some(&[100.0, 1.0][..]));
         deltas.take(second(600), counters(&[900, 1]));
-        assert_eq!(deltas.rate("wan", 0), None);
+        assert_eq!(deltas.rates("wan"), None);
     }
 }

@@ -1,12 +1,8 @@
 //! Ports, workers and the ledger: which lines there are, and what their rates are.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use weir_control::{LedgerReply, PortRow, What, WorkerLedger, WorkerRow};
+use weir_control::{LedgerRates, LedgerReply, PortRow, What, WorkerLedger, WorkerRow};
 
 use crate::model::data::Data;
-use crate::model::deltas::Deltas;
 use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::history::{self, Figure, Graphing, Span};
 use crate::model::list::{Cursor, Step};
@@ -52,16 +48,18 @@ pub(crate) enum Sort {
 pub(crate) struct Account {
     /// What became of frames, or where they came from; `+` before what came in.
     pub(crate) name: &'static str,
-    /// Its place in the rates of the ledger.
-    pub(crate) place: Option<usize>,
     pub(crate) frames: u64,
+    /// How many of them in the last second; none where that was not told, or says nothing.
+    pub(crate) per_s: Option<u64>,
+    /// Whether it is something that happens: what waits and what is missing is as it is.
+    pub(crate) happens: bool,
 }
 
 /// Why frames were dropped, and how many.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reason {
     pub(crate) name: String,
-    pub(crate) per_s: Option<f64>,
+    pub(crate) per_s: Option<u64>,
     pub(crate) frames: u64,
 }
 
@@ -75,9 +73,6 @@ pub(crate) struct Ports {
     pub(crate) zoom: Option<Zoom>,
     pub(crate) zoom_top: usize,
     pub(crate) graphing: Graphing,
-    pub(crate) port_rates: Deltas,
-    pub(crate) worker_rates: Deltas,
-    pub(crate) ledger_rates: Deltas,
     /// The account of all workers, and why they dropped, most first.
     pub(crate) account: Vec<Account>,
     pub(crate) reasons: Vec<Reason>,
@@ -97,9 +92,6 @@ impl Default for Ports {
                 span: Span::default(),
                 figure: Figure::Drops,
             },
-            port_rates: Deltas::default(),
-            worker_rates: Deltas::default(),
-            ledger_rates: Deltas::default(),
             account: Vec::new(),
             reasons: Vec::new(),
             selected: None,
@@ -141,49 +133,10 @@ pub(crate) fn has_graph(model: &Model) -> bool {
 }
 
 impl Ports {
-    /// Takes what the daemon said of ports.
-    pub(crate) fn arrived_ports(&mut self, rows: &[PortRow], at: Duration) {
-        let counters = rows.iter().map(|row| {
-            let counters = vec![row.rx, row.tx, row.rx_ring_lost, row.tx_ring_lost];
-            (row.name.clone(), counters)
-        });
-        self.port_rates.take(at, counters.collect());
-    }
-
-    /// Takes what the daemon said of workers.
-    pub(crate) fn arrived_workers(&mut self, rows: &[WorkerRow], at: Duration) {
-        let counters = rows.iter().map(|row| {
-            let counters = vec![row.rx, row.tx, row.handed_in, row.handed_out, row.dropped];
-            (row.worker.to_string(), counters)
-        });
-        self.worker_rates.take(at, counters.collect());
-    }
-
     /// Takes what the daemon said of the ledger.
-    pub(crate) fn arrived_ledger(&mut self, reply: &LedgerReply, at: Duration) {
-        let total = &reply.total;
-        let dropped = total.dropped.values().sum();
-        let mut counters = BTreeMap::from([(
-            "account".to_owned(),
-            vec![
-                total.rx,
-                total.originated,
-                total.tx,
-                total.delivered,
-                dropped,
-                total.handed_in,
-                total.handed_out,
-            ],
-        )]);
-        for (reason, frames) in &total.dropped {
-            counters.insert(format!("drop {reason}"), vec![*frames]);
-        }
-        for (counter, count) in &total.counters {
-            counters.insert(format!("counter {counter}"), vec![*count]);
-        }
-        self.ledger_rates.take(at, counters);
-        self.account = account(total);
-        self.reasons = reasons(total, &self.ledger_rates);
+    pub(crate) fn arrived_ledger(&mut self, reply: &LedgerReply) {
+        self.account = account(&reply.total);
+        self.reasons = reasons(&reply.total);
     }
 
     /// Makes the lines anew.
@@ -283,16 +236,15 @@ impl Ports {
         let key = |place: &usize| {
             let row = rows.get(*place);
             match self.sorting.by {
-                Sort::Number => 0.0,
-                Sort::Busy => row.map_or(0.0, |row| f64::from(row.busy_percent)),
+                Sort::Number => 0,
+                Sort::Busy => row.map_or(0, |row| u64::from(row.busy_percent)),
                 Sort::Dropped => {
-                    let rate =
-                        row.and_then(|row| self.worker_rates.rate(&row.worker.to_string(), 4));
-                    rate.unwrap_or_default()
+                    let rates = row.and_then(|row| row.per_s);
+                    rates.map_or(0, |rates| rates.dropped)
                 }
             }
         };
-        places.sort_by(|a, b| key(b).total_cmp(&key(a)));
+        places.sort_by_key(|place| std::cmp::Reverse(key(place)));
         self.sorting.arrange(places);
     }
 }
@@ -309,46 +261,51 @@ fn is_head(line: Line) -> bool {
 /// Returns where the frames of a ledger came from and what became of them: what came in less what
 /// went out is what is missing, nought where the ledger is balanced.
 pub(crate) fn account(of: &WorkerLedger) -> Vec<Account> {
+    let per_s = of.per_s.as_ref();
+    let rate = |pick: fn(&LedgerRates) -> u64| per_s.map(pick);
     let dropped = of.dropped.values().sum();
-    let line = |name, place, frames| Account {
+    let line = |name, frames, per_s| Account {
         name,
-        place,
         frames,
+        per_s,
+        happens: true,
     };
-    let mut lines = vec![line("+ received", Some(0), of.rx)];
-    let mut unless_nought = |name, place, frames| {
-        if frames > 0 {
-            lines.push(line(name, place, frames));
-        }
+    let state = |name, frames| Account {
+        happens: false,
+        ..line(name, frames, None)
     };
-    unless_nought("+ made here", Some(1), of.originated);
-    unless_nought("+ handed in", Some(5), of.handed_in);
-    unless_nought("- to the host", Some(3), of.delivered);
-    unless_nought("- handed out", Some(6), of.handed_out);
-    unless_nought("- waiting", None, of.held);
-    lines.push(line("- sent", Some(2), of.tx));
-    lines.push(line("- dropped", Some(4), dropped));
     let sources = of.rx + of.originated + of.handed_in;
     let sinks = of.tx + of.delivered + of.held + of.handed_out + dropped;
-    lines.push(line("= missing", None, sources.abs_diff(sinks)));
+    let lines = [
+        line("+ received", of.rx, rate(|it| it.rx)),
+        line("+ made here", of.originated, rate(|it| it.originated)),
+        line("+ handed in", of.handed_in, rate(|it| it.handed_in)),
+        line("- to the host", of.delivered, rate(|it| it.delivered)),
+        line("- handed out", of.handed_out, rate(|it| it.handed_out)),
+        state("- waiting", of.held),
+        line("- sent", of.tx, rate(|it| it.tx)),
+        line("- dropped", dropped, rate(LedgerRates::all_dropped)),
+        state("= missing", sources.abs_diff(sinks)),
+    ];
+    let always = ["+ received", "- sent", "- dropped", "= missing"];
     lines
+        .into_iter()
+        .filter(|line| line.frames > 0 || always.contains(&line.name))
+        .collect()
 }
 
 /// Returns why frames were dropped, what happens most now first.
-pub(crate) fn reasons(of: &WorkerLedger, rates: &Deltas) -> Vec<Reason> {
+pub(crate) fn reasons(of: &WorkerLedger) -> Vec<Reason> {
     let happened = of.dropped.iter().filter(|(_, frames)| **frames > 0);
+    let per_s = of.per_s.as_ref();
     let mut reasons: Vec<Reason> = happened
         .map(|(name, frames)| Reason {
             name: name.clone(),
-            per_s: rates.rate(&format!("drop {name}"), 0),
+            per_s: per_s.map(|all| all.dropped.get(name).copied().unwrap_or_default()),
             frames: *frames,
         })
         .collect();
-    let rate = |reason: &Reason| reason.per_s.unwrap_or_default();
-    reasons.sort_by(|a, b| {
-        let by_rate = rate(b).total_cmp(&rate(a));
-        by_rate.then(b.frames.cmp(&a.frames))
-    });
+    reasons.sort_by_key(|reason| std::cmp::Reverse((reason.per_s, reason.frames)));
     reasons
 }
 
@@ -388,7 +345,7 @@ mod tests {
                 ("= missing", 3)
             ]
         );
-        let reasons = reasons(&ledger, &Deltas::default());
+        let reasons = reasons(&ledger);
         assert_eq!(reasons.len(), 1);
         assert_eq!(reasons.first().unwrap().name, "no-route");
     }

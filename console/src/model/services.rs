@@ -118,7 +118,7 @@ impl Sort {
     /// Returns its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::File => "as configured",
+            Self::File => "in the order of the file",
             Self::Name => "by name",
             Self::State => "worst first",
             Self::Sessions => "by sessions",

@@ -99,6 +99,7 @@ fn help_filter_and_command_line() {
     snapshot("help.searched", State::Calm, "?drain");
     snapshot("filter", State::Calm, "/10.0.1");
     snapshot("paused", State::Calm, "p");
+    snapshot("alarms", State::Down, "A");
 }
 
 /// A picture of a screen that was told already, after some keys.

@@ -28,7 +28,7 @@ fn seen(stage: &Stage, text: &str) -> bool {
 fn sent(effects: &[Effect]) -> Vec<Request> {
     let sent = effects.iter().filter_map(|effect| match effect {
         Effect::Send { asked, .. } => Some(asked.request.clone()),
-        Effect::Redraw | Effect::AskSize | Effect::Leave => None,
+        Effect::Refresh | Effect::Redraw | Effect::AskSize | Effect::Leave => None,
     });
     sent.collect()
 }
@@ -382,6 +382,86 @@ fn an_answer_that_comes_late_does_not_turn_what_is_typed_into_keys() {
     assert_eq!(line.text(), "qed");
     stage.key(Key::Esc);
     assert!(matches!(stage.model.mode, Mode::Page(_)));
+}
+
+#[test]
+fn a_denial_says_whom_it_cuts_off_without_any_look_at_the_sessions() {
+    let mut stage = stage(State::Calm);
+    let read = |_: &[String]| {
+        let request = Request::Deny {
+            network: "198.51.100.0/28".to_owned(),
+            on: true,
+            for_ms: Some(600_000),
+        };
+        Ok(Command::Ask("denial".to_owned(), request))
+    };
+    stage.model.grammar = Grammar::new(
+        Arc::new(read),
+        Arc::new(|_: &[String]| Vec::<String>::new()),
+    );
+    let effects = stage.keys(":deny\r");
+    assert!(matches!(stage.model.mode, Mode::Dialog(_)));
+    let Some(Effect::Send { ticket, asked }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let Request::Show { what, filter } = &asked.request else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(*what, What::Sessions);
+    let lines = stage.daemon.lines(*what, filter).into_iter();
+    let rows = lines.map(|line| serde_json::from_str::<Reply>(&line).unwrap());
+    let rows: Vec<_> = rows.filter_map(|reply| reply.row).collect();
+    // Clients .10 to .15 are inside.
+    stage.message(Message::Replied {
+        ticket: *ticket,
+        rows: Ok(rows),
+    });
+    let text = stage.lines().join("\n");
+    assert!(text.contains("6 of 1,"), "{text}");
+    assert!(text.contains("that are open."), "{text}");
+    // What was not typed yet is still to be typed.
+    let typed = sent(&stage.keys("deny\r"));
+    assert!(matches!(typed.as_slice(), [Request::Deny { on: true, .. }]));
+}
+
+#[test]
+fn what_is_wrong_is_said_on_every_screen_and_listed_by_a_key() {
+    let mut stage = stage(State::Down);
+    for screen in ScreenId::ALL {
+        stage.open(screen);
+        assert!(seen(&stage, "- vpn takes no new sessions"), "{screen:?}");
+    }
+    stage.keys("A");
+    assert!(seen(&stage, "3 alarms, the worst first"));
+    assert!(seen(&stage, "ERROR  vpn takes no new sessions"));
+    assert!(seen(
+        &stage,
+        "WARN   1 of 3 real servers of web-tls are down"
+    ));
+    stage.key(Key::Esc);
+    assert!(!seen(&stage, "the worst first"));
+}
+
+#[test]
+fn after_an_answered_change_all_is_told_anew_and_after_a_question_it_is_not() {
+    let mut stage = stage(State::Calm);
+    let effects = stage.keys("jjw5\r");
+    let Some(Effect::Send { ticket, .. }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let rows = Ok(vec![json!({"text": "the weight is 5"})]);
+    let ticket = *ticket;
+    let answered = stage.message(Message::Replied { ticket, rows });
+    assert!(matches!(answered.as_slice(), [Effect::Refresh]));
+    stage.model.grammar = grammar();
+    let effects = stage.keys(":show status\r");
+    let Some(Effect::Send { ticket, .. }) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let ticket = *ticket;
+    let row = serde_json::to_value(weir_control::StatusRow::default()).unwrap();
+    let rows = Ok(vec![row]);
+    assert_eq!(stage.message(Message::Replied { ticket, rows }), []);
 }
 
 #[test]

@@ -98,8 +98,8 @@ fn ask(model: &mut Model, what: String, request: Request) -> Vec<Effect> {
         }
         return Vec::new();
     }
-    if dialog::before(model, &request) {
-        return Vec::new();
+    if let Some(effects) = dialog::before(model, &request) {
+        return effects;
     }
     let rung = match &request {
         // The real server is not known here, or the prefix is none.

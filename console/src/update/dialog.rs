@@ -97,7 +97,7 @@ fn answer(model: &mut Model) -> Vec<Effect> {
         }
         Ok(Next::Question(question)) => {
             model.question(*question);
-            Vec::new()
+            defence::count(model)
         }
         Err(sentence) => {
             if let Mode::Dialog(dialog) = &mut model.mode {
@@ -146,7 +146,7 @@ fn asked(model: &Model, ask: &Ask, typed: &str) -> Result<Next, String> {
             let what = format!("synproxy of {service}");
             Ok(Next::Send { what, request })
         }
-        Ask::Deny { choices } => defence::denied(model, choices, typed),
+        Ask::Deny { choices } => defence::denied(choices, typed),
         Ask::Capture { order, of } => defence::captured(order, of, typed),
         Ask::Apply { word, texts, over } => {
             let mut words = typed.split_whitespace();
@@ -169,22 +169,19 @@ fn asked(model: &Model, ask: &Ask, typed: &str) -> Result<Next, String> {
     }
 }
 
-/// Asks before something that was typed is done, where it costs something; says whether it asked.
-pub(crate) fn before(model: &mut Model, request: &Request) -> bool {
+/// Asks before something that was typed is done, where it costs something; none where it does not.
+pub(crate) fn before(model: &mut Model, request: &Request) -> Option<Vec<Effect>> {
     let question = if let Request::Deny {
         network, on: true, ..
     } = request
     {
         let network = defence::network_of(network);
-        network.map(|network| defence::deny_question(model, request.clone(), network))
+        network.map(|network| defence::deny_question(request.clone(), network))
     } else {
         real::question(model, request)
     };
-    let asks = question.is_some();
-    if let Some(question) = question {
-        model.question(question);
-    }
-    asks
+    model.question(question?);
+    Some(defence::count(model))
 }
 
 /// Reads `90s`, `10m`, `2h`, `1d`.

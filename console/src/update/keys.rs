@@ -7,8 +7,9 @@ use crate::model::editline::EditLine;
 use crate::model::filter::TextFilter;
 use crate::model::list::scroll;
 use crate::model::screen::ScreenId;
-use crate::model::{Effect, Mode, Model, Tone, config as candidate};
+use crate::model::{Effect, Mode, Model, Page, Tone, config as candidate};
 use crate::term::input::{Key, PASTE_KEPT};
+use crate::units::{folded, plural};
 use crate::update::screen::{self, set_filter};
 use crate::update::{command, config, dialog, go};
 
@@ -147,8 +148,47 @@ fn everywhere(model: &mut Model, what: Global) -> Vec<Effect> {
         Global::Leave => return config::leave(model),
         Global::Undo => return model.take_back(),
         Global::Maintenance => return dialog::maintenance(model),
+        Global::Alarms => alarms(model),
     }
     Vec::new()
+}
+
+/// Lists what is wrong.
+fn alarms(model: &mut Model) {
+    let Some(status) = model.data.status.as_ref().map(|told| &told.value) else {
+        model.say(Tone::Warn, "the daemon did not say yet how it is");
+        return;
+    };
+    if status.alarms == 0 {
+        model.say(
+            Tone::Good,
+            "no alarms: nothing is wrong that the daemon knows of",
+        );
+        return;
+    }
+    let room = usize::from(model.size.width).saturating_sub(12);
+    let mut lines = Vec::new();
+    for alarm in &status.alarm_list {
+        let level = if alarm.severity == "error" {
+            "ERROR"
+        } else {
+            "WARN"
+        };
+        for (place, part) in folded(&alarm.text, room).into_iter().enumerate() {
+            let level = if place == 0 { level } else { "" };
+            lines.push(format!("{level:<7}{part}"));
+        }
+    }
+    let listed = status.alarm_list.len() as u64;
+    if status.alarms > listed {
+        lines.push(format!("and {} more", status.alarms - listed));
+    }
+    let title = format!("{}, the worst first", plural(status.alarms, "alarm"));
+    model.mode = Mode::Page(Page {
+        title,
+        lines,
+        top: 0,
+    });
 }
 
 fn pace(model: &mut Model, slower: bool) {

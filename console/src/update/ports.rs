@@ -30,14 +30,10 @@ impl Screen for Ports {
 
     fn told(&self, model: &mut Model, what: What, _: &Filter) {
         let Model { ports, data, .. } = model;
-        if let (What::Ports, Some(told)) = (what, &data.ports) {
-            ports.arrived_ports(&told.value, told.at);
-        } else if let (What::Workers, Some(told)) = (what, &data.workers) {
-            ports.arrived_workers(&told.value, told.at);
-        } else if let (What::Ledger, Some(told)) = (what, &data.ledger) {
-            ports.arrived_ledger(&told.value, told.at);
-        } else {
-            return;
+        match (what, &data.ledger) {
+            (What::Ledger, Some(told)) => ports.arrived_ledger(&told.value),
+            (What::Ports | What::Workers, _) => {}
+            _ => return,
         }
         self.rebuild(model);
     }

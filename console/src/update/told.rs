@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_control::{Filter, OrderedRow, What};
+use weir_control::{Filter, OrderedRow, Role, What};
 
 use crate::model::data::Answer;
 use crate::model::link::{LinkNews, State};
 use crate::model::screen::ScreenId;
-use crate::model::{After, Mode, Model, Page, Tone};
+use crate::model::{After, Effect, Mode, Model, Page, Pending, Tone};
+use crate::update::dialog::defence;
 use crate::update::{config, events, page, screen, sessions};
 
 /// How long what follows a question that was taken back belongs to its answer.
@@ -90,18 +91,34 @@ fn compare(model: &mut Model, uptime_s: u64, generation: u64) {
     }
 }
 
-/// Takes what the daemon answers to what was asked once.
-pub(crate) fn reply(model: &mut Model, ticket: u64, rows: Result<Vec<Value>, String>) {
+/// Takes what the daemon answers to what was asked once. After what may have changed something, all
+/// is told anew: a key that is pressed next must not go by how it was.
+pub(crate) fn reply(
+    model: &mut Model,
+    ticket: u64,
+    rows: Result<Vec<Value>, String>,
+) -> Vec<Effect> {
     let at = model.pending.iter().position(|one| one.ticket == ticket);
     let Some(pending) = at.map(|at| model.pending.remove(at)) else {
-        return;
+        return Vec::new();
     };
+    let changes = pending.request.needs() == Role::Operator;
+    answered(model, pending, rows);
+    if changes {
+        vec![Effect::Refresh]
+    } else {
+        Vec::new()
+    }
+}
+
+fn answered(model: &mut Model, pending: Pending, rows: Result<Vec<Value>, String>) {
     let (what, request) = (&pending.what, &pending.request);
     match pending.after {
         After::Events => return events::all_arrived(model, rows),
         After::Check => return config::checked(model, rows),
         After::Applied => return config::applied(model, what, request, rows),
         After::Explain => return sessions::explained(model, request, rows),
+        After::Denied => return defence::counted(model, rows),
         After::Say | After::Print => {}
     }
     let printed = pending.after == After::Print;

@@ -10,6 +10,7 @@ use crate::model::{Model, history};
 use crate::theme::Theme;
 use crate::units::{NONE, or_none, plural, rate, si, span, time_of_day, unix};
 use crate::view::canvas::{Align, Canvas};
+use crate::view::fields::{self, Field};
 use crate::view::graph::{self, Graph};
 use crate::view::header::cut;
 
@@ -221,15 +222,14 @@ fn closely(model: &Model, row: &FloodRow, canvas: &mut Canvas<'_>) {
     tops(row, rates, height.saturating_sub(sources), theme, canvas);
 }
 
+/// Which service and address, since when cookies are sent, how bad it was.
 fn title(row: &FloodRow, theme: Theme, canvas: &mut Canvas<'_>) {
-    let x = canvas.put(1, 0, &cut(&row.service, 24), theme.strong()) + 2;
     let since = row.since.as_deref().and_then(unix);
     let (text, style) = match (row.active, row.active_s) {
         (true, seconds) => {
             let since = since.map_or_else(none, time_of_day);
             let lasts = seconds.map_or_else(none, span);
-            let peak = or_none(row.peak_syn_per_s, si);
-            let text = format!("COOKIES ON since {since} ({lasts}), peak {peak} SYN/s");
+            let text = format!("COOKIES ON since {since} ({lasts})");
             let style = if is_flood(row) {
                 theme.bad()
             } else {
@@ -239,12 +239,23 @@ fn title(row: &FloodRow, theme: Theme, canvas: &mut Canvas<'_>) {
         }
         (false, _) => ("no flood, cookies off".to_owned(), theme.good()),
     };
-    let end = canvas.put(x, 0, &text, style);
-    let mode = format!("{} ", row.mode);
-    let begin = canvas.width().saturating_sub(mode.chars().count() as u16);
-    if end < begin {
-        canvas.put(begin, 0, &mode, theme.plain());
+    let mut fields = vec![Field::new(0, cut(&row.service, 24), theme.strong())];
+    if let Some((first, more)) = row.listen.split_first() {
+        let all = match more.len() {
+            0 => first.clone(),
+            more => format!("{first} +{more}"),
+        };
+        fields.push(Field::new(1, all, theme.plain()));
     }
+    fields.push(Field::new(0, text, style));
+    if let Some(peak) = row.peak_syn_per_s {
+        let peak = si(peak);
+        let field = Field::new(2, format!("peak {peak}"), theme.plain());
+        fields.push(field.or(4, format!("peak {peak} SYN/s")));
+    }
+    fields.push(Field::new(3, row.mode.clone(), theme.plain()).right());
+    let width = canvas.width().saturating_sub(2);
+    fields::draw(&fields, 0, 2, &mut canvas.inner(1, 0, width, 1));
 }
 
 /// Five lines of three columns. What came in is the sum of what stands above it.
@@ -475,15 +486,32 @@ pub(crate) fn status(model: &Model) -> String {
         [one] => format!("flood: {one}"),
         [one, more @ ..] => format!("floods: {one} and {} more", more.len()),
     };
+    let denied = denied(model);
     if flood.zoom.is_some() {
         let at = flood.cursor.index + 1;
         let of = flood.lines.len();
-        return format!("service {at} of {of}, Up and Down go on, Esc lists all; {floods}");
+        return format!("service {at} of {of}, Up and Down go on, Esc lists all; {floods}{denied}");
     }
     let filter = flood.filter.words();
     format!(
-        "{filter}{}, {floods}; {}; v and t change the graph",
+        "{filter}{}, {floods}{denied}; {}; v and t change the graph",
         plural(flood.lines.len() as u64, "TCP service"),
         flood.sorting.words(flood.sorting.by.name())
     )
+}
+
+/// What somebody did against it: whose packets are dropped, and until when.
+fn denied(model: &Model) -> String {
+    let told = model.data.overrides.as_ref();
+    let rows = told.map_or(&[][..], |told| &told.value);
+    let mut denials = rows.iter().filter(|row| row.setting == "deny");
+    let Some(first) = denials.next() else {
+        return String::new();
+    };
+    let until = first.until.as_deref().and_then(unix);
+    let until = until.map_or_else(String::new, |at| format!(" until {}", time_of_day(at)));
+    match denials.count() {
+        0 => format!("; denied: {}{until}", first.object),
+        more => format!("; denied: {} and {more} more", first.object),
+    }
 }

@@ -193,7 +193,33 @@ fn rule(model: &Model, canvas: &mut Canvas<'_>) {
             .or(2, format!(" {why}: values of {since}, {age} old "));
         let width = canvas.width().saturating_sub(2);
         fields::draw(&[field], 0, 0, &mut canvas.inner(2, 3, width, 1));
+    } else if let Some(told) = &model.data.status {
+        alarm(&told.value, theme, canvas);
     }
+}
+
+/// What is wrong, in a sentence, on every screen: the worst, and how the others are seen.
+fn alarm(status: &StatusRow, theme: Theme, canvas: &mut Canvas<'_>) {
+    let Some(first) = status.alarm_list.first() else {
+        return;
+    };
+    let style = if first.severity == "error" {
+        theme.bad()
+    } else {
+        theme.warn()
+    };
+    let more = match status.alarms {
+        1 => String::new(),
+        all => format!(" A lists all {all} "),
+    };
+    let width = canvas.width().saturating_sub(4);
+    let room = usize::from(width).saturating_sub(more.len() + 4);
+    let text = format!(" {} ", cut(&first.text, room));
+    let fields = [
+        Field::new(0, text, style),
+        Field::new(1, more, theme.plain()).right(),
+    ];
+    fields::draw(&fields, 0, 1, &mut canvas.inner(2, 3, width, 1));
 }
 
 /// Returns what lines between parts are drawn with.

@@ -1,5 +1,7 @@
 //! The LIP pools, each with the real servers that it reaches.
 
+use std::collections::BTreeMap;
+
 use ratatui::style::Style;
 use weir_control::{PoolRealRow, PoolRow};
 
@@ -9,7 +11,7 @@ use crate::model::pools::{
     worst_percent,
 };
 use crate::theme::Theme;
-use crate::units::{NONE, exact, or_none, plural, rate, rate_or_none, si, span};
+use crate::units::{NONE, exact, or_none, plural, rate, si, span};
 use crate::view::canvas::{Align, Canvas};
 use crate::view::details::{self, Detail};
 
@@ -193,21 +195,24 @@ fn growth(value: Option<f64>) -> String {
 /// What there was no port for, of all pools: the ledger counts it.
 fn refusals(model: &Model, y: u16, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
-    let rates = &model.ports.ledger_rates;
-    let refused = rates.rate("drop lip-exhausted", 0);
+    let ledger = model.data.ledger.as_ref();
+    let rates = ledger.and_then(|told| told.value.total.per_s.as_ref());
+    let of = |rates: &BTreeMap<String, u64>, name| rates.get(name).copied().unwrap_or_default();
+    let refused = rates.map(|rates| of(&rates.dropped, "lip-exhausted"));
+    let counted = |name| or_none(rates.map(|rates| of(&rates.counters, name)), si);
     let style = match refused {
-        Some(refused) if refused > 0.0 => theme.bad(),
+        Some(refused) if refused > 0 => theme.bad(),
         Some(_) | None => theme.plain(),
     };
     let text = format!(
         "all pools: {:>5}/s refused for want of a port",
-        rate_or_none(refused)
+        or_none(refused, si)
     );
     let x = canvas.put(1, y, &text, style);
-    let moved = rate_or_none(rates.rate("counter lip-fell-back", 0));
+    let moved = counted("lip-fell-back");
     let text = format!("  {moved:>5}/s took another LIP");
     let x = canvas.put(x, y, &text, theme.plain());
-    let early = rate_or_none(rates.rate("counter port-reused-early", 0));
+    let early = counted("port-reused-early");
     let text = format!("  {early:>5}/s took a port before its rest was over");
     if usize::from(x) + text.len() < usize::from(canvas.width()) {
         canvas.put(x, y, &text, theme.plain());

@@ -1,13 +1,13 @@
 //! Ports, workers and the ledger: all of them, or one closely.
 
 use ratatui::style::Style;
-use weir_control::{PortRow, WorkerLedger, WorkerRow};
+use weir_control::{PortRates, PortRow, WorkerLedger, WorkerRates, WorkerRow};
 
 use crate::model::flood::percent;
 use crate::model::ports::{Account, Line, Reason, Zoom, account, has_graph, reasons};
-use crate::model::{Model, deltas::Deltas, history};
+use crate::model::{Model, history};
 use crate::theme::Theme;
-use crate::units::{NONE, exact, plural, rate_or_none, si};
+use crate::units::{NONE, exact, or_none, plural, si};
 use crate::view::canvas::{Align, Canvas};
 use crate::view::details::{self, Detail};
 use crate::view::graph::{self, Graph};
@@ -25,7 +25,7 @@ const MOST_BARS: u16 = 24;
 
 type Column = (&'static str, u16, Align);
 
-const PORTS: [Column; 8] = [
+const PORTS: [Column; 10] = [
     ("DEVICE", 10, Align::Left),
     ("DRIVER", 9, Align::Left),
     ("LINK", 8, Align::Left),
@@ -33,6 +33,8 @@ const PORTS: [Column; 8] = [
     ("RX pps", 6, Align::Right),
     ("TX pps", 6, Align::Right),
     ("LOST/s", 6, Align::Right),
+    ("RX b/s", 6, Align::Right),
+    ("TX b/s", 6, Align::Right),
     ("MODE", 24, Align::Left),
 ];
 
@@ -85,34 +87,20 @@ fn draw_line(model: &Model, one: Line, y: u16, canvas: &mut Canvas<'_>) {
         Line::PortsHead => heads("PORT", &PORTS, y, theme, canvas),
         Line::Port(place) => {
             if let Some(row) = ports.get(place) {
-                port(row, &model.ports.port_rates, y, theme, canvas);
+                port(row, y, theme, canvas);
             }
         }
         Line::PortsSum => {
-            let sum = |place| {
-                sum(
-                    ports.iter().map(|row| row.name.clone()),
-                    &model.ports.port_rates,
-                    place,
-                )
-            };
-            let lost = add(sum(2), sum(3));
             canvas.put(MARKS, y, "all ports", theme.strong());
-            let cells = [
-                "",
-                "",
-                "",
-                "",
-                &rate_or_none(sum(0)),
-                &rate_or_none(sum(1)),
-                &rate_or_none(lost),
-            ];
-            cells_of(&PORTS, &cells.map(str::to_owned), y, theme.strong(), canvas);
+            let cells = port_cells(all_ports(ports));
+            let cells = std::iter::repeat_n(String::new(), 4).chain(cells);
+            let cells: Vec<String> = cells.collect();
+            cells_of(&PORTS, &cells, y, theme.strong(), canvas);
         }
         Line::WorkersHead => heads("WORKER", &WORKERS, y, theme, canvas),
         Line::Worker(place) => {
             if let Some(row) = workers.get(place) {
-                worker(row, &model.ports.worker_rates, y, theme, canvas);
+                worker(row, y, theme, canvas);
             }
         }
         Line::WorkersSum => workers_sum(model, workers, y, canvas),
@@ -145,10 +133,32 @@ fn cells_of(columns: &[Column], cells: &[String], y: u16, style: Style, canvas: 
     }
 }
 
-fn port(row: &PortRow, rates: &Deltas, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
-    let rate = |place| rates.rate(&row.name, place);
-    let lost = add(rate(2), rate(3));
-    let is_losing = lost.is_some_and(|lost| lost > 0.0);
+/// The rates of all ports together; none where one has none.
+fn all_ports(rows: &[PortRow]) -> Option<PortRates> {
+    let mut all = PortRates::default();
+    for row in rows {
+        all.add(&row.per_s?);
+    }
+    Some(all)
+}
+
+fn lost(rates: &PortRates) -> u64 {
+    rates.rx_ring_lost + rates.tx_ring_lost
+}
+
+fn port_cells(rates: Option<PortRates>) -> [String; 5] {
+    let cell = |pick: fn(&PortRates) -> u64| or_none(rates.as_ref().map(pick), si);
+    [
+        cell(|it| it.rx),
+        cell(|it| it.tx),
+        cell(lost),
+        cell(|it| it.rx_bits),
+        cell(|it| it.tx_bits),
+    ]
+}
+
+fn port(row: &PortRow, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
+    let is_losing = row.per_s.as_ref().is_some_and(|rates| lost(rates) > 0);
     let style = match (row.link_up, is_losing) {
         (false, _) => theme.bad(),
         (true, true) => theme.warn(),
@@ -158,16 +168,14 @@ fn port(row: &PortRow, rates: &Deltas, y: u16, theme: Theme, canvas: &mut Canvas
         canvas.put(1, y, "!", style);
     }
     canvas.cell((MARKS, y), NAME, Align::Left, &row.name, theme.strong());
-    let cells = [
+    let facts = [
         row.device.clone(),
         row.driver.clone(),
         link(row),
         row.queues.to_string(),
-        rate_or_none(rate(0)),
-        rate_or_none(rate(1)),
-        rate_or_none(lost),
-        row.mode.clone(),
     ];
+    let cells = facts.into_iter().chain(port_cells(row.per_s));
+    let cells: Vec<String> = cells.chain([row.mode.clone()]).collect();
     cells_of(&PORTS, &cells, y, style, canvas);
 }
 
@@ -180,9 +188,9 @@ fn link(row: &PortRow) -> String {
     }
 }
 
-fn worker(row: &WorkerRow, rates: &Deltas, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
+fn worker(row: &WorkerRow, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
     let name = row.worker.to_string();
-    let rate = |place| rates.rate(&name, place);
+    let [rx, tx, handed, dropped] = worker_cells(row.per_s);
     let style = match (row.balanced, row.busy_percent) {
         (false, _) | (true, 95..) => theme.bad(),
         (true, 80..) => theme.warn(),
@@ -205,10 +213,10 @@ fn worker(row: &WorkerRow, rates: &Deltas, y: u16, theme: Theme, canvas: &mut Ca
         format!("{}%", row.busy_percent),
         si(row.sessions),
         format!("{:.0}%", percent(row.sessions, row.capacity)),
-        rate_or_none(rate(0)),
-        rate_or_none(rate(1)),
-        rate_or_none(rate(2)),
-        rate_or_none(rate(4)),
+        rx,
+        tx,
+        handed,
+        dropped,
         if row.balanced { "ok" } else { "OFF" }.to_owned(),
         row.poll.clone(),
     ];
@@ -217,10 +225,7 @@ fn worker(row: &WorkerRow, rates: &Deltas, y: u16, theme: Theme, canvas: &mut Ca
 
 fn workers_sum(model: &Model, rows: &[WorkerRow], y: u16, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
-    let all = |place| {
-        let names = rows.iter().map(|row| row.worker.to_string());
-        rate_or_none(sum(names, &model.ports.worker_rates, place))
-    };
+    let [rx, tx, handed, dropped] = worker_cells(all_workers(rows));
     let sessions = rows.iter().map(|row| row.sessions).sum();
     let capacity = rows.iter().map(|row| row.capacity).sum();
     let balanced = rows.iter().all(|row| row.balanced);
@@ -229,22 +234,32 @@ fn workers_sum(model: &Model, rows: &[WorkerRow], y: u16, canvas: &mut Canvas<'_
         String::new(),
         si(sessions),
         format!("{:.0}%", percent(sessions, capacity)),
-        all(0),
-        all(1),
-        all(2),
-        all(4),
+        rx,
+        tx,
+        handed,
+        dropped,
         if balanced { "ok" } else { "OFF" }.to_owned(),
     ];
     cells_of(&WORKERS, &cells, y, theme.strong(), canvas);
 }
 
-/// The rates of several objects together; none where one has none.
-fn sum(mut names: impl Iterator<Item = String>, rates: &Deltas, place: usize) -> Option<f64> {
-    names.try_fold(0.0, |sum, name| Some(sum + rates.rate(&name, place)?))
+/// The rates of all workers together; none where one has none.
+fn all_workers(rows: &[WorkerRow]) -> Option<WorkerRates> {
+    let mut all = WorkerRates::default();
+    for row in rows {
+        all.add(&row.per_s?);
+    }
+    Some(all)
 }
 
-fn add(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    Some(a? + b?)
+fn worker_cells(rates: Option<WorkerRates>) -> [String; 4] {
+    let cell = |pick: fn(&WorkerRates) -> u64| or_none(rates.as_ref().map(pick), si);
+    [
+        cell(|it| it.rx),
+        cell(|it| it.tx),
+        cell(|it| it.handed_in),
+        cell(|it| it.dropped),
+    ]
 }
 
 fn ledger_head(balanced: Option<bool>, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
@@ -269,7 +284,6 @@ fn ledger_head(balanced: Option<bool>, y: u16, theme: Theme, canvas: &mut Canvas
 fn ledger_line(
     account: Option<&Account>,
     reason: Option<&Reason>,
-    rates: Option<&Deltas>,
     y: u16,
     theme: Theme,
     canvas: &mut Canvas<'_>,
@@ -283,18 +297,16 @@ fn ledger_line(
             (false, _) => plain,
         };
         canvas.put(MARKS, y, line.name, theme.label());
-        let per_s = line.place.zip(rates);
-        let per_s = per_s.map(|(place, rates)| rate_or_none(rates.rate("account", place)));
-        if let Some(per_s) = per_s {
-            canvas.cell((17, y), 5, Align::Right, &per_s, plain);
+        if line.happens {
+            canvas.cell((17, y), 5, Align::Right, &or_none(line.per_s, si), plain);
         }
         canvas.cell((23, y), 16, Align::Right, &exact(line.frames), style);
     }
     if let Some(reason) = reason {
-        let happens = reason.per_s.is_some_and(|per_s| per_s > 0.0);
+        let happens = reason.per_s.is_some_and(|per_s| per_s > 0);
         let style = if happens { theme.strong() } else { plain };
         canvas.cell((REASONS, y), 16, Align::Left, &reason.name, style);
-        canvas.cell((58, y), 5, Align::Right, &rate_or_none(reason.per_s), style);
+        canvas.cell((58, y), 5, Align::Right, &or_none(reason.per_s, si), style);
         canvas.cell((64, y), 16, Align::Right, &exact(reason.frames), plain);
     }
 }
@@ -355,10 +367,12 @@ fn facts(lines: &[Detail], model: &Model, canvas: &mut Canvas<'_>) {
 fn port_facts(model: &Model, row: &PortRow) -> Vec<Detail> {
     let theme = model.theme;
     let plain = theme.plain();
-    let frames = |place, all: u64| {
-        let per_s = rate_or_none(model.ports.port_rates.rate(&row.name, place));
-        format!("{per_s:>5} frames/s  {:>18} frames", exact(all))
+    // Here they are exact: what adds up can be added up.
+    let rate = |pick: fn(&PortRates) -> u64| or_none(row.per_s.as_ref().map(pick), exact);
+    let frames = |pick: fn(&PortRates) -> u64, all: u64| {
+        format!("{:>15} frames/s  {:>18} frames", rate(pick), exact(all))
     };
+    let bits = |pick: fn(&PortRates) -> u64| format!("{:>15} bit/s", rate(pick));
     let lost = |all: u64| if all > 0 { theme.warn() } else { plain };
     let speed = row.speed_mbps.map_or_else(
         || "the device does not say how fast".to_owned(),
@@ -388,16 +402,18 @@ fn port_facts(model: &Model, row: &PortRow) -> Vec<Detail> {
     }
     lines.extend([
         ("", String::new(), plain),
-        ("received", frames(0, row.rx), plain),
-        ("sent", frames(1, row.tx), plain),
+        ("received", frames(|it| it.rx, row.rx), plain),
+        ("", bits(|it| it.rx_bits), plain),
+        ("sent", frames(|it| it.tx, row.tx), plain),
+        ("", bits(|it| it.tx_bits), plain),
         (
             "lost in ring",
-            frames(2, row.rx_ring_lost),
+            frames(|it| it.rx_ring_lost, row.rx_ring_lost),
             lost(row.rx_ring_lost),
         ),
         (
             "not sent",
-            frames(3, row.tx_ring_lost),
+            frames(|it| it.tx_ring_lost, row.tx_ring_lost),
             lost(row.tx_ring_lost),
         ),
     ]);
@@ -410,12 +426,11 @@ fn worker_facts(model: &Model, row: &WorkerRow) -> Vec<Detail> {
     let cpu = row
         .cpu
         .map_or_else(|| "not pinned".to_owned(), |cpu| format!("on cpu {cpu}"));
-    let name = row.worker.to_string();
-    let per_s = |place| rate_or_none(model.ports.worker_rates.rate(&name, place));
+    let per_s = |pick: fn(&WorkerRates) -> u64| or_none(row.per_s.as_ref().map(pick), exact);
     vec![
         (
             "worker",
-            format!("{name}, {cpu}, {} polling", row.poll),
+            format!("{}, {cpu}, {} polling", row.worker, row.poll),
             theme.strong(),
         ),
         (
@@ -436,16 +451,20 @@ fn worker_facts(model: &Model, row: &WorkerRow) -> Vec<Detail> {
         (
             "frames",
             format!(
-                "{:>5}/s received  {:>5}/s sent  {:>5}/s dropped",
-                per_s(0),
-                per_s(1),
-                per_s(4)
+                "{}/s received, {}/s sent, {}/s dropped",
+                per_s(|it| it.rx),
+                per_s(|it| it.tx),
+                per_s(|it| it.dropped)
             ),
             plain,
         ),
         (
             "handed over",
-            format!("{:>5}/s by others  {:>5}/s to others", per_s(2), per_s(3)),
+            format!(
+                "{}/s by others, {}/s to others",
+                per_s(|it| it.handed_in),
+                per_s(|it| it.handed_out)
+            ),
             plain,
         ),
     ]
@@ -465,17 +484,9 @@ fn worker_closely(model: &Model, row: &WorkerRow, canvas: &mut Canvas<'_>) {
     };
     ledger_head(Some(ledger.balanced), y, theme, canvas);
     let account = account(ledger);
-    // The rates that are kept are those of all workers together.
-    let reasons = reasons(ledger, &Deltas::default());
+    let reasons = reasons(ledger);
     for (place, y) in (0..account.len().max(reasons.len())).zip(y + 1..) {
-        ledger_line(
-            account.get(place),
-            reasons.get(place),
-            None,
-            y,
-            theme,
-            canvas,
-        );
+        ledger_line(account.get(place), reasons.get(place), y, theme, canvas);
     }
 }
 
@@ -507,8 +518,7 @@ fn ledger_lines(model: &Model) -> usize {
 fn account_line(model: &Model, place: usize, y: u16, canvas: &mut Canvas<'_>) {
     let ports = &model.ports;
     let (account, reason) = (ports.account.get(place), ports.reasons.get(place));
-    let rates = Some(&ports.ledger_rates);
-    ledger_line(account, reason, rates, y, model.theme, canvas);
+    ledger_line(account, reason, y, model.theme, canvas);
 }
 
 /// How high the graph above the ledger is.
@@ -561,7 +571,7 @@ pub(crate) fn status(model: &Model) -> String {
         Some(false) => "FRAMES ARE NOT ACCOUNTED FOR",
     };
     format!(
-        "{filter}{of_ports}, {of_workers} {}; {ledger}",
+        "{filter}{of_ports}, {of_workers}, {}; {ledger}",
         ports.sorting.words(ports.sorting.by.name())
     )
 }

@@ -336,11 +336,11 @@ fn server(
     let room = usize::from(end.saturating_sub(address + 1));
     let free = room.saturating_sub(real.address.chars().count());
     let plain_weight = format!("weight {}", real.weight);
-    let long = format!("{plain_weight} by command");
+    let long = format!("by command  {plain_weight}");
     let weight = match real.by_command.as_slice() {
         [] => plain_weight,
         _ if long.chars().count() <= free => long,
-        _ => format!("{plain_weight} *"),
+        _ => format!("* {plain_weight}"),
     };
     let room = if layout.has(Column::Scheduler) {
         end.saturating_sub(address)

@@ -14,6 +14,8 @@ use crate::table::{count, seconds};
 pub struct FloodRow {
     /// The service's name in the file.
     pub service: String,
+    /// Where it is reached, as `ADDRESS:PORT`: what is flooded.
+    pub listen: Vec<String>,
     /// When it answers SYNs with cookies: `off`, `adaptive` or `always`.
     pub mode: String,
     /// Whether a worker answers its SYNs with cookies now.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_model::{Counter, Counters, DropReason, Ledger, WorkerId};
 
+use crate::rates::{LedgerRates, PortRates, WorkerRates};
+
 /// One service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -235,6 +237,10 @@ pub struct PortRow {
     pub rx_ring_lost: u64,
     /// Frames that the device did not transmit.
     pub tx_ring_lost: u64,
+    /// What of this happened in the last second; none before there was one.
+    pub per_s: Option<PortRates>,
+    /// The number of that second: rates of the same second add up.
+    pub second: u64,
 }
 
 /// One worker.
@@ -265,6 +271,10 @@ pub struct WorkerRow {
     pub dropped: u64,
     /// Whether every frame of its ledger is accounted for.
     pub balanced: bool,
+    /// What of this happened in the last second; none before there was one.
+    pub per_s: Option<WorkerRates>,
+    /// The number of that second: rates of the same second add up.
+    pub second: u64,
 }
 
 /// The ledger of the appliance with those of its workers.
@@ -276,6 +286,8 @@ pub struct LedgerReply {
     pub total: WorkerLedger,
     /// Each worker's, in the order of their numbers.
     pub workers: Vec<WorkerLedger>,
+    /// The number of the second that the rates are of: rates of the same second add up.
+    pub second: u64,
 }
 
 /// A ledger: of one worker, or the sum.
@@ -305,6 +317,8 @@ pub struct WorkerLedger {
     pub balanced: bool,
     /// The counters beside the ledger, by name; every counter is there.
     pub counters: BTreeMap<String, u64>,
+    /// What of this happened in the last second; none before there was one.
+    pub per_s: Option<LedgerRates>,
 }
 
 impl LedgerReply {
@@ -327,7 +341,19 @@ impl LedgerReply {
         Self {
             total,
             workers: rows,
+            second: 0,
         }
+    }
+
+    /// Says beside the counts what a second added to them.
+    #[must_use]
+    pub fn in_second(mut self, second: u64, total: &LedgerRates, workers: &[LedgerRates]) -> Self {
+        self.second = second;
+        self.total.per_s = Some(total.clone());
+        for (row, rates) in self.workers.iter_mut().zip(workers) {
+            row.per_s = Some(rates.clone());
+        }
+        self
     }
 }
 
@@ -353,6 +379,7 @@ impl WorkerLedger {
                 .iter()
                 .map(|counter| (counter.label().to_owned(), counters.get(*counter)))
                 .collect(),
+            per_s: None,
         }
     }
 }

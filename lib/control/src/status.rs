@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::table::{count, seconds};
 
-/// How the appliance is. Rates are those of the last second.
+/// How the appliance is. Rates are those of the last second; those of frames and bits are the sums
+/// of what the ports show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StatusRow {
@@ -66,6 +67,8 @@ pub struct StatusRow {
     pub alarm_list: Vec<AlarmRow>,
     /// Who is connected to the control sockets.
     pub clients: Vec<ClientRow>,
+    /// The number of the second that the rates are of: rates of the same second add up.
+    pub second: u64,
 }
 
 /// Something that somebody should look at.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use weir_control::{
     AlarmRow, AppliedRow, Asked, BlockingRow, CapacityRow, CaptureRow, CapturedFrame, ChangeRow,
     CheckRow, ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow,
-    GenerationRow, HealthRow, HistoryRow, IdentityRow, LearnedRow, OPERATOR_REQUEST_LIMIT,
-    OrderedRow, OverrideRow, PoolRealRow, PoolRow, PortRow, REQUEST_LIMIT, RealCountsRow, Request,
-    ServiceRealRow, ServiceRow, SessionRow, SourceRow, StatusRow, SynproxyRow, SyslogRow, Told,
-    ValueChange, WorkerLedger, WorkerRow,
+    GenerationRow, HealthRow, HistoryRow, IdentityRow, LearnedRow, LedgerRates,
+    OPERATOR_REQUEST_LIMIT, OrderedRow, OverrideRow, PoolRealRow, PoolRow, PortRates, PortRow,
+    REQUEST_LIMIT, RealCountsRow, Request, ServiceRealRow, ServiceRow, SessionRow, SourceRow,
+    StatusRow, SynproxyRow, SyslogRow, Told, ValueChange, WorkerLedger, WorkerRates, WorkerRow,
 };
 use weir_model::EventClass;
 
@@ -60,13 +60,16 @@ fn rows() -> Table {
         (Code::Pool, "its `reals`", fields::<PoolRealRow>()),
         (Code::Session, "sessions", fields::<SessionRow>()),
         (Code::Port, "ports", fields::<PortRow>()),
+        (Code::Port, "its `per_s`", fields::<PortRates>()),
         (Code::Worker, "workers", fields::<WorkerRow>()),
-        (Code::Ledger, "ledger", &["workers"]),
+        (Code::Worker, "its `per_s`", fields::<WorkerRates>()),
+        (Code::Ledger, "ledger", &["workers", "second"]),
         (
             Code::Ledger,
             "itself the sum, and its `workers`",
             fields::<WorkerLedger>(),
         ),
+        (Code::Ledger, "its `per_s`", fields::<LedgerRates>()),
         (Code::Config, "config: a line as a string", &[]),
         (Code::Health, "health", fields::<HealthRow>()),
         (Code::Health, "its `learned`", fields::<LearnedRow>()),

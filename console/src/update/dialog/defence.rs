@@ -3,19 +3,25 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use weir_control::{CaptureOrder, ModeWish, Request};
+use serde_json::Value;
+use weir_control::{CaptureOrder, Filter, ModeWish, Request, What};
 
 use crate::capture::CAPTURE_SECONDS;
-use crate::model::Model;
 use crate::model::dialog::{Ask, Choice, Deed, Dialog, Rung};
 use crate::model::sessions::address;
-use crate::units::{exact, plural, span};
+use crate::model::{After, Effect, Mode, Model};
+use crate::units::{exact, span};
 use crate::update::dialog::{Next, milliseconds};
 
 /// How long a prefix is denied where nobody says.
 const DENY_MS: u64 = 600_000;
 /// A prefix that is shorter has more addresses than somebody reads: its own name is typed.
 const SHORT: u8 = 24;
+/// How many sessions are looked at before a prefix is denied.
+const COUNTED: u64 = 5_000;
+/// Where that question says how many sessions it cuts off, and how long that line is at most.
+const COUNT_LINE: usize = 2;
+const MOST_CHARACTERS: usize = 70;
 /// How much a capture takes at most.
 const FRAMES: u64 = 1_000;
 /// How long a capture takes, where nobody says, and at most.
@@ -91,7 +97,7 @@ pub(crate) fn deny(model: &mut Model, choices: Vec<Choice>) {
 
 /// Reads whose packets are to be dropped; a prefix that was not on the screen is asked for again,
 /// with how large it is.
-pub(super) fn denied(model: &Model, choices: &[Choice], typed: &str) -> Result<Next, String> {
+pub(super) fn denied(choices: &[Choice], typed: &str) -> Result<Next, String> {
     const FORM: &str = "it is as in  deny 1,  deny 192.0.2.0/24 for 1h";
     let mut words = typed.split_whitespace();
     let (Some("deny"), Some(which)) = (words.next(), words.next()) else {
@@ -121,21 +127,76 @@ pub(super) fn denied(model: &Model, choices: &[Choice], typed: &str) -> Result<N
         let what = format!("denial of {read}");
         return Ok(Next::Send { what, request });
     }
-    Ok(Next::Question(Box::new(deny_question(
-        model, request, read,
-    ))))
+    Ok(Next::Question(Box::new(deny_question(request, read))))
 }
 
-/// Returns the question before a denial, with what is in the prefix in numbers.
-pub(super) fn deny_question(model: &Model, request: Request, network: Ipv4Net) -> Dialog {
-    let inside = |client: &str| {
-        address(client).is_some_and(|client| match client.ip() {
+/// Returns the prefix that the open question is about, where it is one of a denial.
+fn asked_about(model: &Model) -> Option<Ipv4Net> {
+    let Mode::Dialog(dialog) = &model.mode else {
+        return None;
+    };
+    match &dialog.deed {
+        Deed::Send {
+            request: Request::Deny {
+                network, on: true, ..
+            },
+            ..
+        } => network_of(network),
+        Deed::Send { .. } | Deed::Ask(_) | Deed::BeOperator | Deed::Discard | Deed::Leave => None,
+    }
+}
+
+/// Asks the daemon how many sessions the denial would cut off that is asked about.
+pub(super) fn count(model: &mut Model) -> Vec<Effect> {
+    let Some(network) = asked_about(model) else {
+        return Vec::new();
+    };
+    let filter = Filter {
+        client: (network.prefix_len() == 32).then_some(IpAddr::V4(network.addr())),
+        limit: Some(COUNTED),
+        ..Filter::default()
+    };
+    let what = What::Sessions;
+    let request = Request::Show { what, filter };
+    model.ask(format!("sessions of {network}"), request, After::Denied)
+}
+
+/// Takes the sessions that a denial would cut off, and those that it would not.
+pub(crate) fn counted(model: &mut Model, rows: Result<Vec<Value>, String>) {
+    let Some(network) = asked_about(model) else {
+        return;
+    };
+    let inside = |row: &Value| {
+        let client = row.get("client").and_then(Value::as_str).and_then(address);
+        client.is_some_and(|client| match client.ip() {
             IpAddr::V4(client) => network.contains(&client),
             IpAddr::V6(_) => false,
         })
     };
-    let rows = &model.sessions.rows;
-    let seen = rows.iter().filter(|row| inside(&row.client)).count();
+    let all = model.data.status.as_ref().map(|told| told.value.sessions);
+    let text = match rows {
+        Err(sentence) => format!("how many is not known: {sentence}"),
+        Ok(rows) => {
+            let seen = exact(rows.iter().filter(|row| inside(row)).count() as u64);
+            let told = rows.len() as u64;
+            let of_all = all.map_or_else(String::new, |all| format!(" of {}", exact(all)));
+            if told < COUNTED {
+                format!("{seen}{of_all} that are open.")
+            } else {
+                format!("{seen} of the {} that were looked at{of_all}.", exact(told))
+            }
+        }
+    };
+    if let Mode::Dialog(dialog) = &mut model.mode
+        && let Some(line) = dialog.lines.get_mut(COUNT_LINE)
+    {
+        *line = text.chars().take(MOST_CHARACTERS).collect();
+    }
+}
+
+/// Returns the question before a denial, with how large the prefix is; how many sessions it would
+/// cut off is asked once it stands there.
+pub(super) fn deny_question(request: Request, network: Ipv4Net) -> Dialog {
     let addresses = 1u64 << (32 - u32::from(network.prefix_len()));
     let plural_of = |count| if count == 1 { "address" } else { "addresses" };
     let mut lines = vec![
@@ -145,15 +206,7 @@ pub(super) fn deny_question(model: &Model, request: Request, network: Ipv4Net) -
             plural_of(addresses)
         ),
         "Its packets are dropped for ALL services, its sessions are reset:".to_owned(),
-        if rows.is_empty() {
-            "how many that are is seen on  4 Sessions.".to_owned()
-        } else {
-            format!(
-                "{} of the {} that were listed last.",
-                exact(seen as u64),
-                plural(rows.len() as u64, "session")
-            )
-        },
+        "how many that are is asked for.".to_owned(),
     ];
     if let Request::Deny { for_ms, .. } = &request {
         lines.push(match for_ms {
