@@ -420,7 +420,83 @@ fn ask_once(client: &mut Client, what: What, filter: &Filter) -> Result<Vec<Valu
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    use weir_control::{Reply, Role};
+
     use super::*;
+    use crate::tests::fixture::{Daemon, State};
+
+    /// A daemon whose second ends after its first answer, and then not any more.
+    fn daemon(listener: &UnixListener) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let requests = BufReader::new(stream.try_clone().unwrap());
+        let greeting = Daemon::greeting(Role::Operator).to_line();
+        stream.write_all(greeting.as_bytes()).unwrap();
+        let mut second = 4;
+        for line in requests.lines() {
+            let asked = Asked::parse(&line.unwrap()).unwrap();
+            let answer = if let Request::Show { what, filter } = asked.request {
+                let daemon = Daemon {
+                    state: State::Calm,
+                    second,
+                    trial: None,
+                };
+                second = 5;
+                daemon.lines(what, &filter).concat()
+            } else {
+                let row = Reply::identity(&Daemon::identity(Role::Operator)).to_line();
+                row + &Reply::done(1).to_line()
+            };
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_shown_at_once_is_of_one_second_also_where_one_ended_meanwhile() {
+        let path = std::env::temp_dir().join(format!("weir-link-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let answering = thread::spawn(move || daemon(&listener));
+        let options = Options {
+            socket: Some(path.clone()),
+            ..Options::default()
+        };
+        let (news, happened) = unbounded();
+        let link = Link::start(&options, Instant::now(), news, |message| message).unwrap();
+        let want = |what| Want {
+            what,
+            filter: Filter::default(),
+            every: Duration::from_mins(1),
+        };
+        link.want(vec![
+            want(What::Status),
+            want(What::Services),
+            want(What::Ports),
+        ]);
+        let patience = Duration::from_secs(20);
+        let together = loop {
+            if let Message::Together(all) = happened.recv_timeout(patience).unwrap() {
+                break all;
+            }
+        };
+        let seconds: Vec<_> = together.iter().map(second).collect();
+        assert_eq!(seconds, [Some(5), Some(5)]);
+        // What has no rates of that second comes by itself.
+        let next = happened.recv_timeout(patience).unwrap();
+        assert!(matches!(
+            next,
+            Message::Told {
+                what: What::Services,
+                ..
+            }
+        ));
+        drop((link, happened));
+        std::fs::remove_file(path).unwrap();
+        answering.join().unwrap();
+    }
 
     #[test]
     fn a_change_that_may_be_done_or_not_is_said_to_be_before_anything_else() {

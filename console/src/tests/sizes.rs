@@ -109,7 +109,7 @@ fn the_narrowest_header_says_what_is_wrong_first() {
             " lb1.dc2  3 ALARMS !  operator anna  12:04:30 UTC",
             "sess 1.06M  new 26.9k/s  in 5.73Mpps  ledger ok",
             " 1 Services  2 Pools  3 Flood  4  5  6  7",
-            "-".repeat(50).as_str(),
+            "-- vpn takes no new sessions:~ -- A lists all 3 --",
             " 50 by 8: the console needs 80 by 24; q leaves, r",
             " asks for the size",
             "",

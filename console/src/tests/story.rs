@@ -280,7 +280,7 @@ fn what_has_no_screen_is_shown_as_the_shell_prints_it() {
     assert!(
         lines
             .iter()
-            .any(|line| line.contains("error: vpn has no real server")),
+            .any(|line| line.contains("error: vpn takes no new sessions: no real server is up")),
         "{lines:#?}"
     );
     stage.key(Key::Esc);

@@ -250,7 +250,7 @@ fn title(row: &FloodRow, theme: Theme, canvas: &mut Canvas<'_>) {
     fields.push(Field::new(0, text, style));
     if let Some(peak) = row.peak_syn_per_s {
         let peak = si(peak);
-        let field = Field::new(2, format!("peak {peak}"), theme.plain());
+        let field = Field::new(2, format!("peak {peak}/s"), theme.plain());
         fields.push(field.or(4, format!("peak {peak} SYN/s")));
     }
     fields.push(Field::new(3, row.mode.clone(), theme.plain()).right());

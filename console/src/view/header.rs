@@ -214,6 +214,9 @@ fn alarm(status: &StatusRow, theme: Theme, canvas: &mut Canvas<'_>) {
     };
     let width = canvas.width().saturating_sub(4);
     let room = usize::from(width).saturating_sub(more.len() + 4);
+    if room < LONG {
+        return;
+    }
     let text = format!(" {} ", cut(&first.text, room));
     let fields = [
         Field::new(0, text, style),

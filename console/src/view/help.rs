@@ -37,7 +37,7 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
     }
     let y = canvas.height().saturating_sub(1);
     let operators = match model.role() {
-        Ok(()) => "* changes something: you may.  12.3k is rounded; details are exact.".to_owned(),
+        Ok(()) => "* changes something: you may.   12.3k is rounded, Enter exact".to_owned(),
         Err(reason) => format!("* {reason}"),
     };
     canvas.put(18, y, &operators, theme.dim());

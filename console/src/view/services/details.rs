@@ -5,7 +5,7 @@ use weir_control::{FloodRow, HealthRow, ServiceRealRow, ServiceRow};
 
 use crate::model::Model;
 use crate::model::services::{Flow, Line, Name, real_state, state};
-use crate::units::{NONE, exact, or_none, rate_or_none, si, span};
+use crate::units::{NONE, exact, folded, or_none, rate_or_none, si, span};
 use crate::view::canvas::{Align, Canvas};
 use crate::view::services::{real_style, state_style};
 
@@ -20,6 +20,27 @@ enum Row {
     Heading(Vec<(u16, u16, Align, String)>),
     Cells(Vec<(u16, u16, Align, String, Style)>),
     Sentence(String, Style),
+}
+
+/// A value of any length: on as many lines as it needs.
+fn values(model: &Model, name: &'static str, text: &str, style: Style) -> Vec<Row> {
+    let room = usize::from(model.size.width.saturating_sub(VALUES + 1));
+    let parts = folded(text, room).into_iter().enumerate();
+    parts
+        .map(|(place, part)| Row::Value(if place == 0 { name } else { "" }, part, style))
+        .collect()
+}
+
+/// A sentence about the line above it, on as many lines as it needs.
+fn sentences(model: &Model, text: &str) -> Vec<Row> {
+    let room = usize::from(model.size.width.saturating_sub(8));
+    let parts = folded(text, room).into_iter().enumerate();
+    parts
+        .map(|(place, part)| {
+            let indent = if place == 0 { 4 } else { 6 };
+            Row::Sentence(format!("{:indent$}{part}", ""), model.theme.warn())
+        })
+        .collect()
 }
 
 /// Draws what is looked at closely.
@@ -88,7 +109,7 @@ fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
         Row::Value("state", state(row), state_style(row, theme)),
     ];
     if let Some(reason) = &row.reason {
-        rows.push(Row::Value("because", reason.clone(), plain));
+        rows.extend(values(model, "because", reason, plain));
     }
     let listen: Vec<String> = row
         .listen
@@ -194,16 +215,10 @@ fn servers(model: &Model, row: &ServiceRow, width: u16, rows: &mut Vec<Row>) {
         });
         rows.push(Row::Cells(cells.collect()));
         for words in &real.by_command {
-            rows.push(Row::Sentence(
-                format!("    by command: {words}"),
-                theme.warn(),
-            ));
+            rows.extend(sentences(model, &format!("by command: {words}")));
         }
         if let Some(error) = health.and_then(|health| health.last_error.as_ref()) {
-            rows.push(Row::Sentence(
-                format!("    last error: {error}"),
-                theme.warn(),
-            ));
+            rows.extend(sentences(model, &format!("last error: {error}")));
         }
     }
 }
@@ -227,7 +242,7 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
         ),
     ];
     for words in &real.by_command {
-        rows.push(Row::Value("by command", words.clone(), theme.warn()));
+        rows.extend(values(model, "by command", words, theme.warn()));
     }
     if let Some(health) = health {
         let check = health.check.as_deref().unwrap_or("none");
@@ -242,7 +257,7 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
             plain,
         ));
         if let Some(error) = &health.last_error {
-            rows.push(Row::Value("last error", error.clone(), theme.warn()));
+            rows.extend(values(model, "last error", error, theme.warn()));
         }
     }
     let all: u32 = service.reals.iter().map(|it| it.weight).sum();
