@@ -25,8 +25,10 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
     let line = site.operator.log_in().replacen("ssh ", "ssh -tt ", 1);
     let tmux = Tmux::start(&site.lab, &site.desk, SIZE, "xterm-256color", &line)?;
     run.check("image: the operator's console over SSH", || {
-        let screen = tmux.wait("a console", PATIENCE, |it| it.contains(CONSOLE))?;
-        ensure!(screen.contains("operator lena"), "{screen}");
+        // It says who somebody is when the daemon has answered.
+        tmux.wait("the console of lena", PATIENCE, |it| {
+            it.contains(CONSOLE) && it.contains("operator lena")
+        })?;
         Ok("80x24, as operator lena".to_owned())
     });
     run.check("image: it follows the terminal's size", || {
