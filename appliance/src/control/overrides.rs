@@ -214,7 +214,7 @@ impl Control {
                 since: SystemTime::now(),
             });
             self.scene.fleet.admit(!on);
-            let sessions = self.sessions();
+            let sessions = self.live_sessions();
             let (severity, sentence) = if on {
                 let sentence =
                     format!("maintenance by {operator}: no new sessions; {sessions} go on");

@@ -96,6 +96,7 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         }),
         maintenance: scene.overrides.is_maintenance(),
         sessions: vitals(|picture| picture.vitals.sessions),
+        sessions_over: vitals(|picture| picture.vitals.over),
         capacity: vitals(|picture| picture.vitals.capacity),
         sessions_per_s: rate(|row| row.sessions_per_s),
         syn_per_s: rate(|row| row.syn_per_s),

@@ -14,7 +14,7 @@ impl Control {
         }
         if self.scene.stopping.is_some() {
             self.stop_now = true;
-            let sentence = format!("stopping at once, with {} sessions", self.sessions());
+            let sentence = format!("stopping at once, with {} sessions", self.live_sessions());
             self.scene
                 .events
                 .system(Instant::now(), Severity::Notice, "stopping", sentence);
@@ -45,22 +45,12 @@ impl Control {
     }
 
     /// Returns how many sessions are not over, which is what a stop waits for.
-    fn live_sessions(&self) -> u64 {
+    pub(super) fn live_sessions(&self) -> u64 {
         let pictures = self.scene.fleet.pictures();
         let live = pictures
             .iter()
             .map(|it| it.vitals.sessions.saturating_sub(it.vitals.over));
         live.sum()
-    }
-
-    /// Returns how many sessions there are, with those that are over.
-    pub(super) fn sessions(&self) -> u64 {
-        self.scene
-            .fleet
-            .pictures()
-            .iter()
-            .map(|picture| picture.vitals.sessions)
-            .sum()
     }
 
     /// Says how many sessions the end takes along, where their time is over.

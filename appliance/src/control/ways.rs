@@ -81,8 +81,8 @@ fn is_missing(service: &Service, real: &RealServer, syns: u64) -> EventRecord {
         _ => format!("{syns} SYNs"),
     };
     let text = format!(
-        "real server {at} of {} got {got} and no packet of it came back to a LIP: its way to the \
-         LIPs must lead to this box",
+        "real server {at} of {} got {got} and no packet of it came back to a LIP: it is silent, or \
+         its way to the LIPs does not lead to this box",
         service.name
     );
     of(
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(look(1, 1, 0, false), nothing);
         assert_eq!(look(3, 1, 0, false), nothing, "it may be slow");
         let text = "real server 10.80.0.11:80 of web got a SYN and no packet of it came back to a \
-                    LIP: its way to the LIPs must lead to this box";
+                    LIP: it is silent, or its way to the LIPs does not lead to this box";
         assert_eq!(look(4, 1, 0, false), (text.to_owned(), 1));
         assert_eq!(look(5, 9, 0, false), (String::new(), 1), "once");
         let text = "real server 10.80.0.11:80 of web has sent to a LIP";

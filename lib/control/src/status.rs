@@ -27,6 +27,8 @@ pub struct StatusRow {
     pub maintenance: bool,
     /// Sessions that exist now.
     pub sessions: u64,
+    /// Those of them that are over and only remembered; no stop waits for them.
+    pub sessions_over: u64,
     /// Sessions that the tables of all workers hold at most.
     pub capacity: u64,
     /// Sessions opened per second.

@@ -76,6 +76,8 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
 pub fn picture(program: &Path, seconds: u64) -> Result<String> {
     let lab = lab()?;
     let _echo = [server::tcp_echo(&lab, 0)?, server::tcp_echo(&lab, 1)?];
+    let (siem, dir) = (lab.real(0)?, lab.dir());
+    let _rsyslog = Rsyslog::start(siem, real_address(0).into(), dir, &[SIEM])?;
     let weir = WeirProcess::start(&lab, program, &conf(&lab, "10k/s"))?;
     let desk = Desk::sit(&lab, weir, program)?;
     desk.begin()?;

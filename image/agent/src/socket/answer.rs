@@ -47,7 +47,9 @@ impl Asker {
 /// Says what an end of the box waits for.
 fn draining(handle: &Handle) -> String {
     let seen = handle.seen();
-    let sessions = seen.status.map_or(0, |status| status.sessions);
+    let sessions = seen.status.map_or(0, |status| {
+        status.sessions.saturating_sub(status.sessions_over)
+    });
     let longest = seen.running.map(|it| it.box_of.stop_after);
     match longest {
         Some(longest) if sessions > 0 && !longest.is_zero() => format!(

@@ -80,7 +80,7 @@ fn a_second_sigterm_waits_for_nobody_and_one_without_sessions_is_told_too() {
 
     let mut played = home.start();
     let said = played.events("stopping");
-    assert_eq!(texts(&said)[1..], ["stopping at once, with 3 sessions"]);
+    assert_eq!(texts(&said)[1..], ["stopping at once, with 2 sessions"]);
     terminate();
     played.serve_until(Control::is_over);
     played.control.run().unwrap();
