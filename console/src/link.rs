@@ -318,8 +318,8 @@ impl Watch {
                 *told = anew;
             }
         }
-        let together = together.into_iter().map(|(_, told)| told).collect();
-        if !(self.tell)(Message::Together(together)) {
+        let together: Vec<Message> = together.into_iter().map(|(_, told)| told).collect();
+        if !together.is_empty() && !(self.tell)(Message::Together(together)) {
             return Err(Stop::Over);
         }
         for place in others {

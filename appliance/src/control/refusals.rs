@@ -53,14 +53,7 @@ impl Refusals {
         traffic: &Traffic,
     ) -> Vec<EventRecord> {
         self.read(now, snapshot, traffic);
-        let services = self.services.values_mut();
-        let is_due = |since: Instant| now.saturating_duration_since(since) >= TOGETHER;
-        let mut due: Vec<&mut Refused> = services
-            .filter(|refused| refused.since.is_some_and(is_due))
-            .collect();
-        due.sort_by_key(|refused| refused.since);
-        let due = due.into_iter().take(SERVICES_AT_ONCE);
-        due.map(Refused::tell).collect()
+        self.tell(now, TOGETHER, SERVICES_AT_ONCE)
     }
 
     /// Returns what is to be said at the end, however young it is.
@@ -71,9 +64,18 @@ impl Refusals {
         traffic: &Traffic,
     ) -> Vec<EventRecord> {
         self.read(now, snapshot, traffic);
+        self.tell(now, Duration::ZERO, usize::MAX)
+    }
+
+    /// Tells of those that have waited for so long, of so many services at most, the longest first.
+    fn tell(&mut self, now: Instant, age: Duration, at_most: usize) -> Vec<EventRecord> {
+        let is_due = |since: Instant| now.saturating_duration_since(since) >= age;
         let services = self.services.values_mut();
-        let untold = services.filter(|refused| refused.since.is_some());
-        untold.map(Refused::tell).collect()
+        let mut due: Vec<&mut Refused> = services
+            .filter(|refused| refused.since.is_some_and(is_due))
+            .collect();
+        due.sort_by_key(|refused| refused.since);
+        due.into_iter().take(at_most).map(Refused::tell).collect()
     }
 
     /// Reads how many there are.

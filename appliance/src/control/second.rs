@@ -45,25 +45,17 @@ impl Second {
         };
         let ports = grown.ports(ports);
         let workers = grown.workers();
-        let mut total = LedgerRates::default();
-        for worker in &workers {
-            total.add(worker);
-        }
         Some(Self {
             number,
             ports,
+            total: workers.iter().sum(),
             workers,
-            total,
         })
     }
 
     /// Adds up what the ports say: that is what the header of the console shows.
     pub(crate) fn all_ports(&self) -> PortRates {
-        let mut all = PortRates::default();
-        for port in &self.ports {
-            all.add(port);
-        }
-        all
+        self.ports.iter().sum()
     }
 }
 

@@ -170,10 +170,8 @@ fn every_frame_is_accounted_for_and_workers_add_up() {
             let rates = ledger.per_s.as_ref().unwrap();
             assert_eq!(rates.rx, rates.tx + rates.all_dropped());
         }
-        let mut rates = LedgerRates::default();
-        for worker in &now.ledger.workers {
-            rates.add(worker.per_s.as_ref().unwrap());
-        }
+        let workers = now.ledger.workers.iter();
+        let rates: LedgerRates = workers.map(|it| it.per_s.as_ref().unwrap()).sum();
         assert_eq!(Some(rates), total.per_s);
         assert_eq!(total.rx, sum(&now.ledger.workers, |worker| worker.rx));
         assert_eq!(total.rx, sum(&now.ports, |port| port.rx));

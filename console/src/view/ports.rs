@@ -135,11 +135,7 @@ fn cells_of(columns: &[Column], cells: &[String], y: u16, style: Style, canvas: 
 
 /// The rates of all ports together; none where one has none.
 fn all_ports(rows: &[PortRow]) -> Option<PortRates> {
-    let mut all = PortRates::default();
-    for row in rows {
-        all.add(&row.per_s?);
-    }
-    Some(all)
+    rows.iter().map(|row| row.per_s.as_ref()).sum()
 }
 
 fn lost(rates: &PortRates) -> u64 {
@@ -245,11 +241,7 @@ fn workers_sum(model: &Model, rows: &[WorkerRow], y: u16, canvas: &mut Canvas<'_
 
 /// The rates of all workers together; none where one has none.
 fn all_workers(rows: &[WorkerRow]) -> Option<WorkerRates> {
-    let mut all = WorkerRates::default();
-    for row in rows {
-        all.add(&row.per_s?);
-    }
-    Some(all)
+    rows.iter().map(|row| row.per_s.as_ref()).sum()
 }
 
 fn worker_cells(rates: Option<WorkerRates>) -> [String; 4] {

@@ -1,8 +1,26 @@
 //! Rates of one second, in whole numbers: those of parts add up to that of the whole.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
+
+/// Rates of parts, added up with `sum`; where one of `Option`s is none, so is their sum.
+macro_rules! sums {
+    ($($rates:ty),+) => {
+        $(impl<'a> Sum<&'a Self> for $rates {
+            fn sum<I: Iterator<Item = &'a Self>>(parts: I) -> Self {
+                let mut sum = Self::default();
+                for part in parts {
+                    sum.add(part);
+                }
+                sum
+            }
+        })+
+    };
+}
+
+sums!(PortRates, WorkerRates, LedgerRates);
 
 /// What a port did in a second, in whole numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
