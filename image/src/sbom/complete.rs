@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::list::Other;
 use crate::files;
 use crate::sign::sha256;
 
@@ -117,6 +118,20 @@ pub(super) fn check_texts(licences: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses components whose licence is said to be a text that is not there.
+pub(super) fn check_named(licences: &Path, others: &[Other]) -> Result<()> {
+    for other in others {
+        let text = other.licence.strip_prefix("as in licences/");
+        if let Some(text) = text.filter(|text| !licences.join(text).is_file()) {
+            bail!(
+                "the licence of {} is said to be in {text}, which is not there",
+                other.name
+            );
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +195,26 @@ mod tests {
         );
         files::write(&dir.join("common/GPL-2"), "..").unwrap();
         assert!(check_texts(&dir).is_ok());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_component_whose_text_is_not_there_is_refused() {
+        let dir = folder("named");
+        let others = [Other {
+            kind: "library",
+            name: "musl".into(),
+            version: "1".into(),
+            licence: "as in licences/c-library/musl".into(),
+            properties: Vec::new(),
+        }];
+        let error = check_named(&dir, &others).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the licence of musl is said to be in c-library/musl, which is not there"
+        );
+        files::write(&dir.join("c-library/musl"), "..").unwrap();
+        assert!(check_named(&dir, &others).is_ok());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
