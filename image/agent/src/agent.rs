@@ -3,7 +3,7 @@
 mod boot;
 mod ending;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -66,7 +66,8 @@ struct Agent {
     known_keys: Keys,
     logins: Watch,
     host_key: Option<PathBuf>,
-    hardened: BTreeSet<String>,
+    /// What each device was told to be.
+    hardened: BTreeMap<String, String>,
     isolation: Option<Vec<u16>>,
     looked: Duration,
     answered: Duration,
@@ -167,6 +168,10 @@ impl Agent {
     }
 
     fn look_after(&mut self, now: Duration) {
+        // Before the daemon switches its devices on.
+        if let Some(wanted) = self.wanted.clone() {
+            self.harden(&wanted);
+        }
         self.look_after_daemon(now);
         self.look_after_network(now);
         self.look_after_ssh(now);
@@ -239,7 +244,6 @@ impl Agent {
         let lease = with_lease.then(|| Lease::read(&run)).flatten();
         let network = Network::wanted(&wanted, lease.as_ref());
         if network != self.network {
-            self.harden(&wanted);
             self.change_network(network, now);
         }
         self.mend_network(now);
@@ -331,15 +335,20 @@ impl Agent {
     fn harden(&mut self, wanted: &BoxOf) {
         let mut settings = Vec::new();
         for port in &wanted.ports {
-            if self.hardened.insert(format!("{port:?}")) {
+            let how = format!("{port:?}");
+            if self.hardened.insert(port.device.clone(), how.clone()) != Some(how) {
                 // What stays on is for `weir doctor` to say, which asks the device itself.
                 let _ = hardening::keep_frames_apart(&port.device, ethtool::set_feature);
                 settings.extend(hardening::data_port(port));
             }
         }
         let device = &wanted.management.device;
-        if self.hardened.insert(device.clone()) {
+        let how = "management".to_owned();
+        if self.hardened.insert(device.clone(), how.clone()) != Some(how) {
             settings.extend(hardening::management(device));
+        }
+        if settings.is_empty() {
+            return;
         }
         let failed = hardening::make(&self.handle.places().proc, &settings);
         boot::say_hardening(&self.handle, &failed);
@@ -455,7 +464,7 @@ fn asker_call(run: &std::path::Path, wanted: &BoxOf) -> Option<Call> {
 }
 
 /// SSH, on the management address alone, with keys alone.
-fn ssh_call(key: &std::path::Path, ip: &str, port: u16) -> Call {
+pub(crate) fn ssh_call(key: &std::path::Path, ip: &str, port: u16) -> Call {
     let address = if ip.contains(':') {
         format!("[{ip}]:{port}")
     } else {

@@ -63,15 +63,20 @@ const ANY_IPV6: &[(&str, &str)] = &[
     ("accept_ra", "0"),
     ("autoconf", "0"),
     ("accept_redirects", "0"),
-    ("accept_source_route", "0"),
+    // Below 0 is none at all.
+    ("accept_source_route", "-1"),
 ];
 
-/// Returns what is set once, before any device is up.
-pub(crate) fn machine() -> Vec<Setting> {
+/// Returns what is set once, before any device is up. What is said of `default` reaches devices that
+/// come later, and of IPv6 no device that is there: each of `devices` is told by its name.
+pub(crate) fn machine(devices: &[String]) -> Vec<Setting> {
     let own = |&(path, value): &(&str, &'static str)| (path.to_owned(), value);
     let mut all: Vec<Setting> = MACHINE.iter().map(own).collect();
     for scope in ["all", "default"] {
         all.extend(device(scope));
+    }
+    for name in devices {
+        all.extend(device(name));
     }
     // The strictest of all and of the device counts; devices say theirs.
     all.push(("net/ipv4/conf/all/rp_filter".to_owned(), "0"));
@@ -79,11 +84,23 @@ pub(crate) fn machine() -> Vec<Setting> {
     all
 }
 
+/// Returns the names of the devices that are there.
+pub(crate) fn devices(sys: &Path) -> Vec<String> {
+    let entries = fs::read_dir(sys.join("class/net")).into_iter().flatten();
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.sort();
+    names
+}
+
 /// Returns what is set for the management device: it answers whoever has an address that it can
 /// answer at all.
 pub(crate) fn management(name: &str) -> Vec<Setting> {
     let mut all = device(name);
     all.push((format!("net/ipv4/conf/{name}/rp_filter"), "2"));
+    // It may have been a data port.
+    all.push((format!("net/ipv6/conf/{name}/addr_gen_mode"), "0"));
+    all.push((format!("net/ipv6/conf/{name}/disable_ipv6"), "0"));
     all
 }
 
@@ -99,7 +116,8 @@ pub(crate) fn data_port(port: &DataPort) -> Vec<Setting> {
     all
 }
 
-fn device(name: &str) -> Vec<Setting> {
+/// Returns what is set for any device.
+pub(crate) fn device(name: &str) -> Vec<Setting> {
     let of = |family: &'static str| {
         move |&(key, value): &(&str, &'static str)| {
             (format!("net/{family}/conf/{name}/{key}"), value)
@@ -258,10 +276,28 @@ mod tests {
         assert_eq!(value(&port, "net/ipv4/conf/eth1/arp_ignore"), Some("1"));
         port.has_ipv6 = true;
         assert_eq!(value(&port, "net/ipv6/conf/eth1/disable_ipv6"), Some("0"));
-        let machine = machine();
+        let machine = machine(&["eth0".to_owned(), "eth1".to_owned()]);
         let count = machine.len();
         let paths: std::collections::BTreeSet<_> = machine.into_iter().map(|it| it.0).collect();
         assert_eq!(paths.len(), count, "no setting is given twice");
+    }
+
+    #[test]
+    fn devices_that_are_there_before_the_agent_take_no_router_advertisements_either() {
+        let sys = std::env::temp_dir().join(format!("weir-devices-{}", std::process::id()));
+        for name in ["eth1", "eth0"] {
+            fs::create_dir_all(sys.join("class/net").join(name)).unwrap();
+        }
+        let devices = devices(&sys);
+        assert_eq!(devices, ["eth0", "eth1"]);
+        let all = machine(&devices);
+        for name in ["all", "default", "eth0", "eth1"] {
+            for key in ["accept_ra", "accept_redirects", "autoconf"] {
+                let path = format!("net/ipv6/conf/{name}/{key}");
+                assert!(all.contains(&(path.clone(), "0")), "{path}");
+            }
+        }
+        fs::remove_dir_all(&sys).unwrap();
     }
 
     #[test]

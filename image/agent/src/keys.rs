@@ -25,7 +25,7 @@ const LONGEST_FILE: u64 = 1 << 20;
 /// The program that a key opens, and nothing else.
 const PROGRAM: &str = "/usr/bin/weir agent login";
 /// What SSH offers beside programs and terminals is not for this box.
-const LIMITS: &str = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding";
+pub(crate) const LIMITS: &str = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding";
 
 /// The keys of both roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

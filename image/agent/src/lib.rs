@@ -10,6 +10,8 @@ pub mod boot;
 mod children;
 pub mod cli;
 mod clock;
+#[cfg(test)]
+mod documented;
 mod durable;
 mod events;
 pub mod grubenv;

@@ -151,7 +151,10 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         name_cards(handle);
         say_hardening(
             handle,
-            &hardening::make(&places.proc, &hardening::machine()),
+            &hardening::make(
+                &places.proc,
+                &hardening::machine(&hardening::devices(&places.sys)),
+            ),
         );
         // They fail where an agent before this one gave them.
         for sentence in management::run(&management::rules_first()) {
@@ -214,7 +217,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         known_keys: Keys::default(),
         logins: Watch::default(),
         host_key,
-        hardened: std::collections::BTreeSet::new(),
+        hardened: std::collections::BTreeMap::new(),
         isolation: None,
         looked: Duration::ZERO,
         answered: Duration::ZERO,
