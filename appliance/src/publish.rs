@@ -24,6 +24,8 @@ pub(crate) struct Vitals {
     pub(crate) sessions: u64,
     /// Those of them that are over and only remembered.
     pub(crate) over: u64,
+    /// Those of them that nothing has proven yet.
+    pub(crate) half_open: u64,
     /// Sessions that the table holds at most.
     pub(crate) capacity: u64,
     /// Turns of the loop.
@@ -235,7 +237,7 @@ fn add_all<T: Copy + Default>(mine: &mut Vec<T>, theirs: &[T], add: impl Fn(&mut
 }
 
 const LEDGER_WORDS: usize = 7 + DropReason::COUNT;
-const VITAL_WORDS: usize = 8;
+const VITAL_WORDS: usize = 9;
 
 fn ledger_words(ledger: &Ledger) -> impl Iterator<Item = u64> {
     let Ledger {
@@ -271,6 +273,7 @@ fn vital_words(vitals: Vitals) -> [u64; VITAL_WORDS] {
     let Vitals {
         sessions,
         over,
+        half_open,
         capacity,
         turns,
         busy_us,
@@ -281,6 +284,7 @@ fn vital_words(vitals: Vitals) -> [u64; VITAL_WORDS] {
     [
         sessions,
         over,
+        half_open,
         capacity,
         turns,
         busy_us,
@@ -294,6 +298,7 @@ fn read_vitals(words: &mut impl Iterator<Item = u64>) -> Vitals {
     let [
         sessions,
         over,
+        half_open,
         capacity,
         turns,
         busy_us,
@@ -304,6 +309,7 @@ fn read_vitals(words: &mut impl Iterator<Item = u64>) -> Vitals {
     Vitals {
         sessions,
         over,
+        half_open,
         capacity,
         turns,
         busy_us,
@@ -382,6 +388,7 @@ mod tests {
         let vitals = Vitals {
             sessions: 3,
             over: 2,
+            half_open: 10,
             capacity: 4,
             turns: 5,
             busy_us: 6,

@@ -371,6 +371,7 @@ impl Worker {
         }
         self.vitals.sessions = sessions;
         self.vitals.over = u64::from(self.director.over_count());
+        self.vitals.half_open = u64::from(self.director.half_open_count());
         if now.time >= self.traffic_at {
             self.traffic_at = Time::from_micros(micros + TRAFFIC_EVERY_US);
             self.old_traffic = false;

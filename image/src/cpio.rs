@@ -82,6 +82,9 @@ impl Archive {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -100,5 +103,26 @@ mod tests {
         assert_eq!((init - 110) % 4, 0);
         assert_eq!(text.find("12345").unwrap(), (init + 5).next_multiple_of(4));
         assert!(text.contains("TRAILER!!!\0"));
+    }
+
+    #[test]
+    fn cpio_reads_it() {
+        let cpio = Command::new("cpio")
+            .args(["-t", "--quiet"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let Ok(mut cpio) = cpio else {
+            println!("skipped: cpio is not installed");
+            return;
+        };
+        let mut archive = Archive::default();
+        archive.directory("modules");
+        archive.program("modules/one.ko", &[7; 1001]);
+        archive.program("init", b"x");
+        let bytes = archive.finish();
+        cpio.stdin.take().unwrap().write_all(&bytes).unwrap();
+        let listed = cpio.wait_with_output().unwrap();
+        assert_eq!(listed.stdout, b"modules\nmodules/one.ko\ninit\n");
     }
 }

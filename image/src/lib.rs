@@ -9,7 +9,7 @@ mod grub;
 mod initrd;
 pub mod manifest;
 mod modules;
-mod packages;
+pub mod packages;
 mod qcow2;
 mod rootfs;
 mod run;

@@ -173,8 +173,9 @@ fn parse(paragraph: &str) -> Option<Package> {
     })
 }
 
-/// Finds the package that another one depends on, in the words of `apt-cache depends`.
-fn kernel_in(depends: &str) -> Option<&str> {
+/// Finds the kernel's package that another one depends on, in the words of `apt-cache depends`.
+#[must_use]
+pub fn kernel_in(depends: &str) -> Option<&str> {
     depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "))

@@ -1,7 +1,5 @@
 //! What control knows: what answers are made of.
 
-use std::time::Instant;
-
 use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::control::events::Events;
@@ -12,6 +10,7 @@ use crate::control::overlay::Overlay;
 use crate::control::overrides::Overrides;
 use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
+use crate::control::stop::Stopping;
 use crate::control::ways::Ways;
 use crate::fleet::Fleet;
 use crate::health::Book;
@@ -31,6 +30,6 @@ pub(crate) struct Scene {
     pub(crate) overrides: Overrides,
     pub(crate) health: Book,
     pub(crate) events: Events,
-    /// Until when sessions may go on, where the daemon is stopping.
-    pub(crate) stopping: Option<Instant>,
+    /// How long sessions may go on, where the daemon is stopping.
+    pub(crate) stopping: Option<Stopping>,
 }

@@ -157,8 +157,8 @@ fn alarms(
             text,
         });
     };
-    if let Some(deadline) = scene.stopping {
-        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+    if let Some(stopping) = scene.stopping {
+        let left = stopping.left().as_secs();
         let text = format!("the daemon is stopping: no new sessions, and it ends in {left}s");
         say("error", "", text);
     }

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use weir_image::cpio::Archive;
 use weir_image::manifest::Manifest;
 use weir_image::sign::Keys;
 use weir_image::{Image, Plan, update};
-
-use crate::initramfs::Initramfs;
 
 /// A way in which an update can be bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +174,7 @@ impl Images {
     }
 
     fn before_init(&self, fault: Fault) -> Result<Vec<u8>> {
-        let mut archive = Initramfs::default();
+        let mut archive = Archive::default();
         let script = match fault {
             Fault::Panic => "#!/bin/busybox sh\nexit 1\n".to_owned(),
             Fault::Hangs => {

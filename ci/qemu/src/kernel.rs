@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use weir_image::cpio::Archive;
+use weir_image::packages::kernel_in;
 use weir_lab::command::{run, words};
-
-use crate::initramfs::Initramfs;
 
 /// The package that names the newest kernel for virtual machines.
 const NEWEST: &str = "linux-image-cloud-amd64";
@@ -54,7 +54,7 @@ impl Kernel {
             return Ok(kernel);
         }
         let depends = run(words("apt-cache depends").arg(NEWEST))?;
-        let package = package_in(&depends)
+        let package = kernel_in(&depends)
             .with_context(|| format!("{NEWEST} names no kernel; is `apt-get update` due?"))?;
         run(words("apt-get download").arg(package).current_dir(cache))?;
         let file = fs::read_dir(cache)
@@ -95,7 +95,7 @@ impl Kernel {
     /// # Errors
     /// When one of the files cannot be read.
     pub fn initramfs(&self, init: &Path) -> Result<Vec<u8>> {
-        let mut archive = Initramfs::default();
+        let mut archive = Archive::default();
         for directory in ["dev", "proc", "run", "sys", "modules"] {
             archive.directory(directory);
         }
@@ -117,24 +117,4 @@ pub fn module_name(nth: usize) -> String {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// Finds the package that another one depends on, in the words of `apt-cache depends`.
-fn package_in(depends: &str) -> Option<&str> {
-    depends
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .find(|package| package.starts_with("linux-image-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_package_is_found() {
-        let said = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-56-cloud-amd64\n";
-        assert_eq!(package_in(said), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(package_in("linux-image-cloud-amd64\n"), None);
-    }
 }

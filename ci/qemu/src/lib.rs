@@ -20,7 +20,6 @@ pub mod developer;
 pub mod frames;
 pub mod guest;
 pub mod images;
-pub mod initramfs;
 pub mod kernel;
 pub mod machine;
 pub mod rss;

@@ -62,6 +62,12 @@ impl Director {
         self.synproxy.floods.all_over()
     }
 
+    /// Returns the number of TCP sessions in the table that nothing has proven yet.
+    #[must_use]
+    pub fn half_open_count(&self) -> u32 {
+        self.synproxy.floods.all_half_open()
+    }
+
     /// Returns the size of the session table.
     #[must_use]
     pub fn session_capacity(&self) -> u32 {

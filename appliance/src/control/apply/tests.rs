@@ -27,6 +27,7 @@ use crate::command::{Answer, Command, WorkerEnd};
 use crate::configuration::Origin;
 use crate::control::events::shelf::Shelf;
 use crate::control::sockets::Listener;
+use crate::control::stop::Stopping;
 use crate::control::{ControlParts, WAKER};
 use crate::fleet::Fleet;
 use crate::health::Prober;
@@ -679,7 +680,7 @@ fn a_daemon_that_stops_applies_nothing_more_and_rolls_nothing_back() {
     let home = Home::new("stopping");
     let mut played = home.start();
     played.ask(wanted(&with_dns(), Some(1000))).unwrap();
-    played.control.scene.stopping = Some(Instant::now() + Duration::from_mins(1));
+    played.control.scene.stopping = Some(Stopping::within(Duration::from_mins(1)));
     let (code, text) = played.apply(CONF).unwrap_err();
     assert_eq!(
         (code, text.as_str()),

@@ -280,6 +280,11 @@ impl Floods {
         services.map(|flood| flood.over).sum()
     }
 
+    /// Returns how many plain TCP sessions nothing has proven.
+    pub(crate) fn all_half_open(&self) -> u32 {
+        self.half_open
+    }
+
     /// Returns how many of a service's sessions nothing has proven, or are over: what does not
     /// count against its limit, or strangers could fill it.
     pub(crate) fn uncounted(&self, service: ServiceId) -> u64 {

@@ -10,12 +10,17 @@ use crate::publish::Vitals;
 
 /// Has the first worker say how many sessions it has, and how many of them are over.
 fn has_sessions(played: &Played, sessions: u64, over: u64) {
-    let worker = played.control.scene.fleet.worker(0).unwrap();
     let vitals = Vitals {
         sessions,
         over,
         ..Vitals::default()
     };
+    says(played, vitals);
+}
+
+/// Has the first worker publish this.
+fn says(played: &Played, vitals: Vitals) {
+    let worker = played.control.scene.fleet.worker(0).unwrap();
     let (ledger, counters) = (Ledger::default(), Counters::default());
     let stats = [netmap_io::PortStats::default()];
     worker
@@ -102,6 +107,35 @@ fn sessions_whose_time_is_over_are_counted_at_the_end() {
     assert_eq!(
         texts(&said)[1..],
         ["stopping with 3 sessions, whose time is over"]
+    );
+}
+
+#[test]
+fn half_open_sessions_that_nobody_completes_keep_a_stop_waiting_for_five_seconds_only() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("stop-half-open");
+    let mut played = home.start();
+    let of = |sessions: u64| Vitals {
+        sessions,
+        over: 1,
+        half_open: 7,
+        ..Vitals::default()
+    };
+    says(&played, of(8));
+    let began = Instant::now();
+    terminate();
+    played.serve_until(|control| control.scene.stopping.is_some());
+    assert!(!played.control.is_over(), "clients may still answer");
+    says(&played, of(9));
+    played.serve_until(|_| began.elapsed() > Duration::from_millis(5500));
+    assert!(!played.control.is_over(), "one of them is established");
+    says(&played, of(8));
+    assert!(played.control.is_over(), "no client is behind these");
+    played.control.run().unwrap();
+    let said = home.start().events("stopping");
+    assert_eq!(
+        texts(&said)[1..],
+        ["stopping with 7 sessions, which no client completed"]
     );
 }
 
