@@ -322,7 +322,7 @@ impl Control {
         }
         let clocks = self.clock.now();
         let snapshot = &self.scene.running.snapshot;
-        self.scene.health.grow(snapshot, clocks.wall_ms);
+        self.scene.health.grow(snapshot, clocks);
         let is_passive = {
             let mut services = snapshot.services.iter();
             services.any(|service| service.availability.passive.is_some())

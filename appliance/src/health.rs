@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 
-use weir_model::{Health, Offer};
+use weir_model::{Health, Now, Offer};
 
 mod attempt;
 mod book;
@@ -41,8 +41,8 @@ pub(crate) struct Target {
     pub(crate) health: Health,
     /// What it is taken for until checks say otherwise.
     pub(crate) is_up: bool,
-    /// Since when, in milliseconds of the wall clock.
-    pub(crate) since_ms: u64,
+    /// Since when.
+    pub(crate) since: Now,
 }
 
 /// What the probes of a target found; sent when something of it has changed.
@@ -50,8 +50,8 @@ pub(crate) struct Target {
 pub(crate) struct Finding {
     pub(crate) id: TargetId,
     pub(crate) is_up: bool,
-    /// Since when, in milliseconds of the wall clock.
-    pub(crate) since_ms: u64,
+    /// Since when.
+    pub(crate) since: Now,
     /// Why the last probe failed; none once a target that is up has answered again.
     pub(crate) last_error: Option<String>,
     /// Whether the last probe could be made at all.

@@ -12,11 +12,8 @@ const LAST_HOOKS: Duration = Duration::from_secs(10);
 impl Control {
     /// Has the real servers of the running configuration probed, and the workers told of them.
     pub(super) fn watch_health(&mut self) {
-        let wall_ms = self.clock.now().wall_ms;
-        let targets = self
-            .scene
-            .health
-            .adopt(&self.scene.running.snapshot, wall_ms);
+        let now = self.clock.now();
+        let targets = self.scene.health.adopt(&self.scene.running.snapshot, now);
         self.prober.aim(targets);
     }
 

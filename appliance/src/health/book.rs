@@ -11,7 +11,7 @@ use weir_model::{
 
 use super::offer::{Seen, drift, offer};
 use super::outbox::Outbox;
-use super::passive::{Moment, Silences, Turn};
+use super::passive::{Silences, Turn};
 use super::runner::{End, Ran, Run};
 use super::service::{Share, Status, hook, last_hook};
 use super::{Finding, Target, TargetId};
@@ -87,7 +87,7 @@ pub(crate) struct Standing {
 /// How far the share of a real server that came back has grown.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
-    since_ms: u64,
+    since: Now,
     step: u64,
 }
 
@@ -101,7 +101,7 @@ const PARTS: u16 = 100;
 #[derive(Clone, Copy, Debug)]
 struct Watch {
     service: ServiceId,
-    known_since_ms: u64,
+    known_since: Now,
     target: Option<TargetId>,
     /// Whether its service checks it; if not, it is only learned from.
     is_checked: bool,
@@ -149,7 +149,7 @@ impl Book {
 
     /// Takes the snapshot that holds from now on, and returns what is to be probed. Targets that
     /// stay keep what is known of them; the workers are told everything again.
-    pub(crate) fn adopt(&mut self, snapshot: &Snapshot, wall_ms: u64) -> Vec<Target> {
+    pub(crate) fn adopt(&mut self, snapshot: &Snapshot, now: Now) -> Vec<Target> {
         let before = std::mem::take(&mut self.targets);
         let places_before = by_address(&before);
         let mut places = ByAddress::new();
@@ -166,7 +166,7 @@ impl Book {
                             let old = places_before.get(&at);
                             let old = old.into_iter().flatten();
                             let old = old.filter_map(|id| before.get(id));
-                            let id = self.add(at, check, old, wall_ms);
+                            let id = self.add(at, check, old, now);
                             places.entry(at).or_default().push(id);
                             id
                         });
@@ -178,7 +178,7 @@ impl Book {
                     let known = known.get(&real.id);
                     let watch = Watch {
                         service: service.id,
-                        known_since_ms: known.map_or(wall_ms, |watch| watch.known_since_ms),
+                        known_since: known.map_or(now, |watch| watch.known_since),
                         target,
                         is_checked: checks,
                     };
@@ -196,7 +196,7 @@ impl Book {
                 address: watched.address,
                 health: watched.check.clone().unwrap_or_default(),
                 is_up: watched.finding.is_up,
-                since_ms: watched.finding.since_ms,
+                since: watched.finding.since,
             })
             .collect()
     }
@@ -217,8 +217,8 @@ impl Book {
             events.push(turned(&of(), now, &before).field("real", at));
             for (service, real) in &watched.users {
                 if now.is_up {
-                    let since_ms = now.since_ms;
-                    self.ramps.insert(*real, Ramp { since_ms, step: 0 });
+                    let since = now.since;
+                    self.ramps.insert(*real, Ramp { since, step: 0 });
                     continue;
                 }
                 self.ramps.remove(real);
@@ -297,10 +297,6 @@ impl Book {
 
     /// Looks for real servers that answer SYNs with nothing, in what the workers count.
     pub(crate) fn look_for_silence(&mut self, snapshot: &Snapshot, traffic: &Traffic, now: Now) {
-        let at = Moment {
-            now_ms: now.time.as_micros() / 1000,
-            wall_ms: now.wall_ms,
-        };
         let Self {
             silences,
             ramps,
@@ -308,7 +304,7 @@ impl Book {
             restless,
             ..
         } = self;
-        silences.look(at, snapshot, traffic, |service, real, turn| {
+        silences.look(now, snapshot, traffic, |service, real, turn| {
             restless.insert(service.id);
             let mut reals = service.reals.iter();
             let Some(it) = reals.find(|it| it.id == real) else {
@@ -325,8 +321,13 @@ impl Book {
                     (Severity::Warning, "real-inhibited", text)
                 }
                 Turn::Tried => {
-                    let since_ms = now.wall_ms;
-                    ramps.insert(real, Ramp { since_ms, step: 0 });
+                    ramps.insert(
+                        real,
+                        Ramp {
+                            since: now,
+                            step: 0,
+                        },
+                    );
                     let text = format!("{of} gets new sessions again, to see whether it answers");
                     (Severity::Notice, "real-tried", text)
                 }
@@ -400,7 +401,7 @@ impl Book {
         address: SocketAddr,
         check: Option<&Health>,
         before: impl Iterator<Item = &'a Watched> + Clone,
-        wall_ms: u64,
+        now: Now,
     ) -> TargetId {
         let same = before.clone().find(|old| old.check.as_ref() == check);
         let mut checked = before.filter(|old| old.check.is_some());
@@ -418,7 +419,7 @@ impl Book {
                 finding: Finding {
                     id: self.next_id(),
                     is_up: other.map_or(!is_alpha, |other| other.finding.is_up),
-                    since_ms: other.map_or(wall_ms, |other| other.finding.since_ms),
+                    since: other.map_or(now, |other| other.finding.since),
                     last_error: other.and_then(|other| other.finding.last_error.clone()),
                     is_able: true,
                     learned: None,
@@ -544,7 +545,7 @@ impl Book {
     }
 
     /// Lets the shares of real servers that came back grow.
-    pub(crate) fn grow(&mut self, snapshot: &Snapshot, wall_ms: u64) {
+    pub(crate) fn grow(&mut self, snapshot: &Snapshot, now: Now) {
         let reals = &self.reals;
         let restless = &mut self.restless;
         self.ramps.retain(|real, ramp| {
@@ -553,7 +554,7 @@ impl Book {
             };
             let service = snapshot.services.get(watch.service.index());
             let whole = service.map_or(0, |it| it.availability.slow_start.as_millis() as u64);
-            let past = wall_ms.saturating_sub(ramp.since_ms);
+            let past = now.time.since(ramp.since.time).as_millis() as u64;
             let step = match whole {
                 0 => STEPS,
                 whole => (past * STEPS / whole).min(STEPS),
@@ -726,8 +727,9 @@ fn event(severity: Severity, code: &'static str, text: String) -> EventRecord {
 
 fn turned(of: &str, now: &Finding, before: &Finding) -> EventRecord {
     if now.is_up {
-        let seconds = now.since_ms.saturating_sub(before.since_ms) / 1000;
-        let down = humantime::format_duration(Duration::from_secs(seconds));
+        // By the clock that nobody sets.
+        let down = now.since.time.since(before.since.time);
+        let down = humantime::format_duration(Duration::from_secs(down.as_secs()));
         let text = format!("{of} is up again after {down}");
         return event(Severity::Notice, "real-up", text);
     }

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use weir_model::{KnockCounters, Passive, RealId, Service, Snapshot};
+use weir_model::{KnockCounters, Now, Passive, RealId, Service, Snapshot, Time};
 
 use crate::publish::Traffic;
 
 /// How long the last of the SYNs that count may go without an answer: a client sends its SYN again
 /// after as long.
-const PATIENCE_MS: u64 = 1_000;
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the silence of real servers whose services look at it.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ struct Silence {
     /// SYNs until its last SYN-ACK, or until it was tried again.
     asked: u64,
     /// Since when there are enough SYNs without an answer.
-    enough_since_ms: Option<u64>,
+    enough_since: Option<Time>,
     /// How often in a row it was found silent.
     times: u32,
     inhibited: Option<Inhibited>,
@@ -46,19 +46,10 @@ struct Silence {
 /// For how long a real server gets no new sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Inhibited {
-    /// By the monotonic clock.
-    until_ms: u64,
-    /// By the wall clock.
-    pub(super) since_wall_ms: u64,
+    until: Time,
+    pub(super) since: Now,
     pub(super) syns: u64,
     pub(super) lasts: Duration,
-}
-
-/// The clocks of a look, in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) now_ms: u64,
-    pub(super) wall_ms: u64,
 }
 
 impl Silences {
@@ -66,7 +57,7 @@ impl Silences {
     /// turned.
     pub(super) fn look(
         &mut self,
-        at: Moment,
+        now: Now,
         snapshot: &Snapshot,
         traffic: &Traffic,
         mut turned: impl FnMut(&Service, RealId, Turn),
@@ -80,7 +71,7 @@ impl Silences {
                 let knocks = traffic.knocks(real.id);
                 let known = before.remove(&real.id);
                 let mut silence = known.unwrap_or_else(|| Silence::new(knocks));
-                if let Some(turn) = silence.look(at, knocks, passive) {
+                if let Some(turn) = silence.look(now, knocks, passive) {
                     turned(service, real.id, turn);
                 }
                 self.reals.insert(real.id, silence);
@@ -115,13 +106,13 @@ impl Silence {
         Self {
             answered: knocks.answered,
             asked: knocks.asked,
-            enough_since_ms: None,
+            enough_since: None,
             times: 0,
             inhibited: None,
         }
     }
 
-    fn look(&mut self, at: Moment, knocks: KnockCounters, passive: Passive) -> Option<Turn> {
+    fn look(&mut self, now: Now, knocks: KnockCounters, passive: Passive) -> Option<Turn> {
         if knocks.answered != self.answered {
             // Also a late answer to a SYN of before says that it lives.
             let inhibited = self.inhibited;
@@ -129,11 +120,11 @@ impl Silence {
             return inhibited.map(|_| Turn::Answers);
         }
         if let Some(inhibited) = self.inhibited {
-            if at.now_ms < inhibited.until_ms {
+            if now.time < inhibited.until {
                 return None;
             }
             self.asked = knocks.asked;
-            self.enough_since_ms = None;
+            self.enough_since = None;
             self.inhibited = None;
             return Some(Turn::Tried);
         }
@@ -141,19 +132,19 @@ impl Silence {
         self.asked = self.asked.min(knocks.asked);
         let syns = knocks.asked - self.asked;
         if syns < u64::from(passive.syns) {
-            self.enough_since_ms = None;
+            self.enough_since = None;
             return None;
         }
-        let since = *self.enough_since_ms.get_or_insert(at.now_ms);
-        if at.now_ms.saturating_sub(since) < PATIENCE_MS {
+        let since = *self.enough_since.get_or_insert(now.time);
+        if now.time.since(since) < PATIENCE {
             return None;
         }
         let doubled = 1_u32.checked_shl(self.times).unwrap_or(u32::MAX);
         let lasts = passive.first.saturating_mul(doubled).min(passive.most);
         self.times += 1;
         self.inhibited = Some(Inhibited {
-            until_ms: at.now_ms + lasts.as_millis() as u64,
-            since_wall_ms: at.wall_ms,
+            until: now.time.after(lasts),
+            since: now,
             syns,
             lasts,
         });
@@ -183,11 +174,11 @@ mod tests {
     };
 
     fn look(silence: &mut Silence, now_ms: u64, asked: u64, answered: u64) -> Option<Turn> {
-        let at = Moment {
-            now_ms,
+        let now = Now {
+            time: Time::from_millis(now_ms),
             wall_ms: now_ms,
         };
-        silence.look(at, KnockCounters { asked, answered }, PASSIVE)
+        silence.look(now, KnockCounters { asked, answered }, PASSIVE)
     }
 
     fn inhibited(syns: u64, seconds: u64) -> Turn {

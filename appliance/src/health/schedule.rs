@@ -85,9 +85,9 @@ impl Schedule {
             let id = target.id;
             let tracked = Tracked {
                 standing: if target.health.alpha && !target.is_up {
-                    Standing::alpha(target.since_ms)
+                    Standing::alpha(target.since)
                 } else {
-                    Standing::new(target.is_up, target.since_ms)
+                    Standing::new(target.is_up, target.since)
                 },
                 target,
                 at: first,
@@ -148,7 +148,7 @@ impl Schedule {
         let health = &tracked.target.health;
         tracked.at = began.after(jittered(health.interval, jitter)).max(now.time);
         self.resting.insert((tracked.at, id));
-        if tracked.standing.take(outcome, health, now.wall_ms) {
+        if tracked.standing.take(outcome, health, now) {
             self.changed.insert(id);
         }
     }
@@ -197,7 +197,7 @@ fn finding(tracked: &Tracked) -> Finding {
     Finding {
         id: tracked.target.id,
         is_up: standing.is_up,
-        since_ms: standing.since_ms,
+        since: standing.since,
         last_error: last.and_then(|last| sentence(last, tracked.target.health.timeout)),
         is_able: !matches!(last, Some(Outcome::Unable(_))),
         learned: standing.learned,
@@ -222,7 +222,7 @@ mod tests {
             address: SocketAddr::from(([10, 0, (id >> 8) as u8, id as u8], 80)),
             health: Health::default(),
             is_up: true,
-            since_ms: 1,
+            since: Now::default(),
         }
     }
 
@@ -345,7 +345,7 @@ mod tests {
         let fell = findings(&mut schedule).remove(0);
         assert!(!fell.is_up);
         let overdue_ms = (begun[0].1 + SECOND / 2) / 1000;
-        assert_eq!(fell.since_ms, 1_000_000 + overdue_ms);
+        assert_eq!(fell.since.wall_ms, 1_000_000 + overdue_ms);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::errno::Errno;
-use weir_model::{Health, Offer};
+use weir_model::{Health, Now, Offer};
 
 /// What became of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) is_up: bool,
-    /// Since when, in milliseconds of the wall clock.
-    pub(crate) since_ms: u64,
+    /// Since when.
+    pub(crate) since: Now,
     /// The outcome of the last probe that failed; none once a target that is up answers.
     pub(crate) last_error: Option<Outcome>,
     /// The options of the last SYN-ACK.
@@ -73,10 +73,10 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// Makes the standing of a target that was not yet probed.
-    pub(crate) fn new(is_up: bool, since_ms: u64) -> Self {
+    pub(crate) fn new(is_up: bool, since: Now) -> Self {
         Self {
             is_up,
-            since_ms,
+            since,
             last_error: None,
             learned: None,
             was_tried: false,
@@ -89,15 +89,15 @@ impl Standing {
     }
 
     /// Makes the standing of a target that is down until its first success.
-    pub(crate) fn alpha(since_ms: u64) -> Self {
+    pub(crate) fn alpha(since: Now) -> Self {
         Self {
             is_new: true,
-            ..Self::new(false, since_ms)
+            ..Self::new(false, since)
         }
     }
 
     /// Takes an outcome, and says whether anything changed that others should know.
-    pub(crate) fn take(&mut self, outcome: Outcome, health: &Health, wall_ms: u64) -> bool {
+    pub(crate) fn take(&mut self, outcome: Outcome, health: &Health, now: Now) -> bool {
         let before = self.told();
         match outcome {
             Outcome::Answered(answer) => {
@@ -105,7 +105,7 @@ impl Standing {
                 self.learned = answer.options.or(self.learned);
                 self.weight = answer.weight;
                 self.measure(answer.rtt_us);
-                self.vote(true, if self.is_new { 1 } else { health.rise }, wall_ms);
+                self.vote(true, if self.is_new { 1 } else { health.rise }, now);
                 if self.is_up {
                     self.is_new = false;
                     self.last_error = None;
@@ -114,7 +114,7 @@ impl Standing {
             Outcome::Failed(_) | Outcome::Silent => {
                 self.was_tried = true;
                 self.last_error = Some(outcome);
-                self.vote(false, health.fall, wall_ms);
+                self.vote(false, health.fall, now);
             }
             // A real server is not down because this machine is out of something.
             Outcome::Unable(_) => self.last_error = Some(outcome),
@@ -131,7 +131,7 @@ impl Standing {
             was_tried,
             weight,
             rtt_us,
-            since_ms: _,
+            since: _,
             mean_rtt_us: _,
             against: _,
             is_new: _,
@@ -157,7 +157,7 @@ impl Standing {
         }
     }
 
-    fn vote(&mut self, for_up: bool, needed: u8, wall_ms: u64) {
+    fn vote(&mut self, for_up: bool, needed: u8, at: Now) {
         if for_up == self.is_up {
             self.against = 0;
             return;
@@ -165,7 +165,7 @@ impl Standing {
         self.against = self.against.saturating_add(1);
         if self.against >= needed {
             self.is_up = for_up;
-            self.since_ms = wall_ms;
+            self.since = at;
             self.against = 0;
         }
     }
@@ -186,6 +186,8 @@ pub(crate) fn sentence(outcome: &Outcome, timeout: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use weir_model::Time;
+
     use super::*;
 
     const ANSWERED: Outcome = Outcome::Answered(Answer {
@@ -209,10 +211,17 @@ mod tests {
     }
 
     /// Plays outcomes at 1, 2, 3... ms and returns whether it was up after each.
+    fn at(second: u64) -> Now {
+        Now {
+            time: Time::from_millis(second * 1000),
+            wall_ms: second * 1000,
+        }
+    }
+
     fn play(standing: &mut Standing, health: &Health, outcomes: &[Outcome]) -> Vec<bool> {
         let each = outcomes.iter().zip(1..);
-        each.map(|(outcome, at)| {
-            standing.take(outcome.clone(), health, at);
+        each.map(|(outcome, second)| {
+            standing.take(outcome.clone(), health, at(second));
             standing.is_up
         })
         .collect()
@@ -220,7 +229,7 @@ mod tests {
 
     #[test]
     fn it_falls_after_so_many_failures_in_a_row_and_rises_after_so_many_answers_in_a_row() {
-        let mut standing = Standing::new(true, 0);
+        let mut standing = Standing::new(true, at(0));
         let outcomes = [
             Outcome::Silent,
             REFUSED,
@@ -232,33 +241,33 @@ mod tests {
         ];
         let up = play(&mut standing, &health(2, 3), &outcomes);
         assert_eq!(up, [true, true, false, false, false, false, true]);
-        assert_eq!(standing.since_ms, 7);
+        assert_eq!(standing.since, at(7));
     }
 
     #[test]
     fn a_single_answer_between_failures_keeps_it_up() {
-        let mut standing = Standing::new(true, 0);
+        let mut standing = Standing::new(true, at(0));
         let outcomes: Vec<Outcome> = (0..10).flat_map(|_| [REFUSED, REFUSED, ANSWERED]).collect();
         let up = play(&mut standing, &health(2, 3), &outcomes);
         assert!(up.into_iter().all(|up| up));
-        assert_eq!(standing.since_ms, 0);
+        assert_eq!(standing.since, at(0));
     }
 
     #[test]
     fn rise_and_fall_of_one_follow_every_outcome() {
-        let mut standing = Standing::new(true, 0);
+        let mut standing = Standing::new(true, at(0));
         let up = play(
             &mut standing,
             &health(1, 1),
             &[REFUSED, ANSWERED, REFUSED, REFUSED],
         );
         assert_eq!(up, [false, true, false, false]);
-        assert_eq!(standing.since_ms, 3);
+        assert_eq!(standing.since, at(3));
     }
 
     #[test]
     fn what_this_machine_lacks_takes_nobody_down_and_is_told() {
-        let mut standing = Standing::new(true, 0);
+        let mut standing = Standing::new(true, at(0));
         let unable = Outcome::Unable(Cause::Errno(Errno::EMFILE));
         let up = play(&mut standing, &health(2, 1), &vec![unable.clone(); 10]);
         assert!(up.into_iter().all(|up| up));
@@ -268,21 +277,21 @@ mod tests {
 
     #[test]
     fn the_last_error_stays_until_a_target_that_is_up_answers() {
-        let (mut standing, health) = (Standing::new(true, 0), health(2, 1));
-        standing.take(REFUSED, &health, 1);
-        standing.take(ANSWERED, &health, 2);
+        let (mut standing, health) = (Standing::new(true, at(0)), health(2, 1));
+        standing.take(REFUSED, &health, at(1));
+        standing.take(ANSWERED, &health, at(2));
         assert_eq!(
             (standing.is_up, standing.last_error.clone()),
             (false, Some(REFUSED))
         );
-        standing.take(ANSWERED, &health, 3);
+        standing.take(ANSWERED, &health, at(3));
         assert_eq!((standing.is_up, standing.last_error), (true, None));
     }
 
     #[test]
     fn only_changes_are_told() {
-        let (mut standing, health) = (Standing::new(true, 0), health(2, 3));
-        let mut told = |outcome| standing.take(outcome, &health, 1);
+        let (mut standing, health) = (Standing::new(true, at(0)), health(2, 3));
+        let mut told = |outcome| standing.take(outcome, &health, at(1));
         assert!(told(ANSWERED));
         assert!(!told(ANSWERED));
         assert!(told(REFUSED));
@@ -338,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_new_one_that_begins_down_comes_up_with_its_first_answer_and_then_needs_all_of_them() {
-        let mut standing = Standing::alpha(0);
+        let mut standing = Standing::alpha(at(0));
         let outcomes = [REFUSED, ANSWERED, REFUSED, ANSWERED, ANSWERED];
         let up = play(&mut standing, &health(2, 1), &outcomes);
         assert_eq!(up, [false, true, false, false, true]);

@@ -5,7 +5,7 @@ use weir_control::{
     Client, ClientError, Code, DrainRow, Filter, OrderedRow, OverrideRow, Request, ServiceRow, What,
 };
 use weir_director::SessionView;
-use weir_model::{Protocol, RealState, ServiceId};
+use weir_model::{Now, Protocol, RealState, ServiceId};
 
 use super::*;
 use crate::control::Control;
@@ -388,12 +388,12 @@ fn sessions_of_a_real_server_that_is_down_are_reset_where_they_are_not_to_go_on(
         let first = id(&played, FIRST);
         let Control { scene, .. } = &mut played.control;
         let snapshot = scene.running.snapshot.clone();
-        let mut targets = scene.health.adopt(&snapshot, 0).into_iter();
+        let mut targets = scene.health.adopt(&snapshot, Now::default()).into_iter();
         let target = targets.find(|target| target.address.to_string() == FIRST);
         let down = Finding {
             id: target.unwrap().id,
             is_up: false,
-            since_ms: 1,
+            since: Now::default(),
             last_error: Some("connection refused".to_owned()),
             is_able: true,
             learned: None,

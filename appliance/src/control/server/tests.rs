@@ -72,7 +72,7 @@ impl Played {
         let snapshot = running.snapshot.clone();
         let (handles, ends) = workers(2, &snapshot);
         let mut health = Book::new(2);
-        health.adopt(&snapshot, 0);
+        health.adopt(&snapshot, weir_model::Now::default());
         let file = PathBuf::from("/nowhere/weir.conf");
         Self {
             path,

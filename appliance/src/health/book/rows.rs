@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use weir_control::{HealthRow, LearnedRow};
-use weir_model::{Check, RealId, Service, ServiceId, Snapshot};
+use weir_model::{Check, Now, RealId, Service, ServiceId, Snapshot};
 
 use super::Book;
 use crate::health::passive::Inhibited;
@@ -29,11 +29,14 @@ impl Book {
         let finding = watched.map(|watched| &watched.finding);
         let checked = finding.filter(|_| watch.is_some_and(|watch| watch.is_checked));
         let silence = self.silences.inhibited(real);
-        let (state, since_ms) = match (checked, silence) {
-            (Some(finding), _) if !finding.is_up => ("down", finding.since_ms),
-            (_, Some(silence)) => ("inhibited", silence.since_wall_ms),
-            (Some(finding), None) => ("up", finding.since_ms),
-            (None, None) => ("unchecked", watch.map_or(0, |watch| watch.known_since_ms)),
+        let (state, since) = match (checked, silence) {
+            (Some(finding), _) if !finding.is_up => ("down", finding.since),
+            (_, Some(silence)) => ("inhibited", silence.since),
+            (Some(finding), None) => ("up", finding.since),
+            (None, None) => (
+                "unchecked",
+                watch.map(|watch| watch.known_since).unwrap_or_default(),
+            ),
         };
         let last_error = finding.and_then(|finding| finding.last_error.clone());
         let silent = silence.map(Inhibited::sentence);
@@ -48,7 +51,7 @@ impl Book {
                 .map(|health| check_name(&health.check).to_owned()),
             real: at.to_string(),
             state: state.to_owned(),
-            since: rfc3339(since_ms),
+            since: rfc3339(since),
             last_error: last_error.or(silent),
             learned: learned.map(|options| LearnedRow {
                 mss: options.mss,
@@ -72,7 +75,7 @@ fn check_name(check: &Check) -> &'static str {
     }
 }
 
-fn rfc3339(wall_ms: u64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(wall_ms);
+fn rfc3339(at: Now) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(at.wall_ms);
     humantime::format_rfc3339_seconds(at).to_string()
 }

@@ -52,7 +52,7 @@ fn finding(target: &Target, is_up: bool, learned: Option<Offer>) -> Finding {
     Finding {
         id: target.id,
         is_up,
-        since_ms: if is_up { 5000 } else { 3000 },
+        since: if is_up { at(5) } else { at(3) },
         last_error: (!is_up).then(|| "connection refused".to_owned()),
         is_able: true,
         learned,
@@ -108,7 +108,7 @@ fn service<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Service {
 
 fn start() -> (Book, Snapshot, Vec<Target>) {
     let (mut book, snapshot) = (Book::new(2), snapshot("test.conf", CONF).unwrap());
-    let targets = book.adopt(&snapshot, 1000);
+    let targets = book.adopt(&snapshot, at(1));
     (book, snapshot, targets)
 }
 
@@ -175,7 +175,10 @@ fn a_real_server_that_falls_is_told_to_the_services_that_check_it() {
         ("unchecked", "1970-01-01T00:00:01Z")
     );
 
-    let events = book.take(finding(shared, true, Some(FULL)), &snapshot);
+    // Somebody sets the clock meanwhile, which says nothing of how long it was down.
+    let mut up = finding(shared, true, Some(FULL));
+    up.since.wall_ms = 2_000_000_000_000;
+    let events = book.take(up, &snapshot);
     assert_eq!(
         sentences(events),
         [(
@@ -302,7 +305,7 @@ fn a_reload_keeps_what_is_known_and_tells_the_workers_again() {
         "real = 10.80.0.12:80\nreal = 10.80.0.14:80",
     );
     let after = snapshot_after("test.conf", &more, &snapshot).unwrap();
-    let again = book.adopt(&after, 9000);
+    let again = book.adopt(&after, at(9));
     assert_eq!(again.len(), 4);
     assert_eq!(target(&again, "10.80.0.11:80").id, first.id);
     assert_eq!(target(&again, "10.80.0.12:80").id, second.id);
@@ -332,10 +335,10 @@ fn another_check_begins_with_what_the_old_one_found_and_none_brings_everybody_up
     told(&mut book, &snapshot);
     let slower = CONF.replace("interval = 1s", "interval = 3s");
     let slower = snapshot_after("test.conf", &slower, &snapshot).unwrap();
-    let again = book.adopt(&slower, 9000);
+    let again = book.adopt(&slower, at(9));
     let now = target(&again, "10.80.0.12:80");
     assert!(now.id != second.id && !now.is_up);
-    assert_eq!(now.since_ms, 3000);
+    assert_eq!(now.since, at(3));
     assert!(
         row(&book, &slower, "web", "10.80.0.12:80")
             .learned
@@ -347,7 +350,7 @@ fn another_check_begins_with_what_the_old_one_found_and_none_brings_everybody_up
     assert_eq!(told(&mut book, &slower).0, [(real, false)]);
     let none = CONF.replace("health = fast\n", "");
     let none = snapshot_after("test.conf", &none, &slower).unwrap();
-    let again = book.adopt(&none, 9500);
+    let again = book.adopt(&none, at(10));
     assert!(target(&again, "10.80.0.12:80").is_up);
     assert_eq!(told(&mut book, &none).0, [(real, true)]);
     assert_eq!(row(&book, &none, "web", "10.80.0.12:80").state, "unchecked");
@@ -408,7 +411,7 @@ real = 10.80.0.13:80
 fn poor(more: &str) -> (Book, Snapshot, Vec<Target>) {
     let text = format!("{POOR}{more}\n");
     let (mut book, snapshot) = (Book::new(1), snapshot("test.conf", &text).unwrap());
-    let targets = book.adopt(&snapshot, 1000);
+    let targets = book.adopt(&snapshot, at(1));
     told_one(&mut book, &snapshot);
     assert!(book.next_event().is_none() && book.next_hook().is_none());
     (book, snapshot, targets)
@@ -561,7 +564,7 @@ fn what_an_operator_orders_wins_over_a_check_and_outlives_an_apply() {
     book.order(real.id, ordered);
     assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(9) draining"]);
     assert_eq!(book.weight(&real), 9);
-    book.adopt(&snapshot, 2000);
+    book.adopt(&snapshot, at(2));
     assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(9) draining"]);
     book.order(real.id, Ordered::default());
     assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(5)"]);
@@ -577,14 +580,14 @@ fn the_share_of_one_that_came_back_grows() {
         told_one(&mut book, &snapshot),
         ["0 up Some(4)", "1 up Some(100)", "2 up Some(100)"]
     );
-    book.grow(&snapshot, 15_000);
+    book.grow(&snapshot, at(15));
     assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(52)"]);
-    book.grow(&snapshot, 25_000);
+    book.grow(&snapshot, at(25));
     assert_eq!(
         told_one(&mut book, &snapshot),
         ["0 up None", "1 up None", "2 up None"]
     );
-    book.grow(&snapshot, 60_000);
+    book.grow(&snapshot, at(60));
     assert!(told_one(&mut book, &snapshot).is_empty());
 }
 
@@ -596,7 +599,7 @@ fn a_growing_share_makes_no_other_table_for_the_rest_and_no_other_number_of_sess
     told_one(&mut book, &snapshot);
     turn(&mut book, &snapshot, &targets, "10.80.0.11:80", true);
     assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(4)"]);
-    book.grow(&snapshot, 25_000);
+    book.grow(&snapshot, at(25));
     assert_eq!(told_one(&mut book, &snapshot), ["0 up Some(100)"]);
     // A weight of lblc is how many sessions are enough.
     let (mut book, snapshot, targets) =
@@ -605,7 +608,7 @@ fn a_growing_share_makes_no_other_table_for_the_rest_and_no_other_number_of_sess
     told_one(&mut book, &snapshot);
     turn(&mut book, &snapshot, &targets, "10.80.0.14:80", true);
     assert_eq!(told_one(&mut book, &snapshot), ["3 up Some(2)"]);
-    book.grow(&snapshot, 25_000);
+    book.grow(&snapshot, at(25));
     assert_eq!(told_one(&mut book, &snapshot), ["3 up None"]);
 }
 
@@ -614,7 +617,7 @@ fn with_alpha_a_new_real_server_is_down_until_its_first_success() {
     let text = POOR.replace("health = tcp", "health = first")
         + "[health first]\ntype = tcp\nalpha = yes\n";
     let (mut book, snapshot) = (Book::new(1), snapshot("test.conf", &text).unwrap());
-    let targets = book.adopt(&snapshot, 1000);
+    let targets = book.adopt(&snapshot, at(1));
     assert!(targets.iter().all(|target| !target.is_up));
     assert_eq!(
         told_one(&mut book, &snapshot),
@@ -696,7 +699,7 @@ fn silence_of_all_real_servers_takes_the_quorum_and_a_reload_without_the_key_giv
     let lost = ["quorum-lost", "all-down", "vip-withdrawn"];
     assert_eq!(codes(&mut book), inhibited.chain(lost).collect::<Vec<_>>());
     let without = snapshot_after("test.conf", POOR, &snapshot).unwrap();
-    book.adopt(&without, 4_000);
+    book.adopt(&without, at(4));
     // The workers are told before the next look, after which nothing turns any more.
     let told = told_one(&mut book, &without);
     assert!(told.contains(&"10.80.0.100 false".to_owned()), "{told:?}");

@@ -27,7 +27,7 @@ fn target(id: u32, address: SocketAddr) -> Target {
             ..Health::default()
         },
         is_up: true,
-        since_ms: 1,
+        since: Now::default(),
     }
 }
 
@@ -137,7 +137,7 @@ fn a_closed_port_goes_down_and_comes_up_when_somebody_listens_whose_peace_is_not
         finding.id == TargetId(2) && finding.is_up
     });
     assert_eq!(up.last_error, None);
-    assert!(up.since_ms > down.since_ms && up.learned.is_some());
+    assert!(up.since.time > down.since.time && up.learned.is_some());
     // The other one was probed all the time, and nothing came to its application.
     assert!(began.elapsed() >= Duration::from_millis(180));
     let accepted = socket::accept(fd.as_raw_fd());
