@@ -36,6 +36,8 @@ use crate::control::ports::OpenDevice;
 use crate::control::rates::Rates;
 use crate::control::refusals::Refusals;
 use crate::control::scene::Scene;
+use crate::control::second::Look;
+use crate::control::second::services::ServiceBooks;
 use crate::control::server::{ClientId, Order, Server};
 use crate::control::sockets::Listener;
 use crate::control::ways::Ways;
@@ -334,7 +336,7 @@ impl Control {
             let health = &mut self.scene.health;
             health.look_for_silence(snapshot, &traffic, clocks);
             let pictures = self.scene.fleet.pictures();
-            self.scene.rates.sample(now, &pictures, &traffic);
+            self.scene.rates.sample(now, &pictures);
             let health = &self.scene.health;
             let is_out = |real| health.is_down(real) || health.is_inhibited(real);
             let ways = self.scene.ways.look(now, snapshot, &traffic, is_out);
@@ -350,12 +352,13 @@ impl Control {
         self.look_at_drains();
         self.look_at_overrides();
         if self.scene.history.is_due(now) {
-            let fleet = &self.scene.fleet;
-            let (pictures, traffic, floods) = (fleet.pictures(), fleet.traffic(), fleet.floods());
-            let snapshot = &self.scene.running.snapshot;
+            let (fleet, snapshot) = (&self.scene.fleet, &self.scene.running.snapshot);
+            let look = Look {
+                pictures: fleet.pictures(),
+                services: ServiceBooks::of(snapshot, &fleet.traffic(), &fleet.floods()),
+            };
             let history = &mut self.scene.history;
-            let wall = SystemTime::now();
-            history.look(now, wall, snapshot, &pictures, &traffic, &floods);
+            history.look(now, SystemTime::now(), snapshot, look);
         }
         self.scene.floods.look_at_capacity(now, &self.capacity);
         self.look_at_session_log(now);

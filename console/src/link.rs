@@ -293,10 +293,12 @@ impl Watch {
 
     /// Asks for all that is due, or nearly so. What has rates is asked for in a row: where a second
     /// ended between two answers, the older one is asked for again, so that what is shown at once is
-    /// of one second and adds up.
+    /// of one second and adds up. What may be long comes last: it is not what is asked for again.
     fn ask_round(&mut self, now: Instant, client: &mut Client) -> Result<(), Stop> {
         let due = |place: &usize| self.due.get(place).is_none_or(|at| *at <= now + TOGETHER);
-        let due: Vec<usize> = (0..self.wants.len()).filter(due).collect();
+        let mut due: Vec<usize> = (0..self.wants.len()).filter(due).collect();
+        let is_long = |want: &Want| want.what == What::Services;
+        due.sort_by_key(|place| self.wants.get(*place).is_some_and(is_long));
         let mut together = Vec::new();
         let mut others = Vec::new();
         for place in due {
@@ -391,7 +393,7 @@ impl Watch {
 fn has_rates(what: What) -> bool {
     matches!(
         what,
-        What::Status | What::Ports | What::Workers | What::Ledger
+        What::Status | What::Services | What::Ports | What::Workers | What::Ledger | What::Flood
     )
 }
 
@@ -474,6 +476,7 @@ mod tests {
         link.want(vec![
             want(What::Status),
             want(What::Services),
+            want(What::Pools),
             want(What::Ports),
         ]);
         let patience = Duration::from_secs(20);
@@ -483,13 +486,13 @@ mod tests {
             }
         };
         let seconds: Vec<_> = together.iter().map(second).collect();
-        assert_eq!(seconds, [Some(5), Some(5)]);
+        assert_eq!(seconds, [Some(5), Some(5), Some(5)]);
         // What has no rates of that second comes by itself.
         let next = happened.recv_timeout(patience).unwrap();
         assert!(matches!(
             next,
             Message::Told {
-                what: What::Services,
+                what: What::Pools,
                 ..
             }
         ));

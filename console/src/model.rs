@@ -2,7 +2,6 @@
 
 pub(crate) mod config;
 pub(crate) mod data;
-pub(crate) mod deltas;
 pub(crate) mod dialog;
 pub(crate) mod editline;
 pub(crate) mod editor;

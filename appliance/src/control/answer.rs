@@ -49,7 +49,7 @@ pub(crate) fn service_of(
 /// What the rows of services are made of.
 pub(crate) struct OfServices<'a> {
     traffic: Traffic,
-    rates: &'a Rates,
+    second: Option<&'a Second>,
     floods: &'a Floods,
     health: &'a Book,
     overlay: &'a Overlay,
@@ -60,7 +60,7 @@ impl<'a> OfServices<'a> {
     pub(crate) fn of(scene: &'a Scene) -> Self {
         Self {
             traffic: scene.fleet.traffic(),
-            rates: &scene.rates,
+            second: scene.history.second(),
             floods: &scene.floods,
             health: &scene.health,
             overlay: &scene.overlay,
@@ -212,6 +212,9 @@ fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> Serv
         counts.count(real_state(service, real, standing, of), standing.is_checked);
     }
     let quorum = service.availability.quorum;
+    let per_s = of
+        .second
+        .and_then(|second| second.services.service(service.id));
     ServiceRow {
         name: service.name.clone(),
         listen: listen(service),
@@ -224,7 +227,7 @@ fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> Serv
         },
         sessions: sum.sessions,
         inactive: sum.sessions.saturating_sub(sum.established),
-        sessions_per_s: of.rates.sessions_per_s(service.id),
+        sessions_per_s: per_s.map_or(0, |rates| rates.opened),
         opened: sum.opened,
         refused: sum.refused,
         packets_in: sum.packets_in,
@@ -235,6 +238,8 @@ fn service_row(service: &Service, with_reals: bool, of: &OfServices<'_>) -> Serv
         reason,
         quorum: quorum.map(|quorum| u64::from(quorum.weight)),
         real_counts: counts,
+        per_s,
+        second: of.second.map_or(0, |second| second.number),
         reals: if with_reals {
             let reals = service.servers();
             reals.map(|real| real_row(service, real, of)).collect()
@@ -282,6 +287,7 @@ fn real_row(service: &Service, real: &RealServer, of: &OfServices<'_>) -> Servic
         packets_out: sum.packets_out,
         bytes_in: sum.bytes_in,
         bytes_out: sum.bytes_out,
+        per_s: of.second.and_then(|second| second.services.real(real.id)),
     }
 }
 

@@ -15,6 +15,7 @@ use weir_model::{
 use crate::capacity::{self, Capacity};
 use crate::control::answer::listen;
 use crate::control::floods::alarm::{Alarm, Turn};
+use crate::control::second::Second;
 use crate::publish::flood::{Flood, ServiceFlood};
 
 mod alarm;
@@ -47,6 +48,15 @@ struct Watched {
     peak: Option<u64>,
     syns: History<u64>,
     handshakes: History<FloodCounters>,
+}
+
+/// How much there was to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load<'a> {
+    /// What the last second counted.
+    pub(crate) second: Option<&'a Second>,
+    /// How busy the busiest worker is, in percent.
+    pub(crate) busiest: u32,
 }
 
 /// Values of a while ago and since: the first is the youngest that is as old as the window.
@@ -117,10 +127,10 @@ impl Floods {
     }
 
     /// How much of what the machine can do all services use.
-    fn capacity(&self, workers: usize, busy_percent: u32) -> CapacityRow {
+    fn capacity(&self, workers: usize, load: Load<'_>) -> CapacityRow {
         let row = CapacityRow {
             workers: workers as u32,
-            busy_percent,
+            busy_percent: load.busiest,
             ..CapacityRow::default()
         };
         match self.capacity.as_ref().map(|(_, read)| read) {
@@ -131,11 +141,11 @@ impl Floods {
             },
             Some(Ok(capacity)) => {
                 let all = capacity.cookies_per_s.saturating_mul(workers as u64);
-                let used: u64 = self.services.values().map(Watched::syn_per_s).sum();
+                let used = load.second.map(|second| second.services.syns.syn_in);
                 CapacityRow {
                     syn_per_s: Some(all),
                     measured: Some(capacity.measured.clone()),
-                    used_percent: Some(percent(used, all)),
+                    used_percent: used.map(|used| percent(used, all)),
                     ..row
                 }
             }
@@ -155,18 +165,18 @@ impl Floods {
         snapshot: &Snapshot,
         only: Option<ServiceId>,
         workers: &[Flood],
-        busy_percent: u32,
+        load: Load<'_>,
     ) -> Vec<FloodRow> {
         let quiet = Watched::default();
-        let capacity = self.capacity(workers.len(), busy_percent);
+        let capacity = self.capacity(workers.len(), load);
         tcp_services(snapshot)
             .filter(|service| only.is_none_or(|id| id == service.id))
             .map(|service| {
                 let watched = self.services.get(&service.id).unwrap_or(&quiet);
-                let row = watched.row(now, service, &sum(workers, service.id));
+                let flood = sum(workers, service.id);
                 FloodRow {
                     capacity: capacity.clone(),
-                    ..row
+                    ..watched.row(now, service, &flood, load.second)
                 }
             })
             .collect()
@@ -248,7 +258,13 @@ impl Watched {
         grown.checked_div(micros).unwrap_or(0)
     }
 
-    fn row(&self, now: Instant, service: &Service, flood: &ServiceFlood) -> FloodRow {
+    fn row(
+        &self,
+        now: Instant,
+        service: &Service,
+        flood: &ServiceFlood,
+        second: Option<&Second>,
+    ) -> FloodRow {
         let FloodCounters {
             syn_in,
             cookie_sent,
@@ -271,7 +287,10 @@ impl Watched {
                 grown(&latency).saturating_sub(grown(&first.latency))
             }),
         });
-        let syn_per_s = self.syn_per_s();
+        let per_s = second.and_then(|second| second.services.flood(service.id));
+        let syn_per_s = per_s.map_or(0, |rates| rates.syn_in);
+        // The second began at another moment than the one with the most of them.
+        let at_least = self.active.map_or(0, |_| syn_per_s);
         let sources = flood.sources.heaviest();
         let sources = sources.filter(|top| top.syn_per_s.saturating_mul(100) >= syn_per_s);
         let sources = sources.map(|top| SourceRow {
@@ -310,11 +329,13 @@ impl Watched {
             p99_us: recent.as_ref().and_then(Handshakes::p99_us),
             half_open,
             syn_per_s,
-            peak_syn_per_s: self.peak,
+            peak_syn_per_s: self.peak.map(|peak| peak.max(at_least)),
             false_accept: false_accept().to_string(),
             spread_over: is_spread.then_some(FLOOD_KEYS as u64),
             top_sources,
             top_fingerprints,
+            per_s,
+            second: second.map_or(0, |second| second.number),
             ..FloodRow::default()
         }
     }
@@ -415,7 +436,9 @@ mod tests {
     use weir_testkit::snapshot;
 
     use super::*;
-    use crate::publish::Boards;
+    use crate::control::second::Look;
+    use crate::control::second::services::ServiceBooks;
+    use crate::publish::{Boards, Traffic};
     use crate::testing::{around, dns};
 
     const CONF: &str = concat!(
@@ -434,6 +457,8 @@ real = 10.80.0.11:80
     /// Two workers whose boards the test writes, and a clock.
     struct Played {
         floods: Floods,
+        looked: Look,
+        second: Option<Second>,
         snapshot: Snapshot,
         boards: Vec<Arc<Boards>>,
         now: Instant,
@@ -445,6 +470,8 @@ real = 10.80.0.11:80
             let snapshot = snapshot("test.conf", &format!("{CONF}{DNS}")).unwrap();
             Self {
                 floods: Floods::default(),
+                looked: Look::default(),
+                second: None,
                 boards: (0..2).map(|_| Boards::new(&snapshot)).collect(),
                 snapshot,
                 now: Instant::now(),
@@ -470,12 +497,25 @@ real = 10.80.0.11:80
             self.now += Duration::from_millis(millis);
             self.wall += Duration::from_millis(millis);
             let read = self.read();
+            let look = Look {
+                services: ServiceBooks::of(&self.snapshot, &Traffic::default(), &read),
+                ..Look::default()
+            };
+            let elapsed = Duration::from_millis(millis);
+            self.second = Second::between(1, &self.looked, &look, elapsed);
+            self.looked = look;
             self.floods.look(self.now, self.wall, &self.snapshot, &read)
         }
 
         fn row(&self) -> FloodRow {
             let read = self.read();
-            let mut rows = self.floods.rows(self.now, &self.snapshot, None, &read, 37);
+            let load = Load {
+                second: self.second.as_ref(),
+                busiest: 37,
+            };
+            let mut rows = self
+                .floods
+                .rows(self.now, &self.snapshot, None, &read, load);
             assert_eq!(rows.len(), 1, "UDP has no SYNs");
             rows.remove(0)
         }

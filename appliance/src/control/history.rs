@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use weir_control::{HISTORY_SECONDS, HistoryRow};
-use weir_model::{Counter, DropReason, ServiceId, Snapshot};
+use weir_model::{DropReason, ServiceId, Snapshot};
 
-use crate::control::second::Second;
-use crate::publish::flood::Flood;
-use crate::publish::{Picture, Traffic};
+use crate::control::second::{Look, Second};
 
 /// How often a point is made.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,18 +19,19 @@ const SECONDS_A_MINUTE: u32 = 60;
 /// Services with a history of their own; those that have had traffic first keep theirs.
 const MOST_SERVICES: usize = 512;
 
-/// SYNs, sessions, packets and bytes either way, refusals.
+/// SYNs, sessions, packets and bits either way, refusals.
 const RATES: usize = 7;
 /// The appliance's, with the drops by reason behind them.
 const BOX_RATES: usize = RATES + DropReason::COUNT;
 
-/// The rates of one point. Three digits are enough for a graph: half the memory of the counters.
+/// The rates of one point. Three digits are enough for a graph: half the memory of whole numbers.
 type Point<const N: usize> = [f32; N];
 
 /// The history of rates.
 #[derive(Debug)]
 pub(crate) struct History {
-    last: Option<Last>,
+    /// When it was looked last, and what was counted then.
+    last: Option<(Instant, Look)>,
     second: Option<Second>,
     /// How many seconds there were.
     number: u64,
@@ -43,15 +42,6 @@ pub(crate) struct History {
     in_minute: u32,
     whole: Series<BOX_RATES>,
     services: BTreeMap<ServiceId, Series<RATES>>,
-}
-
-/// The counters at the last point.
-#[derive(Debug)]
-struct Last {
-    at: Instant,
-    whole: [u64; BOX_RATES],
-    services: BTreeMap<ServiceId, [u64; RATES]>,
-    pictures: Vec<Picture>,
 }
 
 /// What is kept of one object. A series that began later than others is shorter: its youngest
@@ -83,41 +73,23 @@ impl History {
     /// Says whether it is time for a point.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let last = self.last.as_ref();
-        last.is_none_or(|last| now.saturating_duration_since(last.at) >= EVERY)
+        last.is_none_or(|(at, _)| now.saturating_duration_since(*at) >= EVERY)
     }
 
     /// Makes a point of what the workers have published.
-    pub(crate) fn look(
-        &mut self,
-        now: Instant,
-        wall: SystemTime,
-        snapshot: &Snapshot,
-        pictures: &[Picture],
-        traffic: &Traffic,
-        floods: &[Flood],
-    ) {
-        let services: BTreeMap<_, _> = snapshot
-            .services
-            .iter()
-            .map(|service| (service.id, counters(service.id, traffic, floods)))
-            .collect();
-        let whole = whole(pictures, services.values());
-        let next = Last {
-            at: now,
-            whole,
-            services,
-            pictures: pictures.to_vec(),
-        };
-        let Some(last) = self.last.replace(next) else {
+    pub(crate) fn look(&mut self, now: Instant, wall: SystemTime, snapshot: &Snapshot, look: Look) {
+        let Some((at, last)) = &self.last else {
+            self.last = Some((now, look));
             return;
         };
-        let elapsed = now.saturating_duration_since(last.at);
-        if elapsed.is_zero() {
-            return;
+        let elapsed = now.saturating_duration_since(*at);
+        let second = Second::between(self.number + 1, last, &look, elapsed);
+        self.last = Some((now, look));
+        if let Some(second) = second {
+            self.number = second.number;
+            self.add(wall, snapshot, &second);
+            self.second = Some(second);
         }
-        self.number += 1;
-        self.second = Second::between(self.number, &last.pictures, pictures, elapsed);
-        self.add(wall, &last, elapsed.as_secs_f64());
     }
 
     /// Returns what the last second counted; none before there was one.
@@ -125,12 +97,10 @@ impl History {
         self.second.as_ref()
     }
 
-    fn add(&mut self, wall: SystemTime, last: &Last, elapsed: f64) {
-        let Some(next) = &self.last else {
-            return;
-        };
+    fn add(&mut self, wall: SystemTime, snapshot: &Snapshot, second: &Second) {
+        let is_gone = |id: &ServiceId| snapshot.services.get(id.index()).is_none();
         self.services
-            .retain(|id, series| next.services.contains_key(id) && !series.is_dead());
+            .retain(|id, series| !is_gone(id) && !series.is_dead());
         push(&mut self.seconds, wall, SECONDS);
         self.in_minute += 1;
         let minute = (self.in_minute == SECONDS_A_MINUTE).then_some(SECONDS_A_MINUTE);
@@ -138,20 +108,18 @@ impl History {
             self.in_minute = 0;
             push(&mut self.minutes, wall, MINUTES);
         }
-        self.whole
-            .push(rates(&next.whole, &last.whole, elapsed), minute);
-        for (id, counters) in &next.services {
-            // A service that was not there began at zero.
-            let before = last.services.get(id).copied().unwrap_or_default();
-            let rates = rates(counters, &before, elapsed);
+        self.whole.push(whole(second), minute);
+        for service in snapshot.services.iter() {
+            let id = service.id;
+            let rates = of_service(id, second);
             let is_idle = rates.iter().all(|rate| *rate == 0.0);
-            if !self.services.contains_key(id) {
+            if !self.services.contains_key(&id) {
                 if is_idle || self.services.len() == MOST_SERVICES {
                     continue;
                 }
-                self.services.insert(*id, Series::new());
+                self.services.insert(id, Series::new());
             }
-            if let Some(series) = self.services.get_mut(id) {
+            if let Some(series) = self.services.get_mut(&id) {
                 series.push(rates, minute);
             }
         }
@@ -279,61 +247,50 @@ fn push<T>(kept: &mut VecDeque<T>, value: T, most: usize) {
     kept.push_back(value);
 }
 
-fn counters(id: ServiceId, traffic: &Traffic, floods: &[Flood]) -> [u64; RATES] {
-    let sum = traffic.service(id);
-    let syns = floods.iter().filter_map(|flood| flood.service(id));
+/// The rates of a service; one that was not there for all of the second has none.
+fn of_service(id: ServiceId, second: &Second) -> Point<RATES> {
+    let rates = second.services.service(id).unwrap_or_default();
+    let syns = second.services.flood(id).unwrap_or_default();
     [
-        syns.map(|flood| flood.counters.syn_in).sum(),
-        sum.opened,
-        sum.packets_in,
-        sum.packets_out,
-        sum.bytes_in,
-        sum.bytes_out,
-        sum.refused,
+        syns.syn_in,
+        rates.opened,
+        rates.packets_in,
+        rates.packets_out,
+        rates.bits_in,
+        rates.bits_out,
+        rates.refused,
     ]
+    .map(short)
 }
 
-/// The appliance's: SYNs and refusals are those of its services, the rest is what the ledger and
-/// the ports count.
-fn whole<'a>(
-    pictures: &[Picture],
-    services: impl Iterator<Item = &'a [u64; RATES]>,
-) -> [u64; BOX_RATES] {
-    let mut all = [0; BOX_RATES];
-    let mut add = |at: usize, value: u64| {
-        if let Some(sum) = all.get_mut(at) {
-            *sum += value;
-        }
-    };
-    for [syns, .., refused] in services {
-        add(0, *syns);
-        add(6, *refused);
+/// The appliance's: what the header of the console says.
+fn whole(second: &Second) -> Point<BOX_RATES> {
+    let (rates, all_ports) = (second.services.carried, second.all_ports());
+    let of_box = [
+        second.services.syns.syn_in,
+        rates.opened,
+        second.total.rx,
+        second.total.tx,
+        all_ports.rx_bits,
+        all_ports.tx_bits,
+        rates.refused,
+    ];
+    let dropped = DropReason::ALL.iter();
+    let dropped = dropped.map(|reason| second.total.dropped.get(reason.label()));
+    let dropped = dropped.map(|rate| rate.copied().unwrap_or_default());
+    let mut point = [0.0; BOX_RATES];
+    for (place, rate) in point.iter_mut().zip(of_box.into_iter().chain(dropped)) {
+        *place = short(rate);
     }
-    for picture in pictures {
-        add(1, picture.counters.get(Counter::SessionOpened));
-        add(2, picture.ledger.rx);
-        add(3, picture.ledger.tx);
-        for port in &picture.ports {
-            add(4, port.rx_bytes);
-            add(5, port.tx_bytes);
-        }
-        for (reason, dropped) in picture.ledger.dropped.iter().enumerate() {
-            add(RATES + reason, *dropped);
-        }
-    }
-    all
+    point
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "rates are kept with seven digits"
 )]
-fn rates<const N: usize>(now: &[u64; N], before: &[u64; N], elapsed: f64) -> Point<N> {
-    let mut point = [0.0; N];
-    for ((rate, now), before) in point.iter_mut().zip(now).zip(before) {
-        *rate = (now.saturating_sub(*before) as f64 / elapsed) as f32;
-    }
-    point
+fn short(rate: u64) -> f32 {
+    rate as f32
 }
 
 fn row(rates: &[f32]) -> HistoryRow {
@@ -349,8 +306,8 @@ fn row(rates: &[f32]) -> HistoryRow {
         sessions_per_s: rounded(1),
         packets_in_per_s: rounded(2),
         packets_out_per_s: rounded(3),
-        bits_in_per_s: (of(4) * 8.0).round(),
-        bits_out_per_s: (of(5) * 8.0).round(),
+        bits_in_per_s: of(4).round(),
+        bits_out_per_s: of(5).round(),
         refused_per_s: rounded(6),
         dropped_per_s: dropped.collect(),
         ..HistoryRow::default()
@@ -362,7 +319,8 @@ mod tests {
     use weir_model::{Ledger, TrafficCounters};
 
     use super::*;
-    use crate::publish::Vitals;
+    use crate::control::second::services::ServiceBooks;
+    use crate::publish::{Picture, Traffic, Vitals};
 
     fn snapshot(services: usize) -> Snapshot {
         let mut text = "[port wan]\ndevice = wan\naddress = 10.80.0.1/16\n\
@@ -398,15 +356,20 @@ mod tests {
         }
     }
 
-    fn traffic(services: usize, packets: u64) -> Traffic {
+    /// What workers published of so many services after so many packets of each.
+    fn look(snapshot: &Snapshot, services: usize, packets: u64) -> Look {
         let one = TrafficCounters {
             packets_in: packets,
             bytes_in: packets * 125,
             ..TrafficCounters::default()
         };
-        Traffic {
+        let traffic = Traffic {
             services: vec![one; services],
             ..Traffic::default()
+        };
+        Look {
+            services: ServiceBooks::of(snapshot, &traffic, &[]),
+            ..Look::default()
         }
     }
 
@@ -416,16 +379,11 @@ mod tests {
         let bound = snapshot.services.bound();
         for second in 0..=seconds {
             let after = Duration::from_secs(second);
-            let pictures = [picture(second * 100, second * 2)];
-            let traffic = traffic(bound, second * packets);
-            history.look(
-                start + after,
-                wall + after,
-                snapshot,
-                &pictures,
-                &traffic,
-                &[],
-            );
+            let look = Look {
+                pictures: vec![picture(second * 100, second * 2)],
+                ..look(snapshot, bound, second * packets)
+            };
+            history.look(start + after, wall + after, snapshot, look);
         }
     }
 
@@ -469,13 +427,13 @@ mod tests {
         play(&mut history, &snapshot, 10, 0);
         assert!(history.services.is_empty());
         let (start, wall) = (Instant::now() + EVERY * 100, SystemTime::UNIX_EPOCH);
-        history.look(start, wall, &snapshot, &[], &traffic(1, 0), &[]);
-        history.look(start + EVERY, wall, &snapshot, &[], &traffic(1, 5), &[]);
+        history.look(start, wall, &snapshot, look(&snapshot, 1, 0));
+        history.look(start + EVERY, wall, &snapshot, look(&snapshot, 1, 5));
         let rows = history.rows(&snapshot, Some(ServiceId(0)), 3);
         let rates: Vec<_> = rows.iter().map(|row| row.packets_in_per_s).collect();
         assert_eq!(rates, [0.0, 0.0, 5.0]);
         let none = self::snapshot(0);
-        history.look(start + EVERY * 2, wall, &none, &[], &traffic(1, 9), &[]);
+        history.look(start + EVERY * 2, wall, &none, look(&none, 1, 9));
         assert!(history.services.is_empty());
     }
 

@@ -1,12 +1,12 @@
-//! Rates: what grew between two looks at the published counters.
+//! Rates of what is not counted by the second: how busy workers are, and how fast pools fill up.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use weir_director::PoolUse;
-use weir_model::{EndpointId, PoolId, ServiceId};
+use weir_model::{EndpointId, PoolId};
 
-use crate::publish::{Picture, Traffic};
+use crate::publish::Picture;
 
 /// How long the rates look back.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -21,11 +21,10 @@ type Used = BTreeMap<(PoolId, EndpointId), u64>;
 #[derive(Debug)]
 struct Sample {
     at: Instant,
-    opened: Vec<u64>,
     busy_us: Vec<u64>,
 }
 
-/// The rates of the last second.
+/// The samples of about a second.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     samples: VecDeque<Sample>,
@@ -40,7 +39,7 @@ impl Rates {
     }
 
     /// Looks at the counters; called several times a second.
-    pub(crate) fn sample(&mut self, at: Instant, pictures: &[Picture], traffic: &Traffic) {
+    pub(crate) fn sample(&mut self, at: Instant, pictures: &[Picture]) {
         // The oldest sample that is kept is the youngest that is at least a window old.
         while self
             .samples
@@ -51,22 +50,11 @@ impl Rates {
         }
         self.samples.push_back(Sample {
             at,
-            opened: traffic
-                .services
-                .iter()
-                .map(|service| service.opened)
-                .collect(),
             busy_us: pictures
                 .iter()
                 .map(|picture| picture.vitals.busy_us)
                 .collect(),
         });
-    }
-
-    /// Returns the sessions that a service opened per second.
-    pub(crate) fn sessions_per_s(&self, service: ServiceId) -> u64 {
-        self.per_second(|sample| sample.opened.get(service.index()).copied())
-            .unwrap_or_default()
     }
 
     /// Returns the share of its time that a worker worked, in percent.
@@ -115,8 +103,7 @@ impl Rates {
     fn per_second(&self, value: impl Fn(&Sample) -> Option<u64>) -> Option<u64> {
         let (first, last) = (self.samples.front()?, self.samples.back()?);
         let elapsed_us = (last.at - first.at).as_micros() as u64;
-        // A service that the first sample does not know began at zero.
-        let grown = value(last)?.saturating_sub(value(first).unwrap_or(0));
+        let grown = value(last)?.saturating_sub(value(first)?);
         grown.saturating_mul(1_000_000).checked_div(elapsed_us)
     }
 }
@@ -131,40 +118,36 @@ fn used(uses: &[PoolUse]) -> Used {
 
 #[cfg(test)]
 mod tests {
-    use weir_model::TrafficCounters;
+    use weir_model::{Counters, Ledger};
 
     use super::*;
+    use crate::publish::Vitals;
 
-    fn traffic(opened: u64) -> Traffic {
-        let service = TrafficCounters {
-            opened,
-            ..TrafficCounters::default()
-        };
-        Traffic {
-            services: vec![service],
-            ..Traffic::default()
+    /// What a worker published that has worked for so many microseconds.
+    fn picture(busy_us: u64) -> Picture {
+        Picture {
+            ledger: Ledger::default(),
+            counters: Counters::default(),
+            vitals: Vitals {
+                busy_us,
+                ..Vitals::default()
+            },
+            ports: Vec::new(),
         }
     }
 
     #[test]
-    fn the_rate_is_that_of_the_last_second() {
+    fn a_worker_is_as_busy_as_it_was_in_the_last_second() {
         let mut rates = Rates::default();
         let start = Instant::now();
-        assert_eq!(rates.sessions_per_s(ServiceId(0)), 0);
+        assert_eq!(rates.busy_percent(0), 0);
         for tenth in 0..50_u32 {
-            let opened = if tenth < 30 {
-                0
-            } else {
-                u64::from(tenth - 30) * 100
-            };
-            rates.sample(
-                start + Duration::from_millis(100) * tenth,
-                &[],
-                &traffic(opened),
-            );
+            let busy_us = u64::from(tenth.saturating_sub(30)) * 40_000;
+            let at = start + Duration::from_millis(100) * tenth;
+            rates.sample(at, &[picture(busy_us)]);
         }
-        assert_eq!(rates.sessions_per_s(ServiceId(0)), 1000);
-        assert_eq!(rates.sessions_per_s(ServiceId(7)), 0);
+        assert_eq!(rates.busy_percent(0), 40);
+        assert_eq!(rates.busy_percent(7), 0);
         assert!(rates.samples.len() < 15, "{}", rates.samples.len());
     }
 

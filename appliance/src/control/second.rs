@@ -1,6 +1,6 @@
-//! What one second counted, as rates that add up: the header of the console, `show ports`,
-//! `show workers` and `show ledger` tell of the same second, in whole numbers, and totals are the
-//! sums of their parts.
+//! What one second counted, as rates that add up: the header of the console, `show ports`, `workers`,
+//! `ledger`, `services` and `flood` tell of the same second, in whole numbers, and totals are the sums
+//! of their parts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,17 @@ use netmap_io::PortStats;
 use weir_control::{LedgerRates, PortRates};
 use weir_model::{Counter, DropReason, Ledger};
 
+use crate::control::second::services::{ServiceBooks, ServiceRates};
 use crate::publish::Picture;
+
+pub(crate) mod services;
+
+/// What was counted until a look.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) pictures: Vec<Picture>,
+    pub(crate) services: ServiceBooks,
+}
 
 /// The rates of one second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +32,8 @@ pub(crate) struct Second {
     pub(crate) workers: Vec<LedgerRates>,
     /// Of all workers.
     pub(crate) total: LedgerRates,
+    /// Of services, their real servers and floods.
+    pub(crate) services: ServiceRates,
 }
 
 impl Second {
@@ -29,10 +41,12 @@ impl Second {
     /// workers.
     pub(crate) fn between(
         number: u64,
-        before: &[Picture],
-        now: &[Picture],
+        before: &Look,
+        now: &Look,
         elapsed: Duration,
     ) -> Option<Self> {
+        let services = ServiceRates::between(&before.services, &now.services, elapsed);
+        let (before, now) = (&before.pictures[..], &now.pictures[..]);
         let ports = now.first().map_or(0, |picture| picture.ports.len());
         let is_same = before.len() == now.len();
         if !is_same || elapsed.is_zero() {
@@ -50,6 +64,7 @@ impl Second {
             ports,
             total: workers.iter().sum(),
             workers,
+            services,
         })
     }
 
@@ -78,14 +93,7 @@ impl Grown<'_> {
     /// How fast something grew on each worker.
     fn rates(&self, pick: impl Fn(&Picture) -> u64) -> Vec<u64> {
         let grown = self.by(pick);
-        apportion(self.whole(grown.iter().sum()), &grown)
-    }
-
-    /// Returns the whole number next to a rate; what happened is not nought.
-    fn whole(&self, grown: u64) -> u64 {
-        let micros = self.elapsed.as_micros().max(1);
-        let rate = (u128::from(grown) * 1_000_000 + micros / 2) / micros;
-        (rate as u64).max(grown.min(1))
+        apportion(whole(grown.iter().sum(), self.elapsed), &grown)
     }
 
     fn ports(&self, count: usize) -> Vec<PortRates> {
@@ -108,7 +116,7 @@ impl Grown<'_> {
                 .clone()
                 .map(|it| of_worker(it).iter().sum())
                 .collect();
-            let wholes = apportion(self.whole(sums.iter().sum()), &sums);
+            let wholes = apportion(whole(sums.iter().sum(), self.elapsed), &sums);
             for (worker, whole) in workers.zip(wholes) {
                 let shares = apportion(whole, &of_worker(worker));
                 for (port, share) in ports.iter_mut().zip(shares) {
@@ -158,7 +166,7 @@ impl Grown<'_> {
             .iter()
             .flat_map(|reason| self.by(|picture| picture.ledger.dropped(*reason)))
             .collect();
-        let parts = apportion(self.whole(cells.iter().sum()), &cells);
+        let parts = apportion(whole(cells.iter().sum(), self.elapsed), &cells);
         let reasons = parts.chunks(workers.len().max(1));
         for (reason, parts) in DropReason::ALL.iter().zip(reasons) {
             for (worker, part) in workers.iter_mut().zip(parts) {
@@ -175,20 +183,40 @@ fn keep(rates: &mut BTreeMap<String, u64>, name: &str, rate: u64) {
     }
 }
 
+/// Returns the whole number next to a rate; what happened is not nought.
+fn whole(grown: u64, elapsed: Duration) -> u64 {
+    let micros = elapsed.as_micros().max(1);
+    let rate = (u128::from(grown) * 1_000_000 + micros / 2) / micros;
+    (rate as u64).max(grown.min(1))
+}
+
 /// Divides a whole by shares into whole numbers that add up to it: each is cut, and what is left
 /// goes to those of which most was cut off.
 pub(crate) fn apportion(whole: u64, shares: &[u64]) -> Vec<u64> {
-    let sum: u128 = shares.iter().copied().map(u128::from).sum();
+    let sum: u64 = shares.iter().sum();
     if sum == 0 {
         return vec![0; shares.len()];
     }
-    let exact = |share: &u64| u128::from(whole) * u128::from(*share);
-    let mut parts: Vec<u64> = shares.iter().map(|it| (exact(it) / sum) as u64).collect();
+    // What a part is, and what is cut off it.
+    let divide = |share: u64| {
+        if let Some(product) = whole.checked_mul(share) {
+            return (product / sum, product % sum);
+        }
+        let (product, sum) = (u128::from(whole) * u128::from(share), u128::from(sum));
+        ((product / sum) as u64, (product % sum) as u64)
+    };
+    let mut parts = Vec::with_capacity(shares.len());
+    let mut cut = Vec::new();
+    for (place, share) in shares.iter().enumerate() {
+        let (part, cut_off) = divide(*share);
+        parts.push(part);
+        if cut_off > 0 {
+            cut.push((cut_off, place));
+        }
+    }
     let left = whole - parts.iter().sum::<u64>();
-    let mut places: Vec<usize> = (0..shares.len()).collect();
-    let cut_off = |place: &usize| shares.get(*place).map_or(0, |share| exact(share) % sum);
-    places.sort_by_key(|place| std::cmp::Reverse(cut_off(place)));
-    for place in places.into_iter().take(left as usize) {
+    cut.sort_by_key(|(cut_off, _)| std::cmp::Reverse(*cut_off));
+    for (_, place) in cut.into_iter().take(left as usize) {
         if let Some(part) = parts.get_mut(place) {
             *part += 1;
         }
@@ -203,6 +231,13 @@ mod tests {
 
     use super::*;
     use crate::publish::Vitals;
+
+    fn look(pictures: impl IntoIterator<Item = Picture>) -> Look {
+        Look {
+            pictures: pictures.into_iter().collect(),
+            ..Look::default()
+        }
+    }
 
     /// What a worker published after so many frames on each of its ports.
     fn picture(ports: &[[u64; 2]], dropped: [u64; 2]) -> Picture {
@@ -244,15 +279,11 @@ mod tests {
             micros in 900_000u64..3_000_000,
         ) {
             let zero = |_: &_| picture(&[[7, 9]; 3], [0, 0]);
-            let before: Vec<Picture> = counts.iter().map(zero).collect();
-            let now: Vec<Picture> = counts
-                .iter()
-                .map(|(ports, dropped)| {
-                    let ports: Vec<[u64; 2]> =
-                        ports.iter().map(|[rx, tx]| [rx + 7, tx + 9]).collect();
-                    picture(&ports, *dropped)
-                })
-                .collect();
+            let before = look(counts.iter().map(zero));
+            let now = look(counts.iter().map(|(ports, dropped)| {
+                let ports: Vec<[u64; 2]> = ports.iter().map(|[rx, tx]| [rx + 7, tx + 9]).collect();
+                picture(&ports, *dropped)
+            }));
             let elapsed = Duration::from_micros(micros);
             let second = Second::between(1, &before, &now, elapsed).unwrap();
             let header = second.all_ports();
@@ -292,7 +323,10 @@ mod tests {
 
     #[test]
     fn what_happened_once_in_a_long_while_is_not_nought() {
-        let (before, now) = ([picture(&[[0, 0]], [0, 0])], [picture(&[[1, 0]], [0, 1])]);
+        let (before, now) = (
+            look([picture(&[[0, 0]], [0, 0])]),
+            look([picture(&[[1, 0]], [0, 1])]),
+        );
         let second = Second::between(1, &before, &now, Duration::from_secs(9)).unwrap();
         assert_eq!((second.total.rx, second.total.tx), (1, 0));
         assert_eq!(second.total.dropped, [("no-service".to_owned(), 1)].into());
@@ -301,9 +335,9 @@ mod tests {
 
     #[test]
     fn other_workers_have_no_rates_yet() {
-        let one = [picture(&[[1, 1]], [0, 0])];
+        let one = look([picture(&[[1, 1]], [0, 0])]);
         let elapsed = Duration::from_secs(1);
-        assert_eq!(Second::between(1, &[], &one, elapsed), None);
+        assert_eq!(Second::between(1, &look([]), &one, elapsed), None);
         assert_eq!(Second::between(1, &one, &one, Duration::ZERO), None);
     }
 }

@@ -20,6 +20,7 @@ use crate::control::connection::{Connection, Cut, Job, SessionsJob};
 use crate::control::diff;
 use crate::control::doctor;
 use crate::control::explain;
+use crate::control::floods::Load;
 use crate::control::operator::Operator;
 use crate::control::overlay;
 use crate::control::overlay::orders::Meant;
@@ -499,7 +500,8 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
             let busy = (0..published.len()).map(|worker| scene.rates.busy_percent(worker));
             let busiest = busy.max().unwrap_or_default();
             let floods = &scene.floods;
-            let rows = floods.rows(now, &scene.running.snapshot, service, &published, busiest);
+            let load = Load { second, busiest };
+            let rows = floods.rows(now, &scene.running.snapshot, service, &published, load);
             send_rows(connection, what, filter, rows);
         }
         What::Health => {

@@ -3,13 +3,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use weir_control::{AlarmRow, ClientRow, HistoryRow, PortRates, StatusRow};
+use weir_control::{AlarmRow, ClientRow, PortRates, StatusRow};
 use weir_model::{DropReason, Service, Snapshot};
 
 use crate::control::connection::Connection;
 use crate::control::faults;
 use crate::control::scene::Scene;
 use crate::control::second::Second;
+use crate::control::second::services::ServiceRates;
 use crate::daemon::machine::run_dir;
 use crate::publish::Picture;
 
@@ -67,14 +68,13 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
     let is_up = |service: &&Service| scene.health.service_state(service).0 == "up";
     let vitals = |pick: fn(&Picture) -> u64| pictures.iter().map(pick).sum::<u64>();
     let busy = (0..pictures.len()).map(|worker| scene.rates.busy_percent(worker));
-    let last = scene.history.rows(snapshot, None, 1).pop();
-    let rate = |pick: fn(&HistoryRow) -> f64| last.as_ref().map(pick);
     let second = scene.history.second();
     let all_ports = second.map(Second::all_ports);
     let of_ports = |pick: fn(PortRates) -> u64| all_ports.map(|all| exact(pick(all)));
+    let of_services = |pick: fn(&ServiceRates) -> u64| second.map(|it| exact(pick(&it.services)));
     let busy_percent = busy.max().unwrap_or_default();
     let may_be_out = scene.health.may_be_out();
-    let mut alarms = alarms(scene, &pictures, last.as_ref(), busy_percent, may_be_out);
+    let mut alarms = alarms(scene, &pictures, second, busy_percent, may_be_out);
     let count = alarms.len() as u64;
     alarms.sort_by_key(|alarm| alarm.severity != "error");
     alarms.truncate(MOST_ALARMS);
@@ -98,9 +98,9 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
         sessions: vitals(|picture| picture.vitals.sessions),
         sessions_over: vitals(|picture| picture.vitals.over),
         capacity: vitals(|picture| picture.vitals.capacity),
-        sessions_per_s: rate(|row| row.sessions_per_s),
-        syn_per_s: rate(|row| row.syn_per_s),
-        refused_per_s: rate(|row| row.refused_per_s),
+        sessions_per_s: of_services(|all| all.carried.opened),
+        syn_per_s: of_services(|all| all.syns.syn_in),
+        refused_per_s: of_services(|all| all.carried.refused),
         dropped_per_s: second.map(|second| exact(second.total.all_dropped())),
         packets_in_per_s: of_ports(|all| all.rx),
         packets_out_per_s: of_ports(|all| all.tx),
@@ -144,7 +144,7 @@ fn uptime(scene: &Scene) -> Duration {
 fn alarms(
     scene: &Scene,
     pictures: &[Picture],
-    last: Option<&HistoryRow>,
+    second: Option<&Second>,
     busy_percent: u32,
     may_be_out: bool,
 ) -> Vec<AlarmRow> {
@@ -184,12 +184,12 @@ fn alarms(
         say(if left <= 1 { "error" } else { "warning" }, &pool, text);
     }
     for (reason, words) in RAN_OUT {
-        let rate = last.and_then(|row| row.dropped_per_s.get(reason.label()));
+        let rate = second.and_then(|second| second.total.dropped.get(reason.label()));
         if let Some(rate) = rate {
             say(
                 "error",
                 "",
-                format!("{words}: {rate:.0} packets/s are dropped"),
+                format!("{words}: {rate} packets/s are dropped"),
             );
         }
     }

@@ -25,8 +25,6 @@ pub(crate) struct Told<T> {
 pub(crate) struct Data {
     pub(crate) status: Option<Told<StatusRow>>,
     pub(crate) services: Option<Told<Vec<ServiceRow>>>,
-    /// What was said before that, until rates are made of both.
-    pub(crate) services_before: Option<Told<Vec<ServiceRow>>>,
     pub(crate) pools: Option<Told<Vec<PoolRow>>>,
     pub(crate) sessions: Option<Told<(Filter, Vec<SessionRow>)>>,
     pub(crate) ports: Option<Told<Vec<PortRow>>>,
@@ -73,10 +71,10 @@ impl Answer {
             Self::Ledger(row) => Some(row.second),
             Self::Ports(rows) => rows.first().map(|row| row.second),
             Self::Workers(rows) => rows.first().map(|row| row.second),
-            Self::Services(_)
-            | Self::Pools(_)
+            Self::Services(rows) => rows.first().map(|row| row.second),
+            Self::Flood(rows) => rows.first().map(|row| row.second),
+            Self::Pools(_)
             | Self::Sessions(_)
-            | Self::Flood(_)
             | Self::Config(_)
             | Self::Health(_)
             | Self::Events(_)
@@ -132,8 +130,7 @@ impl Data {
     pub(crate) fn keep(&mut self, filter: &Filter, answer: Answer, at: Duration) {
         match answer {
             Answer::Services(mut value) => {
-                self.services_before = self.services.take();
-                if let Some(before) = &mut self.services_before {
+                if let Some(before) = &mut self.services {
                     keep_reals(&mut before.value, &mut value, filter);
                 }
                 self.services = Some(Told { value, at });

@@ -1,12 +1,9 @@
 //! The floods: which services have one, in which order, and what becomes of their SYNs.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
-use weir_control::{FloodRow, What};
+use weir_control::{FloodRates, FloodRow, What};
 
-use crate::model::deltas::Deltas;
 use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::history::{self, Graphing};
 use crate::model::list::{Cursor, Step};
@@ -24,20 +21,6 @@ pub(crate) enum Sort {
     Admitted,
 }
 
-/// What becomes of the SYNs of a service, per second. What came in is the sum of what was answered,
-/// what was dropped and what was passed on.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Rates {
-    pub(crate) cookies: f64,
-    pub(crate) dropped: f64,
-    pub(crate) passed: f64,
-    pub(crate) valid: f64,
-    pub(crate) bad: f64,
-    pub(crate) stale: f64,
-    pub(crate) admitted: f64,
-    pub(crate) failed: f64,
-}
-
 /// The state of the screen.
 #[derive(Debug, Default)]
 pub(crate) struct Flood {
@@ -50,7 +33,6 @@ pub(crate) struct Flood {
     pub(crate) zoom: Option<String>,
     pub(crate) graphing: Graphing,
     selected: Option<String>,
-    deltas: Deltas,
     heard: bool,
 }
 
@@ -67,25 +49,6 @@ impl Sort {
             Self::Dropped => "by dropped/s",
             Self::Admitted => "by admitted/s",
         }
-    }
-}
-
-impl Rates {
-    /// Returns the SYNs that came in.
-    pub(crate) fn syns(self) -> f64 {
-        self.cookies + self.dropped + self.passed
-    }
-
-    /// Adds those of another service.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.cookies += other.cookies;
-        self.dropped += other.dropped;
-        self.passed += other.passed;
-        self.valid += other.valid;
-        self.bad += other.bad;
-        self.stale += other.stale;
-        self.admitted += other.admitted;
-        self.failed += other.failed;
     }
 }
 
@@ -108,21 +71,7 @@ pub(crate) fn list_height(body: usize, services: usize) -> usize {
 impl Flood {
     /// Takes what the daemon said. At first, the service with the worst flood is opened: whoever
     /// comes here during one wants to see that.
-    pub(crate) fn arrived(&mut self, rows: &[FloodRow], at: Duration, height: usize) {
-        let counters = rows.iter().map(|row| {
-            let counters = vec![
-                row.cookie_sent,
-                row.limited,
-                row.passed,
-                row.cookie_valid,
-                row.cookie_bad,
-                row.cookie_stale,
-                row.completed,
-                row.failed,
-            ];
-            (row.service.clone(), counters)
-        });
-        self.deltas.take(at, counters.collect::<BTreeMap<_, _>>());
+    pub(crate) fn arrived(&mut self, rows: &[FloodRow], height: usize) {
         self.rebuild(rows, height);
         if !self.heard {
             self.heard = true;
@@ -177,45 +126,19 @@ impl Flood {
         rows.get(*self.lines.get(self.cursor.index)?)
     }
 
-    /// Returns what becomes of a service's SYNs; none before a second answer.
-    pub(crate) fn rates(&self, service: &str) -> Option<Rates> {
-        let [
-            cookies,
-            dropped,
-            passed,
-            valid,
-            bad,
-            stale,
-            admitted,
-            failed,
-        ] = *self.deltas.rates(service)?
-        else {
-            return None;
-        };
-        Some(Rates {
-            cookies,
-            dropped,
-            passed,
-            valid,
-            bad,
-            stale,
-            admitted,
-            failed,
-        })
-    }
-
     fn order(&self, a: &FloodRow, b: &FloodRow) -> Ordering {
-        let rate =
-            |row: &FloodRow, pick: fn(Rates) -> f64| self.rates(&row.service).map_or(0.0, pick);
-        let by = |pick: fn(Rates) -> f64| rate(b, pick).total_cmp(&rate(a, pick));
+        let by = |pick: fn(&FloodRates) -> u64| {
+            let rate = |row: &FloodRow| row.per_s.as_ref().map(pick);
+            rate(b).cmp(&rate(a))
+        };
         match self.sorting.by {
             // `always` is no flood.
             Sort::Worst => is_flood(b)
                 .cmp(&is_flood(a))
                 .then(b.syn_per_s.cmp(&a.syn_per_s)),
             Sort::Name => a.service.cmp(&b.service),
-            Sort::Dropped => by(|rates| rates.dropped),
-            Sort::Admitted => by(|rates| rates.admitted),
+            Sort::Dropped => by(|rates| rates.limited),
+            Sort::Admitted => by(|rates| rates.completed),
         }
     }
 }
@@ -232,9 +155,8 @@ fn text(row: &FloodRow) -> String {
 }
 
 /// Returns what to try next, in one short sentence.
-pub(crate) fn advice(row: &FloodRow, rates: Option<Rates>) -> String {
-    let all = syns(row, rates);
-    let share = |syn_per_s: u64| percent(syn_per_s, all);
+pub(crate) fn advice(row: &FloodRow) -> String {
+    let share = |syn_per_s: u64| percent(syn_per_s, row.syn_per_s);
     let source = row.top_sources.first();
     let print = row.top_fingerprints.first();
     let used = row.capacity.used_percent.unwrap_or_default();
@@ -264,22 +186,18 @@ pub(crate) fn advice(row: &FloodRow, rates: Option<Rates>) -> String {
     {
         return "have SYNs with the top TCP options filtered upstream".to_owned();
     }
-    match rates {
-        Some(rates) if rates.failed > rates.admitted => {
+    match row.per_s {
+        Some(rates) if rates.failed > rates.completed => {
             "real servers fail handshakes: see 1 Services and 2 Pools".to_owned()
         }
         Some(_) | None => "nothing: Weir copes; tell upstream if it lasts".to_owned(),
     }
 }
 
-/// Returns the SYNs per second that shares are shares of: those that are shown beside them.
-pub(crate) fn syns(row: &FloodRow, rates: Option<Rates>) -> u64 {
-    rates.map_or(row.syn_per_s, |rates| crate::units::whole(rates.syns()))
-}
-
 /// Says whether it is counted who is admitted: only after a cookie.
-pub(crate) fn counts_users(row: &FloodRow, rates: Option<Rates>) -> bool {
-    row.active || rates.is_some_and(|rates| rates.admitted + rates.failed > 0.0)
+pub(crate) fn counts_users(row: &FloodRow) -> bool {
+    let ended = row.per_s.map(|rates| rates.completed + rates.failed);
+    row.active || ended.is_some_and(|ended| ended > 0)
 }
 
 /// Returns a share in percent; nought of nothing.
@@ -389,23 +307,22 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_the_syns_that_are_shown() {
-        let row = FloodRow {
-            syn_per_s: 1000,
+    fn users_are_counted_while_there_are_cookies_and_as_long_as_handshakes_of_theirs_end() {
+        let mut row = FloodRow {
+            per_s: Some(FloodRates::default()),
             ..FloodRow::default()
         };
-        let rates = Rates {
-            cookies: 300.0,
-            dropped: 200.0,
-            ..Rates::default()
+        assert!(!counts_users(&row));
+        row.per_s = Some(FloodRates {
+            failed: 1,
+            ..FloodRates::default()
+        });
+        assert!(counts_users(&row));
+        let active = FloodRow {
+            active: true,
+            ..FloodRow::default()
         };
-        assert_eq!((syns(&row, None), syns(&row, Some(rates))), (1000, 500));
-        assert!(!counts_users(&row, Some(rates)));
-        let after = Rates {
-            failed: 0.5,
-            ..rates
-        };
-        assert!(counts_users(&row, Some(after)));
+        assert!(counts_users(&active));
     }
 
     #[test]
@@ -438,7 +355,7 @@ mod tests {
         alike.mode = "off".to_owned();
         rows.push((alike, "o switches cookies on"));
         for (row, expected) in rows {
-            let text = advice(&row, None);
+            let text = advice(&row);
             assert!(text.starts_with(expected), "{text}");
             assert!(text.len() <= 67, "{text}");
         }

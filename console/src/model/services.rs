@@ -1,7 +1,5 @@
-//! The services with their real servers: which lines there are, in which order, and what their rates
-//! are.
+//! The services with their real servers: which lines there are, and in which order.
 
-mod flow;
 mod order;
 mod words;
 
@@ -10,16 +8,13 @@ use std::time::Duration;
 
 use weir_control::{Filter, RealCountsRow, ServiceRealRow, ServiceRow, What};
 
-use crate::model::data::Told;
 use crate::model::filter::{Cycle, Sorting, TextFilter};
 use crate::model::list::{Cursor, Step};
 use crate::model::screen::every;
-use crate::model::services::flow::flows;
 use crate::model::services::order::{SortKey, real_key, sort_key};
 use crate::model::services::words::{real_text, service_text};
 use crate::model::{Mode, Model, Want};
 
-pub(crate) use crate::model::services::flow::{Flow, ServiceFlow};
 pub(crate) use crate::model::services::words::{
     is_down, listen, others, real_state, state, weight_by_command,
 };
@@ -89,11 +84,10 @@ pub(crate) struct Services {
     pub(crate) zoom: Option<Name>,
     /// How far the details are scrolled.
     pub(crate) zoom_top: usize,
-    pub(crate) flows: Vec<ServiceFlow>,
     pub(crate) totals: Totals,
     pub(crate) widths: Widths,
-    /// When the services were told last.
-    at: Duration,
+    /// Whether the real servers of a service were told with it, by its place.
+    with_reals: Vec<bool>,
     selected: Option<Name>,
     /// Whether real servers are hidden, except where `unlike` says otherwise.
     folded: bool,
@@ -174,7 +168,8 @@ fn is_searched(model: &Model) -> bool {
     !model.services.filter.is_empty() || matches!(model.mode, Mode::Command(_))
 }
 
-/// Puts the real servers of before where none were told now, as long as they are as many.
+/// Puts the real servers of before where none were told now, as long as they are as many: without
+/// their rates, which are of another second.
 pub(crate) fn keep_reals(before: &mut [ServiceRow], now: &mut [ServiceRow], filter: &Filter) {
     if filter.reals.is_none() {
         return;
@@ -190,22 +185,16 @@ pub(crate) fn keep_reals(before: &mut [ServiceRow], now: &mut [ServiceRow], filt
             .and_then(|place| before.get_mut(*place));
         if let Some(old) = old.filter(|old| old.real_counts.all == row.real_counts.all) {
             row.reals = std::mem::take(&mut old.reals);
+            row.reals.iter_mut().for_each(|real| real.per_s = None);
         }
     }
 }
 
 impl Services {
-    /// Takes what the daemon said: rates, lines, and the selection where its object is now.
-    pub(crate) fn arrived(
-        &mut self,
-        before: Option<&Told<Vec<ServiceRow>>>,
-        now: &Told<Vec<ServiceRow>>,
-        filter: &Filter,
-        height: usize,
-    ) {
-        let rows = &now.value;
-        self.flows = flows(before, std::mem::take(&mut self.flows), now, filter);
-        self.at = now.at;
+    /// Takes what the daemon said: lines, and the selection where its object is now.
+    pub(crate) fn arrived(&mut self, rows: &[ServiceRow], filter: &Filter, height: usize) {
+        let told = rows.iter().map(|row| filter.has_reals_of(&row.name));
+        self.with_reals = told.collect();
         let sum = |pick: fn(&RealCountsRow) -> u64| -> u64 {
             rows.iter().map(|service| pick(&service.real_counts)).sum()
         };
@@ -323,19 +312,6 @@ impl Services {
         self.folded != self.unlike.contains(service)
     }
 
-    /// Returns the rates of a line.
-    pub(crate) fn flow(&self, line: Line) -> Flow {
-        let flow = match line {
-            Line::Service(service) => self.flows.get(service).map(|flow| flow.own),
-            Line::Real(service, real) => {
-                let service = self.flows.get(service);
-                service.and_then(|flow| flow.reals.get(real).copied())
-            }
-            Line::Others(_) => None,
-        };
-        flow.unwrap_or_default()
-    }
-
     fn remember(&mut self, rows: &[ServiceRow]) {
         if let Some(name) = self.selected(rows) {
             self.selected = Some(name);
@@ -345,9 +321,7 @@ impl Services {
     fn ordered(&self, rows: &[ServiceRow]) -> Vec<Line> {
         let mut services: Vec<usize> = (0..rows.len()).collect();
         self.arrange(&mut services, |place| {
-            let flow = self.flow(Line::Service(place));
-            rows.get(place)
-                .map(|row| sort_key(self.sorting.by, row, flow))
+            rows.get(place).map(|row| sort_key(self.sorting.by, row))
         });
         let mut lines = Vec::new();
         for place in services {
@@ -387,15 +361,13 @@ impl Services {
             return;
         }
         self.arrange(&mut reals, |at| {
-            let flow = self.flow(Line::Real(place, at));
             row.reals
                 .get(at)
-                .map(|real| real_key(self.sorting.by, real, flow))
+                .map(|real| real_key(self.sorting.by, real))
         });
         lines.extend(reals.into_iter().map(|real| Line::Real(place, real)));
         // Real servers that were told before say nothing of what is elsewhere now.
-        let flow = self.flows.get(place);
-        let are_of_now = flow.is_some_and(|flow| flow.reals_at == Some(self.at));
+        let are_of_now = self.with_reals.get(place) == Some(&true);
         if are_of_now && others(row) > 0 && !filtering {
             lines.push(Line::Others(place));
         }
@@ -447,6 +419,8 @@ fn longest(lengths: impl Iterator<Item = usize>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use weir_control::TrafficRates;
+
     use super::*;
 
     fn service(name: &str, sessions: u64, reals: &[(&str, &str)]) -> ServiceRow {
@@ -482,12 +456,8 @@ mod tests {
         row
     }
 
-    fn arrive(
-        services: &mut Services,
-        before: Option<&Told<Vec<ServiceRow>>>,
-        now: &Told<Vec<ServiceRow>>,
-    ) {
-        services.arrived(before, now, &Filter::default(), 10);
+    fn arrive(services: &mut Services, rows: &[ServiceRow]) {
+        services.arrived(rows, &Filter::default(), 10);
     }
 
     fn rows() -> Vec<ServiceRow> {
@@ -495,13 +465,6 @@ mod tests {
             service("web", 5, &[("10.0.0.1:80", "up"), ("10.0.0.2:80", "down")]),
             service("dns", 9, &[("10.0.0.3:53", "up")]),
         ]
-    }
-
-    fn told(value: Vec<ServiceRow>, at: u64) -> Told<Vec<ServiceRow>> {
-        Told {
-            value,
-            at: Duration::from_secs(at),
-        }
     }
 
     fn names(services: &Services, rows: &[ServiceRow]) -> Vec<String> {
@@ -522,7 +485,7 @@ mod tests {
             },
             ..Services::default()
         };
-        arrive(&mut services, None, &told(rows.clone(), 1));
+        arrive(&mut services, &rows);
         assert_eq!(
             names(&services, &rows),
             ["dns", "10.0.0.3:53", "web", "10.0.0.1:80", "10.0.0.2:80"]
@@ -534,14 +497,14 @@ mod tests {
             web.sessions = 100;
             web.reals[0].sessions = 100;
         }
-        arrive(&mut services, None, &told(rows.clone(), 2));
+        arrive(&mut services, &rows);
         assert_eq!(names(&services, &rows).first().unwrap(), "web");
         assert_eq!(services.selected(&rows), Some(selected));
         // What has gone leaves the selection with its service.
         if let Some(web) = rows.first_mut() {
             web.reals.pop();
         }
-        arrive(&mut services, None, &told(rows.clone(), 3));
+        arrive(&mut services, &rows);
         assert_eq!(services.selected(&rows).unwrap().service, "web");
     }
 
@@ -552,7 +515,7 @@ mod tests {
             web.sessions += 7;
         }
         let mut services = Services::default();
-        arrive(&mut services, None, &told(rows.clone(), 1));
+        arrive(&mut services, &rows);
         assert!(services.lines.contains(&Line::Others(0)));
         assert_eq!(others(&rows[0]), 7);
         services.go(Step::Down, &rows, 10);
@@ -573,7 +536,7 @@ mod tests {
     fn a_filter_shows_what_has_the_text_and_its_inverse_what_has_not() {
         let rows = rows();
         let mut services = Services::default();
-        arrive(&mut services, None, &told(rows.clone(), 1));
+        arrive(&mut services, &rows);
         services.filter.text = "10.0.0.3".to_owned();
         services.rebuild(&rows, 10);
         assert_eq!(names(&services, &rows), ["dns", "10.0.0.3:53"]);
@@ -595,7 +558,7 @@ mod tests {
     fn folding_hides_real_servers_and_selects_their_service() {
         let rows = rows();
         let mut services = Services::default();
-        arrive(&mut services, None, &told(rows.clone(), 1));
+        arrive(&mut services, &rows);
         services.go(Step::Down, &rows, 10);
         assert!(services.fold(true, &rows, 10));
         assert_eq!(names(&services, &rows), ["web", "dns", "10.0.0.3:53"]);
@@ -604,37 +567,6 @@ mod tests {
         assert_eq!(names(&services, &rows), ["web", "dns"]);
         assert!(services.fold(false, &rows, 10));
         assert_eq!(names(&services, &rows).len(), 4);
-    }
-
-    #[test]
-    fn rates_come_of_two_answers_and_a_daemon_that_began_anew_has_none() {
-        let mut first = rows();
-        let mut second = rows();
-        for (rows, bytes) in [(&mut first, 1_000), (&mut second, 3_000)] {
-            for row in rows.iter_mut() {
-                row.bytes_in = bytes;
-                row.refused = bytes;
-            }
-        }
-        let mut services = Services::default();
-        arrive(&mut services, None, &told(first.clone(), 1));
-        assert_eq!(services.flow(Line::Service(0)).bits_in, None);
-        arrive(
-            &mut services,
-            Some(&told(first.clone(), 1)),
-            &told(second.clone(), 3),
-        );
-        assert_eq!(services.flow(Line::Service(0)).bits_in, Some(8_000.0));
-        assert_eq!(services.flow(Line::Service(1)).refused, Some(1_000.0));
-        arrive(
-            &mut services,
-            Some(&told(second.clone(), 3)),
-            &told(first.clone(), 4),
-        );
-        assert_eq!(services.flow(Line::Service(0)).bits_in, None);
-        // What was counted an hour ago says nothing about now.
-        arrive(&mut services, Some(&told(first, 1)), &told(second, 3601));
-        assert_eq!(services.flow(Line::Service(0)).bits_in, None);
     }
 
     #[test]
@@ -676,80 +608,79 @@ mod tests {
             .map(|n| service(&format!("s{n}"), n, &reals))
             .collect();
         let mut services = Services::default();
-        arrive(&mut services, None, &told(rows.clone(), 1));
+        arrive(&mut services, &rows);
         assert_eq!(services.lines.len(), 1000);
         services.fold_all(&rows, 10);
         assert_eq!(services.lines.len(), 11_000);
     }
 
-    /// A thousand services with ten real servers each, at a moment.
-    fn large(at: u64) -> Told<Vec<ServiceRow>> {
+    /// A thousand services with ten real servers each that opened so many sessions in a second.
+    fn large(opened: u64) -> Vec<ServiceRow> {
         let addresses: Vec<String> = (0..10).map(|n| format!("10.0.0.{n}:80")).collect();
         let reals: Vec<(&str, &str)> = addresses.iter().map(|it| (it.as_str(), "up")).collect();
+        let rates = |opened| {
+            Some(TrafficRates {
+                opened,
+                ..TrafficRates::default()
+            })
+        };
         let rows = (0..1000).map(|n| {
             let mut row = service(&format!("s{n:03}"), n, &reals);
-            row.opened = at * 10;
+            row.per_s = rates(opened * 10);
             for real in &mut row.reals {
-                real.opened = at;
+                real.per_s = rates(opened);
             }
             row
         });
-        told(rows.collect(), at)
+        rows.collect()
     }
 
     #[test]
     fn real_servers_that_are_not_seen_are_not_asked_for_each_time() {
         let mut services = Services::default();
         let rows = large(1);
-        arrive(&mut services, None, &rows);
-        assert_eq!(services.seen_reals(&rows.value, 10), (Vec::new(), false));
-        services.fold(false, &rows.value, 10);
+        arrive(&mut services, &rows);
+        assert_eq!(services.seen_reals(&rows, 10), (Vec::new(), false));
+        services.fold(false, &rows, 10);
         let one = vec!["s000".to_owned()];
-        assert_eq!(services.seen_reals(&rows.value, 10), (one, false));
-        services.fold_all(&rows.value, 10);
-        services.go(Step::Bottom, &rows.value, 10);
-        let (seen, hides) = services.seen_reals(&rows.value, 10);
+        assert_eq!(services.seen_reals(&rows, 10), (one, false));
+        services.fold_all(&rows, 10);
+        services.go(Step::Bottom, &rows, 10);
+        let (seen, hides) = services.seen_reals(&rows, 10);
         assert_eq!(seen, ["s998", "s999"].map(str::to_owned));
         assert!(hides);
     }
 
     #[test]
-    fn real_servers_that_were_not_told_stay_as_they_were_and_their_rates_with_them() {
+    fn real_servers_that_were_not_told_stay_as_they_were_without_rates_of_another_second() {
         let mut services = Services::default();
         let brief = Filter {
             reals: Some(vec!["s001".to_owned()]),
             ..Filter::default()
         };
         let (mut first, mut second) = (large(1), large(2));
-        arrive(&mut services, None, &first);
-        arrive(&mut services, Some(&first), &second);
-        let new = |services: &Services, line| services.flow(line).new;
-        assert_eq!(new(&services, Line::Real(0, 3)), Some(1.0));
-        first = second;
-        second = large(12);
-        for row in &mut second.value {
+        first[0].sessions += 1;
+        second[0].sessions += 1;
+        arrive(&mut services, &first);
+        services.fold_all(&first, 10);
+        assert!(services.lines.contains(&Line::Others(0)));
+        for row in &mut second {
             if row.name != "s001" {
                 row.reals.clear();
             }
         }
-        keep_reals(&mut first.value, &mut second.value, &brief);
-        services.arrived(Some(&first), &second, &brief, 10);
-        assert_eq!(
-            second
-                .value
-                .iter()
-                .map(|row| row.reals.len())
-                .sum::<usize>(),
-            10_000
-        );
-        assert_eq!(new(&services, Line::Service(0)), Some(10.0));
-        assert_eq!(second.value[0].reals[3].opened, 2);
-        assert_eq!(new(&services, Line::Real(0, 3)), Some(1.0));
-        assert_eq!(second.value[1].reals[3].opened, 12);
-        assert_eq!(new(&services, Line::Real(1, 3)), Some(1.0));
+        keep_reals(&mut first, &mut second, &brief);
+        services.arrived(&second, &brief, 10);
+        assert!(!services.lines.contains(&Line::Others(0)));
+        let all: usize = second.iter().map(|row| row.reals.len()).sum();
+        assert_eq!(all, 10_000);
+        let opened = |rates: Option<TrafficRates>| rates.map(|rates| rates.opened);
+        assert_eq!(opened(second[0].per_s), Some(20));
+        assert_eq!(opened(second[0].reals[3].per_s), None);
+        assert_eq!(opened(second[1].reals[3].per_s), Some(2));
         // One that has another number of them is asked for first.
-        let mut third = large(13);
-        for row in &mut third.value {
+        let mut third = large(3);
+        for row in &mut third {
             row.reals.clear();
             row.real_counts.all += 1;
         }
@@ -757,7 +688,7 @@ mod tests {
             reals: Some(Vec::new()),
             ..Filter::default()
         };
-        keep_reals(&mut second.value, &mut third.value, &none);
-        assert!(third.value.iter().all(|row| row.reals.is_empty()));
+        keep_reals(&mut second, &mut third, &none);
+        assert!(third.iter().all(|row| row.reals.is_empty()));
     }
 }

@@ -1,10 +1,13 @@
 //! What the daemon of the tests says agrees with itself, as what a daemon says does: else pictures
 //! of the console prove nothing of its figures.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use weir_control::{
-    EventRow, Filter, FloodRow, HistoryRow, LedgerRates, LedgerReply, PoolRow, PortRates, PortRow,
-    ServiceRow, StatusRow, What, WorkerLedger, WorkerRow,
+    EventRow, Filter, FloodRates, FloodRow, HistoryRow, LedgerRates, LedgerReply, PoolRow,
+    PortRates, PortRow, ServiceRealRow, ServiceRow, StatusRow, TrafficRates, What, WorkerLedger,
+    WorkerRow,
 };
 
 use crate::tests::fixture::{Daemon, State};
@@ -74,7 +77,8 @@ fn whole(rate: Option<f64>) -> u64 {
 }
 
 #[test]
-fn the_header_the_ports_the_workers_the_ledger_and_the_graph_say_the_same() {
+fn the_header_the_ports_the_workers_the_ledger_the_services_the_floods_and_the_graph_say_the_same()
+{
     each(|_, now| {
         let ports: Vec<PortRates> = now.ports.iter().map(|row| row.per_s.unwrap()).collect();
         let ledger = now.ledger.total.per_s.as_ref().unwrap();
@@ -105,9 +109,23 @@ fn the_header_the_ports_the_workers_the_ledger_and_the_graph_say_the_same() {
             (
                 whole(status.sessions_per_s),
                 ledger.counters["session-opened"],
-                sum(&now.services, |row| row.sessions_per_s),
+                sum(&now.services, |row| row.per_s.unwrap().opened),
                 sum(&now.services, |row| row.sessions_per_s),
                 graph.sessions_per_s,
+            ),
+            (
+                whole(status.refused_per_s),
+                refused_frames(&ledger.dropped),
+                sum(&now.services, |row| row.per_s.unwrap().refused),
+                sum(&now.services, |row| row.per_s.unwrap().refused),
+                graph.refused_per_s,
+            ),
+            (
+                whole(status.syn_per_s),
+                sum(&now.floods, |row| row.per_s.unwrap().syn_in),
+                sum(&now.floods, |row| row.per_s.unwrap().syn_in),
+                sum(&now.floods, |row| row.syn_per_s),
+                graph.syn_per_s,
             ),
         ] {
             assert_eq!((header, header, header), (ports, ledger, workers));
@@ -118,7 +136,9 @@ fn the_header_the_ports_the_workers_the_ledger_and_the_graph_say_the_same() {
         let busiest = now.workers.iter().map(|row| row.busy_percent).max();
         assert_eq!(Some(status.busy_percent), busiest);
         let seconds = now.ports.iter().map(|row| row.second);
-        let mut seconds = seconds.chain(now.workers.iter().map(|row| row.second));
+        let seconds = seconds.chain(now.workers.iter().map(|row| row.second));
+        let seconds = seconds.chain(now.services.iter().map(|row| row.second));
+        let mut seconds = seconds.chain(now.floods.iter().map(|row| row.second));
         assert!(seconds.all(|second| second == status.second && second == now.ledger.second));
     });
 }
@@ -147,16 +167,88 @@ fn what_is_said_of_a_second_is_what_the_counters_grew_by() {
             }
         }
         for (before, now) in before.services.iter().zip(&now.services) {
-            assert_eq!(now.opened - before.opened, now.sessions_per_s);
+            assert_eq!(carried(now, before), now.per_s.unwrap());
+            assert_eq!(now.per_s.unwrap().opened, now.sessions_per_s);
+            for (before, now) in before.reals.iter().zip(&now.reals) {
+                let service = |row: &ServiceRealRow| ServiceRow {
+                    opened: row.opened,
+                    packets_in: row.packets_in,
+                    packets_out: row.packets_out,
+                    bytes_in: row.bytes_in,
+                    bytes_out: row.bytes_out,
+                    ..ServiceRow::default()
+                };
+                assert_eq!(carried(&service(now), &service(before)), now.per_s.unwrap());
+            }
         }
         for (before, now) in before.floods.iter().zip(&now.floods) {
-            assert_eq!(now.syn_in - before.syn_in, now.syn_per_s);
+            let rates = FloodRates {
+                syn_in: now.syn_in - before.syn_in,
+                cookie_sent: now.cookie_sent - before.cookie_sent,
+                passed: now.passed - before.passed,
+                limited: now.limited - before.limited,
+                cookie_valid: now.cookie_valid - before.cookie_valid,
+                cookie_bad: now.cookie_bad - before.cookie_bad,
+                cookie_stale: now.cookie_stale - before.cookie_stale,
+                completed: now.completed - before.completed,
+                failed: now.failed - before.failed,
+            };
+            assert_eq!(rates, now.per_s.unwrap());
         }
-        let refused = |said: &Said| sum(&said.services, |row| row.refused);
+    });
+}
+
+fn carried(now: &ServiceRow, before: &ServiceRow) -> TrafficRates {
+    TrafficRates {
+        opened: now.opened - before.opened,
+        refused: now.refused - before.refused,
+        packets_in: now.packets_in - before.packets_in,
+        packets_out: now.packets_out - before.packets_out,
+        bits_in: (now.bytes_in - before.bytes_in) * 8,
+        bits_out: (now.bytes_out - before.bytes_out) * 8,
+    }
+}
+
+/// Each session that is refused is a frame that is dropped.
+fn refused_frames(dropped: &BTreeMap<String, u64>) -> u64 {
+    let of = |name| dropped.get(name).copied().unwrap_or_default();
+    of("lip-exhausted") + of("no-real")
+}
+
+#[test]
+fn real_servers_add_up_to_their_service_and_drops_to_what_services_and_floods_say() {
+    each(|_, now| {
+        for service in &now.services {
+            let reals = service
+                .reals
+                .iter()
+                .map(|real| real.per_s.as_ref().unwrap());
+            let of_reals = TrafficRates {
+                refused: service.per_s.unwrap().refused,
+                ..reals.sum()
+            };
+            assert_eq!(service.per_s, Some(of_reals));
+            assert_eq!(service.opened, sum(&service.reals, |real| real.opened));
+        }
+        let ledger = &now.ledger.total;
         assert_eq!(
-            refused(now) - refused(before),
-            whole(now.status.refused_per_s)
+            refused_frames(&ledger.dropped),
+            sum(&now.services, |row| row.refused)
         );
+        let opened = sum(&now.services, |row| row.opened);
+        assert_eq!(ledger.counters["session-opened"], opened);
+        let limited = sum(&now.floods, |row| row.limited);
+        assert_eq!(ledger.dropped["reflection-guard"], limited);
+        let bad = sum(&now.floods, |row| row.cookie_bad);
+        assert_eq!(ledger.dropped["bad-cookie"], bad);
+        // What a flood did is about what it does in a second, as often as it has lasted.
+        for row in now.floods.iter().filter(|row| row.mode == "adaptive") {
+            if let Some(seconds) = row.active_s {
+                let each = row.limited / seconds;
+                let now = row.per_s.unwrap().limited;
+                assert!(each.abs_diff(now) * 10 < each, "{each} and {now}");
+            }
+        }
     });
 }
 

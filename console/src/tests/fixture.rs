@@ -43,6 +43,9 @@ impl State {
 /// The time there when the first answer comes: 2026-11-22T12:04:27Z.
 pub(crate) const BEGIN: u64 = 1_795_349_067;
 
+/// How long the daemon had run then: the counters are what each second counted since.
+const UPTIME: u64 = 1_048_000;
+
 /// A daemon, some seconds after the first answer: counters go on as the rates say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Daemon {
@@ -133,6 +136,49 @@ impl Daemon {
 
     fn flooded(self) -> bool {
         self.state == State::Flood
+    }
+
+    /// How long it had been so when the first answer came.
+    fn since_when(self) -> u64 {
+        match self.state {
+            State::Calm | State::Lost => 0,
+            State::Flood => 389,
+            State::Down => 97,
+            State::Exhausted => 31,
+        }
+    }
+
+    /// Returns the second so long ago: nothing was wrong before it was as it is.
+    fn ago(self, ago: u64) -> Self {
+        Self {
+            // What sways comes again after eleven seconds, also before the first answer.
+            second: 11_000_000 + self.second - ago,
+            state: if ago < self.since_when() + self.second {
+                self.state
+            } else {
+                State::Calm
+            },
+            ..self
+        }
+    }
+
+    /// Returns all seconds since the start of the daemon: one of those that are alike, and how many
+    /// there are.
+    fn seconds(self) -> Vec<(u64, Self)> {
+        let wrong = self.since_when() + self.second;
+        let mut all = Vec::new();
+        for (first, end) in [(0, wrong), (wrong, UPTIME + self.second)] {
+            let count = end - first;
+            let alike = |n: u64| count / 11 + u64::from(n < count % 11);
+            all.extend((0..11).map(|n| (alike(n), self.ago(first + n))));
+        }
+        all
+    }
+
+    /// Returns what was counted since the start of the daemon, of what is counted in each second.
+    fn since(self, in_second: impl Fn(Self) -> u64) -> u64 {
+        let seconds = self.seconds().into_iter();
+        seconds.map(|(times, then)| times * in_second(then)).sum()
     }
 
     /// A number that goes up and down a little, so that each second's differs.

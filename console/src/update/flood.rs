@@ -5,7 +5,7 @@ use weir_control::{Filter, FloodRow, What};
 use crate::model::Model;
 use crate::model::dialog::Choice;
 use crate::model::filter::{Order, TextFilter};
-use crate::model::flood::{percent, syns};
+use crate::model::flood::percent;
 use crate::model::history::Graphing;
 use crate::model::list::Step;
 use crate::units::si;
@@ -38,7 +38,7 @@ impl Screen for Flood {
         // Of one service only, it is for its details.
         let is_of_all = filter.service.is_none();
         if let (What::Flood, true, Some(told)) = (what, is_of_all, &data.flood) {
-            flood.arrived(&told.value, told.at, height);
+            flood.arrived(&told.value, height);
         }
     }
 
@@ -76,13 +76,12 @@ impl Screen for Flood {
         let Some(row) = chosen(model) else {
             return;
         };
-        let all = syns(row, model.flood.rates(&row.service));
         let choices = row.top_sources.iter().map(|source| Choice {
             network: source.prefix.clone(),
             cost: format!(
                 "{:>5} SYN/s, {:.0}% of {}",
                 si(source.syn_per_s),
-                percent(source.syn_per_s, all),
+                percent(source.syn_per_s, row.syn_per_s),
                 row.service
             ),
         });

@@ -39,8 +39,7 @@ impl Screen for Services {
         if what == What::Services
             && let Some(now) = &model.data.services
         {
-            let before = model.data.services_before.take();
-            model.services.arrived(before.as_ref(), now, filter, height);
+            model.services.arrived(&now.value, filter, height);
         }
     }
 

@@ -1,14 +1,14 @@
 //! The floods: all services with the appliance's graph, or one service closely.
 
 use ratatui::style::Style;
-use weir_control::{CapacityRow, FloodRow};
+use weir_control::{CapacityRow, FloodRates, FloodRow};
 
 use crate::model::flood::{
-    Rates, adding_up, advice, counts_users, is_flood, list_height, percent, shares, syns,
+    adding_up, advice, counts_users, is_flood, list_height, percent, shares,
 };
 use crate::model::{Model, history};
 use crate::theme::Theme;
-use crate::units::{NONE, or_none, plural, rate, si, span, time_of_day, unix};
+use crate::units::{NONE, or_none, plural, si, span, time_of_day, unix};
 use crate::view::canvas::{Align, Canvas};
 use crate::view::fields::{self, Field};
 use crate::view::graph::{self, Graph};
@@ -97,37 +97,25 @@ fn overview(model: &Model, rows: &[FloodRow], canvas: &mut Canvas<'_>) {
             canvas.put(1, y, "!", theme.bad());
         }
         canvas.cell((MARKS, y), NAME, Align::Left, &row.service, theme.strong());
-        line(
-            y,
-            width,
-            &cells(row, flood.rates(&row.service)),
-            style,
-            canvas,
-        );
+        line(y, width, &cells(row), style, canvas);
         if at == flood.cursor.index {
             canvas.put(0, y, ">", theme.strong());
             canvas.style(0, y, width, theme.selected());
         }
     }
     let mut y = height + 1;
-    let mut sum = Some(Rates::default());
-    let mut counted = false;
-    for row in flood.lines.iter().filter_map(|place| rows.get(*place)) {
-        counted |= counts_users(row, flood.rates(&row.service));
-        match (&mut sum, flood.rates(&row.service)) {
-            (Some(sum), Some(rates)) => sum.add(rates),
-            (_, None) => sum = None,
-            (None, Some(_)) => {}
-        }
-    }
+    let shown = || flood.lines.iter().filter_map(|place| rows.get(*place));
+    let sum = shown().filter_map(|row| row.per_s.as_ref()).sum();
+    // As the header has it: of what is new there are no rates yet.
+    let has_rates = shown().any(|row| row.per_s.is_some());
     let all = if flood.filter.is_empty() {
         "all"
     } else {
         "all of these"
     };
     canvas.put(MARKS, y, all, theme.strong());
-    let mut cells = sums(sum);
-    if !counted {
+    let mut cells = sums(has_rates.then_some(sum));
+    if !shown().any(counts_users) {
         cells[ADMITTED] = none();
     }
     line(y, width, &cells, theme.strong(), canvas);
@@ -151,14 +139,14 @@ fn line(y: u16, width: u16, cells: &[String], style: Style, canvas: &mut Canvas<
     }
 }
 
-fn cells(row: &FloodRow, rates: Option<Rates>) -> [String; COLUMNS.len()] {
+fn cells(row: &FloodRow) -> [String; COLUMNS.len()] {
     let cookies = match (row.active, row.active_s) {
         (true, Some(seconds)) => format!("ON {}", span(seconds)),
         (true, None) => "ON".to_owned(),
         (false, _) => "off".to_owned(),
     };
-    let mut cells = sums(rates);
-    if !counts_users(row, rates) {
+    let mut cells = sums(row.per_s);
+    if !counts_users(row) {
         // Who is admitted without a cookie is not counted here.
         cells[ADMITTED] = none();
     }
@@ -182,18 +170,18 @@ fn cells(row: &FloodRow, rates: Option<Rates>) -> [String; COLUMNS.len()] {
 }
 
 /// The cells of which there is a sum.
-fn sums(rates: Option<Rates>) -> [String; COLUMNS.len()] {
-    let show = |pick: fn(Rates) -> f64| rates.map_or_else(none, |rates| rate(pick(rates)));
+fn sums(rates: Option<FloodRates>) -> [String; COLUMNS.len()] {
+    let show = |pick: fn(&FloodRates) -> u64| or_none(rates.as_ref().map(pick), si);
     [
         String::new(),
-        show(Rates::syns),
-        show(|rates| rates.cookies),
-        show(|rates| rates.dropped),
+        show(|rates| rates.syn_in),
+        show(|rates| rates.cookie_sent),
+        show(|rates| rates.limited),
         show(|rates| rates.passed),
-        show(|rates| rates.admitted),
+        show(|rates| rates.completed),
         String::new(),
         String::new(),
-        show(|rates| rates.bad + rates.stale),
+        show(|rates| rates.cookie_bad + rates.cookie_stale),
         String::new(),
         String::new(),
     ]
@@ -206,12 +194,11 @@ fn none() -> String {
 /// One service: what comes, what becomes of it, whether users are served, what to do, and who it is.
 fn closely(model: &Model, row: &FloodRow, canvas: &mut Canvas<'_>) {
     let theme = model.theme;
-    let rates = model.flood.rates(&row.service);
     title(row, theme, canvas);
-    table(row, rates, theme, canvas);
+    table(row, theme, canvas);
     capacity(&row.capacity, 6, theme, canvas);
     canvas.put(1, 7, "try next", theme.label());
-    canvas.put(VALUES, 7, &advice(row, rates), theme.strong());
+    canvas.put(VALUES, 7, &advice(row), theme.strong());
     let height = canvas.height();
     let most = row.top_sources.len().max(row.top_fingerprints.len()).max(1) as u16;
     let left = height.saturating_sub(8);
@@ -219,7 +206,7 @@ fn closely(model: &Model, row: &FloodRow, canvas: &mut Canvas<'_>) {
     let sources = most.min(left.saturating_sub(9).max(2)) + 1;
     let graphs = left.saturating_sub(sources);
     graph(model, Some(row), 8, graphs, canvas);
-    tops(row, rates, height.saturating_sub(sources), theme, canvas);
+    tops(row, height.saturating_sub(sources), theme, canvas);
 }
 
 /// Which service and address, since when cookies are sent, how bad it was.
@@ -259,7 +246,7 @@ fn title(row: &FloodRow, theme: Theme, canvas: &mut Canvas<'_>) {
 }
 
 /// Five lines of three columns. What came in is the sum of what stands above it.
-fn table(row: &FloodRow, rates: Option<Rates>, theme: Theme, canvas: &mut Canvas<'_>) {
+fn table(row: &FloodRow, theme: Theme, canvas: &mut Canvas<'_>) {
     const MIDDLE: u16 = 32;
     const RIGHT: u16 = 57;
     let plain = theme.plain();
@@ -267,7 +254,10 @@ fn table(row: &FloodRow, rates: Option<Rates>, theme: Theme, canvas: &mut Canvas
     canvas.put(1, 1, "WHAT BECAME OF SYNs", theme.heading());
     canvas.put(MIDDLE, 1, "COOKIES THAT CAME BACK", theme.heading());
     canvas.put(RIGHT, 1, "REAL USERS", theme.heading());
-    let parts = rates.map(|rates| [rates.cookies, rates.dropped, rates.passed]);
+    let parts = row
+        .per_s
+        .map(|rates| [rates.cookie_sent, rates.limited, rates.passed]);
+    let parts = parts.map(|parts| parts.map(|part| part as f64));
     let shown = parts.map(|parts| adding_up(&parts));
     let shares = parts.and_then(|parts| shares(&parts));
     let left = ["cookie sent", "dropped", "passed on", "all SYNs in"];
@@ -286,13 +276,14 @@ fn table(row: &FloodRow, rates: Option<Rates>, theme: Theme, canvas: &mut Canvas
         canvas.cell((13, y), 9, Align::Right, &value, style);
         canvas.cell((23, y), 6, Align::Right, &share, style);
     }
-    let per_s = |pick: fn(Rates) -> f64| {
-        rates.map_or_else(none, |rates| format!("{}/s", rate(pick(rates))))
+    let per_s = |pick: fn(&FloodRates) -> u64| {
+        let rates = row.per_s.as_ref().map(pick);
+        rates.map_or_else(none, |rate| format!("{}/s", si(rate)))
     };
     let middle = [
-        ("valid", per_s(|rates| rates.valid)),
-        ("not ours", per_s(|rates| rates.bad)),
-        ("too old", per_s(|rates| rates.stale)),
+        ("valid", per_s(|rates| rates.cookie_valid)),
+        ("not ours", per_s(|rates| rates.cookie_bad)),
+        ("too old", per_s(|rates| rates.cookie_stale)),
         ("half open now", si(row.half_open)),
     ];
     for (y, (name, value)) in (2..).zip(middle) {
@@ -301,12 +292,12 @@ fn table(row: &FloodRow, rates: Option<Rates>, theme: Theme, canvas: &mut Canvas
     }
     let (verdict, style) = served(row, theme);
     // Without cookies nobody counts users: nought would say that none are served.
-    let counted = rates.filter(|_| counts_users(row, rates));
-    let five = |pick: fn(Rates) -> f64| {
-        counted.map_or_else(none, |rates| format!("{:>5}/s", rate(pick(rates))))
+    let counted = row.per_s.as_ref().filter(|_| counts_users(row));
+    let five = |pick: fn(&FloodRates) -> u64| {
+        counted.map_or_else(none, |rates| format!("{:>5}/s", si(pick(rates))))
     };
     let right = [
-        ("admitted", five(|rates| rates.admitted), plain),
+        ("admitted", five(|rates| rates.completed), plain),
         ("failed", five(|rates| rates.failed), plain),
         (
             "within",
@@ -402,12 +393,11 @@ fn graph(model: &Model, row: Option<&FloodRow>, y: u16, height: u16, canvas: &mu
 }
 
 /// Who sends most, and what their SYNs have in common.
-fn tops(row: &FloodRow, rates: Option<Rates>, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
+fn tops(row: &FloodRow, y: u16, theme: Theme, canvas: &mut Canvas<'_>) {
     let width = canvas.width();
     let right = if width >= 120 { 48 } else { 31 };
     let share_at = width.saturating_sub(7).min(right + 64);
-    let all = syns(row, rates);
-    let share = |syn_per_s| format!("{:.0}%", percent(syn_per_s, all).min(100.0));
+    let share = |syn_per_s| format!("{:.0}%", percent(syn_per_s, row.syn_per_s).min(100.0));
     canvas.style(0, y, width, theme.heading());
     canvas.put(1, y, "TOP SOURCES", theme.heading());
     canvas.cell((18, y), 5, Align::Right, "SYN/s", theme.heading());

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::model::link::State;
 use crate::model::screen::{self, ScreenId};
 use crate::theme::Theme;
-use crate::units::{NONE, rate_or_none, si, span, time_of_day};
+use crate::units::{NONE, or_none, si, span, time_of_day, whole};
 use crate::view::canvas::Canvas;
 use crate::view::fields::{self, Field};
 
@@ -133,12 +133,12 @@ fn totals(model: &Model, canvas: &mut Canvas<'_>) {
     let status = told.map_or(&none, |told| &told.value);
     let some = |value: String| told.map_or_else(|| NONE.to_owned(), |_| value);
     let either_way = |name: &str, ranks: [u8; 2], packets: Option<f64>, bits: Option<f64>| {
-        let short = format!("{name} {:>5}pps", rate_or_none(packets));
-        let long = format!("{short} {:>5}b/s", rate_or_none(bits));
+        let short = format!("{name} {:>5}pps", whole_or_none(packets));
+        let long = format!("{short} {:>5}b/s", whole_or_none(bits));
         Field::new(ranks[0], short, plain).or(ranks[1], long)
     };
     let per_s = |rank: u8, name: &str, value: Option<f64>| {
-        Field::new(rank, format!("{name} {:>5}/s", rate_or_none(value)), plain)
+        Field::new(rank, format!("{name} {:>5}/s", whole_or_none(value)), plain)
     };
     let (rank, ledger, style) = match (told.is_some(), status.balanced) {
         (false, _) => (2, "ledger -", plain),
@@ -159,6 +159,11 @@ fn totals(model: &Model, canvas: &mut Canvas<'_>) {
         Field::new(rank, ledger, style),
     ];
     fields::draw(&fields, 1, 2, canvas);
+}
+
+/// Returns a rate of the last second: in whole numbers, as its parts on the screens are.
+fn whole_or_none(rate: Option<f64>) -> String {
+    or_none(rate.map(whole), si)
 }
 
 /// The names of the screens: the open one's first, then the numbers of all, then more names.

@@ -20,6 +20,8 @@ const GAP: u16 = 2;
 const VALUES: u16 = 16;
 /// Where the reasons of the ledger begin.
 const REASONS: u16 = 41;
+/// How wide frames are in the ledger.
+const FRAMES: u16 = 16;
 /// A graph is not higher than this.
 const MOST_BARS: u16 = 24;
 
@@ -264,24 +266,35 @@ fn ledger_head(balanced: Option<bool>, y: u16, theme: Theme, canvas: &mut Canvas
     canvas.put(MARKS, y, word, style);
     for (x, wide, text) in [
         (17, 5, "/s"),
-        (23, 16, "FRAMES"),
+        (23, FRAMES, "FRAMES"),
         (58, 5, "/s"),
-        (64, 16, "FRAMES"),
+        (64, FRAMES, "FRAMES"),
     ] {
         canvas.cell((x, y), wide, Align::Right, text, theme.heading());
     }
     canvas.put(REASONS, y, "DROPPED FOR", theme.heading());
 }
 
+/// Returns how the frames of a column are written: trillions are whole only without marks, and digits
+/// line up where all are written alike.
+fn whole(mut all: impl Iterator<Item = u64>) -> fn(u64) -> String {
+    if all.all(|frames| exact(frames).len() <= usize::from(FRAMES)) {
+        exact
+    } else {
+        |frames| frames.to_string()
+    }
+}
+
+/// A line of the account, and a reason beside it.
 fn ledger_line(
-    account: Option<&Account>,
-    reason: Option<&Reason>,
+    (accounts, reasons): (&[Account], &[Reason]),
+    place: usize,
     y: u16,
     theme: Theme,
     canvas: &mut Canvas<'_>,
 ) {
     let plain = theme.plain();
-    if let Some(line) = account {
+    if let Some(line) = accounts.get(place) {
         let missing = line.name == "= missing";
         let style = match (missing, line.frames) {
             (true, 0) => theme.good(),
@@ -292,14 +305,16 @@ fn ledger_line(
         if line.happens {
             canvas.cell((17, y), 5, Align::Right, &or_none(line.per_s, si), plain);
         }
-        canvas.cell((23, y), 16, Align::Right, &exact(line.frames), style);
+        let frames = whole(accounts.iter().map(|line| line.frames))(line.frames);
+        canvas.cell((23, y), FRAMES, Align::Right, &frames, style);
     }
-    if let Some(reason) = reason {
+    if let Some(reason) = reasons.get(place) {
         let happens = reason.per_s.is_some_and(|per_s| per_s > 0);
         let style = if happens { theme.strong() } else { plain };
         canvas.cell((REASONS, y), 16, Align::Left, &reason.name, style);
         canvas.cell((58, y), 5, Align::Right, &or_none(reason.per_s, si), style);
-        canvas.cell((64, y), 16, Align::Right, &exact(reason.frames), plain);
+        let frames = whole(reasons.iter().map(|reason| reason.frames))(reason.frames);
+        canvas.cell((64, y), FRAMES, Align::Right, &frames, plain);
     }
 }
 
@@ -478,7 +493,7 @@ fn worker_closely(model: &Model, row: &WorkerRow, canvas: &mut Canvas<'_>) {
     let account = account(ledger);
     let reasons = reasons(ledger);
     for (place, y) in (0..account.len().max(reasons.len())).zip(y + 1..) {
-        ledger_line(account.get(place), reasons.get(place), y, theme, canvas);
+        ledger_line((&account, &reasons), place, y, theme, canvas);
     }
 }
 
@@ -509,8 +524,8 @@ fn ledger_lines(model: &Model) -> usize {
 /// A line of the account of all workers, and a reason beside it.
 fn account_line(model: &Model, place: usize, y: u16, canvas: &mut Canvas<'_>) {
     let ports = &model.ports;
-    let (account, reason) = (ports.account.get(place), ports.reasons.get(place));
-    ledger_line(account, reason, y, model.theme, canvas);
+    let lines = (&ports.account[..], &ports.reasons[..]);
+    ledger_line(lines, place, y, model.theme, canvas);
 }
 
 /// How high the graph above the ledger is.

@@ -5,14 +5,14 @@ pub(crate) mod details;
 use std::fmt::Write as _;
 
 use ratatui::style::Style;
-use weir_control::{ServiceRealRow, ServiceRow};
+use weir_control::{ServiceRealRow, ServiceRow, TrafficRates};
 
 use crate::model::Model;
 use crate::model::services::{
-    Flow, Line, Services, Sort, Widths, is_down, listen, name_of, others, real_state, state,
+    Line, Services, Sort, Widths, is_down, listen, name_of, others, real_state, state,
 };
 use crate::theme::Theme;
-use crate::units::{NONE, plural, rate_or_none, si};
+use crate::units::{NONE, or_none, plural, si};
 use crate::view::canvas::{Align, Canvas};
 
 /// Selection, alarm, fold.
@@ -224,15 +224,14 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) {
         let Some(row) = told.value.get(place) else {
             continue;
         };
-        let flow = services.flow(*line);
         match *line {
             Line::Service(_) => {
                 let folded = services.is_folded(&row.name) && !row.reals.is_empty();
-                service(row, flow, folded, &layout, y, canvas, theme);
+                service(row, folded, &layout, y, canvas, theme);
             }
             Line::Real(_, real) => {
                 if let Some(one) = row.reals.get(real) {
-                    server(one, flow, &layout, y, canvas, theme);
+                    server(one, &layout, y, canvas, theme);
                 }
             }
             Line::Others(_) => {
@@ -276,7 +275,6 @@ fn heading(services: &Services, layout: &Layout, canvas: &mut Canvas<'_>, theme:
 
 fn service(
     row: &ServiceRow,
-    flow: Flow,
     folded: bool,
     layout: &Layout,
     y: u16,
@@ -284,6 +282,7 @@ fn service(
     theme: Theme,
 ) {
     let (word, style) = (state(row), state_style(row, theme));
+    let rate = |pick| rate_of(row.per_s, pick);
     let mark = match () {
         () if is_alarming(row) => "!",
         () if row.synproxy.active => "*",
@@ -299,18 +298,16 @@ fn service(
             Column::State => (word.clone(), style),
             Column::Sessions => (si(row.sessions), theme.plain()),
             Column::Inactive => (si(row.inactive), theme.plain()),
-            Column::New => (rate_or_none(flow.new), theme.plain()),
+            Column::New => (rate(|it| it.opened), theme.plain()),
             Column::Refused => {
-                let style = match flow.refused {
-                    Some(refused) if refused > 0.0 => theme.warn(),
-                    Some(_) | None => theme.plain(),
-                };
-                (rate_or_none(flow.refused), style)
+                let refuses = row.per_s.is_some_and(|rates| rates.refused > 0);
+                let style = if refuses { theme.warn() } else { theme.plain() };
+                (rate(|it| it.refused), style)
             }
-            Column::BitsIn => (rate_or_none(flow.bits_in), theme.plain()),
-            Column::BitsOut => (rate_or_none(flow.bits_out), theme.plain()),
-            Column::PacketsIn => (rate_or_none(flow.packets_in), theme.plain()),
-            Column::PacketsOut => (rate_or_none(flow.packets_out), theme.plain()),
+            Column::BitsIn => (rate(|it| it.bits_in), theme.plain()),
+            Column::BitsOut => (rate(|it| it.bits_out), theme.plain()),
+            Column::PacketsIn => (rate(|it| it.packets_in), theme.plain()),
+            Column::PacketsOut => (rate(|it| it.packets_out), theme.plain()),
             Column::Scheduler => (row.scheduler.clone(), theme.plain()),
             Column::Synproxy => synproxy(row, theme),
         };
@@ -318,16 +315,10 @@ fn service(
     }
 }
 
-fn server(
-    real: &ServiceRealRow,
-    flow: Flow,
-    layout: &Layout,
-    y: u16,
-    canvas: &mut Canvas<'_>,
-    theme: Theme,
-) {
+fn server(real: &ServiceRealRow, layout: &Layout, y: u16, canvas: &mut Canvas<'_>, theme: Theme) {
     let word = real_state(real);
     let style = real_style(real, theme);
+    let rate = |pick| rate_of(real.per_s, pick);
     if is_down(real) || real.state == "full" {
         canvas.put(1, y, "!", style);
     }
@@ -357,11 +348,11 @@ fn server(
             Column::State => (word.to_owned(), style),
             Column::Sessions => (si(real.sessions + real.inactive), plain),
             Column::Inactive => (si(real.inactive), plain),
-            Column::New => (rate_or_none(flow.new), plain),
-            Column::BitsIn => (rate_or_none(flow.bits_in), plain),
-            Column::BitsOut => (rate_or_none(flow.bits_out), plain),
-            Column::PacketsIn => (rate_or_none(flow.packets_in), plain),
-            Column::PacketsOut => (rate_or_none(flow.packets_out), plain),
+            Column::New => (rate(|it| it.opened), plain),
+            Column::BitsIn => (rate(|it| it.bits_in), plain),
+            Column::BitsOut => (rate(|it| it.bits_out), plain),
+            Column::PacketsIn => (rate(|it| it.packets_in), plain),
+            Column::PacketsOut => (rate(|it| it.packets_out), plain),
             Column::Scheduler => {
                 let mark = if real.by_command.is_empty() { "" } else { "*" };
                 (format!("w {}{mark}", real.weight), plain)
@@ -369,6 +360,11 @@ fn server(
         };
         canvas.cell((*x, y), *width, column.align(), &text, style);
     }
+}
+
+/// Returns how much of something was carried in the last second.
+pub(super) fn rate_of(rates: Option<TrafficRates>, pick: fn(&TrafficRates) -> u64) -> String {
+    or_none(rates.as_ref().map(pick), si)
 }
 
 fn synproxy(row: &ServiceRow, theme: Theme) -> (String, Style) {

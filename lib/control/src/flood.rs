@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::Table;
+use crate::rates::FloodRates;
 use crate::table::{count, seconds};
 
 /// The SYNs of one TCP service. Totals count since the daemon started;
@@ -51,7 +52,7 @@ pub struct FloodRow {
     pub p99_us: Option<u64>,
     /// Sessions that nothing has proven yet, now.
     pub half_open: u64,
-    /// SYNs per second, in the last second.
+    /// SYNs in the last second: `syn_in` of `per_s`; nought where that is none.
     pub syn_per_s: u64,
     /// The most SYNs in a second since cookies are sent, or while they last were; none where they
     /// never were.
@@ -66,6 +67,10 @@ pub struct FloodRow {
     pub top_fingerprints: Vec<FingerprintRow>,
     /// How much of what the machine can do is in use, by all services.
     pub capacity: CapacityRow,
+    /// What of this happened in the last second; none where the service was not there for all of it.
+    pub per_s: Option<FloodRates>,
+    /// The number of that second: rates of the same second add up.
+    pub second: u64,
 }
 
 /// How much of what the machine can do is in use; the same in each row.

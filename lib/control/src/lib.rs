@@ -50,7 +50,7 @@ pub use history::{HISTORY_SECONDS, HistoryRow, history};
 pub use identity::{IdentityRow, Introduction, Login};
 pub use message::{Code, Greeting, Rejection, Reply, Request, SCHEMA, permits};
 pub use overrides::{ModeWish, OverrideRow, overrides};
-pub use rates::{LedgerRates, PortRates, WorkerRates};
+pub use rates::{FloodRates, LedgerRates, PortRates, TrafficRates, WorkerRates};
 pub use rows::{
     LedgerReply, PoolRealRow, PoolRow, PortRow, RealCountsRow, ServiceRealRow, ServiceRow,
     SessionRow, SynproxyRow, WorkerLedger, WorkerRow,

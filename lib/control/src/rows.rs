@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_model::{Counter, Counters, DropReason, Ledger, WorkerId};
 
-use crate::rates::{LedgerRates, PortRates, WorkerRates};
+use crate::rates::{LedgerRates, PortRates, TrafficRates, WorkerRates};
 
 /// One service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct ServiceRow {
     pub sessions: u64,
     /// Those of them that are not, or no longer, established.
     pub inactive: u64,
-    /// New sessions per second.
+    /// Sessions opened in the last second: `opened` of `per_s`; nought where that is none.
     pub sessions_per_s: u64,
     /// Sessions opened since the daemon started.
     pub opened: u64,
@@ -50,6 +50,10 @@ pub struct ServiceRow {
     pub quorum: Option<u64>,
     /// How many real servers it has, its sorry server aside.
     pub real_counts: RealCountsRow,
+    /// What of this happened in the last second; none where it was not there for all of it.
+    pub per_s: Option<TrafficRates>,
+    /// The number of that second: rates of the same second add up.
+    pub second: u64,
     /// Its real servers in the order of the file, and its sorry server; none where `reals` of the
     /// filter leaves them out.
     pub reals: Vec<ServiceRealRow>,
@@ -143,6 +147,8 @@ pub struct ServiceRealRow {
     pub bytes_in: u64,
     /// IP bytes to clients.
     pub bytes_out: u64,
+    /// What of this happened in the second of its service; none where it was not there for all of it.
+    pub per_s: Option<TrafficRates>,
 }
 
 /// One LIP pool.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::table::{count, seconds};
 
-/// How the appliance is. Rates are those of the last second; those of frames and bits are the sums
-/// of what the ports show.
+/// How the appliance is. Rates are those of the last second: those of frames and bits are the sums of
+/// what the ports show, those of sessions and refusals of what the services show, that of SYNs of what
+/// the floods show.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StatusRow {

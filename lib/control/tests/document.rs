@@ -7,11 +7,12 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value};
 use serde_json::{Value, json};
 use weir_control::{
     AlarmRow, AppliedRow, Asked, BlockingRow, CapacityRow, CaptureRow, CapturedFrame, ChangeRow,
-    CheckRow, ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRow,
-    GenerationRow, HealthRow, HistoryRow, IdentityRow, LearnedRow, LedgerRates,
+    CheckRow, ClientRow, Code, DrainRow, EventRow, ExplainRow, FingerprintRow, FloodRates,
+    FloodRow, GenerationRow, HealthRow, HistoryRow, IdentityRow, LearnedRow, LedgerRates,
     OPERATOR_REQUEST_LIMIT, OrderedRow, OverrideRow, PoolRealRow, PoolRow, PortRates, PortRow,
     REQUEST_LIMIT, RealCountsRow, Request, ServiceRealRow, ServiceRow, SessionRow, SourceRow,
-    StatusRow, SynproxyRow, SyslogRow, Told, ValueChange, WorkerLedger, WorkerRates, WorkerRow,
+    StatusRow, SynproxyRow, SyslogRow, Told, TrafficRates, ValueChange, WorkerLedger, WorkerRates,
+    WorkerRow,
 };
 use weir_model::EventClass;
 
@@ -55,6 +56,11 @@ fn rows() -> Table {
             "its `real_counts`",
             fields::<RealCountsRow>(),
         ),
+        (
+            Code::Service,
+            "its `per_s`, and that of its `reals`",
+            fields::<TrafficRates>(),
+        ),
         (Code::Service, "its `reals`", fields::<ServiceRealRow>()),
         (Code::Pool, "pools", fields::<PoolRow>()),
         (Code::Pool, "its `reals`", fields::<PoolRealRow>()),
@@ -81,6 +87,7 @@ fn rows() -> Table {
             fields::<FingerprintRow>(),
         ),
         (Code::Flood, "its `capacity`", fields::<CapacityRow>()),
+        (Code::Flood, "its `per_s`", fields::<FloodRates>()),
         (Code::Explained, "a decision", fields::<ExplainRow>()),
         (Code::Event, "events", fields::<EventRow>()),
         (Code::Applied, "a configuration", fields::<AppliedRow>()),

@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 
-use weir_control::{ServiceRealRow, ServiceRow};
+use weir_control::{ServiceRealRow, ServiceRow, TrafficRates};
 
 use crate::model::services::Sort;
-use crate::model::services::flow::Flow;
 
 /// What a line is sorted by: a text upwards, or a number downwards.
 #[derive(Debug)]
@@ -39,22 +38,22 @@ impl Ord for SortKey {
     }
 }
 
-pub(super) fn sort_key(sort: Sort, row: &ServiceRow, flow: Flow) -> SortKey {
-    let number = |value: Option<f64>| SortKey::Number(value.unwrap_or(-1.0));
+pub(super) fn sort_key(sort: Sort, row: &ServiceRow) -> SortKey {
+    let rate = |pick| rate_key(row.per_s, pick);
     match sort {
         Sort::File => SortKey::Number(0.0),
         Sort::Name => SortKey::Text(row.name.clone()),
         Sort::State => SortKey::Number(f64::from(badness(row))),
         Sort::Sessions => SortKey::Number(row.sessions as f64),
-        Sort::New => number(flow.new.or(Some(row.sessions_per_s as f64))),
-        Sort::Refused => number(flow.refused),
-        Sort::In => number(flow.bits_in),
-        Sort::Out => number(flow.bits_out),
+        Sort::New => rate(|it| it.opened),
+        Sort::Refused => rate(|it| it.refused),
+        Sort::In => rate(|it| it.bits_in),
+        Sort::Out => rate(|it| it.bits_out),
     }
 }
 
-pub(super) fn real_key(sort: Sort, real: &ServiceRealRow, flow: Flow) -> SortKey {
-    let number = |value: Option<f64>| SortKey::Number(value.unwrap_or(-1.0));
+pub(super) fn real_key(sort: Sort, real: &ServiceRealRow) -> SortKey {
+    let rate = |pick| rate_key(real.per_s, pick);
     match sort {
         Sort::File | Sort::Refused => SortKey::Number(0.0),
         Sort::Name => SortKey::Text(real.address.clone()),
@@ -64,10 +63,15 @@ pub(super) fn real_key(sort: Sort, real: &ServiceRealRow, flow: Flow) -> SortKey
             _ => 0.0,
         }),
         Sort::Sessions => SortKey::Number((real.sessions + real.inactive) as f64),
-        Sort::New => number(flow.new),
-        Sort::In => number(flow.bits_in),
-        Sort::Out => number(flow.bits_out),
+        Sort::New => rate(|it| it.opened),
+        Sort::In => rate(|it| it.bits_in),
+        Sort::Out => rate(|it| it.bits_out),
     }
+}
+
+/// What has no rates comes last.
+fn rate_key(rates: Option<TrafficRates>, pick: fn(&TrafficRates) -> u64) -> SortKey {
+    SortKey::Number(rates.map_or(-1.0, |rates| pick(&rates) as f64))
 }
 
 fn badness(row: &ServiceRow) -> u8 {

@@ -1,13 +1,13 @@
 //! A service, or a real server, looked at closely.
 
 use ratatui::style::Style;
-use weir_control::{FloodRow, HealthRow, ServiceRealRow, ServiceRow};
+use weir_control::{FloodRow, HealthRow, ServiceRealRow, ServiceRow, TrafficRates};
 
 use crate::model::Model;
-use crate::model::services::{Flow, Line, Name, real_state, state};
-use crate::units::{NONE, exact, folded, or_none, rate_or_none, si, span};
+use crate::model::services::{real_state, state};
+use crate::units::{NONE, exact, folded, or_none, si, span};
 use crate::view::canvas::{Align, Canvas};
-use crate::view::services::{real_style, state_style};
+use crate::view::services::{rate_of, real_style, state_style};
 
 /// Where values begin.
 const VALUES: u16 = 14;
@@ -103,7 +103,6 @@ fn rows(model: &Model, width: u16) -> Vec<Row> {
 fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
     let theme = model.theme;
     let plain = theme.plain();
-    let flow = flow_of(model, &row.name, None);
     let mut rows = vec![
         Row::Value("service", row.name.clone(), theme.strong()),
         Row::Value("state", state(row), state_style(row, theme)),
@@ -125,10 +124,13 @@ fn service(model: &Model, row: &ServiceRow, width: u16) -> Vec<Row> {
     }
     let way = format!("{}, scheduler {}", row.forward, row.scheduler);
     rows.push(Row::Value("forwards by", way, plain));
-    let refused = format!(" opened  {:>5}/s refused", rate_or_none(flow.refused));
+    let refused = format!(
+        " opened  {:>5}/s refused",
+        rate_of(row.per_s, |it| it.refused)
+    );
     let established = row.sessions.saturating_sub(row.inactive);
     let counts = (row.sessions, established, row.opened);
-    rows.extend(traffic(counts, flow, &refused, plain));
+    rows.extend(traffic(counts, row.per_s, &refused, plain));
     if row.protocol == "tcp" {
         rows.extend(synproxy(model, row));
     }
@@ -189,7 +191,6 @@ fn servers(model: &Model, row: &ServiceRow, width: u16, rows: &mut Vec<Row>) {
     let columns = places.clone();
     rows.push(Row::Heading(places));
     for real in &row.reals {
-        let flow = flow_of(model, &row.name, Some(&real.address));
         let health = health_of(model, &row.name, &real.address);
         let values = [
             real.address.clone(),
@@ -200,9 +201,9 @@ fn servers(model: &Model, row: &ServiceRow, width: u16, rows: &mut Vec<Row>) {
             ),
             real.weight.to_string(),
             si(real.sessions + real.inactive),
-            rate_or_none(flow.new),
-            rate_or_none(flow.bits_in),
-            rate_or_none(flow.bits_out),
+            rate_of(real.per_s, |it| it.opened),
+            rate_of(real.per_s, |it| it.bits_in),
+            rate_of(real.per_s, |it| it.bits_out),
         ];
         let cells = columns.iter().zip(values).enumerate();
         let cells = cells.map(|(place, ((x, wide, align, _), text))| {
@@ -226,7 +227,6 @@ fn servers(model: &Model, row: &ServiceRow, width: u16, rows: &mut Vec<Row>) {
 fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row> {
     let theme = model.theme;
     let plain = theme.plain();
-    let flow = flow_of(model, &service.name, Some(&real.address));
     let health = health_of(model, &service.name, &real.address);
     let mut rows = vec![
         Row::Value("real server", real.address.clone(), theme.strong()),
@@ -269,7 +269,7 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
     rows.push(Row::Blank);
     let all = real.sessions + real.inactive;
     let counts = (all, real.sessions, real.opened);
-    rows.extend(traffic(counts, flow, "", plain));
+    rows.extend(traffic(counts, real.per_s, "", plain));
     if let Some(micros) = real.rtt_us {
         rows.push(Row::Value("round trip", format!("{micros} us"), plain));
     }
@@ -296,7 +296,7 @@ fn server(model: &Model, service: &ServiceRow, real: &ServiceRealRow) -> Vec<Row
 /// Sessions, those that are established and those that were ever opened; and what they carry.
 fn traffic(
     (all, established, opened): (u64, u64, u64),
-    flow: Flow,
+    rates: Option<TrafficRates>,
     new: &str,
     style: Style,
 ) -> [Row; 4] {
@@ -306,48 +306,19 @@ fn traffic(
         exact(established),
         si(opened)
     );
-    let carried = |packets, bits| {
-        format!(
-            "{:>5} packets/s  {:>5} bit/s",
-            rate_or_none(packets),
-            rate_or_none(bits)
-        )
-    };
+    let rate = |pick| rate_of(rates, pick);
+    let carried =
+        |packets, bits| format!("{:>5} packets/s  {:>5} bit/s", rate(packets), rate(bits));
     [
         ("sessions", sessions),
         (
             "new sessions",
-            format!("{:>5}/s{new}", rate_or_none(flow.new)),
+            format!("{:>5}/s{new}", rate(|it| it.opened)),
         ),
-        ("from clients", carried(flow.packets_in, flow.bits_in)),
-        ("to clients", carried(flow.packets_out, flow.bits_out)),
+        ("from clients", carried(|it| it.packets_in, |it| it.bits_in)),
+        ("to clients", carried(|it| it.packets_out, |it| it.bits_out)),
     ]
     .map(|(name, text)| Row::Value(name, text, style))
-}
-
-fn flow_of(model: &Model, service: &str, real: Option<&str>) -> Flow {
-    let wanted = Name {
-        service: service.to_owned(),
-        real: real.map(str::to_owned),
-    };
-    let Some(told) = &model.data.services else {
-        return Flow::default();
-    };
-    let mut rows = told.value.iter();
-    let Some(place) = rows.position(|row| row.name == wanted.service) else {
-        return Flow::default();
-    };
-    let reals = told.value.get(place).map(|row| &row.reals);
-    let line = match (real, reals) {
-        (Some(real), Some(reals)) => {
-            let Some(at) = reals.iter().position(|row| row.address == real) else {
-                return Flow::default();
-            };
-            Line::Real(place, at)
-        }
-        (Some(_) | None, _) => Line::Service(place),
-    };
-    model.services.flow(line)
 }
 
 fn health_of<'a>(model: &'a Model, service: &str, real: &str) -> Option<&'a HealthRow> {
