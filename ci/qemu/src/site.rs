@@ -9,7 +9,7 @@
 //! ```
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -242,8 +242,34 @@ pub fn partition(disk: &Path, name: &str) -> Result<u64> {
     Ok(start * 512)
 }
 
+/// Returns the link-local address that a kernel gives the guest's card of this number by itself.
+#[must_use]
+pub fn link_local(number: u8) -> Ipv6Addr {
+    let [first, rest @ ..] = mac(number);
+    let [second, third, fourth, fifth, sixth] = rest;
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    let card = [
+        word(first ^ 2, second),
+        word(third, 0xff),
+        word(0xfe, fourth),
+        word(fifth, sixth),
+    ];
+    let [one, two, three, four] = card;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, one, two, three, four)
+}
+
 /// Returns the address of the guest's card by its number.
 #[must_use]
 pub const fn mac(number: u8) -> [u8; 6] {
     [0x52, 0x54, 0, 0x77, 0, 0x10 + number]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_address_is_made_of_the_cards() {
+        assert_eq!(link_local(1).to_string(), "fe80::5054:ff:fe77:11");
+    }
 }

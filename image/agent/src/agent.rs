@@ -106,7 +106,13 @@ impl Agent {
             Message::Order(Order::Reboot) => self.begin_to_end(Last::Reboot),
             Message::Order(Order::PowerOff) => self.begin_to_end(Last::PowerOff),
             Message::Order(Order::Changed) => self.keys_changed(),
-            Message::Order(Order::RestartDaemon) => self.daemon.restart(self.began.elapsed()),
+            Message::Order(Order::RestartDaemon) => {
+                // The kernel gives no address of IPv6 to a device that was told to have none.
+                if let (Some(wanted), _) = kept::at_start(self.handle.places()) {
+                    self.harden(&wanted);
+                }
+                self.daemon.restart(self.began.elapsed());
+            }
             Message::Ssh(line) => match self.logins.event(&line, &self.known_keys) {
                 Some(event) => self.handle.say(event),
                 None => crate::log::say(format_args!("ssh: {line}")),

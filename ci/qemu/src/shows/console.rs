@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use weir_lab::scenario::Run;
 use weir_lab::tmux::Tmux;
 
-use super::{Appliance, CONSOLE, PATIENCE};
+use super::{Appliance, CONSOLE, PATIENCE, login};
 use crate::site::MANAGEMENT;
 use crate::ssh::Person;
 
@@ -67,6 +67,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
         ensure!(!said.contains("uid="), "{said}");
         Ok("neither by name nor behind a semicolon".to_owned())
     });
+    login::run(run, site);
     run.check("image: `apply` of a file on the standard input", || {
         let more = "[service alt]\nlisten = 10.80.0.100:8080/tcp\nlip-pool = blue\n\
                     scheduler = rr\nreal = 10.81.0.11:80\n";

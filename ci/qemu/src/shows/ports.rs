@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use weir_lab::inside::scan::{Scan, ScanReport};
-use weir_lab::lab::{LB_LAN, LB_WAN, VIP, client_address, lip, real_address};
+use weir_lab::lab::{
+    CLIENT_LINK, LB_LAN, LB_WAN, REAL_LINK, VIP, client_address, lip, real_address,
+};
 use weir_lab::namespace::Namespace;
 use weir_lab::scenario::Run;
 
-use super::{Appliance, CONSOLE, PATIENCE, SECRET};
-use crate::site::{DESK, MANAGEMENT, Site};
+use super::{Appliance, CONSOLE, PATIENCE, SECRET, login, settings};
+use crate::site::{DESK, MANAGEMENT, Site, link_local};
 
 /// The last port of a data address that the short form looks at.
 const LAST_IN_SHORT: u16 = 8191;
@@ -84,11 +86,49 @@ pub(super) fn reach(run: &mut Run, site: &Site, driver: &str) -> Result<()> {
             Ok(rest(&report))
         });
     }
+    run.check(&name("data ports: nothing answers by IPv6"), || {
+        // That the question can be answered is shown where it is to be.
+        let answers = ask_by_ipv6(&site.desk, "mgmt", 0)?;
+        ensure!(answers > 0, "the management device does not answer either");
+        let sides = [(&site.lab.client, CLIENT_LINK, 1), (lan, REAL_LINK, 2)];
+        for (from, link, card) in sides {
+            let answers = ask_by_ipv6(from, link, card)?;
+            ensure!(answers == 0, "eth{card}: {answers} answers");
+        }
+        Ok("neither the link-local address nor all nodes".to_owned())
+    });
     run.check(
         &name("doctor warns of what is so, and of nothing else"),
         || doctor(site),
     );
     Ok(())
+}
+
+/// Asks the link-local address of one of the guest's cards, and all nodes there, by IPv6; returns how
+/// many answers came.
+fn ask_by_ipv6(from: &Namespace, link: &str, card: u8) -> Result<usize> {
+    let setting = |name: &str, value| from.sysctl(&format!("net/ipv6/conf/{link}/{name}"), value);
+    setting("accept_dad", "0").context("this machine has no IPv6 to ask by")?;
+    setting("disable_ipv6", "0")?;
+    let own = from.ip(&format!("-6 -o address show dev {link} scope link"));
+    let asked = [link_local(card).to_string(), "ff02::1".to_owned()].map(|target| {
+        // Nobody answers: that is no failure here.
+        let ping = format!("-6 -n -c 3 -i 0.3 -W 1 {target}%{link}");
+        from.command("ping").args(ping.split(' ')).output()
+    });
+    setting("disable_ipv6", "1")?;
+    let own = own?;
+    let own = own.split_whitespace().find(|word| word.starts_with("fe80"));
+    let own = own.and_then(|word| word.split('/').next());
+    let own = own.with_context(|| format!("{link} has no link-local address"))?;
+    let mut answers = 0;
+    for output in asked {
+        let said = String::from_utf8(output.context("cannot run ping")?.stdout)?;
+        ensure!(said.contains("transmitted"), "ping: {said}");
+        let from_others = |line: &&str| line.contains("bytes from fe80") && !line.contains(own);
+        answers += said.lines().filter(from_others).count();
+    }
+    Ok(answers)
 }
 
 /// Returns how many ports are not open, and how.
@@ -130,14 +170,31 @@ fn doctor(site: &Site) -> Result<String> {
 
 /// Looks at the appliance from inside.
 fn inside(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
-    let lines = [
-        "cat /proc/mounts",
-        "cat /etc/shadow",
-        "touch /x /usr/bin/x /etc/x 2>/dev/null && echo WRIT''ABLE",
-        "cat /proc/net/tcp /proc/net/tcp6",
-        "echo do''ne",
+    let agent = login::with_an_agent(&appliance.site)?;
+    let mut lines = vec![
+        "cat /etc/shadow".to_owned(),
+        "touch /x /usr/bin/x /etc/x 2>/dev/null && echo WRIT''ABLE".to_owned(),
+        "cat /proc/net/tcp /proc/net/tcp6".to_owned(),
     ];
+    lines.extend(login::LINES.map(str::to_owned));
+    lines.extend(settings::lines());
+    lines.push("echo do''ne".to_owned());
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let said = maintenance(appliance, SECRET, &lines, "done")?;
+    drop(agent);
+    run.check("image: no agent is forwarded to it", || {
+        login::check_agent(&said)
+    });
+    run.check("image: the settings that docs/hardening.md lists", || {
+        settings::check_settings(&said)
+    });
+    run.check("image: file systems are mounted as it lists", || {
+        settings::check_mounts(&said)
+    });
+    run.check(
+        "image: the kernel was given the words that it lists",
+        || settings::check_words(&said),
+    );
     run.check("image: nothing of the root file system is writable", || {
         let root = said.lines().find(|line| line.contains(" / "));
         let root = root.unwrap_or_default();
@@ -199,7 +256,10 @@ pub(super) fn maintenance_within(
     serial.expect("# ", PATIENCE)?;
     serial.skip();
     let before = serial.transcript().len();
-    for line in lines {
+    for (at, line) in lines.iter().enumerate() {
+        if at > 0 {
+            serial.expect("# ", patience)?;
+        }
         serial.line(line)?;
     }
     serial.expect(last, patience)?;

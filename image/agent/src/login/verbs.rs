@@ -259,10 +259,11 @@ fn unknown(role: Role, name: &str, is_operators: bool) -> String {
     if is_operators {
         return format!("`{name}` is for operators; a viewer has {names}");
     }
-    match name.as_str() {
-        "scp" | "sftp" | "rsync" | "sftp-server" | "internal-sftp" => format!(
+    // Today's `scp` asks for sftp, and SSH then for the program of its own path.
+    match name.rsplit('/').next().unwrap_or_default() {
+        program @ ("scp" | "sftp" | "rsync" | "sftp-server" | "internal-sftp") => format!(
             "files go through the standard input and output, e.g. `ssh operator@... apply < FILE`, \
-             not by {name}"
+             not by {program}"
         ),
         _ => format!(
             "`{}` is nothing that can be run here; there are {names}",
@@ -471,6 +472,18 @@ mod tests {
         ] {
             assert!(operator(line).is_err(), "{line}");
             assert!(viewer(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn whoever_copies_files_is_told_how_they_go() {
+        // `scp` of old, and what SSH asks for on behalf of `sftp` and of today's `scp`.
+        for line in ["scp -t /etc/weir", "/usr/lib/sftp-server", "sftp-server"] {
+            let said = operator(line).unwrap_err();
+            assert!(
+                said.starts_with("files go through the standard input"),
+                "{said}"
+            );
         }
     }
 
