@@ -19,7 +19,7 @@ const MACHINE: &[(&str, &str)] = &[
     ("net/ipv4/tcp_rfc1337", "1"),
     // Health checks of thousands of real servers need source ports.
     ("net/ipv4/ip_local_port_range", "16384 60999"),
-    // An address that moved to another device answers there at once.
+    // When the first address of a network is taken away the others stay.
     ("net/ipv4/conf/all/promote_secondaries", "1"),
     ("kernel/dmesg_restrict", "1"),
     ("kernel/kptr_restrict", "2"),
