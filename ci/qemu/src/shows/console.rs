@@ -67,7 +67,6 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
         ensure!(!said.contains("uid="), "{said}");
         Ok("neither by name nor behind a semicolon".to_owned())
     });
-    login::run(run, site);
     run.check("image: `apply` of a file on the standard input", || {
         let more = "[service alt]\nlisten = 10.80.0.100:8080/tcp\nlip-pool = blue\n\
                     scheduler = rr\nreal = 10.81.0.11:80\n";
@@ -93,5 +92,7 @@ pub(super) fn run(run: &mut Run, appliance: &mut Appliance) -> Result<()> {
         }
         Ok("lena and vic".to_owned())
     });
+    // Last: whoever is refused here is told of, too.
+    login::run(run, site);
     Ok(())
 }
