@@ -77,6 +77,7 @@ mod second;
 mod secrecy;
 mod server;
 pub(crate) mod sockets;
+mod start;
 mod status;
 mod stop;
 mod ways;
@@ -231,8 +232,13 @@ impl Control {
         };
         control.scene.events.adopt(&control.scene.running.snapshot);
         match parts.shelf {
-            Ok((shelf, earlier)) => control.scene.events.go_on(shelf, earlier),
+            Ok((shelf, earlier)) => {
+                let before = start::Before::of(&earlier);
+                control.scene.events.go_on(shelf, earlier);
+                control.tell_start(&before);
+            }
             Err(sentence) => {
+                control.tell_start(&start::Before::Unknown);
                 let (events, severity) = (&mut control.scene.events, Severity::Warning);
                 events.system(Instant::now(), severity, "events-not-kept", sentence);
             }

@@ -176,3 +176,31 @@ fn a_sealed_daemon_keeps_its_events_and_one_that_may_not_write_them_says_so() {
         assert!(why.ends_with("peration not permitted"), "{why}");
     }
 }
+
+#[test]
+fn each_start_is_told_and_one_after_a_daemon_that_died_is_a_warning() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("started");
+    let mut played = home.start();
+    let said = played.events("started");
+    let version = env!("CARGO_PKG_VERSION");
+    let first = format!("weir {version} started with configuration 1 and 2 workers");
+    assert_eq!(texts(&said), [first.as_str()]);
+    assert!(!said[0].fields.contains_key("before"));
+    terminate();
+    played.serve_until(Control::is_over);
+    played.control.run().unwrap();
+
+    // The second is told after one that stopped, and is killed once its events are on the disk.
+    let mut played = home.start();
+    let end = Instant::now() + Duration::from_millis(2500);
+    played.serve_until(|_| Instant::now() > end);
+    drop(played);
+    let said = home.start().events("started");
+    let of = |row: &EventRow| (row.severity.clone(), row.fields.get("before").cloned());
+    let told: Vec<_> = said.iter().map(of).collect();
+    let notice = |before: Option<&str>| ("notice".to_owned(), before.map(str::to_owned));
+    let died = ("warning".to_owned(), Some("died".to_owned()));
+    assert_eq!(told, [notice(None), notice(Some("stopped")), died]);
+    assert!(said[2].text.contains("was not stopped: it crashed"));
+}
