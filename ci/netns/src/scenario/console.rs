@@ -19,6 +19,7 @@ use crate::{Service, WeirConf, WeirProcess};
 
 mod cost;
 mod desk;
+mod sums;
 
 use cost::cost;
 use desk::Desk;
@@ -47,8 +48,9 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         let weir = WeirProcess::start(&desk_lab, &run.weir, &conf(&desk_lab, "10k/s"))?;
         let desk = Desk::sit(&desk_lab, weir, &run.weir)?;
         run.check("console: logged in over SSH", || desk.begin());
-        let flood = desk.flood(RATE, 6_000)?;
+        let flood = desk.flood(RATE, 9_000)?;
         run.check("console: the screen in a flood", || desk.in_the_flood());
+        run.check("console: rates of one second in a flood", || desk.adds_up());
         run.check("console: frames of the flood in a file", || desk.capture());
         run.check("console: weight, drain and enable by keys", || desk.real());
         run.check("console: synproxy and deny by keys", || desk.overrides());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::sums::Told;
 use super::{CLIENTS, Flood, RATE, SIEM, SIZE};
 use crate::WeirProcess;
 use crate::inside::connect::Connect;
@@ -117,6 +118,22 @@ impl<'lab> Desk<'lab> {
             "{parts} SYNs are told of, {all} came in:\n{screen}"
         );
         Ok(format!("{all:.0} SYN/s, each told of; ledger ok"))
+    }
+
+    /// Says whether what is told of three seconds adds up, each of its own.
+    pub(super) fn adds_up(&self) -> Result<String> {
+        let (mut last, mut words) = (0, String::new());
+        for _ in 0..3 {
+            let mut told = None;
+            self.wait_for("a whole second", || {
+                told = Some(Told::of_one_second(&self.weir, last)?);
+                Ok(())
+            })?;
+            let told = told.context("nothing was told")?;
+            words = told.adds_up()?;
+            last = told.second;
+        }
+        Ok(words)
     }
 
     /// Captures frames of the service that is flooded.
