@@ -461,3 +461,15 @@ fn why(model: &Model, rows: &[ServiceRow]) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_apply_brought_has_no_rate_yet_and_what_rests_has_nought() {
+        let opened = |rates| rate_of(rates, |it| it.opened);
+        assert_eq!(opened(None), "-");
+        assert_eq!(opened(Some(TrafficRates::default())), "0");
+    }
+}
