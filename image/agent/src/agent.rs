@@ -107,9 +107,12 @@ impl Agent {
             Message::Order(Order::PowerOff) => self.begin_to_end(Last::PowerOff),
             Message::Order(Order::Changed) => self.keys_changed(),
             Message::Order(Order::RestartDaemon) => {
-                // The kernel gives no address of IPv6 to a device that was told to have none.
-                if let (Some(wanted), _) = kept::at_start(self.handle.places()) {
-                    self.harden(&wanted);
+                // Ports of the file that it starts on: the kernel gives no address of IPv6 to a device
+                // that was told to have none.
+                if let (Some(next), _) = kept::at_start(self.handle.places())
+                    && let Some(wanted) = &mut self.wanted
+                {
+                    wanted.ports = next.ports;
                 }
                 self.daemon.restart(self.began.elapsed());
             }
