@@ -46,11 +46,11 @@ impl Ending {
         }
     }
 
-    /// Takes another wish for what is left to do: the first one counts, but the box is not left
+    /// Takes another wish for what is left to do: the last one counts, but the box is not left
     /// running where it was to be stopped; and nobody waits for sessions any more.
     const fn also(mut self, last: Last) -> Self {
         self.is_hurried = true;
-        if matches!(self.last, Last::Exit) {
+        if !matches!(last, Last::Exit) {
             self.last = last;
         }
         self
@@ -127,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_wish_counts_but_a_box_that_is_to_stop_stops() {
+    fn the_last_wish_counts_but_a_box_that_is_to_stop_stops() {
         let ending = Ending::new(Last::Exit).also(Last::Reboot);
         assert_eq!(ending.last, Last::Reboot);
-        assert_eq!(ending.also(Last::PowerOff).last, Last::Reboot);
+        assert_eq!(ending.also(Last::PowerOff).last, Last::PowerOff);
         assert_eq!(ending.also(Last::Exit).last, Last::Reboot);
     }
 
