@@ -292,6 +292,52 @@ impl Session {
     /// What `waiting` holds when the session waits for nothing.
     pub const NOT_WAITING: u32 = u32::MAX;
 
+    /// Makes a session between two ends, in no service and with every number at zero: `inbound` is
+    /// the key of what the client sends, `outbound` of what the real server sends.
+    #[must_use]
+    pub fn new(inbound: FlowKey, outbound: FlowKey) -> Self {
+        Self {
+            client: inbound.src,
+            vip: inbound.dst,
+            lip: outbound.dst,
+            real: outbound.src,
+            client_port: inbound.src_port,
+            vip_port: inbound.dst_port,
+            lip_port: outbound.dst_port,
+            real_port: outbound.src_port,
+            inbound_seq: SeqDelta::ZERO,
+            outbound_seq: SeqDelta::ZERO,
+            inbound_ts: 0,
+            outbound_ts: 0,
+            last_seen: 0,
+            isn: SeqNumber(0),
+            real_id: RealId(0),
+            service: ServiceId(0),
+            flags: SessionFlags::default(),
+            client_mss: 0,
+            lip_id: LipId(0),
+            state: State::SynSent,
+            protocol: inbound.protocol,
+            window_shift: 0,
+            client_wscale: Self::NO_WSCALE,
+            client_end: SeqNumber(0),
+            client_ack: SeqNumber(0),
+            real_end: SeqNumber(0),
+            real_ack: SeqNumber(0),
+            client_fin: SeqNumber(0),
+            real_fin: SeqNumber(0),
+            client_window: 0,
+            real_window: 0,
+            last_tsval: 0,
+            opened: 0,
+            timer: Timer::default(),
+            real_wscale: Self::NO_WSCALE,
+            port_space: 0,
+            storm: 0,
+            waiting: Self::NOT_WAITING,
+        }
+    }
+
     /// Returns the key by which packets of a direction are found.
     #[inline]
     #[must_use]
