@@ -1,12 +1,15 @@
 //! Neighbours: Ethernet addresses of next hops (RFC 826), and the frames that wait for them.
 
+mod waiting;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use weir_model::PortId;
-use weir_wire::{EthAddr, EthHeader, Header};
+use weir_wire::EthAddr;
 
+use self::waiting::Waiting;
 use crate::rate::RateLimit;
 
 /// Neighbours per set and sets: 4,096 in all, whatever an on-link attacker does.
@@ -14,11 +17,6 @@ const WAYS: usize = 8;
 const SETS: usize = 512;
 /// Places that are remembered beside: packets go to few neighbours in turn.
 const LAST: usize = 16;
-/// Frames that may wait in all, and for one neighbour.
-const HELD: usize = 256;
-const HELD_EACH: usize = 32;
-/// The longest frame that may wait.
-const HELD_LEN: usize = 2048;
 /// A confirmed address is trusted this long, then asked about by unicast.
 const TRUST_MS: u32 = 30_000;
 /// Between two requests for the same neighbour.
@@ -30,8 +28,6 @@ pub(crate) const ASKED: usize = 16;
 /// Neighbours that are newly asked for, per second: packets choose whom Weir looks for on a link,
 /// and may name hosts that do not exist.
 const NEW_RATE: u32 = 1_000;
-/// The longest that a frame waits.
-const HOLD_MS: u32 = 5_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum State {
@@ -69,23 +65,6 @@ impl Entry {
     };
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-enum Wait {
-    #[default]
-    Free,
-    For(PortId, Ipv4Addr),
-    Ready(PortId),
-}
-
-#[derive(Clone, Debug)]
-struct HeldFrame {
-    wait: Wait,
-    order: u64,
-    since_ms: u32,
-    len: u16,
-    bytes: Vec<u8>,
-}
-
 /// What is known of a next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolved {
@@ -114,10 +93,7 @@ pub(crate) struct Neighbours {
     entries: Vec<Entry>,
     /// The places of those that packets went to last, by the end of their addresses.
     last: [u16; LAST],
-    held: Vec<HeldFrame>,
-    waiting: usize,
-    ready: usize,
-    next_order: u64,
+    held: Waiting,
     /// Entries that wait for an answer, as places in `entries`.
     pending: Vec<u16>,
     retry_ms: u32,
@@ -126,20 +102,10 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     pub(crate) fn new(now_ms: u32) -> Self {
-        let held = HeldFrame {
-            wait: Wait::Free,
-            order: 0,
-            since_ms: 0,
-            len: 0,
-            bytes: vec![0; HELD_LEN],
-        };
         Self {
             entries: vec![Entry::FREE; SETS * WAYS],
             last: [0; LAST],
-            held: vec![held; HELD],
-            waiting: 0,
-            ready: 0,
-            next_order: 0,
+            held: Waiting::new(),
             pending: Vec::with_capacity(SETS * WAYS),
             retry_ms: 0,
             new_rate: RateLimit::new(NEW_RATE, now_ms),
@@ -278,8 +244,8 @@ impl Neighbours {
             used_ms: if same { entry.used_ms } else { now_ms },
         };
         self.pending.retain(|&pending| pending as usize != at);
-        if self.waiting > 0 {
-            self.release(port, address, mac);
+        if self.held.is_waiting() {
+            self.held.release(port, address, mac);
         }
         !same
     }
@@ -292,56 +258,21 @@ impl Neighbours {
         address: Ipv4Addr,
         frame: &[u8],
     ) -> bool {
-        let wait = Wait::For(port, address);
-        let same = self.held.iter().filter(|held| held.wait == wait).count();
-        if same >= HELD_EACH {
-            return false;
-        }
-        let Some(free) = self.held.iter_mut().find(|held| held.wait == Wait::Free) else {
-            return false;
-        };
-        let Some(bytes) = free.bytes.get_mut(..frame.len()) else {
-            return false;
-        };
-        bytes.copy_from_slice(frame);
-        free.len = frame.len() as u16;
-        free.wait = wait;
-        free.since_ms = now_ms;
-        free.order = self.next_order;
-        self.next_order += 1;
-        self.waiting += 1;
-        true
+        self.held.hold(now_ms, port, address, frame)
     }
 
     /// Takes out the oldest frame whose neighbour has become known.
     pub(crate) fn next_ready(&mut self, buffer: &mut [u8]) -> Option<(PortId, usize)> {
-        if self.ready == 0 {
-            return None;
-        }
-        let ready = self
-            .held
-            .iter_mut()
-            .filter(|held| matches!(held.wait, Wait::Ready(_)));
-        let held = ready.min_by_key(|held| held.order)?;
-        let Wait::Ready(port) = held.wait else {
-            return None;
-        };
-        let len = (held.len as usize).min(buffer.len());
-        buffer
-            .get_mut(..len)?
-            .copy_from_slice(held.bytes.get(..len)?);
-        held.wait = Wait::Free;
-        self.ready -= 1;
-        Some((port, len))
+        self.held.next_ready(buffer)
     }
 
     pub(crate) fn has_ready(&self) -> bool {
-        self.ready > 0
+        self.held.has_ready()
     }
 
     /// Says whether requests or frames are waiting, so that the timers must turn.
     pub(crate) fn is_asking(&self) -> bool {
-        !self.pending.is_empty() || self.waiting > 0
+        !self.pending.is_empty() || self.held.is_waiting()
     }
 
     /// Calls `ask` for requests that are due, a bounded number each time, and returns how many
@@ -353,7 +284,7 @@ impl Neighbours {
         }
         self.retry_ms = now_ms;
         // What waits for a neighbour whose place another one took has nobody to ask for it.
-        let mut given_up = self.give_up(|held| now_ms.wrapping_sub(held.since_ms) > HOLD_MS);
+        let mut given_up = self.held.give_up_old(now_ms);
         let mut at = 0;
         while let Some(&place) = self.pending.get(at)
             && asked < ASKED
@@ -396,36 +327,9 @@ impl Neighbours {
             }
             *entry = Entry::FREE;
             self.pending.swap_remove(at);
-            given_up += self.give_up(|held| held.wait == Wait::For(port, address));
+            given_up += self.held.give_up_for(port, address);
         }
         given_up
-    }
-
-    fn give_up(&mut self, hopeless: impl Fn(&HeldFrame) -> bool) -> u32 {
-        let mut count = 0;
-        for held in &mut self.held {
-            if matches!(held.wait, Wait::For(..)) && hopeless(held) {
-                held.wait = Wait::Free;
-                count += 1;
-            }
-        }
-        self.waiting -= count as usize;
-        count
-    }
-
-    /// Makes the frames that wait for a neighbour ready.
-    fn release(&mut self, port: PortId, address: Ipv4Addr, mac: EthAddr) {
-        for held in &mut self.held {
-            if held.wait != Wait::For(port, address) {
-                continue;
-            }
-            if let Some(eth) = EthHeader::at_mut(&mut held.bytes, 0) {
-                eth.dst = mac.0;
-            }
-            held.wait = Wait::Ready(port);
-            self.waiting -= 1;
-            self.ready += 1;
-        }
     }
 
     #[inline]
@@ -474,152 +378,4 @@ impl Neighbours {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PORT: PortId = PortId(1);
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
-    const MAC: EthAddr = EthAddr([2, 0, 0, 0, 0, 9]);
-
-    fn requests(neighbours: &mut Neighbours, now_ms: u32) -> (Vec<Request>, u32) {
-        let mut asked = Vec::new();
-        let given_up = neighbours.tick(now_ms, |request| asked.push(request));
-        (asked, given_up)
-    }
-
-    #[test]
-    fn a_frame_waits_until_its_neighbour_is_known() {
-        let mut neighbours = Neighbours::new(0);
-        assert_eq!(neighbours.resolve(0, PORT, ADDRESS), Resolved::Ask);
-        assert!(neighbours.hold(0, PORT, ADDRESS, &[0; 60]));
-        assert_eq!(neighbours.resolve(1, PORT, ADDRESS), Resolved::Wait);
-        assert!(neighbours.learn(5, PORT, ADDRESS, MAC, false));
-        let mut buffer = [0; 100];
-        assert_eq!(neighbours.next_ready(&mut buffer), Some((PORT, 60)));
-        assert_eq!(buffer[..6], MAC.0);
-        assert_eq!(neighbours.next_ready(&mut buffer), None);
-        assert_eq!(neighbours.resolve(6, PORT, ADDRESS), Resolved::Known(MAC));
-    }
-
-    #[test]
-    fn an_unanswered_request_is_repeated_and_then_given_up_with_its_frames() {
-        let mut neighbours = Neighbours::new(0);
-        assert_eq!(neighbours.resolve(0, PORT, ADDRESS), Resolved::Ask);
-        assert!(neighbours.hold(0, PORT, ADDRESS, &[0; 60]));
-        assert_eq!(requests(&mut neighbours, 500), (vec![], 0));
-        assert_eq!(requests(&mut neighbours, 1000).0.len(), 1);
-        assert_eq!(requests(&mut neighbours, 2000).0.len(), 1);
-        assert_eq!(requests(&mut neighbours, 3000), (vec![], 1));
-        assert!(!neighbours.is_asking());
-        assert_eq!(neighbours.resolve(3001, PORT, ADDRESS), Resolved::Ask);
-    }
-
-    #[test]
-    fn an_old_address_is_confirmed_by_unicast_while_it_stays_in_use() {
-        let mut neighbours = Neighbours::new(0);
-        assert!(neighbours.learn(0, PORT, ADDRESS, MAC, true));
-        assert_eq!(
-            neighbours.resolve(TRUST_MS + 1, PORT, ADDRESS),
-            Resolved::Known(MAC)
-        );
-        let (asked, _) = requests(&mut neighbours, TRUST_MS + 101);
-        assert_eq!(
-            asked,
-            [Request {
-                port: PORT,
-                address: ADDRESS,
-                unicast: Some(MAC)
-            }]
-        );
-        assert!(
-            !neighbours.learn(TRUST_MS + 150, PORT, ADDRESS, MAC, false),
-            "no news"
-        );
-        assert!(!neighbours.is_asking());
-    }
-
-    #[test]
-    fn a_dead_neighbour_is_forgotten_after_unicast_and_broadcast() {
-        let mut neighbours = Neighbours::new(0);
-        neighbours.learn(0, PORT, ADDRESS, MAC, true);
-        neighbours.resolve(TRUST_MS + 1, PORT, ADDRESS);
-        let mut broadcasts = 0;
-        for second in 0..10 {
-            let (asked, _) = requests(&mut neighbours, TRUST_MS + 200 + second * 1000);
-            broadcasts += asked
-                .iter()
-                .filter(|request| request.unicast.is_none())
-                .count();
-        }
-        assert_eq!(broadcasts, 3);
-        assert_eq!(
-            neighbours.resolve(TRUST_MS + 20_000, PORT, ADDRESS),
-            Resolved::Ask
-        );
-    }
-
-    #[test]
-    fn hosts_that_do_not_exist_displace_no_neighbour_in_use() {
-        let mut neighbours = Neighbours::new(0);
-        assert!(neighbours.learn(0, PORT, ADDRESS, MAC, true));
-        for i in 0..100_000u32 {
-            let nobody = Ipv4Addr::from(0x0a01_0000 + i);
-            let resolved = neighbours.resolve(i, PORT, nobody);
-            assert!(matches!(resolved, Resolved::Ask | Resolved::TooMany));
-            if i % 1000 == 0 {
-                neighbours.resolve(i, PORT, ADDRESS);
-            }
-        }
-        assert_eq!(
-            neighbours.resolve(100_000, PORT, ADDRESS),
-            Resolved::Known(MAC)
-        );
-    }
-
-    #[test]
-    fn no_more_new_neighbours_are_asked_for_than_the_rate_allows() {
-        let mut neighbours = Neighbours::new(0);
-        let asked = (0..100_000u32)
-            .map(|i| neighbours.resolve(i / 100, PORT, Ipv4Addr::from(0x0a01_0000 + i)))
-            .filter(|resolved| *resolved == Resolved::Ask)
-            .count();
-        assert_eq!(asked, 1000 + 999);
-    }
-
-    #[test]
-    fn a_neighbour_long_unused_makes_room() {
-        let mut neighbours = Neighbours::new(0);
-        let set = Neighbours::set_of(PORT, ADDRESS);
-        let same_set: Vec<Ipv4Addr> = (0..100_000u32)
-            .map(|i| Ipv4Addr::from(0x0a01_0000 + i))
-            .filter(|address| Neighbours::set_of(PORT, *address) == set)
-            .take(WAYS)
-            .collect();
-        for address in &same_set {
-            neighbours.learn(0, PORT, *address, MAC, true);
-        }
-        let later = 2 * TRUST_MS;
-        assert_eq!(neighbours.resolve(later, PORT, ADDRESS), Resolved::Ask);
-        assert!(neighbours.learn(later, PORT, ADDRESS, MAC, false));
-        assert_eq!(
-            neighbours.resolve(later, PORT, ADDRESS),
-            Resolved::Known(MAC)
-        );
-    }
-
-    #[test]
-    fn strangers_are_not_taken_in_and_waiting_frames_are_bounded() {
-        let mut neighbours = Neighbours::new(0);
-        assert!(!neighbours.learn(0, PORT, ADDRESS, MAC, false));
-        assert!(!neighbours.learn(0, PORT, ADDRESS, EthAddr::BROADCAST, true));
-        let held = (0..1000)
-            .filter(|_| neighbours.hold(0, PORT, ADDRESS, &[1]))
-            .count();
-        assert_eq!(held, HELD_EACH);
-        let others = (0..1000u32)
-            .filter(|i| neighbours.hold(0, PORT, Ipv4Addr::from(i.to_be_bytes()), &[1]))
-            .count();
-        assert_eq!(held + others, HELD);
-        assert!(!neighbours.hold(0, PORT, ADDRESS, &[0; HELD_LEN + 1]));
-    }
-}
+mod tests;
