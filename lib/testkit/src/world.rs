@@ -1,20 +1,23 @@
 //! Directors with their surroundings: frames go in by bytes, verdicts are carried out, what leaves
 //! is collected, and after each step the books are checked.
 
+mod emit;
+mod process;
+mod setup;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use weir_director::{Director, Notice, Packet, PortFacts, SessionView, SpreadFacts, WorkerFacts};
-use weir_model::{DropReason, Event, Now, PortId, ServiceId, Snapshot, Time, Verdict, WorkerId};
-use weir_wire::{
-    ARP_REQUEST, ArpRepr, Describe, ETHERTYPE_ARP, EthHeader, FrameBuf, Header, Kind, Parsed,
-    verify_frame,
-};
+use anyhow::{Result, bail, ensure};
+use weir_director::{Director, SessionView};
+use weir_model::{Event, Now, PortId, ServiceId, Snapshot, Time, Verdict, WorkerId};
 
-use crate::{Clock, Neighbourhood, Random, Tally, arp_frame, l3_offset};
+use self::setup::{directors, owned};
+use crate::{Clock, Neighbourhood, Tally};
+
+pub use setup::Setup;
 
 /// Head room in front of each frame, as the drivers leave it.
 pub const HEADROOM: usize = 256;
@@ -31,55 +34,6 @@ const BACKGROUND: [&str; 5] = [
     "delivered",
     "neighbour-learned",
 ];
-
-/// How a world is made.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "switches that tests set by name"
-)]
-pub struct Setup {
-    /// How many workers there are.
-    pub workers: u8,
-    /// The size of each worker's session table.
-    pub sessions: u32,
-    /// The seed of all secrets.
-    pub seed: u64,
-    /// The monotonic clock at the start, in milliseconds.
-    pub uptime_ms: u64,
-    /// The wall clock at the start, in milliseconds.
-    pub wall_ms: u64,
-    /// The MTU of each port.
-    pub mtu: u16,
-    /// Whether drivers can hand frames to the host.
-    pub delivers: bool,
-    /// Whether frames may carry partial checksums.
-    pub maybe_partial: bool,
-    /// Whether neighbours are known from the start and answer ARP.
-    pub neighbours_answer: bool,
-    /// Whether frames and ARP may lie about who is where, so that answers go astray.
-    pub liars: bool,
-    /// What the directors know of NICs that spread packets over queues.
-    pub spread: SpreadFacts,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            workers: 1,
-            sessions: 64,
-            seed: 1,
-            uptime_ms: Clock::UPTIME_MS,
-            wall_ms: Clock::WALL_MS,
-            mtu: 1500,
-            delivers: false,
-            maybe_partial: true,
-            neighbours_answer: true,
-            liars: false,
-            spread: SpreadFacts::default(),
-        }
-    }
-}
 
 /// A frame that left.
 #[derive(Clone, Debug)]
@@ -405,238 +359,6 @@ impl World {
         Ok(true)
     }
 
-    fn process(
-        &mut self,
-        worker: u8,
-        burst: &[(PortId, &[u8])],
-        handed_in: bool,
-        verdicts: &mut Vec<Verdict>,
-    ) -> Result<()> {
-        let mut chunks: Vec<Vec<u8>> = burst
-            .iter()
-            .map(|(_, frame)| {
-                let mut chunk = vec![0xa5; CHUNK.max(HEADROOM + frame.len() + 64)];
-                chunk[HEADROOM..HEADROOM + frame.len()].copy_from_slice(frame);
-                chunk
-            })
-            .collect();
-        let mut packets: Vec<Packet<'_>> = Vec::new();
-        for ((port, bytes), chunk) in burst.iter().zip(&mut chunks) {
-            let Some(frame) = FrameBuf::new(chunk, HEADROOM..HEADROOM + bytes.len()) else {
-                bail!("a frame of {} bytes does not fit its chunk", bytes.len());
-            };
-            packets.push(if handed_in {
-                Packet::handed_in(frame, *port)
-            } else {
-                Packet::received(frame, *port, self.setup.maybe_partial)
-            });
-        }
-        self.directors[usize::from(worker)].process(self.clock.now(), &mut packets);
-        let outcomes: Vec<(Verdict, Vec<u8>)> = packets
-            .iter()
-            .map(|packet| (packet.verdict, packet.frame.bytes().to_vec()))
-            .collect();
-        self.held_a_bad_one |= burst
-            .iter()
-            .zip(&outcomes)
-            .any(|((_, before), (verdict, _))| *verdict == Verdict::Hold && !is_sound(before));
-        // What is originated leaves ahead of the burst, as the worker sends it.
-        self.drain_originated(worker)?;
-        for ((port, before), (verdict, after)) in burst.iter().zip(outcomes) {
-            verdicts.push(verdict);
-            self.carry_out(worker, *port, before, verdict, after, handed_in)?;
-        }
-        self.check_ledgers()
-    }
-
-    fn carry_out(
-        &mut self,
-        worker: u8,
-        port: PortId,
-        before: &[u8],
-        verdict: Verdict,
-        after: Vec<u8>,
-        handed_in: bool,
-    ) -> Result<()> {
-        let sound = is_sound(before);
-        match verdict {
-            Verdict::Forward(to) => {
-                check_passage(before, &after)?;
-                self.emit(worker, to, after, sound)
-            }
-            Verdict::Reply => self.emit(worker, port, after, true),
-            Verdict::Deliver => {
-                ensure!(self.setup.delivers, "delivered although no driver can");
-                ensure!(after == before, "a delivered frame was changed");
-                self.delivered.push_back((port, after));
-                Ok(())
-            }
-            Verdict::Drop(reason) => {
-                ensure!(
-                    reason != DropReason::Internal,
-                    "dropped for an internal failure: {}",
-                    Describe(before)
-                );
-                Ok(())
-            }
-            Verdict::HandOff(to) => {
-                ensure!(to.0 != worker, "worker {to} hands a frame to itself");
-                ensure!(!handed_in, "worker {worker} hands on what was handed to it");
-                ensure!(to.0 < self.setup.workers, "handed to worker {to} of none");
-                self.process(to.0, &[(port, &after)], true, &mut Vec::new())
-            }
-            Verdict::Hold => Ok(()),
-        }
-    }
-
-    fn hear(&mut self, from: u8, notice: Notice) {
-        match notice {
-            Notice::Neighbour { port, address, mac } => {
-                let now = self.clock.now();
-                for (worker, director) in self.directors.iter_mut().enumerate() {
-                    if worker != usize::from(from) {
-                        director.learn_neighbour(now, port, address, mac);
-                    }
-                }
-            }
-            Notice::Flood { service, active } => {
-                self.floods.retain(|known| *known != (from, service));
-                if active {
-                    self.floods.push((from, service));
-                }
-                for (worker, director) in self.directors.iter_mut().enumerate() {
-                    let others = self
-                        .floods
-                        .iter()
-                        .any(|(own, of)| usize::from(*own) != worker && *of == service);
-                    director.set_flood_hint(service, others);
-                }
-            }
-            Notice::Event(event) => self.events.push(event),
-        }
-    }
-
-    /// Checks a frame that leaves, answers it when it is an ARP request to the neighbourhood, and
-    /// keeps it for the test otherwise.
-    fn emit(&mut self, worker: u8, port: PortId, frame: Vec<u8>, sound: bool) -> Result<()> {
-        let shown = Describe(&frame);
-        let Some(link) = self.around.link(port) else {
-            bail!("sent on port {port}, which does not exist: {shown}");
-        };
-        let Some(eth) = EthHeader::at(&frame, 0) else {
-            bail!("sent a frame that is not whole: {shown}");
-        };
-        ensure!(
-            eth.src_addr() == link.mac,
-            "sent on {} with the source {}, which is not the port's: {shown}",
-            link.name,
-            eth.src_addr()
-        );
-        if sound && let Err(error) = verify_frame(&frame) {
-            bail!("{error}: {shown}");
-        }
-        if eth.ethertype.get() == ETHERTYPE_ARP {
-            return self.emit_arp(worker, port, frame);
-        }
-        let parsed = match Parsed::parse(&frame) {
-            Ok(parsed) => parsed,
-            Err(error) => bail!("sent what is not in order, {error}: {shown}"),
-        };
-        let Kind::Ipv4(v4) = &parsed.kind else {
-            bail!("sent what is neither ARP nor IPv4: {shown}");
-        };
-        ensure!(
-            eth.dst_addr().is_unicast(),
-            "sent to {}, which is no single station: {shown}",
-            eth.dst_addr()
-        );
-        ensure!(v4.ttl > 0, "sent with a TTL of 0: {shown}");
-        ensure!(
-            usize::from(v4.total_len) <= usize::from(self.setup.mtu),
-            "longer than the MTU: {shown}"
-        );
-        ensure!(
-            self.is_ours(v4.src),
-            "sent with a source that Weir does not own: {shown}"
-        );
-        if self.setup.neighbours_answer && !self.setup.liars {
-            let reach = self.around.reach(v4.dst);
-            ensure!(
-                reach == Some((port, eth.dst_addr())),
-                "sent to {} on {}, where the way leads elsewhere: {shown}",
-                eth.dst_addr(),
-                link.name
-            );
-        }
-        self.push(worker, port, frame);
-        Ok(())
-    }
-
-    fn emit_arp(&mut self, worker: u8, port: PortId, frame: Vec<u8>) -> Result<()> {
-        let shown = Describe(&frame);
-        let Some(arp) = ArpRepr::parse(&frame[l3_offset(&frame)..]) else {
-            bail!("sent an ARP packet that is not in order: {shown}");
-        };
-        ensure!(
-            self.around
-                .link(port)
-                .is_some_and(|it| it.mac == arp.sender_mac),
-            "an ARP sender that is not the port: {shown}"
-        );
-        ensure!(
-            self.is_ours(arp.sender_ip),
-            "an ARP sender address that Weir does not own: {shown}"
-        );
-        let mut moved = vec!["originated", "tx"];
-        if arp.op == ARP_REQUEST && arp.is_announcement() {
-            moved.push("arp-announced");
-        } else if arp.op == ARP_REQUEST
-            && self.setup.neighbours_answer
-            && self.around.is_neighbour(port, arp.target_ip)
-        {
-            moved.push("arp-requested");
-        } else {
-            self.push(worker, port, frame);
-            return Ok(());
-        }
-        if !self.setup.neighbours_answer {
-            self.push(worker, port, frame);
-            return Ok(());
-        }
-        let text: Vec<String> = moved.iter().map(|name| format!("{name} 1")).collect();
-        self.background.add(&Tally::parse(&text.join(", "))?);
-        if arp.is_announcement() {
-            return Ok(());
-        }
-        let Some(reply) = arp.reply_from(self.around.mac_of(arp.target_ip)) else {
-            return Ok(());
-        };
-        self.replies.push_back((port, arp_frame(&reply)));
-        Ok(())
-    }
-
-    /// Lets the neighbours' ARP replies arrive; says whether there were any.
-    fn deliver_replies(&mut self) -> Result<bool> {
-        let mut any = false;
-        while let Some((port, reply)) = self.replies.pop_front() {
-            any = true;
-            let before = self.tally_of_all();
-            // Non-IP frames arrive at the first queue, whoever asked.
-            self.process(0, &[(port, &reply)], false, &mut Vec::new())?;
-            self.blame_background(&before);
-        }
-        Ok(any)
-    }
-
-    fn push(&mut self, worker: u8, port: PortId, frame: Vec<u8>) {
-        self.emitted.push_back(Emitted {
-            port,
-            frame,
-            at: self.clock.time(),
-            worker: WorkerId(worker),
-        });
-    }
-
     fn is_own_address(&self, address: Ipv4Addr) -> bool {
         self.snapshot
             .ports
@@ -673,95 +395,4 @@ impl World {
         let moved = self.tally_of_all().since(before);
         self.background.add(&moved.only(&BACKGROUND));
     }
-}
-
-/// Makes the directors of a world.
-fn directors(
-    setup: &Setup,
-    snapshot: &Arc<Snapshot>,
-    around: &Neighbourhood,
-    clock: &Clock,
-) -> Result<Vec<Director>> {
-    let mut random = Random::new(setup.seed);
-    let flow_secret = random.key();
-    let ports: Vec<PortFacts> = around
-        .links()
-        .iter()
-        .map(|link| PortFacts {
-            id: link.port,
-            mac: link.mac,
-            mtu: setup.mtu,
-            delivers: setup.delivers,
-        })
-        .collect();
-    (0..setup.workers)
-        .map(|id| {
-            let facts = WorkerFacts {
-                id: WorkerId(id),
-                workers: setup.workers,
-                sessions: setup.sessions,
-                flow_secret,
-                seed: random.key(),
-                ports: ports.clone(),
-            };
-            let (spread, snapshot) = (setup.spread.clone(), Arc::clone(snapshot));
-            Director::spread(facts, spread, snapshot, clock.now(), &|_| {})
-                .ok()
-                .context("no memory for a director's tables")
-        })
-        .collect()
-}
-
-/// Checks what a frame that passes through keeps, its TTL less one and its DSCP, and that it loses
-/// its padding.
-fn check_passage(before: &[u8], after: &[u8]) -> Result<()> {
-    let (Ok(was), Ok(is)) = (Parsed::parse(before), Parsed::parse(after)) else {
-        bail!("forwarded what does not parse: {}", Describe(after));
-    };
-    let (Some(was4), Some(is4)) = (was.v4(), is.v4()) else {
-        bail!("forwarded what is not IPv4: {}", Describe(after));
-    };
-    ensure!(
-        was4.ttl.checked_sub(1) == Some(is4.ttl),
-        "the TTL went from {} to {}: {}",
-        was4.ttl,
-        is4.ttl,
-        Describe(after)
-    );
-    ensure!(
-        was4.tos == is4.tos,
-        "DSCP or ECN was changed: {}",
-        Describe(after)
-    );
-    ensure!(
-        was4.protocol == is4.protocol,
-        "the protocol was changed: {}",
-        Describe(after)
-    );
-    ensure!(
-        after.len() - l3_offset(after) == usize::from(is4.total_len),
-        "bytes behind the packet: {}",
-        Describe(after)
-    );
-    Ok(())
-}
-
-/// Says whether a frame's checksums are right, or will be when they are completed.
-fn is_sound(frame: &[u8]) -> bool {
-    let mut copy = frame.to_vec();
-    verify_frame(frame).is_ok()
-        || Parsed::parse(frame).is_ok_and(|parsed| {
-            weir_wire::complete_partial(&mut copy, &parsed) == weir_wire::verify::Completed::Yes
-        })
-}
-
-fn owned(snapshot: &Snapshot) -> BTreeSet<Ipv4Addr> {
-    snapshot
-        .owned_addresses()
-        .into_iter()
-        .filter_map(|it| match it {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        })
-        .collect()
 }
