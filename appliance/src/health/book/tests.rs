@@ -1,7 +1,11 @@
+use std::time::Duration;
+
 use weir_control::HealthRow;
 use weir_testkit::{snapshot, snapshot_after};
 
 use super::*;
+use crate::health::Target;
+use crate::health::runner::{End, Ran};
 use crate::testing::{around, dns};
 
 const CONF: &str = concat!(
