@@ -1,37 +1,31 @@
 //! The server of the control sockets: clients, their requests, and the answers that need workers.
 
+mod of_workers;
+mod requests;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::event::Event as MioEvent;
 use mio::{Interest, Registry, Token};
-use weir_control::{
-    Asked, ClientRow, Code, ConfigText, Filter, HISTORY_SECONDS, Introduction, Rejection, Reply,
-    Request, What,
-};
-use weir_director::{PoolUse, SessionView};
+use weir_control::{Asked, ClientRow, Code, Reply};
 use weir_model::{EventClass, Role, Severity};
 
-use crate::command::{Answer, Command, Ticket};
-use crate::control::answer::{self, OfServices};
-use crate::control::connection::{Connection, Cut, Job, SessionsJob};
-use crate::control::diff;
+use self::of_workers::{take_pool_use, take_sessions};
+use self::requests::{attend, begin_with_files};
+use crate::command::{Answer, Ticket};
+use crate::control::connection::{Connection, Cut, Job};
 use crate::control::doctor;
 use crate::control::explain;
-use crate::control::floods::Load;
 use crate::control::operator::Operator;
-use crate::control::overlay;
-use crate::control::overlay::orders::Meant;
 use crate::control::scene::Scene;
 use crate::control::sockets::Listener;
 use crate::control::status;
 use crate::event::EventRecord;
-use crate::fleet::WorkerHandle;
 
-#[cfg(test)]
-mod tests;
+pub(crate) use of_workers::ask_for_pool_use;
 
 /// Clients at the same time; more are refused with a sentence.
 const MOST_CLIENTS: usize = 64;
@@ -39,10 +33,6 @@ const MOST_CLIENTS: usize = 64;
 const MOST_VIEWERS: usize = 48;
 /// Clients of one account that is neither root nor ours.
 const MOST_OF_ONE: usize = 16;
-/// Places of the session table in one command to a worker: some tens of microseconds of its time.
-const CHUNK: usize = 2048;
-/// What one client may take of the control thread's time before the others get their turn.
-const TURN: Duration = Duration::from_millis(2);
 
 /// What viewers ask about files leaves so many times as long to everybody else as it took.
 const OTHERS: u32 = 4;
@@ -372,315 +362,5 @@ fn cut_event(operator: &Operator, cut: Cut) -> Option<EventRecord> {
     Some(record.field("from", &operator.from).field("role", role))
 }
 
-/// Gives a client its turn.
-fn attend(connection: &mut Connection, ticket: Ticket, scene: &Scene) -> io::Result<()> {
-    let end = Instant::now() + TURN;
-    loop {
-        while let Some(asked) = connection.next_request() {
-            begin(connection, ticket, asked, scene);
-            if Instant::now() >= end {
-                return connection.write();
-            }
-        }
-        connection.write()?;
-        ask_for_more(connection, ticket, scene);
-        if Instant::now() >= end || !connection.read()? {
-            return Ok(());
-        }
-    }
-}
-
-/// Answers a request, or begins to where workers must be asked.
-fn begin(connection: &mut Connection, ticket: Ticket, asked: Asked, scene: &Scene) {
-    if matches!(asked.request, Request::Tell(_)) && !connection.operator.is_ours() {
-        let text = "only root and the daemon's own account may tell of events".to_owned();
-        let code = Code::NotPermitted;
-        return connection.send(&Reply::refused(&Rejection { code, text }));
-    }
-    if asked.request.needs() == Role::Operator {
-        // Control carries it out.
-        connection.job = Some(Job::Change(Some(asked)));
-        return;
-    }
-    let request = asked.request;
-    let has_files = match &request {
-        Request::Diff { .. } => true,
-        Request::Explain(question) => question.candidate.is_some(),
-        Request::Show { .. }
-        | Request::Hello(_)
-        | Request::Doctor {}
-        | Request::Draining { .. }
-        | Request::Apply { .. }
-        | Request::Capture(_)
-        | Request::Confirm {}
-        | Request::Rollback { .. }
-        | Request::Drain { .. }
-        | Request::Enable { .. }
-        | Request::Weight { .. }
-        | Request::Maintenance { .. }
-        | Request::Synproxy { .. }
-        | Request::Deny { .. }
-        | Request::Tell(_) => false,
-    };
-    if has_files && connection.operator.role == Role::Viewer {
-        connection.job = Some(Job::Files(request));
-        return;
-    }
-    begin_with_files(connection, ticket, &request, scene);
-}
-
-/// The same, for whoever need not wait for a turn.
-fn begin_with_files(connection: &mut Connection, ticket: Ticket, request: &Request, scene: &Scene) {
-    let (what, filter) = match request {
-        Request::Draining { service, real } => {
-            let (service, real) = (service.clone(), real.clone());
-            return overlay::ask::begin(connection, ticket, &Meant { service, real }, scene);
-        }
-        Request::Show { what, filter } => (what, filter),
-        Request::Hello(said) => return answer_hello(connection, said),
-        Request::Explain(question) => return explain::begin(connection, ticket, question, scene),
-        Request::Diff { texts } => return answer_diff(connection, texts, scene),
-        Request::Doctor {} => return doctor::begin(connection, ticket, scene),
-        // These need an operator, and have gone to control.
-        Request::Apply { .. }
-        | Request::Tell(_)
-        | Request::Drain { .. }
-        | Request::Enable { .. }
-        | Request::Weight { .. }
-        | Request::Capture(_)
-        | Request::Confirm {}
-        | Request::Rollback { .. }
-        | Request::Maintenance { .. }
-        | Request::Deny { .. }
-        | Request::Synproxy { .. } => return,
-    };
-    show(connection, ticket, *what, filter, scene);
-}
-
-/// Answers a `show`, or begins to where workers must be asked.
-fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter, scene: &Scene) {
-    let service = match answer::service_of(&scene.running.snapshot, filter) {
-        Ok(service) => service,
-        Err(rejection) => return connection.send(&Reply::refused(&rejection)),
-    };
-    let second = scene.history.second();
-    match what {
-        What::Services => {
-            let of = OfServices::of(scene);
-            let rows = answer::services(&scene.running.snapshot, service, filter, &of);
-            send_rows(connection, what, filter, rows);
-        }
-        What::Ports => {
-            let pictures = scene.fleet.pictures();
-            let devices = scene.devices.iter().enumerate();
-            let rows: Vec<_> = devices
-                .filter_map(|(place, device)| {
-                    let port = scene.running.snapshot.ports.get(device.id.index())?;
-                    Some(answer::port(port, &device.view(), place, &pictures, second))
-                })
-                .collect();
-            send_rows(connection, what, filter, rows);
-        }
-        What::Workers => {
-            let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
-            let poll = scene.running.snapshot.workers.poll;
-            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates, second);
-            send_rows(connection, what, filter, rows);
-        }
-        What::Ledger => {
-            send_rows(
-                connection,
-                what,
-                filter,
-                [answer::ledger(&scene.fleet.pictures(), second)],
-            );
-        }
-        What::Flood => {
-            let (now, published) = (Instant::now(), scene.fleet.floods());
-            let busy = (0..published.len()).map(|worker| scene.rates.busy_percent(worker));
-            let busiest = busy.max().unwrap_or_default();
-            let floods = &scene.floods;
-            let load = Load { second, busiest };
-            let rows = floods.rows(now, &scene.running.snapshot, service, &published, load);
-            send_rows(connection, what, filter, rows);
-        }
-        What::Health => {
-            let rows = scene.health.rows(&scene.running.snapshot, service);
-            send_rows(connection, what, filter, rows);
-        }
-        What::Events => {
-            let rows = scene.events.rows(filter.after, filter.limit);
-            send_rows(connection, what, filter, rows);
-        }
-        What::Syslog => send_rows(connection, what, filter, scene.events.receivers()),
-        What::History => {
-            let seconds = filter.seconds.unwrap_or(HISTORY_SECONDS);
-            let snapshot = &scene.running.snapshot;
-            let rows = scene.history.rows(snapshot, service, seconds);
-            send_rows(connection, what, filter, rows);
-        }
-        What::Overrides => {
-            let mut rows = scene.overrides.rows();
-            rows.extend(scene.overlay.rows(&scene.running.snapshot));
-            send_rows(connection, what, filter, rows);
-        }
-        What::Status => {
-            let row = status::row(scene, connection);
-            send_rows(connection, what, filter, [row]);
-        }
-        What::Generations => {
-            let running = scene.running.snapshot.generation.0;
-            send_rows(connection, what, filter, scene.kept.rows(running));
-        }
-        What::Config => {
-            let lines = scene.overlay.config_lines(&scene.running.effective);
-            send_rows(connection, what, filter, lines);
-        }
-        What::Sessions => {
-            connection.job = Some(Job::Sessions(SessionsJob {
-                service,
-                client: filter.client,
-                left: filter.limit.unwrap_or(u64::MAX),
-                sent: 0,
-                worker: 0,
-                cursor: 0,
-                asked: false,
-            }));
-            ask_for_more(connection, ticket, scene);
-        }
-        What::Pools => {
-            let Some(missing) = ask_for_pool_use(scene, ticket) else {
-                let text = "a worker does not keep up with what it is asked; try again";
-                return connection.refuse(Code::Busy, text);
-            };
-            connection.job = Some(Job::Pools {
-                missing,
-                uses: Vec::new(),
-            });
-        }
-    }
-}
-
-fn answer_hello(connection: &mut Connection, said: &Introduction) {
-    match connection.operator.introduce(said) {
-        Ok(()) => {
-            connection.send(&Reply::identity(&connection.operator.row()));
-            connection.send(&Reply::done(1));
-        }
-        Err(rejection) => connection.send(&Reply::refused(&rejection)),
-    }
-}
-
-fn answer_diff(connection: &mut Connection, texts: &[ConfigText], scene: &Scene) {
-    match diff::rows(scene, texts, connection.operator.role) {
-        Ok(rows) => {
-            for row in &rows {
-                connection.send(&Reply::change(row));
-            }
-            connection.send(&Reply::done(rows.len() as u64));
-        }
-        Err(rejection) => connection.send(&Reply::refused(&rejection)),
-    }
-}
-
-/// Asks every worker for the use of its LIPs, and returns how many will answer.
-pub(crate) fn ask_for_pool_use(scene: &Scene, ticket: Ticket) -> Option<usize> {
-    let capacity = scene.running.snapshot.pools.bound() * scene.running.snapshot.endpoints.bound();
-    let workers = scene.fleet.workers();
-    // What some of them have of a pool is not what is used of it.
-    if !workers.iter().all(WorkerHandle::has_room) {
-        return None;
-    }
-    for worker in workers {
-        let rows = Vec::with_capacity(capacity);
-        worker.send(Command::PoolUse { ticket, rows });
-    }
-    Some(workers.len())
-}
-
-/// Asks the next worker for sessions, unless the client has still enough to read.
-fn ask_for_more(connection: &mut Connection, ticket: Ticket, scene: &Scene) {
-    if !connection.has_room() {
-        return;
-    }
-    overlay::ask::ask_for_more(connection, ticket, scene);
-    let Some(Job::Sessions(job)) = &mut connection.job else {
-        return;
-    };
-    if job.asked {
-        return;
-    }
-    let worker = scene.fleet.worker(job.worker).filter(|_| job.left > 0);
-    let Some(worker) = worker else {
-        let sent = job.sent;
-        connection.job = None;
-        return connection.send(&Reply::done(sent));
-    };
-    job.asked = worker.send(Command::Sessions {
-        ticket,
-        cursor: job.cursor,
-        rows: Vec::with_capacity(CHUNK),
-    });
-}
-
-fn take_sessions(
-    connection: &mut Connection,
-    worker: usize,
-    views: &[SessionView],
-    next: Option<u32>,
-    scene: &Scene,
-) {
-    if let Some(Job::Census(job)) = &mut connection.job {
-        return overlay::ask::take(job, views, next);
-    }
-    let Some(Job::Sessions(job)) = &mut connection.job else {
-        return;
-    };
-    job.asked = false;
-    let mut replies = Vec::new();
-    for view in views {
-        let wanted = job.service.is_none_or(|id| id == view.service)
-            && job.client.is_none_or(|address| address == view.client.0);
-        let Some(left) = job.left.checked_sub(1).filter(|_| wanted) else {
-            continue;
-        };
-        job.left = left;
-        job.sent += 1;
-        let id = scene.fleet.worker(worker).map(|w| w.id).unwrap_or_default();
-        let row = answer::session(&scene.running.snapshot, id, view);
-        replies.push(Reply::row(What::Sessions, &row));
-    }
-    (job.worker, job.cursor) = next.map_or((job.worker + 1, 0), |next| (job.worker, next));
-    for reply in &replies {
-        connection.send(reply);
-    }
-}
-
-fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene: &Scene) {
-    let Some(Job::Pools { missing, uses }) = &mut connection.job else {
-        return;
-    };
-    *missing = missing.saturating_sub(1);
-    uses.extend(rows);
-    if *missing > 0 {
-        return;
-    }
-    let rows = answer::pools(&scene.running.snapshot, uses, &scene.rates, Instant::now());
-    connection.job = None;
-    send_rows(connection, What::Pools, &Filter::default(), rows);
-}
-
-fn send_rows<T: serde::Serialize>(
-    connection: &mut Connection,
-    what: What,
-    filter: &Filter,
-    rows: impl IntoIterator<Item = T>,
-) {
-    let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    let mut count = 0;
-    for row in rows.into_iter().take(limit) {
-        connection.send_row(what, &row);
-        count += 1;
-    }
-    connection.send(&Reply::done(count));
-}
+#[cfg(test)]
+mod tests;
