@@ -178,7 +178,7 @@ fn a_configuration_that_changes_what_was_set_wins_and_says_so() {
 #[test]
 fn whatever_is_set_the_cookies_have_the_key_of_the_secret_file() {
     let home = Home::new("setkey");
-    let key = home.folder.join("cookie.key");
+    let key = home.path().join("cookie.key");
     fs::write(&key, "d41d8cd98f00b204e9800998ecf8427e5a3c\n").unwrap();
     let conf = |mode: &str| {
         let with_file = format!("mode = {mode}\nsecret-file = {}", key.display());
@@ -419,7 +419,7 @@ fn with_secrets(key: &Path) -> String {
 #[test]
 fn no_secret_is_in_the_support_bundle_and_the_crash_ring_is() {
     let home = Home::new("support");
-    let key = home.folder.join("cookie.key");
+    let key = home.path().join("cookie.key");
     let digits = "d41d8cd98f00b204e9800998ecf8427e5a3c";
     fs::write(&key, format!("{digits}\n")).unwrap();
     home.write(&with_secrets(&key));
