@@ -37,12 +37,8 @@ fn world(workers: u8) -> World {
 }
 
 fn datagram(world: &World, from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
-    let (port, eth_src) = world.around().reach(from.0).unwrap();
+    let (_, spec) = world.around().packet(from.0, to.0).unwrap();
     PacketSpec {
-        eth_src,
-        eth_dst: world.around().link(port).unwrap().mac,
-        src: from.0,
-        dst: to.0,
         ident: 99,
         dont_fragment: false,
         transport: Transport::Udp(UdpSpec {
@@ -50,7 +46,7 @@ fn datagram(world: &World, from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: 
             dst_port: to.1,
             payload: payload.to_vec(),
         }),
-        ..PacketSpec::default()
+        ..spec
     }
     .build()
 }
@@ -171,17 +167,13 @@ fn a_fragment_without_its_first_one_or_too_late_is_dropped_and_counted() {
 #[test]
 fn a_fragment_of_tcp_is_dropped() {
     let mut world = world(1);
-    let (wan, eth_src) = world.around().reach(CLIENT).unwrap();
+    let (wan, spec) = world.around().packet(CLIENT, VIP).unwrap();
     let spec = PacketSpec {
-        eth_src,
-        eth_dst: world.around().link(wan).unwrap().mac,
-        src: CLIENT,
-        dst: VIP,
         transport: Transport::Tcp(TcpSpec {
             payload: pattern(2000),
             ..TcpSpec::default()
         }),
-        ..PacketSpec::default()
+        ..spec
     };
     for fragment in fragments_of(&spec.build()) {
         let v4 = *Parsed::parse(&fragment).unwrap().v4().unwrap();

@@ -58,14 +58,10 @@ fn world_of(snapshot: Snapshot, workers: u8, sessions: u32) -> World {
 
 /// A frame from one end, as it arrives.
 fn frame(world: &World, src: Ipv4Addr, dst: Ipv4Addr, tcp: TcpSpec) -> (PortId, PacketSpec) {
-    let (port, eth_src) = world.around().reach(src).unwrap();
+    let (port, spec) = world.around().packet(src, dst).unwrap();
     let spec = PacketSpec {
-        eth_src,
-        eth_dst: world.around().link(port).unwrap().mac,
-        src,
-        dst,
         transport: Transport::Tcp(tcp),
-        ..PacketSpec::default()
+        ..spec
     };
     (port, spec)
 }

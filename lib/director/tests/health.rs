@@ -56,14 +56,10 @@ fn known(more: &str) -> World {
 }
 
 fn frame(world: &World, src: Ipv4Addr, dst: Ipv4Addr, tcp: TcpSpec) -> (PortId, Vec<u8>) {
-    let (port, eth_src) = world.around().reach(src).unwrap();
+    let (port, spec) = world.around().packet(src, dst).unwrap();
     let spec = PacketSpec {
-        eth_src,
-        eth_dst: world.around().link(port).unwrap().mac,
-        src,
-        dst,
         transport: Transport::Tcp(tcp),
-        ..PacketSpec::default()
+        ..spec
     };
     (port, spec.build())
 }
@@ -348,15 +344,11 @@ fn a_syn_that_is_damaged_or_that_its_client_takes_back_counts_against_nobody() {
             window: 60_000,
             ..TcpSpec::default()
         };
-        let (port, eth_src) = world.around().reach(CLIENT).unwrap();
+        let (port, spec) = world.around().packet(CLIENT, VIP).unwrap();
         let spec = PacketSpec {
-            eth_src,
-            eth_dst: world.around().link(port).unwrap().mac,
-            src: CLIENT,
-            dst: VIP,
             transport: Transport::Tcp(tcp),
             checksum,
-            ..PacketSpec::default()
+            ..spec
         };
         world.inject(0, port, &spec.build()).unwrap();
     };

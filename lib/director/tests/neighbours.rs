@@ -1,7 +1,6 @@
 //! Neighbours when several workers share the ports: whoever asks, the answer arrives elsewhere.
 
 #![expect(
-    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test may fail by panicking, outside of its own function too"
 )]
@@ -26,11 +25,8 @@ fn world(setup: Setup) -> World {
 }
 
 fn syn(world: &World, port: u16) -> Vec<u8> {
+    let (_, spec) = world.around().packet(CLIENT, VIP).unwrap();
     PacketSpec {
-        src: CLIENT,
-        dst: VIP,
-        eth_src: world.around().reach(CLIENT).unwrap().1,
-        eth_dst: world.around().links()[0].mac,
         transport: Transport::Tcp(TcpSpec {
             src_port: port,
             dst_port: 80,
@@ -39,7 +35,7 @@ fn syn(world: &World, port: u16) -> Vec<u8> {
             window: 1000,
             ..TcpSpec::default()
         }),
-        ..PacketSpec::default()
+        ..spec
     }
     .build()
 }

@@ -62,15 +62,8 @@ impl Lab {
     }
 
     fn send(&mut self, src: Ipv4Addr, dst: Ipv4Addr, transport: Transport) {
-        let (port, eth_src) = self.world.around().reach(src).unwrap();
-        let spec = PacketSpec {
-            eth_src,
-            eth_dst: self.world.around().link(port).unwrap().mac,
-            src,
-            dst,
-            transport,
-            ..PacketSpec::default()
-        };
+        let (port, spec) = self.world.around().packet(src, dst).unwrap();
+        let spec = PacketSpec { transport, ..spec };
         self.world.inject(0, port, &spec.build()).unwrap();
     }
 

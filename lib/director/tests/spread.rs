@@ -80,7 +80,7 @@ impl Rig {
         flags: TcpFlags,
         turned: u8,
     ) -> Emitted {
-        let (port, eth_src) = self.world.around().reach(src.0).unwrap();
+        let (port, spec) = self.world.around().packet(src.0, dst.0).unwrap();
         let key = if port == self.lan {
             lan_key()
         } else {
@@ -90,10 +90,6 @@ impl Rig {
         let hash = hash.v4_ports(src.0, dst.0, src.1, dst.1);
         let queue = ((hash % 128) as u8 + turned) % WORKERS;
         let spec = PacketSpec {
-            eth_src,
-            eth_dst: self.world.around().link(port).unwrap().mac,
-            src: src.0,
-            dst: dst.0,
             transport: Transport::Tcp(TcpSpec {
                 src_port: src.1,
                 dst_port: dst.1,
@@ -103,7 +99,7 @@ impl Rig {
                 window: 60_000,
                 ..TcpSpec::default()
             }),
-            ..PacketSpec::default()
+            ..spec
         };
         // Announcements, and what went before.
         while self.world.take_emitted().is_some() {}

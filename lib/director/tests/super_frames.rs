@@ -123,19 +123,15 @@ impl Connection {
         ((src, src_port), (dst, dst_port)): (End, End),
         tcp: TcpSpec,
     ) -> (PortId, Vec<u8>) {
-        let (port, eth_src) = self.world.around().reach(src).unwrap();
+        let (port, spec) = self.world.around().packet(src, dst).unwrap();
         let spec = PacketSpec {
-            eth_src,
-            eth_dst: self.world.around().link(port).unwrap().mac,
-            src,
-            dst,
             ident: 0xfffe,
             transport: Transport::Tcp(TcpSpec {
                 src_port,
                 dst_port,
                 ..tcp
             }),
-            ..PacketSpec::default()
+            ..spec
         };
         (port, spec.build())
     }

@@ -118,14 +118,10 @@ impl Waiting {
     }
 
     fn frame(&self, src: Ipv4Addr, dst: Ipv4Addr, tcp: TcpSpec) -> Arriving {
-        let (port, eth_src) = self.world.around().reach(src).unwrap();
+        let (port, spec) = self.world.around().packet(src, dst).unwrap();
         let spec = PacketSpec {
-            eth_src,
-            eth_dst: self.world.around().link(port).unwrap().mac,
-            src,
-            dst,
             transport: Transport::Tcp(tcp),
-            ..PacketSpec::default()
+            ..spec
         };
         (port, spec.build())
     }

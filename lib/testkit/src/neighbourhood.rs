@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use weir_model::{PortId, Snapshot};
 use weir_wire::EthAddr;
 
+use crate::PacketSpec;
+
 /// The hosts around Weir, worked out from the snapshot alone: a second opinion on its routes.
 #[derive(Clone, Debug)]
 pub struct Neighbourhood {
@@ -96,6 +98,20 @@ impl Neighbourhood {
     pub fn reach(&self, address: Ipv4Addr) -> Option<(PortId, EthAddr)> {
         let (port, hop) = self.next_hop(address)?;
         Some((port, self.mac_of(hop)))
+    }
+
+    /// Returns a packet from one address to another as it arrives, and the port at which it does.
+    #[must_use]
+    pub fn packet(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Option<(PortId, PacketSpec)> {
+        let (port, eth_src) = self.reach(src)?;
+        let spec = PacketSpec {
+            eth_src,
+            eth_dst: self.link(port)?.mac,
+            src,
+            dst,
+            ..PacketSpec::default()
+        };
+        Some((port, spec))
     }
 
     /// Says whether an address is a neighbour's on a port: a host of a connected prefix or a

@@ -181,12 +181,8 @@ fn fragments_are_dropped_where_the_profile_says_so() {
         );
         let mut field = Field::new(1, &web(&lines, &[""]));
         let client = field.stranger();
-        let (port, eth_src) = field.world.around().reach(client.0).unwrap();
+        let (port, spec) = field.world.around().packet(client.0, VIP).unwrap();
         let spec = PacketSpec {
-            eth_src,
-            eth_dst: field.world.around().link(port).unwrap().mac,
-            src: client.0,
-            dst: VIP,
             ident: 9,
             dont_fragment: false,
             transport: Transport::Udp(UdpSpec {
@@ -194,7 +190,7 @@ fn fragments_are_dropped_where_the_profile_says_so() {
                 dst_port: 53,
                 payload: vec![3; 64],
             }),
-            ..PacketSpec::default()
+            ..spec
         };
         let whole = spec.build();
         // The first 40 bytes of the datagram, and the rest.

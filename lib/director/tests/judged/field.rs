@@ -157,15 +157,8 @@ impl Field {
     /// Sends a packet by any queue; what is sent for it is left to be taken.
     pub(crate) fn send(&mut self, src: Ipv4Addr, dst: Ipv4Addr, transport: Transport) {
         while self.world.take_emitted().is_some() {}
-        let (port, eth_src) = self.world.around().reach(src).unwrap();
-        let spec = PacketSpec {
-            eth_src,
-            eth_dst: self.world.around().link(port).unwrap().mac,
-            src,
-            dst,
-            transport,
-            ..PacketSpec::default()
-        };
+        let (port, spec) = self.world.around().packet(src, dst).unwrap();
+        let spec = PacketSpec { transport, ..spec };
         let queue = self.random.below(u64::from(self.workers)) as u8;
         self.world.inject(queue, port, &spec.build()).unwrap();
     }
