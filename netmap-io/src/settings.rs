@@ -391,11 +391,10 @@ fn render(ifindex: u32, originals: &[Original]) -> String {
             Original::Feature { name, on } => {
                 writeln!(text, "feature {name} {}", if *on { "on" } else { "off" })
             }
-            Original::Channels(c) => writeln!(
-                text,
-                "channels {} {} {} {} {} {} {} {}",
-                c.max_rx, c.max_tx, c.max_other, c.max_combined, c.rx, c.tx, c.other, c.combined
-            ),
+            Original::Channels(channels) => {
+                let numbers = channels.to_numbers().map(|number| number.to_string());
+                writeln!(text, "channels {}", numbers.join(" "))
+            }
             Original::XdpProgram { id } => writeln!(text, "xdp-program {id}"),
         };
     }
@@ -418,29 +417,8 @@ fn parse(text: &str) -> Result<(u32, Vec<Original>), (usize, String)> {
             ["channels", values @ ..] => {
                 let values: Result<Vec<u32>, _> = values.iter().map(|v| v.parse()).collect();
                 let values = values.map_err(|_| bad())?;
-                let &[
-                    max_rx,
-                    max_tx,
-                    max_other,
-                    max_combined,
-                    rx,
-                    tx,
-                    other,
-                    combined,
-                ] = values.as_slice()
-                else {
-                    return Err(bad());
-                };
-                originals.push(Original::Channels(Channels {
-                    max_rx,
-                    max_tx,
-                    max_other,
-                    max_combined,
-                    rx,
-                    tx,
-                    other,
-                    combined,
-                }));
+                let numbers = values.try_into().map_err(|_| bad())?;
+                originals.push(Original::Channels(Channels::from_numbers(numbers)));
             }
             ["xdp-program", id] => originals.push(Original::XdpProgram {
                 id: id.parse().map_err(|_| bad())?,

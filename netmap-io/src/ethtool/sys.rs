@@ -52,6 +52,56 @@ pub struct Channels {
     pub combined: u32,
 }
 
+impl Channels {
+    /// Returns the numbers in the order that the kernel has them in.
+    pub(crate) const fn to_numbers(self) -> [u32; 8] {
+        let Self {
+            max_rx,
+            max_tx,
+            max_other,
+            max_combined,
+            rx,
+            tx,
+            other,
+            combined,
+        } = self;
+        [
+            max_rx,
+            max_tx,
+            max_other,
+            max_combined,
+            rx,
+            tx,
+            other,
+            combined,
+        ]
+    }
+
+    /// Makes the numbers of queues from that order.
+    pub(crate) const fn from_numbers(numbers: [u32; 8]) -> Self {
+        let [
+            max_rx,
+            max_tx,
+            max_other,
+            max_combined,
+            rx,
+            tx,
+            other,
+            combined,
+        ] = numbers;
+        Self {
+            max_rx,
+            max_tx,
+            max_other,
+            max_combined,
+            rx,
+            tx,
+            other,
+            combined,
+        }
+    }
+}
+
 /// Thirty-two features (`struct ethtool_get_features_block`).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FeatureBlock {
@@ -129,41 +179,14 @@ impl Control {
     pub(super) fn channels(&self) -> Result<Channels, Errno> {
         let mut words = [GCHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
         self.ethtool(&mut words)?;
-        let [
-            _,
-            max_rx,
-            max_tx,
-            max_other,
-            max_combined,
-            rx,
-            tx,
-            other,
-            combined,
-        ] = words;
-        Ok(Channels {
-            max_rx,
-            max_tx,
-            max_other,
-            max_combined,
-            rx,
-            tx,
-            other,
-            combined,
-        })
+        let [_, numbers @ ..] = words;
+        Ok(Channels::from_numbers(numbers))
     }
 
     pub(super) fn set_channels(&self, to: &Channels) -> Result<(), Errno> {
-        let mut words = [
-            SCHANNELS,
-            to.max_rx,
-            to.max_tx,
-            to.max_other,
-            to.max_combined,
-            to.rx,
-            to.tx,
-            to.other,
-            to.combined,
-        ];
+        let mut words = [SCHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
+        let [_, numbers @ ..] = &mut words;
+        *numbers = to.to_numbers();
         self.ethtool(&mut words)
     }
 
