@@ -1,15 +1,14 @@
 //! The main loop: everything that the agent keeps going, looked after in turn, waiting for nothing.
 
 mod boot;
+mod devices;
 mod ending;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use netmap_io::ethtool;
 use nix::sys::signal::Signal;
 use weir_conf::ManagementAddress;
 
@@ -29,6 +28,7 @@ use crate::observe::{BoxOf, Running};
 use crate::trial::{Trial, Verdict};
 use crate::watchdog::Watchdog;
 
+use devices::Devices;
 use ending::{Ending, Last};
 
 /// How long the loop waits for messages; also how often the watchdog is fed at least.
@@ -66,8 +66,7 @@ struct Agent {
     known_keys: Keys,
     logins: Watch,
     host_key: Option<PathBuf>,
-    /// What each device was told to be.
-    hardened: BTreeMap<String, String>,
+    devices: Devices,
     isolation: Option<Vec<u16>>,
     looked: Duration,
     answered: Duration,
@@ -107,13 +106,8 @@ impl Agent {
             Message::Order(Order::PowerOff) => self.begin_to_end(Last::PowerOff),
             Message::Order(Order::Changed) => self.keys_changed(),
             Message::Order(Order::RestartDaemon) => {
-                // Ports of the file that it starts on: the kernel gives no address of IPv6 to a device
-                // that was told to have none.
-                if let (Some(next), _) = kept::at_start(self.handle.places())
-                    && let Some(wanted) = &mut self.wanted
-                {
-                    wanted.ports = next.ports;
-                }
+                self.devices
+                    .starts_on(kept::at_start(self.handle.places()).0);
                 self.daemon.restart(self.began.elapsed());
             }
             Message::Ssh(line) => match self.logins.event(&line, &self.known_keys) {
@@ -172,14 +166,16 @@ impl Agent {
             }
             self.isolate(&running.box_of.worker_cores);
         }
+        self.devices.runs();
         self.wanted = Some(running.box_of.clone());
         self.running = Some(running);
     }
 
     fn look_after(&mut self, now: Duration) {
         // Before the daemon switches its devices on.
-        if let Some(wanted) = self.wanted.clone() {
-            self.harden(&wanted);
+        if let Some(wanted) = &self.wanted {
+            let refused = self.devices.tell(wanted, &self.handle.places().proc);
+            boot::say_hardening(&self.handle, &refused);
         }
         self.look_after_daemon(now);
         self.look_after_network(now);
@@ -338,29 +334,6 @@ impl Agent {
         let event = Event::error("child-exited", text);
         self.handle
             .say(event.field("program", what).field("how", how));
-    }
-
-    /// Tells the kernel of devices that it has not been told of.
-    fn harden(&mut self, wanted: &BoxOf) {
-        let mut settings = Vec::new();
-        for port in &wanted.ports {
-            let how = format!("{port:?}");
-            if self.hardened.insert(port.device.clone(), how.clone()) != Some(how) {
-                // What stays on is for `weir doctor` to say, which asks the device itself.
-                let _ = hardening::keep_frames_apart(&port.device, ethtool::set_feature);
-                settings.extend(hardening::data_port(port));
-            }
-        }
-        let device = &wanted.management.device;
-        let how = "management".to_owned();
-        if self.hardened.insert(device.clone(), how.clone()) != Some(how) {
-            settings.extend(hardening::management(device));
-        }
-        if settings.is_empty() {
-            return;
-        }
-        let failed = hardening::make(&self.handle.places().proc, &settings);
-        boot::say_hardening(&self.handle, &failed);
     }
 
     /// Has the next start keep other work off the cores that the file names for workers.

@@ -12,7 +12,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Agent, Last, asker_call, daemon_call, mark};
+use super::{Agent, Devices, Last, asker_call, daemon_call, mark};
 use crate::children::Kept;
 use crate::clock::{self, Servers};
 use crate::durable;
@@ -217,7 +217,7 @@ fn prepare(handle: &Handle) -> Result<Agent, String> {
         known_keys: Keys::default(),
         logins: Watch::default(),
         host_key,
-        hardened: std::collections::BTreeMap::new(),
+        devices: Devices::default(),
         isolation: None,
         looked: Duration::ZERO,
         answered: Duration::ZERO,

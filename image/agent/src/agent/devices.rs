@@ -1,0 +1,151 @@
+//! The network devices: each is told what it is to be before the daemon switches it on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use netmap_io::ethtool;
+
+use crate::hardening;
+use crate::observe::BoxOf;
+
+/// What the devices are to be, and what they were told.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    told: BTreeMap<String, String>,
+    /// What the daemon starts on next; none once it has said what it runs on.
+    next: Option<BoxOf>,
+}
+
+impl Devices {
+    /// Has the devices be what the daemon is about to start on, until it says what it runs on: the
+    /// kernel gives no address of IPv6 to a device that was told to have none.
+    pub(super) fn starts_on(&mut self, next: Option<BoxOf>) {
+        self.next = next;
+    }
+
+    /// Has them be what the daemon runs on.
+    pub(super) fn runs(&mut self) {
+        self.next = None;
+    }
+
+    /// Tells devices what they were not told yet; returns what the kernel refused.
+    pub(super) fn tell(&mut self, wanted: &BoxOf, proc: &Path) -> Vec<String> {
+        let next = self.next.as_ref().unwrap_or(wanted);
+        // The box is reached there until the daemon runs on what says otherwise.
+        let is_in_use = |device: &str| device == wanted.management.device;
+        let mut settings = Vec::new();
+        let ports = next.ports.iter();
+        for port in ports.filter(|port| !is_in_use(&port.device)) {
+            let how = format!("{port:?}");
+            if self.told.insert(port.device.clone(), how.clone()) != Some(how) {
+                // What stays on is for `weir doctor` to say, which asks the device itself.
+                let _ = hardening::keep_frames_apart(&port.device, ethtool::set_feature);
+                settings.extend(hardening::data_port(port));
+            }
+        }
+        let device = &next.management.device;
+        let how = "management".to_owned();
+        if self.told.insert(device.clone(), how.clone()) != Some(how) {
+            settings.extend(hardening::management(device));
+        }
+        hardening::make(proc, &settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::Folder;
+
+    /// A box whose devices have no names that this machine has.
+    fn wanted(management: &str, port: &str, address: &str) -> BoxOf {
+        let text = format!(
+            "[management]\ndevice = {management}\naddress = 192.0.2.1/24\n\
+             [port wan]\ndevice = {port}\naddress = {address}\n"
+        );
+        BoxOf::of(&weir_conf::parse_str("test.conf", &text, None).unwrap())
+    }
+
+    /// Where the kernel is told whether a device has IPv6.
+    fn has_ipv6(proc: &Path, device: &str) -> String {
+        let file = proc.join(format!("sys/net/ipv6/conf/{device}/disable_ipv6"));
+        let text = fs::read_to_string(file).unwrap();
+        if text == "0" { "yes" } else { "no" }.to_owned()
+    }
+
+    fn kernel(name: &str, devices: &[&str]) -> Folder {
+        let folder = Folder::new(name);
+        for device in devices {
+            let conf = folder.path().join("sys/net/ipv6/conf").join(device);
+            fs::create_dir_all(&conf).unwrap();
+            fs::write(conf.join("disable_ipv6"), "-").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_the_daemon_starts_on_holds_until_it_says_what_it_runs_on() {
+        let proc = kernel("devices-next", &["none0", "none1"]);
+        let (before, next) = (
+            wanted("none0", "none1", "198.51.100.2/24"),
+            wanted("none0", "none1", "2001:db8::2/64"),
+        );
+        let mut devices = Devices::default();
+        let look = |devices: &mut Devices, wanted| {
+            let refused = devices.tell(wanted, proc.path());
+            assert!(refused.is_empty(), "{refused:?}");
+            has_ipv6(proc.path(), "none1")
+        };
+        assert_eq!(look(&mut devices, &before), "no");
+        devices.starts_on(Some(next.clone()));
+        // Each turn looks after the devices, and the daemon of before ends meanwhile.
+        assert_eq!(look(&mut devices, &before), "yes");
+        assert_eq!(look(&mut devices, &before), "yes");
+        devices.runs();
+        assert_eq!(look(&mut devices, &next), "yes");
+        // It did not start: the file of before is back.
+        devices.starts_on(Some(before.clone()));
+        assert_eq!(look(&mut devices, &next), "no");
+    }
+
+    #[test]
+    fn a_device_that_becomes_a_data_port_is_one_once_the_box_is_reached_by_another() {
+        let proc = kernel("devices-swap", &["none0", "none1"]);
+        let (before, next) = (
+            wanted("none0", "none1", "198.51.100.2/24"),
+            wanted("none1", "none0", "198.51.100.2/24"),
+        );
+        let mut devices = Devices::default();
+        let look = |devices: &mut Devices, wanted| {
+            devices.tell(wanted, proc.path());
+            [
+                has_ipv6(proc.path(), "none0"),
+                has_ipv6(proc.path(), "none1"),
+            ]
+        };
+        assert_eq!(look(&mut devices, &before), ["yes", "no"]);
+        let file = proc.path().join("sys/net/ipv6/conf/none0/disable_ipv6");
+        fs::write(&file, "0 as before").unwrap();
+        devices.starts_on(Some(next.clone()));
+        look(&mut devices, &before);
+        // Not even told twice: an address of IPv6 would be gone meanwhile.
+        assert_eq!(fs::read_to_string(&file).unwrap(), "0 as before");
+        assert_eq!(has_ipv6(proc.path(), "none1"), "yes");
+        devices.runs();
+        assert_eq!(look(&mut devices, &next), ["no", "yes"]);
+    }
+
+    #[test]
+    fn what_a_device_was_told_is_not_told_again() {
+        let proc = kernel("devices-once", &["none0", "none1"]);
+        let wanted = wanted("none0", "none1", "198.51.100.2/24");
+        let mut devices = Devices::default();
+        devices.tell(&wanted, proc.path());
+        let file = proc.path().join("sys/net/ipv6/conf/none1/disable_ipv6");
+        fs::write(&file, "touched").unwrap();
+        devices.tell(&wanted, proc.path());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "touched");
+    }
+}
