@@ -141,11 +141,11 @@ impl Floods {
             },
             Some(Ok(capacity)) => {
                 let all = capacity.cookies_per_s.saturating_mul(workers as u64);
-                let used = load.second.map(|second| second.services.syns.syn_in);
+                let used = load.second.map_or(0, |it| it.services.syns.syn_in);
                 CapacityRow {
                     syn_per_s: Some(all),
                     measured: Some(capacity.measured.clone()),
-                    used_percent: used.map(|used| percent(used, all)),
+                    used_percent: Some(percent(used, all)),
                     ..row
                 }
             }
@@ -621,6 +621,10 @@ real = 10.80.0.11:80
             (Some(20_000), Some(25.0))
         );
         assert_eq!(row.measured.as_deref(), Some("2026-11-22T20:00:00Z"));
+        // Before the first second, too, the figure is there, and nobody says why it were not.
+        played.second = None;
+        let row = played.row().capacity;
+        assert_eq!((row.syn_per_s, row.used_percent), (Some(20_000), Some(0.0)));
     }
 
     #[test]
