@@ -197,7 +197,9 @@ pub(crate) fn steps(before: &Network, after: &Network) -> Vec<Step> {
     if moved && let Some(address) = &before.address {
         steps.push(owned(vec!["addr", "del", address, "dev", &before.device]));
     }
-    if before.device != after.device && !before.device.is_empty() {
+    // The daemon has switched it on where it is a data port now.
+    let is_left = before.device != after.device && !after.ports.contains(&before.device);
+    if is_left && !before.device.is_empty() {
         steps.push(owned(vec!["link", "set", &before.device, "down"]));
     }
     if before.device != after.device && !after.device.is_empty() {

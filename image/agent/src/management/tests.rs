@@ -101,6 +101,19 @@ fn another_device_takes_the_old_one_down() {
 }
 
 #[test]
+fn a_device_that_is_a_data_port_from_now_on_stays_up() {
+    let before = Network::wanted(&settings(BOX), None);
+    let text = BOX.replace("[management]", "[management]\ndevice = eth1");
+    let text = text.replace("[port wan]\ndevice = eth1", "[port wan]\ndevice = eth0");
+    let found = lines(&steps(&before, &Network::wanted(&settings(&text), None)));
+    assert!(found.contains(&"addr del 192.0.2.10/24 dev eth0".to_owned()));
+    assert!(
+        !found.contains(&"link set eth0 down".to_owned()),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn without_a_gateway_answers_do_not_leave_by_a_data_port() {
     let text = "\
 [management]
