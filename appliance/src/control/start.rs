@@ -7,6 +7,7 @@ use weir_control::EventRow;
 use weir_model::{EventClass, Severity};
 
 use super::Control;
+use super::events::shelf;
 use crate::event::EventRecord;
 
 /// How the daemon before ended, as far as its events tell.
@@ -31,11 +32,13 @@ impl Before {
                 "started" => Some(true),
                 _ => None,
             });
-        match (last, earlier.last()) {
-            (Some(true), Some(row)) => Self::Died {
+        // Where as many were kept as can be, its start is too long ago to be among them.
+        let has_started = last.unwrap_or(earlier.len() >= shelf::KEPT);
+        match (has_started, earlier.last()) {
+            (true, Some(row)) => Self::Died {
                 last: row.at.clone(),
             },
-            (Some(false), _) => Self::Stopped,
+            _ if last.is_some() => Self::Stopped,
             _ => Self::Unknown,
         }
     }
@@ -91,6 +94,13 @@ mod tests {
         let died = Before::of(&rows(&["started", "stopping", "started", "applied"]));
         let last = "2026-07-01T00:00:03Z".to_owned();
         assert_eq!(died, Before::Died { last });
+    }
+
+    #[test]
+    fn a_daemon_that_died_after_more_events_than_are_kept_is_told_of_all_the_same() {
+        let many = rows(&vec!["real-down"; shelf::KEPT]);
+        assert!(matches!(Before::of(&many), Before::Died { .. }));
+        assert_eq!(Before::of(&many[1..]), Before::Unknown);
     }
 
     #[test]

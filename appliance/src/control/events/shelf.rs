@@ -20,7 +20,7 @@ use crate::event::EventRecord;
 use crate::log::words;
 
 /// Events that are read back.
-const KEPT: usize = 10_000;
+pub(in crate::control) const KEPT: usize = 10_000;
 /// Events of a segment, and its bytes, at most.
 const SEGMENT_EVENTS: u64 = 2_500;
 const SEGMENT_BYTES: u64 = 2 << 20;
