@@ -9,6 +9,7 @@ use crate::model::filter::Cycle;
 use crate::model::list::Cursor;
 use crate::model::screen::every;
 use crate::model::{Model, Want};
+use crate::term::input::Key;
 
 /// How long nothing must be typed until the daemon is asked what it says.
 const DEBOUNCE: Duration = Duration::from_millis(600);
@@ -35,10 +36,12 @@ pub(crate) struct Config {
     pub(crate) top: usize,
     /// The candidate, where there is one.
     pub(crate) editor: Option<Editor>,
+    /// What was typed for the editor before it was told what runs.
+    pub(crate) early: Vec<Key>,
     /// Which configuration of before is selected.
     pub(crate) cursor: Cursor,
-    /// The number that the candidate runs with, on trial.
-    pub(crate) tried: Option<u64>,
+    /// The number that the candidate runs with, on trial, and which version of it does.
+    pub(crate) tried: Option<(u64, u64)>,
     /// Whether another configuration runs than the one that was told.
     pub(crate) is_old: bool,
 }

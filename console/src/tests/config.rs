@@ -9,6 +9,7 @@ use crate::model::editor::Verdict;
 use crate::model::link::LinkNews;
 use crate::model::screen::ScreenId;
 use crate::model::{Effect, Mode};
+use crate::term::input::Key;
 use crate::tests::fixture::{Daemon, State};
 use crate::tests::stage::{MONO, Stage};
 use crate::update::Message;
@@ -52,6 +53,47 @@ fn the_daemon_checks_what_is_typed_once_nothing_more_is() {
 }
 
 #[test]
+fn what_is_typed_before_the_daemon_said_what_runs_is_text_and_no_key() {
+    let mut stage = stage(Role::Operator);
+    stage.model.data.config = None;
+    stage.keys("e");
+    assert!(stage.keys("\x1b[200~pasted\x1b[201~").is_empty());
+    assert!(toast(&stage).ends_with("nothing of the paste was taken"));
+    stage.keys("# q\r");
+    assert!(matches!(stage.model.mode, Mode::Editor));
+    assert!(
+        stage
+            .lines()
+            .iter()
+            .any(|line| line.contains("what you type is kept"))
+    );
+    stage.tell();
+    assert!(text(&stage).starts_with("# q\n"), "{}", text(&stage));
+    assert_eq!(stage.settle().len(), 1);
+    // Who leaves before it is told has typed nothing.
+    stage.model.config.editor = None;
+    stage.model.data.config = None;
+    stage.keys("\x03exyz\x03");
+    assert!(matches!(stage.model.mode, Mode::Screen));
+    stage.tell();
+    assert!(stage.model.config.editor.is_none());
+    stage.keys("e");
+    assert!(!text(&stage).contains("xyz"));
+    // A daemon that is silent for long fills no memory.
+    stage.keys("\x03");
+    stage.model.config.editor = None;
+    stage.model.data.config = None;
+    stage.keys("e");
+    for _ in 0..5000 {
+        stage.key(Key::Char('x'));
+    }
+    assert!(toast(&stage).ends_with("no more keys are kept"));
+    stage.tell();
+    let length = text(&stage).chars().filter(|c| *c == 'x').count();
+    assert!((1024..2000).contains(&length), "{length}");
+}
+
+#[test]
 fn a_candidate_is_tried_with_a_time_and_kept_once_it_is_confirmed() {
     let mut stage = stage(Role::Operator);
     stage.keys(GOOD);
@@ -79,7 +121,7 @@ fn a_candidate_is_tried_with_a_time_and_kept_once_it_is_confirmed() {
             .is_some_and(|over| !over.contains("10.0.1.14"))
     );
     assert!(toast(&stage).contains("c confirms it within 5m00s"));
-    assert_eq!(stage.model.config.tried, Some(119));
+    assert_eq!(stage.model.config.tried.map(|tried| tried.0), Some(119));
     stage.daemon.trial = Some(250);
     stage.pass(1);
     let lines = stage.lines();
@@ -87,6 +129,26 @@ fn a_candidate_is_tried_with_a_time_and_kept_once_it_is_confirmed() {
     let asked = stage.reply(|stage| stage.keys("c"));
     assert!(asked.contains(&Request::Confirm {}));
     assert!(stage.model.config.editor.is_none());
+}
+
+#[test]
+fn what_is_written_while_a_candidate_is_on_trial_outlives_its_confirmation() {
+    for is_open in [true, false] {
+        let mut stage = stage(Role::Operator);
+        stage.keys(GOOD);
+        stage.settle();
+        stage.keys("\x03a");
+        stage.reply(|stage| stage.keys("apply 5m\r"));
+        stage.daemon.trial = Some(250);
+        stage.pass(1);
+        stage.keys(if is_open { "e" } else { "e5\x03" });
+        let confirmed = stage
+            .model
+            .order("confirmation".to_owned(), Request::Confirm {});
+        stage.reply(|_| confirmed);
+        assert!(stage.model.config.editor.is_some(), "open: {is_open}");
+        assert!(toast(&stage).ends_with("is confirmed"), "{}", toast(&stage));
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ const NAME: &str = "candidate";
 const WIDE: usize = 68;
 /// How many losses a question names.
 const NAMED: usize = 2;
+/// How many keys are kept for an editor that has no text yet.
+const EARLY: usize = 1024;
 
 /// It shows what runs, what is to run, and what ran before.
 pub(crate) struct Config;
@@ -39,6 +41,7 @@ impl Screen for Config {
     fn told(&self, model: &mut Model, what: What, _: &Filter) {
         if what == What::Config {
             model.config.is_old = false;
+            begin(model);
         }
     }
 
@@ -101,20 +104,47 @@ fn go(model: &mut Model, step: Step) {
     }
 }
 
-/// Opens the editor, on the candidate or on what runs.
+/// Opens the editor, on the candidate or on what runs. Where that was not told yet, it waits for it:
+/// what is typed next is text, and must not be keys of the screen.
 fn edit(model: &mut Model) {
-    if model.config.editor.is_none() {
-        let Some(told) = &model.data.config else {
-            model.say(Tone::Warn, "the daemon did not say yet what runs");
-            return;
-        };
-        let generation = generation(model);
-        let editor = Editor::new(&told.value, generation, model.clock.up);
-        model.config.editor = Some(editor);
-    }
     model.config.part = Part::Candidate;
     model.mode = Mode::Editor;
+    begin(model);
     fit(model);
+}
+
+/// Makes the candidate that an open editor waits for of what runs, where that is known.
+fn begin(model: &mut Model) {
+    if !model.mode_is_editor() || model.config.editor.is_some() {
+        return;
+    }
+    let Some(told) = &model.data.config else {
+        return;
+    };
+    let editor = Editor::new(&told.value, generation(model), model.clock.up);
+    model.config.editor = Some(editor);
+    for early in std::mem::take(&mut model.config.early) {
+        key(model, early);
+    }
+}
+
+/// Takes a key of an editor that was not told yet what runs.
+fn key_early(model: &mut Model, key: Key) -> Vec<Effect> {
+    if key == Key::Ctrl('l') {
+        return vec![Effect::Redraw, Effect::AskSize];
+    }
+    let early = &mut model.config.early;
+    if matches!(key, Key::Esc | Key::Ctrl('c')) {
+        early.clear();
+        model.config.part = Part::Running;
+        model.mode = Mode::Screen;
+    } else if early.len() < EARLY {
+        early.push(key);
+    } else {
+        let text = "the daemon did not say yet what runs: no more keys are kept";
+        model.say(Tone::Warn, text);
+    }
+    Vec::new()
 }
 
 /// Takes a key of the editor.
@@ -122,8 +152,7 @@ pub(crate) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
     let page = model.list_height().saturating_sub(1).max(1).cast_signed();
     let now = model.clock.up;
     let Some(editor) = &mut model.config.editor else {
-        model.mode = Mode::Screen;
-        return Vec::new();
+        return key_early(model, key);
     };
     if editor.finding.is_some() {
         find(model, key);
@@ -212,6 +241,10 @@ fn find(model: &mut Model, key: Key) {
 pub(crate) fn paste(model: &mut Model, text: &str, length: usize, is_whole: bool) {
     let now = model.clock.up;
     let Some(editor) = &mut model.config.editor else {
+        model.say(
+            Tone::Warn,
+            "the daemon did not say yet what runs: nothing of the paste was taken",
+        );
         return;
     };
     if let Some(line) = &mut editor.finding {
@@ -516,6 +549,13 @@ pub(crate) fn leave(model: &mut Model) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Returns the version of the candidate where these are its texts still.
+fn version_of(model: &Model, texts: &[ConfigText]) -> Option<u64> {
+    let editor = model.config.editor.as_ref()?;
+    let is_same = self::texts(editor) == texts;
+    is_same.then_some(editor.version)
+}
+
 /// Takes what became of an apply, a confirmation or a rollback.
 pub(crate) fn applied(
     model: &mut Model,
@@ -544,15 +584,18 @@ pub(crate) fn applied(
         told.value.generation = number;
     }
     let text = match (request, row.confirm_within_s) {
-        (Request::Apply { .. }, Some(left)) => {
-            model.config.tried = Some(number);
+        (Request::Apply { texts, .. }, Some(left)) => {
+            model.config.tried = version_of(model, texts).map(|version| (number, version));
             format!(
                 "configuration {number} runs on trial: c confirms it within {}",
                 span(left)
             )
         }
         (Request::Confirm {}, _) => {
-            if model.config.tried.take() == Some(number) {
+            let editor = model.config.editor.as_ref();
+            let now = editor.map(|editor| (number, editor.version));
+            // What was written since is not lost, and an open editor is not closed.
+            if model.config.tried.take() == now && !model.mode_is_editor() {
                 model.config.editor = None;
                 model.config.part = Part::Running;
             }

@@ -49,7 +49,11 @@ pub(crate) fn draw(model: &Model, canvas: &mut Canvas<'_>) -> Option<Position> {
                 let position = candidate(editor, theme, &mut body);
                 return position.filter(|_| model.mode_is_editor());
             }
-            let text = "there is no candidate: e makes one of the configuration that runs";
+            let text = if model.mode_is_editor() {
+                "the daemon is asked what runs; what you type is kept, Esc leaves"
+            } else {
+                "there is no candidate: e makes one of the configuration that runs"
+            };
             body.put(1, 1, text, theme.plain());
         }
         Part::Generations => generations(model, &mut body),
