@@ -1,8 +1,9 @@
 //! The devices behind the ports, as the control thread owns them.
 
 use std::fs;
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use ipnet::IpNet;
 use netmap_io::arp_tap::ArpTap;
 use netmap_io::{Device, DeviceSpec, DriverChoice, ethtool, netlink};
@@ -11,10 +12,14 @@ use weir_model::{Driver, Port, PortId};
 use weir_wire::ArpRepr;
 
 use crate::control::answer::PortView;
+use crate::doctor::appliance;
 use crate::log;
 
 /// ARP frames taken from one tap in a row.
 const ARP_A_TURN: usize = 256;
+
+/// Where the kernel shows its settings, under `proc`.
+const ROOT: &str = "/";
 
 /// An open device and the port that it is.
 #[derive(Debug)]
@@ -33,14 +38,14 @@ impl OpenDevice {
     ///
     /// # Errors
     /// Says what is missing or refused, and what to try.
-    pub(crate) fn open(port: &Port, queues: u16, run_dir: &std::path::Path) -> Result<Self> {
+    pub(crate) fn open(port: &Port, queues: u16, run_dir: &Path) -> Result<Self> {
         let place = || format!("[port {}]", port.name);
         ethtool::facts(&port.device)
             .with_context(|| format!("{}: there is no device `{}`", place(), port.device))?;
         ethtool::ensure_up(&port.device)
             .with_context(|| format!("{}: cannot switch `{}` on", place(), port.device))?;
         let mut given = Vec::new();
-        ensure_addresses(port, &[], &mut given)?;
+        ensure_addresses(Path::new(ROOT), port, &[], &mut given)?;
         let spec = DeviceSpec {
             device: port.device.clone(),
             driver: choice(port.driver),
@@ -65,7 +70,7 @@ impl OpenDevice {
     /// # Errors
     /// When the kernel refuses one.
     pub(crate) fn give_addresses(&mut self, port: &Port, before: &[IpNet]) -> Result<()> {
-        ensure_addresses(port, before, &mut self.given)
+        ensure_addresses(Path::new(ROOT), port, before, &mut self.given)
     }
 
     /// Takes back what the device was given and its port no longer has; what others gave it is
@@ -155,9 +160,18 @@ impl OpenDevice {
 }
 
 /// Gives a port's device the addresses that it has not, and notes them.
-fn ensure_addresses(port: &Port, before: &[IpNet], given: &mut Vec<IpNet>) -> Result<()> {
+fn ensure_addresses(
+    root: &Path,
+    port: &Port,
+    before: &[IpNet],
+    given: &mut Vec<IpNet>,
+) -> Result<()> {
     let (device, new) = (port.device.as_str(), port.addresses.iter());
     for address in new.filter(|address| !before.contains(address)) {
+        let place = || format!("[port {}] address = {address}", port.name);
+        if address.addr().is_ipv6() {
+            ensure_ipv6(root, device).with_context(place)?;
+        }
         // With another length of its prefix it is another one, and goes when this one is there.
         let is_changed = has_another_prefix(address, before) || has_another_prefix(address, given);
         let add = if is_changed {
@@ -166,17 +180,29 @@ fn ensure_addresses(port: &Port, before: &[IpNet], given: &mut Vec<IpNet>) -> Re
             netlink::ensure_address
         };
         let added = add(device, address.addr(), address.prefix_len());
-        let added = added.with_context(|| {
-            format!(
-                "[port {}] address = {address}: the kernel refuses it",
-                port.name
-            )
-        })?;
+        let added = added.with_context(|| format!("{}: the kernel refuses it", place()))?;
         if added {
             given.push(*address);
             log::say(format!("{address} was added to `{device}`"));
         }
     }
+    Ok(())
+}
+
+/// Has a device take addresses of IPv6. On an appliance a port without one has none of it, and
+/// everything else that IPv6 would bring is off; elsewhere it is for somebody else to say.
+fn ensure_ipv6(root: &Path, device: &str) -> Result<()> {
+    let name = format!("net/ipv6/conf/{device}/disable_ipv6");
+    let file = root.join("proc/sys").join(&name);
+    // Where the kernel has no IPv6 at all it says so itself.
+    if fs::read_to_string(&file).map_or(true, |text| text.trim() != "1") {
+        return Ok(());
+    }
+    if !appliance::is_one(root) {
+        bail!("IPv6 is off on `{device}`; `sysctl -w {name}=0` switches it on");
+    }
+    fs::write(&file, "0").with_context(|| format!("IPv6 is off on `{device}` and stays so"))?;
+    log::say(format!("IPv6 was switched on on `{device}`"));
     Ok(())
 }
 
@@ -221,6 +247,9 @@ fn untagged_arp(frame: &[u8]) -> Option<ArpRepr> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use nix::sched::{CloneFlags, unshare};
     use weir_wire::EthAddr;
 
     use super::*;
@@ -254,5 +283,48 @@ mod tests {
         frame[12] = 0x81;
         assert_eq!(untagged_arp(&frame), None);
         assert_eq!(untagged_arp(&frame[..10]), None);
+    }
+
+    #[test]
+    fn a_port_gets_its_first_ipv6_address_where_the_agent_has_switched_ipv6_off() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: network namespaces need root");
+            return;
+        }
+        // The namespace, and the device in it, end with the thread.
+        let in_own_namespace = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let pair = ["link", "add", "w0", "type", "veth", "peer", "name", "p0"];
+            assert!(Command::new("ip").args(pair).status().unwrap().success());
+            let root = std::env::temp_dir().join(format!("weir-{}-ipv6", std::process::id()));
+            let _ = fs::remove_dir_all(&root);
+            fs::create_dir_all(root.join("usr/share/weir")).unwrap();
+            std::os::unix::fs::symlink("/proc", root.join("proc")).unwrap();
+            let file = "/proc/sys/net/ipv6/conf/w0/disable_ipv6";
+            fs::write(file, "1").unwrap();
+
+            let text = "[port wan]\ndevice = w0\naddress = 2001:db8::2/64\n";
+            let port = weir_testkit::snapshot("test.conf", text).unwrap().ports;
+            let port = port.iter().next().unwrap();
+            let mut given = Vec::new();
+            let error = ensure_addresses(&root, port, &[], &mut given).unwrap_err();
+            assert_eq!(
+                format!("{error:#}"),
+                "[port wan] address = 2001:db8::2/64: IPv6 is off on `w0`; `sysctl -w \
+                 net/ipv6/conf/w0/disable_ipv6=0` switches it on"
+            );
+            assert_eq!(
+                (fs::read_to_string(file).unwrap().trim(), given.len()),
+                ("1", 0)
+            );
+
+            fs::write(root.join("usr/share/weir/manifest"), "").unwrap();
+            ensure_addresses(&root, port, &[], &mut given).unwrap();
+            assert_eq!(given, port.addresses);
+            let has = netlink::addresses("w0").unwrap();
+            assert_eq!(has, [("2001:db8::2".parse().unwrap(), 64)]);
+            fs::remove_dir_all(&root).unwrap();
+        };
+        std::thread::spawn(in_own_namespace).join().unwrap();
     }
 }

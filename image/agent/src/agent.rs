@@ -174,7 +174,7 @@ impl Agent {
     fn look_after(&mut self, now: Duration) {
         // Before the daemon switches its devices on.
         if let Some(wanted) = &self.wanted {
-            let refused = self.devices.tell(wanted, &self.handle.places().proc);
+            let refused = self.devices.tell(wanted, self.handle.places());
             boot::say_hardening(&self.handle, &refused);
         }
         self.look_after_daemon(now);

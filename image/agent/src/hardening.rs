@@ -255,6 +255,10 @@ pub(crate) fn interrupts(text: &str) -> Vec<(u32, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
 
     #[test]
@@ -298,6 +302,28 @@ mod tests {
             }
         }
         fs::remove_dir_all(&sys).unwrap();
+    }
+
+    #[test]
+    fn a_device_that_comes_later_has_what_was_said_of_any_device() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: network namespaces need root");
+            return;
+        }
+        // The namespace, and the devices in it, end with the thread.
+        let in_own_namespace = || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let mut settings = machine(&[]);
+            settings.retain(|(path, _)| path.contains("/conf/"));
+            assert_eq!(make(Path::new("/proc"), &settings), [""; 0]);
+            let pair = ["link", "add", "w0", "type", "veth", "peer", "name", "p0"];
+            assert!(Command::new("ip").args(pair).status().unwrap().success());
+            for (path, value) in device("w0") {
+                let file = Path::new("/proc/sys").join(&path);
+                assert_eq!(fs::read_to_string(file).unwrap().trim(), value, "{path}");
+            }
+        };
+        std::thread::spawn(in_own_namespace).join().unwrap();
     }
 
     #[test]
