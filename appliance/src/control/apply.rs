@@ -106,7 +106,12 @@ impl Control {
             let text = "a configuration is being applied; try again".to_owned();
             return self.refuse(&asker, &rejection(Code::Busy, text));
         }
+        let unchanged_until = self.scene.kept.unchanged_until.take();
         let Some(unconfirmed) = self.scene.kept.unconfirmed.take() else {
+            // Whoever tries what runs already confirms it like anything else.
+            if unchanged_until.is_some_and(|until| Instant::now() < until) {
+                return self.confirm_unchanged(&asker);
+            }
             let text = "no configuration waits to be confirmed".to_owned();
             return self.refuse(&asker, &rejection(Code::NothingToDo, text));
         };
@@ -130,6 +135,24 @@ impl Control {
             ..AppliedRow::default()
         };
         self.answer(&asker, &row);
+    }
+
+    /// Answers whoever confirms a trial that changed nothing and so was none.
+    fn confirm_unchanged(&mut self, asker: &Asker) {
+        let generation = self.scene.running.snapshot.generation.0;
+        let by = asker.by();
+        let sentence =
+            format!("configuration {generation} runs on{by}: nothing was to be confirmed");
+        let record = operator_event(Severity::Notice, "unchanged", sentence, asker);
+        let record = record.field("generation", generation);
+        self.scene.events.say(Instant::now(), record);
+        let row = AppliedRow {
+            generation,
+            summary: "nothing was to be confirmed".to_owned(),
+            unchanged: true,
+            ..AppliedRow::default()
+        };
+        self.answer(asker, &row);
     }
 
     /// Gives up a configuration that nobody confirmed in time.
@@ -258,6 +281,9 @@ impl Control {
         let record = operator_event(Severity::Notice, "unchanged", sentence, &wish.asker);
         let record = record.field("generation", generation);
         self.scene.events.say(Instant::now(), record);
+        if let Some(wait) = wish.confirm {
+            self.scene.kept.unchanged_until = Some(Instant::now() + wait);
+        }
         let noted = self.scene.kept.same_as_files(files);
         let warning = noted.err().map(|error| self.warn_not_kept(error));
         let row = AppliedRow {
@@ -346,6 +372,7 @@ impl Control {
         let text = self.scene.running.effective.clone();
         let applied = Kept::applied(generation, by, summary.clone(), found.files, text);
         self.scene.kept.unconfirmed = None;
+        self.scene.kept.unchanged_until = None;
         let warning = if let Some(wait) = wish.confirm {
             let noted = self.scene.kept.try_out(Unconfirmed {
                 deadline: now + wait,

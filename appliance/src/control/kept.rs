@@ -18,6 +18,8 @@ pub(crate) struct Kept {
     /// The highest number that a configuration has had, also one that was not kept.
     highest: u64,
     pub(crate) unconfirmed: Option<Unconfirmed>,
+    /// Until when somebody may confirm what already ran when it was to be tried.
+    pub(crate) unchanged_until: Option<Instant>,
 }
 
 /// A configuration that runs and goes again unless somebody confirms it.
@@ -39,6 +41,7 @@ impl Kept {
             state,
             highest: 0,
             unconfirmed: None,
+            unchanged_until: None,
         }
     }
 

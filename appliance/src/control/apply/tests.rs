@@ -205,6 +205,37 @@ fn what_waits_to_be_confirmed_is_in_the_way_of_others_until_it_is() {
 }
 
 #[test]
+fn a_trial_of_what_runs_already_changes_nothing_and_can_be_confirmed_like_any_other() {
+    let home = Home::new("confirm-same");
+    let mut played = home.start();
+    let row = played.ask(wanted(CONF, Some(60_000))).unwrap();
+    assert_eq!((row.unchanged, row.confirm_within_s), (true, None));
+    let row = played.ask(Request::Confirm {}).unwrap();
+    assert_eq!((row.generation, row.unchanged), (1, true));
+    assert_eq!(row.summary, "nothing was to be confirmed");
+    assert_eq!(played.events("unchanged").len(), 2);
+    assert!(played.events("confirmed").is_empty());
+    // Once, as with any other, and it is in nobody's way.
+    let (code, _) = played.ask(Request::Confirm {}).unwrap_err();
+    assert_eq!(code, Code::NothingToDo);
+    played.ask(wanted(CONF, Some(60_000))).unwrap();
+    played.apply(&with_dns()).unwrap();
+    let (code, _) = played.ask(Request::Confirm {}).unwrap_err();
+    assert_eq!(code, Code::NothingToDo);
+    // An apply that asks for no confirmation, or whose time is over, has none.
+    played.apply(&with_dns()).unwrap();
+    assert!(played.ask(Request::Confirm {}).is_err());
+    played.ask(wanted(&with_dns(), Some(1000))).unwrap();
+    thread::sleep(Duration::from_millis(1010));
+    assert!(played.ask(Request::Confirm {}).is_err());
+    // Nor has what was tried after it, and dropped.
+    played.ask(wanted(&with_dns(), Some(60_000))).unwrap();
+    played.ask(wanted(CONF, Some(60_000))).unwrap();
+    played.ask(rollback(None)).unwrap();
+    assert!(played.ask(Request::Confirm {}).is_err());
+}
+
+#[test]
 fn silence_brings_the_configuration_of_before_back_to_the_letter() {
     let home = Home::new("silence");
     let mut played = home.start();
