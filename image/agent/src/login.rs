@@ -16,6 +16,7 @@ use crate::protocol::role_named;
 
 pub(crate) mod watch;
 
+mod unread;
 mod verbs;
 
 pub(crate) use verbs::decide;
@@ -101,6 +102,12 @@ pub(crate) fn enter(person: &Person) -> ExitCode {
         Ok(words) => words,
         Err(sentence) => return refuse(&sentence),
     };
+    if words == ["restart"] && unread::is_configuration() {
+        return refuse(
+            "`restart` alone does not read the configuration on its standard input, and nothing was \
+             done; `restart -` does",
+        );
+    }
     umask(Mode::from_bits_truncate(0o077));
     let kept = |name: &str| std::env::var(name).ok();
     let error = Command::new(PROGRAM)
