@@ -25,6 +25,7 @@ use crate::control::apply::{Asker, Wanted, Wish};
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
 use crate::control::events::describe::Example;
+use crate::control::events::mark::Life;
 use crate::control::events::shelf::Shelf;
 use crate::control::floods::Floods;
 use crate::control::history::History;
@@ -45,6 +46,7 @@ use crate::event::EventRecord;
 use crate::fleet::Fleet;
 use crate::health::runner::{Ran, Runner};
 use crate::health::{Book, Prober};
+use crate::log;
 use crate::metrics::Exporter;
 use crate::state::{self, Applied, State};
 
@@ -233,9 +235,9 @@ impl Control {
         control.scene.events.adopt(&control.scene.running.snapshot);
         match parts.shelf {
             Ok((shelf, earlier)) => {
-                let before = start::Before::of(&earlier);
+                let last_words = start::LastWords::of(&earlier);
                 control.scene.events.go_on(shelf, earlier);
-                control.tell_start(&before);
+                control.begin_life(last_words);
             }
             Err(sentence) => {
                 control.tell_start(&start::Before::Unknown);
@@ -276,6 +278,11 @@ impl Control {
         self.scene.fleet.stop();
         self.tell_last_refusals();
         self.scene.events.finish();
+        let mark = self.scene.events.mark();
+        drop(self);
+        if let Some(Err(error)) = mark.map(|mark| mark.write(Life::Ended)) {
+            log::say(start::not_marked(&error));
+        }
         Ok(())
     }
 

@@ -17,8 +17,10 @@ use crate::export::budget::Budgets;
 use crate::log;
 
 pub(super) mod describe;
+pub(super) mod mark;
 pub(crate) mod shelf;
 
+use mark::Mark;
 use shelf::Shelf;
 
 /// Events of one kind on stderr in a window; the rest is counted and told with the next window.
@@ -148,6 +150,11 @@ impl Events {
         for record in of_disk.into_iter().flatten() {
             self.say(now, record);
         }
+    }
+
+    /// Returns the mark of the daemon's end; none where nothing outlives the daemon.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.shelf.as_ref().map(Shelf::mark)
     }
 
     /// Lets what waits go out, for a moment at most.

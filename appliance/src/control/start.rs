@@ -1,50 +1,90 @@
 //! The start of the daemon, told: receivers of events see by it that the one before is gone, and
 //! whether that one ended as it should.
 
+use std::io;
 use std::time::Instant;
 
 use weir_control::EventRow;
 use weir_model::{EventClass, Severity};
 
 use super::Control;
+use super::events::mark::{Life, Mark};
 use super::events::shelf;
 use crate::event::EventRecord;
+use crate::log::words;
 
-/// How the daemon before ended, as far as its events tell.
+/// How the daemon before ended, as far as that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Before {
     /// There was none, or nothing is known of its end.
     Unknown,
     /// It was stopped.
     Stopped,
-    /// It was not, and this is when it was heard last.
-    Died { last: String },
+    /// It was not, or not to the end.
+    Died(LastWords),
 }
 
-impl Before {
-    /// Reads it from the events that were kept, the oldest first.
+/// What the kept events tell of the daemon before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastWords {
+    /// When it was heard last.
+    at: Option<String>,
+    /// Whether it said last that it stops; none where it said neither that nor that it started.
+    is_stopping: Option<bool>,
+    /// Whether as many events are there as are kept: its start may be too long ago.
+    is_long: bool,
+}
+
+impl LastWords {
+    /// Reads them from the events that were kept, the oldest first.
     pub(super) fn of(earlier: &[EventRow]) -> Self {
-        let last = earlier
-            .iter()
-            .rev()
-            .find_map(|row| match row.code.as_str() {
-                "stopping" => Some(false),
-                "started" => Some(true),
+        let mut codes = earlier.iter().rev().map(|row| row.code.as_str());
+        Self {
+            at: earlier.last().map(|row| row.at.clone()),
+            is_stopping: codes.find_map(|code| match code {
+                "stopping" => Some(true),
+                "started" => Some(false),
                 _ => None,
-            });
-        // Where as many were kept as can be, its start is too long ago to be among them.
-        let has_started = last.unwrap_or(earlier.len() >= shelf::KEPT);
-        match (has_started, earlier.last()) {
-            (true, Some(row)) => Self::Died {
-                last: row.at.clone(),
-            },
-            _ if last.is_some() => Self::Stopped,
-            _ => Self::Unknown,
+            }),
+            is_long: earlier.len() >= shelf::KEPT,
         }
     }
 }
 
+impl Before {
+    /// Reads it from the mark that the daemon before left. One that knew no mark left its events
+    /// only, whose last ones may be missing.
+    fn of(mark: Option<Life>, last_words: LastWords) -> Self {
+        match (mark, last_words.is_stopping) {
+            (Some(Life::Ended), _) | (None, Some(true)) => Self::Stopped,
+            (Some(Life::Runs), _) | (None, Some(false)) => Self::Died(last_words),
+            (None, None) if last_words.is_long => Self::Died(last_words),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+/// Says that the next start knows nothing true of the end of this daemon.
+pub(super) fn not_marked(error: &io::Error) -> String {
+    format!(
+        "the next start cannot tell how this daemon ended: {}",
+        words(error)
+    )
+}
+
 impl Control {
+    /// Tells of the start, and marks that the daemon runs.
+    pub(super) fn begin_life(&mut self, last_words: LastWords) {
+        let mark = self.scene.events.mark();
+        let found = mark.as_ref().and_then(Mark::read);
+        self.tell_start(&Before::of(found, last_words));
+        if let Some(Err(error)) = mark.map(|mark| mark.write(Life::Runs)) {
+            let (events, severity) = (&mut self.scene.events, Severity::Warning);
+            let text = not_marked(&error);
+            events.system(Instant::now(), severity, "events-not-kept", text);
+        }
+    }
+
     /// Tells of the start.
     pub(super) fn tell_start(&mut self, before: &Before) {
         let version = env!("CARGO_PKG_VERSION");
@@ -56,10 +96,17 @@ impl Control {
         let (severity, text, ended) = match before {
             Before::Unknown => (Severity::Notice, started, None),
             Before::Stopped => (Severity::Notice, started, Some("stopped")),
-            Before::Died { last } => {
+            Before::Died(LastWords {
+                at, is_stopping, ..
+            }) => {
+                let how = match is_stopping {
+                    Some(true) => "did not end its stop",
+                    Some(false) | None => "was not stopped",
+                };
+                let after = at.as_ref().map(|at| format!(" after {at}"));
                 let text = format!(
-                    "{started}; the daemon before was not stopped: it crashed, was killed or lost \
-                     its power after {last}"
+                    "{started}; the daemon before {how}: it crashed, was killed or lost its power{}",
+                    after.unwrap_or_default()
                 );
                 (Severity::Warning, text, Some("died"))
             }
@@ -89,31 +136,58 @@ mod tests {
         .collect()
     }
 
+    fn before(mark: Option<Life>, rows: &[EventRow]) -> Before {
+        Before::of(mark, LastWords::of(rows))
+    }
+
     #[test]
-    fn a_start_without_a_stop_before_it_says_that_the_daemon_died() {
-        let died = Before::of(&rows(&["started", "stopping", "started", "applied"]));
-        let last = "2026-07-01T00:00:03Z".to_owned();
-        assert_eq!(died, Before::Died { last });
+    fn the_mark_says_how_the_daemon_ended_whatever_its_last_events_are() {
+        for codes in [
+            &["started", "applied"][..],
+            &["started", "stopping"],
+            &["applied"],
+            &[],
+        ] {
+            let rows = rows(codes);
+            assert_eq!(before(Some(Life::Ended), &rows), Before::Stopped);
+            let Before::Died(last_words) = before(Some(Life::Runs), &rows) else {
+                panic!("{codes:?}");
+            };
+            assert_eq!(last_words.at, rows.last().map(|row| row.at.clone()));
+            let is_stopping = last_words.is_stopping == Some(true);
+            assert_eq!(is_stopping, codes.contains(&"stopping"));
+        }
+    }
+
+    #[test]
+    fn without_a_mark_a_start_with_no_stop_behind_it_says_that_the_daemon_died() {
+        let died = before(None, &rows(&["started", "stopping", "started", "applied"]));
+        let last_words = LastWords {
+            at: Some("2026-07-01T00:00:03Z".to_owned()),
+            is_stopping: Some(false),
+            is_long: false,
+        };
+        assert_eq!(died, Before::Died(last_words));
     }
 
     #[test]
     fn a_daemon_that_died_after_more_events_than_are_kept_is_told_of_all_the_same() {
         let many = rows(&vec!["real-down"; shelf::KEPT]);
-        assert!(matches!(Before::of(&many), Before::Died { .. }));
-        assert_eq!(Before::of(&many[1..]), Before::Unknown);
+        assert!(matches!(before(None, &many), Before::Died(_)));
+        assert_eq!(before(None, &many[1..]), Before::Unknown);
     }
 
     #[test]
     fn what_the_agent_tells_behind_a_stop_is_none_of_the_daemons() {
         assert_eq!(
-            Before::of(&rows(&["started", "stopping", "power"])),
+            before(None, &rows(&["started", "stopping", "power"])),
             Before::Stopped
         );
     }
 
     #[test]
     fn nothing_is_said_where_nothing_is_known() {
-        assert_eq!(Before::of(&[]), Before::Unknown);
-        assert_eq!(Before::of(&rows(&["applied"])), Before::Unknown);
+        assert_eq!(before(None, &[]), Before::Unknown);
+        assert_eq!(before(None, &rows(&["applied"])), Before::Unknown);
     }
 }

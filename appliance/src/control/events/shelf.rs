@@ -16,6 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use weir_control::EventRow;
 use weir_model::{EventClass, Severity};
 
+use super::mark::Mark;
 use crate::event::EventRecord;
 use crate::log::words;
 
@@ -53,6 +54,7 @@ pub(crate) struct Shelf {
     left_out: u64,
     next: Instant,
     is_over: bool,
+    mark: Mark,
 }
 
 impl Shelf {
@@ -79,8 +81,14 @@ impl Shelf {
             left_out: 0,
             next: Instant::now(),
             is_over: false,
+            mark: Mark::in_folder(folder),
         };
         Ok((shelf, rows))
+    }
+
+    /// Returns the mark beside the events.
+    pub(super) fn mark(&self) -> Mark {
+        self.mark.clone()
     }
 
     /// Takes an event that is to be kept.

@@ -169,9 +169,13 @@ fn a_sealed_daemon_keeps_its_events_and_one_that_may_not_write_them_says_so() {
         ("sealed-folder", &[libc::SYS_fsync]),
     ] {
         let (_, lost) = sealed(name, never);
-        let [why] = lost.as_slice() else {
+        let [mark, why] = lost.as_slice() else {
             panic!("{name}: {lost:?}");
         };
+        assert_eq!(
+            mark.to_lowercase(),
+            "the next start cannot tell how this daemon ended: operation not permitted"
+        );
         assert!(why.starts_with("events are not kept in "), "{why}");
         assert!(why.ends_with("peration not permitted"), "{why}");
     }
@@ -203,4 +207,49 @@ fn each_start_is_told_and_one_after_a_daemon_that_died_is_a_warning() {
     let died = ("warning".to_owned(), Some("died".to_owned()));
     assert_eq!(told, [notice(None), notice(Some("stopped")), died]);
     assert!(said[2].text.contains("was not stopped: it crashed"));
+}
+
+/// Returns what the next start tells of the daemon before, and how bad that is.
+fn told_by_the_next_start(home: &Home) -> (String, String, String) {
+    let mut row = home.start().events("started").pop().unwrap();
+    let before = row.fields.remove("before").unwrap_or_default();
+    let (_, told) = row.text.split_once("workers").unwrap();
+    (row.severity, before, told.to_owned())
+}
+
+#[test]
+fn a_stop_whose_last_events_found_no_room_on_the_disk_is_one_all_the_same() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("stopped-unheard");
+    let mut played = home.start();
+    terminate();
+    played.serve_until(Control::is_over);
+    played.control.run().unwrap();
+    let segment = home.path().join("events/00000000.jsonl");
+    let text = fs::read_to_string(&segment).unwrap();
+    let lines = text.split_inclusive('\n');
+    let kept: String = lines.filter(|line| !line.contains("stopping")).collect();
+    assert!(kept.len() < text.len());
+    fs::write(&segment, kept).unwrap();
+    let told = told_by_the_next_start(&home);
+    assert_eq!(
+        told,
+        ("notice".to_owned(), "stopped".to_owned(), String::new())
+    );
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_it_waits_for_sessions_has_died() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("killed-draining");
+    let mut played = home.start();
+    has_sessions(&played, 3, 1);
+    terminate();
+    played.serve_until(|control| control.scene.stopping.is_some());
+    assert!(!played.control.is_over());
+    drop(played);
+    let (severity, before, told) = told_by_the_next_start(&home);
+    assert_eq!((severity.as_str(), before.as_str()), ("warning", "died"));
+    let how = "; the daemon before did not end its stop: it crashed, was killed or lost its power after 20";
+    assert!(told.starts_with(how), "{told}");
 }
