@@ -27,6 +27,7 @@ use crate::control::events::Events;
 use crate::control::events::describe::Example;
 use crate::control::events::mark::Life;
 use crate::control::events::shelf::Shelf;
+use crate::control::filling::Filling;
 use crate::control::floods::Floods;
 use crate::control::history::History;
 use crate::control::kept::Kept;
@@ -34,7 +35,6 @@ use crate::control::overlay::Overlay;
 use crate::control::overlay::orders::{Meant, Wanted as Ordering};
 use crate::control::overrides::{DenyWish, Overrides};
 use crate::control::ports::OpenDevice;
-use crate::control::rates::Rates;
 use crate::control::refusals::Refusals;
 use crate::control::scene::Scene;
 use crate::control::second::Look;
@@ -61,6 +61,7 @@ mod doctor;
 pub(crate) mod events;
 mod explain;
 pub(crate) mod faults;
+mod filling;
 mod floods;
 mod health;
 pub(crate) mod history;
@@ -70,7 +71,6 @@ pub(crate) mod operator;
 mod overlay;
 pub(crate) mod overrides;
 pub(crate) mod ports;
-mod rates;
 mod refusals;
 mod reload;
 pub(crate) mod scene;
@@ -92,6 +92,8 @@ const FIRST_TAP: usize = 2;
 
 /// The control thread looks at everything this often, whatever wakes it.
 const TICK: Duration = Duration::from_millis(100);
+/// And at what is much to read.
+const LOOK: Duration = Duration::from_millis(250);
 /// Questions that are control's own.
 const OWN_TICKET: Ticket = Ticket(0);
 /// Next hops that are asked for ahead: half of the new ones that a worker asks for in a second.
@@ -156,6 +158,7 @@ pub(crate) struct Control {
     /// Where `weir bench` keeps what it found out.
     capacity: PathBuf,
     next_tick: Instant,
+    next_look: Instant,
     stop_now: bool,
     forecast: Forecast,
 }
@@ -198,7 +201,7 @@ impl Control {
                 overlay: Overlay::default(),
                 fleet: parts.fleet,
                 devices: parts.devices,
-                rates: Rates::default(),
+                filling: Filling::default(),
                 floods: Floods::default(),
                 ways: Ways::default(),
                 history: History::default(),
@@ -225,6 +228,7 @@ impl Control {
             crashes: CrashRing::new(parts.run_dir.join("crash.pcap")),
             capacity: crate::capacity::path(),
             next_tick: Instant::now(),
+            next_look: Instant::now(),
             stop_now: false,
             forecast: Forecast {
                 next: Instant::now(),
@@ -343,13 +347,12 @@ impl Control {
             services.any(|service| service.availability.passive.is_some())
         };
         // The counters of ten thousand real servers are much to read: silence is looked for each
-        // time, rates need it now and then.
-        if is_passive || self.scene.rates.is_due(now) {
+        // time, the rest needs them now and then.
+        if is_passive || now >= self.next_look {
+            self.next_look = now + LOOK;
             let traffic = self.scene.fleet.traffic();
             let health = &mut self.scene.health;
             health.look_for_silence(snapshot, &traffic, clocks);
-            let pictures = self.scene.fleet.pictures();
-            self.scene.rates.sample(now, &pictures);
             let health = &self.scene.health;
             let is_out = |real| health.is_down(real) || health.is_inhibited(real);
             let ways = self.scene.ways.look(now, snapshot, &traffic, is_out);
@@ -628,9 +631,8 @@ impl Control {
                 self.forecast.uses.extend(rows);
                 self.forecast.missing = self.forecast.missing.saturating_sub(1);
                 if self.forecast.missing == 0 {
-                    self.scene
-                        .rates
-                        .sample_pools(Instant::now(), &self.forecast.uses);
+                    let filling = &mut self.scene.filling;
+                    filling.look(Instant::now(), &self.forecast.uses);
                     self.pools_are_known();
                 }
             }

@@ -14,9 +14,9 @@ use weir_model::{
     WorkerId,
 };
 
+use crate::control::filling::Filling;
 use crate::control::floods::Floods;
 use crate::control::overlay::{Overlay, RealName};
-use crate::control::rates::Rates;
 use crate::control::scene::Scene;
 use crate::control::second::Second;
 use crate::health::{Book, Standing};
@@ -85,12 +85,12 @@ pub(crate) fn services<'a>(
 pub(crate) fn pools(
     snapshot: &Snapshot,
     uses: &[PoolUse],
-    rates: &Rates,
+    filling: &Filling,
     now: Instant,
 ) -> Vec<PoolRow> {
     let pools = snapshot.pools.iter();
     pools
-        .map(|pool| pool_row(snapshot, pool, uses, rates, now))
+        .map(|pool| pool_row(snapshot, pool, uses, filling, now))
         .collect()
 }
 
@@ -165,7 +165,6 @@ pub(crate) fn workers(
     cpus: impl Iterator<Item = Option<u16>>,
     poll: Poll,
     pictures: &[Picture],
-    rates: &Rates,
     second: Option<&Second>,
 ) -> Vec<WorkerRow> {
     let of_second = |place| second?.workers.get(place).map(WorkerRates::from);
@@ -174,7 +173,7 @@ pub(crate) fn workers(
         worker: place as u32,
         cpu: cpu.map(u32::from),
         poll: poll.name().to_owned(),
-        busy_percent: rates.busy_percent(place),
+        busy_percent: second.map_or(0, |second| second.busy_percent(place)),
         sessions: picture.vitals.sessions,
         capacity: picture.vitals.capacity,
         rx: picture.ledger.rx,
@@ -295,7 +294,7 @@ fn pool_row(
     snapshot: &Snapshot,
     pool: &LipPool,
     uses: &[PoolUse],
-    rates: &Rates,
+    filling: &Filling,
     now: Instant,
 ) -> PoolRow {
     let ports_each = u64::from(pool.last_port - pool.first_port) + 1;
@@ -314,7 +313,7 @@ fn pool_row(
                 real: format!("{}/{protocol}", self::endpoint(address, endpoint.port)),
                 used: *used,
                 free,
-                exhausted_in_s: rates.exhausted_in_s(now, (pool.id, *id), *used, free),
+                exhausted_in_s: filling.exhausted_in_s(now, (pool.id, *id), *used, free),
             })
         })
         .collect();

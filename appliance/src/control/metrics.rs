@@ -101,9 +101,9 @@ impl Control {
 
     /// Every worker has told of its pools.
     pub(super) fn pools_are_known(&mut self) {
-        let (snapshot, rates) = (&self.scene.running.snapshot, &self.scene.rates);
+        let (snapshot, filling) = (&self.scene.running.snapshot, &self.scene.filling);
         let uses = &self.forecast.uses;
-        self.metrics.pools = answer::pools(snapshot, uses, rates, Instant::now());
+        self.metrics.pools = answer::pools(snapshot, uses, filling, Instant::now());
         self.show_metrics();
     }
 

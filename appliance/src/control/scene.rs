@@ -3,13 +3,13 @@
 use crate::clock::Clock;
 use crate::configuration::Configuration;
 use crate::control::events::Events;
+use crate::control::filling::Filling;
 use crate::control::floods::Floods;
 use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
 use crate::control::overrides::Overrides;
 use crate::control::ports::OpenDevice;
-use crate::control::rates::Rates;
 use crate::control::stop::Stopping;
 use crate::control::ways::Ways;
 use crate::fleet::Fleet;
@@ -23,7 +23,7 @@ pub(crate) struct Scene {
     pub(crate) overlay: Overlay,
     pub(crate) fleet: Fleet,
     pub(crate) devices: Vec<OpenDevice>,
-    pub(crate) rates: Rates,
+    pub(crate) filling: Filling,
     pub(crate) floods: Floods,
     pub(crate) ways: Ways,
     pub(crate) history: History,

@@ -30,6 +30,8 @@ pub(crate) struct Second {
     pub(crate) ports: Vec<PortRates>,
     /// Of each worker.
     pub(crate) workers: Vec<LedgerRates>,
+    /// The share of its time that each worker worked, in percent.
+    pub(crate) busy_percent: Vec<u32>,
     /// Of all workers.
     pub(crate) total: LedgerRates,
     /// Of services, their real servers and floods.
@@ -64,6 +66,7 @@ impl Second {
             ports,
             total: workers.iter().sum(),
             workers,
+            busy_percent: grown.busy_percent(),
             services,
         })
     }
@@ -71,6 +74,16 @@ impl Second {
     /// Adds up what the ports say: that is what the header of the console shows.
     pub(crate) fn all_ports(&self) -> PortRates {
         self.ports.iter().sum()
+    }
+
+    /// Returns the share of its time that a worker worked.
+    pub(crate) fn busy_percent(&self, worker: usize) -> u32 {
+        self.busy_percent.get(worker).copied().unwrap_or_default()
+    }
+
+    /// Returns that of the worker that worked most.
+    pub(crate) fn busiest_percent(&self) -> u32 {
+        self.busy_percent.iter().copied().max().unwrap_or_default()
     }
 }
 
@@ -94,6 +107,14 @@ impl Grown<'_> {
     fn rates(&self, pick: impl Fn(&Picture) -> u64) -> Vec<u64> {
         let grown = self.by(pick);
         apportion(whole(grown.iter().sum(), self.elapsed), &grown)
+    }
+
+    /// A turn that was counted in this second may have begun in the one before.
+    fn busy_percent(&self) -> Vec<u32> {
+        let micros = self.elapsed.as_micros().max(1) as u64;
+        let busy_us = self.by(|picture| picture.vitals.busy_us);
+        let percent = |busy_us: u64| (busy_us.saturating_mul(100) / micros).min(100) as u32;
+        busy_us.into_iter().map(percent).collect()
     }
 
     fn ports(&self, count: usize) -> Vec<PortRates> {
@@ -331,6 +352,25 @@ mod tests {
         assert_eq!((second.total.rx, second.total.tx), (1, 0));
         assert_eq!(second.total.dropped, [("no-service".to_owned(), 1)].into());
         assert_eq!(second.ports.first().unwrap().rx, 1);
+    }
+
+    #[test]
+    fn a_worker_is_as_busy_as_it_was_in_that_second() {
+        let at = |busy_us: [u64; 3]| {
+            look(busy_us.map(|busy_us| Picture {
+                vitals: Vitals {
+                    busy_us,
+                    ..Vitals::default()
+                },
+                ..picture(&[], [0, 0])
+            }))
+        };
+        let elapsed = Duration::from_millis(1_250);
+        let (before, now) = (at([7, 9, 11]), at([7, 500_009, 1_300_011]));
+        let second = Second::between(1, &before, &now, elapsed).unwrap();
+        assert_eq!(second.busy_percent, [0, 40, 100]);
+        assert_eq!((second.busy_percent(1), second.busy_percent(3)), (40, 0));
+        assert_eq!(second.busiest_percent(), 100);
     }
 
     #[test]

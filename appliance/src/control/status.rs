@@ -67,12 +67,11 @@ pub(crate) fn row(scene: &Scene, connection: &Connection) -> StatusRow {
     let reals = || services().flat_map(|service| &service.reals);
     let is_up = |service: &&Service| scene.health.service_state(service).0 == "up";
     let vitals = |pick: fn(&Picture) -> u64| pictures.iter().map(pick).sum::<u64>();
-    let busy = (0..pictures.len()).map(|worker| scene.rates.busy_percent(worker));
     let second = scene.history.second();
     let all_ports = second.map(Second::all_ports);
     let of_ports = |pick: fn(PortRates) -> u64| all_ports.map(|all| exact(pick(all)));
     let of_services = |pick: fn(&ServiceRates) -> u64| second.map(|it| exact(pick(&it.services)));
-    let busy_percent = busy.max().unwrap_or_default();
+    let busy_percent = second.map_or(0, Second::busiest_percent);
     let may_be_out = scene.health.may_be_out();
     let mut alarms = alarms(scene, &pictures, second, busy_percent, may_be_out);
     let count = alarms.len() as u64;
@@ -290,7 +289,7 @@ fn tell_of_reals(scene: &Scene, service: &Service, say: &mut impl FnMut(&str, &s
 /// left in percent.
 fn short_pools(scene: &Scene, snapshot: &Snapshot) -> Vec<(String, String, u64)> {
     let mut short = Vec::new();
-    for ((pool, endpoint), used) in scene.rates.pool_use() {
+    for ((pool, endpoint), used) in scene.filling.uses() {
         let Some(pool) = snapshot.pools.get(pool.index()) else {
             continue;
         };

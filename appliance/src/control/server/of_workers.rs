@@ -98,7 +98,12 @@ pub(super) fn take_pool_use(connection: &mut Connection, rows: &[PoolUse], scene
     if *missing > 0 {
         return;
     }
-    let rows = answer::pools(&scene.running.snapshot, uses, &scene.rates, Instant::now());
+    let rows = answer::pools(
+        &scene.running.snapshot,
+        uses,
+        &scene.filling,
+        Instant::now(),
+    );
     connection.job = None;
     send_rows(connection, What::Pools, &Filter::default(), rows);
 }

@@ -15,7 +15,6 @@ use crate::control::connection::{Connection, Job, SessionsJob};
 use crate::control::diff;
 use crate::control::doctor;
 use crate::control::explain;
-use crate::control::floods::Load;
 use crate::control::overlay;
 use crate::control::overlay::orders::Meant;
 use crate::control::scene::Scene;
@@ -141,7 +140,7 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
         What::Workers => {
             let cpus = scene.fleet.workers().iter().map(|worker| worker.cpu);
             let poll = scene.running.snapshot.workers.poll;
-            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), &scene.rates, second);
+            let rows = answer::workers(cpus, poll, &scene.fleet.pictures(), second);
             send_rows(connection, what, filter, rows);
         }
         What::Ledger => {
@@ -154,11 +153,8 @@ fn show(connection: &mut Connection, ticket: Ticket, what: What, filter: &Filter
         }
         What::Flood => {
             let (now, published) = (Instant::now(), scene.fleet.floods());
-            let busy = (0..published.len()).map(|worker| scene.rates.busy_percent(worker));
-            let busiest = busy.max().unwrap_or_default();
             let floods = &scene.floods;
-            let load = Load { second, busiest };
-            let rows = floods.rows(now, &scene.running.snapshot, service, &published, load);
+            let rows = floods.rows(now, &scene.running.snapshot, service, &published, second);
             send_rows(connection, what, filter, rows);
         }
         What::Health => {

@@ -22,12 +22,12 @@ use crate::command::{Answer, Command, WorkerEnd};
 use crate::configuration::configuration;
 use crate::control::connection::Connection;
 use crate::control::events::Events as EventHub;
+use crate::control::filling::Filling;
 use crate::control::floods::Floods;
 use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
 use crate::control::overrides::Overrides;
-use crate::control::rates::Rates;
 use crate::control::scene::Scene;
 use crate::control::server::Server;
 use crate::control::sockets::Listener;
@@ -79,7 +79,7 @@ impl Played {
                 clock: Clock::start(),
                 fleet: Fleet::new(handles).made_of(Some(blueprint())),
                 devices: Vec::new(),
-                rates: Rates::default(),
+                filling: Filling::default(),
                 floods: Floods::default(),
                 ways: Ways::default(),
                 history: History::default(),
