@@ -4,6 +4,7 @@
 //! updated. Beside it a second one is set up by hand and cut from its power.
 
 mod cards;
+mod changes;
 mod console;
 mod first_boot;
 mod installer;

@@ -7,7 +7,7 @@ use weir_lab::attack::FLOOD_GATEWAY;
 use weir_lab::lab::{LAN, LB_LAN, LB_WAN, VIP, WAN, lip, real_address};
 use weir_lab::scenario::Run;
 
-use super::{Appliance, BOOT, CONSOLE, PATIENCE, SECRET, START, started, traffic};
+use super::{Appliance, BOOT, CONSOLE, PATIENCE, SECRET, START, changes, started, traffic};
 use crate::guest::{Firmware, Guest, Plan};
 use crate::images::Images;
 use crate::site::{MANAGEMENT, Site};
@@ -46,11 +46,17 @@ pub(super) fn run(run: &mut Run, images: &Images) -> Result<Appliance> {
         site.operator.run_with_input("apply -", &conf)?;
         Ok(services.lines().count().to_string() + " lines more")
     });
+    changes::run(run, &site)?;
     run.check("image: another driver by `restart` of a file", || {
         let conf = site.configuration("af-xdp", "");
+        let said = site.operator.refused("restart", &conf)?;
+        ensure!(said.contains("`restart -` does"), "it said: {said}");
         site.operator.run_with_input("restart -", &conf)?;
         site.operator.wait("show status --json", START)?;
-        Ok("af-xdp, two queues".to_owned())
+        Ok("af-xdp, two queues; refused without `-`".to_owned())
+    });
+    run.check("image: no IPv6 after a start without", || {
+        changes::has_no_ipv6(&site)
     });
     traffic::serve(run, &site, "af-xdp")?;
     Ok(Appliance {
