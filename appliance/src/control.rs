@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,18 +13,16 @@ use mio::unix::SourceFd;
 use mio::{Events as MioEvents, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use weir_control::{CheckRow, Code, EventRow, Rejection, Reply, Request};
-use weir_director::{Notice, PoolUse};
-use weir_model::{Event, EventClass, MasterKey, PortId, Severity};
-use weir_wire::EthAddr;
+use weir_control::{CheckRow, EventRow};
+use weir_director::PoolUse;
+use weir_model::{MasterKey, Severity};
 
 use crate::clock::Clock;
-use crate::command::{Answer, Command, News, Ticket};
+use crate::command::{Command, Ticket};
 use crate::configuration::{Origin, Start};
-use crate::control::apply::{Asker, Wanted, Wish};
+use crate::control::apply::Wish;
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
-use crate::control::events::describe::Example;
 use crate::control::events::mark::Life;
 use crate::control::events::shelf::Shelf;
 use crate::control::filling::Filling;
@@ -32,17 +30,15 @@ use crate::control::floods::Floods;
 use crate::control::history::History;
 use crate::control::kept::Kept;
 use crate::control::overlay::Overlay;
-use crate::control::overlay::orders::{Meant, Wanted as Ordering};
-use crate::control::overrides::{DenyWish, Overrides};
+use crate::control::overrides::Overrides;
 use crate::control::ports::OpenDevice;
 use crate::control::refusals::Refusals;
 use crate::control::scene::Scene;
 use crate::control::second::Look;
 use crate::control::second::services::ServiceBooks;
-use crate::control::server::{ClientId, Order, Server};
+use crate::control::server::Server;
 use crate::control::sockets::Listener;
 use crate::control::ways::Ways;
-use crate::event::EventRecord;
 use crate::fleet::Fleet;
 use crate::health::runner::{Ran, Runner};
 use crate::health::{Book, Prober};
@@ -68,6 +64,7 @@ pub(crate) mod history;
 pub(crate) mod kept;
 mod metrics;
 pub(crate) mod operator;
+mod orders;
 mod overlay;
 pub(crate) mod overrides;
 pub(crate) mod ports;
@@ -83,6 +80,7 @@ mod start;
 mod status;
 mod stop;
 mod ways;
+mod workers;
 
 /// Wakes the control thread: somebody put something into a channel.
 pub(crate) const WAKER: Token = Token(0);
@@ -96,8 +94,6 @@ const TICK: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(250);
 /// Questions that are control's own.
 const OWN_TICKET: Ticket = Ticket(0);
-/// Next hops that are asked for ahead: half of the new ones that a worker asks for in a second.
-const NEXT_HOPS: usize = 512;
 const FORECAST_EVERY: Duration = Duration::from_secs(1);
 /// How soon control looks again for room in a worker's channel that had none left.
 const CATCH_UP: Duration = Duration::from_millis(2);
@@ -444,298 +440,6 @@ impl Control {
                 text: running.effective.clone(),
             };
             self.keep(&applied);
-        }
-    }
-
-    fn apply_own_files(&mut self) {
-        if self.scene.stopping.is_none() {
-            self.apply(Wish {
-                asker: Asker::Signal,
-                wanted: Wanted::Texts(Vec::new()),
-                over: None,
-                confirm: None,
-            });
-        }
-    }
-
-    /// Carries out a change that a client asks for.
-    fn carry_out(&mut self, order: Order) {
-        if let Some(rejection) = self.changed_since(order.asked.expect_generation) {
-            return self.finish(order.client, &[Reply::refused(&rejection)]);
-        }
-        match order.asked.request {
-            Request::Apply {
-                texts,
-                confirm_ms,
-                over,
-            } => self.apply(Wish {
-                asker: Asker::Client(order.client, order.operator),
-                wanted: Wanted::Texts(texts),
-                over,
-                confirm: confirm_ms.map(Duration::from_millis),
-            }),
-            Request::Capture(wanted) => self.capture(order.client, &order.operator, &wanted),
-            Request::Maintenance { on } => {
-                self.set_maintenance(order.client, &order.operator, on);
-            }
-            Request::Synproxy {
-                service,
-                mode,
-                for_ms,
-            } => {
-                let asker = Asker::Client(order.client, order.operator);
-                self.set_synproxy(asker, &service, mode, for_ms.map(Duration::from_millis));
-            }
-            Request::Deny {
-                network,
-                on,
-                for_ms,
-            } => {
-                let asker = Asker::Client(order.client, order.operator);
-                let span = for_ms.map(Duration::from_millis);
-                self.deny(&asker, &DenyWish { network, on, span });
-            }
-            Request::Confirm {} => self.confirm(order.client, order.operator),
-            Request::Rollback { generation } => self.apply(Wish {
-                asker: Asker::Client(order.client, order.operator),
-                wanted: Wanted::Earlier(generation),
-                over: None,
-                confirm: None,
-            }),
-            Request::Drain {
-                service,
-                real,
-                deadline_ms,
-                then,
-            } => {
-                let deadline = deadline_ms.map(Duration::from_millis);
-                let wanted = Ordering::Drain { deadline, then };
-                let meant = Meant { service, real };
-                self.order(order.client, order.operator, &meant, &wanted);
-            }
-            Request::Enable { service, real } => {
-                let meant = Meant { service, real };
-                self.order(order.client, order.operator, &meant, &Ordering::Enable);
-            }
-            Request::Weight {
-                service,
-                real,
-                weight,
-            } => {
-                let wanted = Ordering::Weight(weight);
-                let meant = Meant { service, real };
-                self.order(order.client, order.operator, &meant, &wanted);
-            }
-            Request::Tell(tell) => {
-                let events = &mut self.scene.events;
-                events.say(Instant::now(), EventRecord::told(&tell));
-                self.finish(order.client, &[Reply::done(0)]);
-            }
-            // These change nothing; the server has answered them itself.
-            Request::Show { .. }
-            | Request::Hello(_)
-            | Request::Explain(_)
-            | Request::Diff { .. }
-            | Request::Doctor {}
-            | Request::Draining { .. } => {}
-        }
-    }
-
-    /// Refuses what is meant for another configuration than the one that runs: it says which runs,
-    /// since when and by whom.
-    fn changed_since(&self, expected: Option<u64>) -> Option<Rejection> {
-        let running = self.scene.running.snapshot.generation.0;
-        let expected = expected.filter(|expected| *expected != running)?;
-        let rows = self.scene.kept.rows(running);
-        let row = rows.iter().find(|row| row.generation == running);
-        let what = row.map_or_else(String::new, |row| {
-            format!(" since {}, by {}: {}", row.at, row.by, row.summary)
-        });
-        Some(Rejection {
-            code: Code::Changed,
-            text: format!(
-                "nothing was done: configuration {running} runs{what}; this was meant for \
-                 configuration {expected}"
-            ),
-        })
-    }
-
-    /// Answers a change that a client asked for.
-    fn finish(&mut self, client: ClientId, replies: &[Reply]) {
-        self.server.finish(client, replies, &self.scene);
-    }
-
-    fn listen_to_workers(&mut self) {
-        for place in 0..self.scene.fleet.workers().len() {
-            while let Some(answer) = self.next_answer(place) {
-                self.take_answer(place, answer);
-            }
-            while let Some(news) = self.next_news(place) {
-                self.take_news(place, news);
-            }
-        }
-    }
-
-    /// Takes what workers logged of sessions.
-    fn listen_to_sessions(&mut self) {
-        let now = Instant::now();
-        let Scene { fleet, events, .. } = &mut self.scene;
-        fleet.drain_session_logs(|record| events.session(now, &record));
-    }
-
-    /// Says how many records of the session log found no room.
-    fn look_at_session_log(&mut self, now: Instant) {
-        let pictures = self.scene.fleet.pictures();
-        let lost: u64 = pictures.iter().map(|it| it.vitals.session_log_lost).sum();
-        let before = std::mem::replace(&mut self.session_log_lost, lost);
-        if lost > before {
-            let count = lost - before;
-            let text = format!(
-                "{count} records of the session log are lost: sessions came faster than they are \
-                 taken"
-            );
-            let class = EventClass::System;
-            let record = EventRecord::new(class, Severity::Warning, "session-log-lost", text);
-            let record = record.field("count", count).field("total", lost);
-            self.scene.events.say(now, record);
-        }
-    }
-
-    fn next_answer(&self, place: usize) -> Option<Answer> {
-        self.scene
-            .fleet
-            .worker(place)?
-            .control
-            .answers
-            .try_recv()
-            .ok()
-    }
-
-    fn next_news(&self, place: usize) -> Option<News> {
-        self.scene.fleet.worker(place)?.control.news.try_recv().ok()
-    }
-
-    fn take_answer(&mut self, place: usize, answer: Answer) {
-        match answer {
-            Answer::Applied { retired, boards } => {
-                drop((retired, boards));
-                self.scene.floods.restarted(place);
-                if self.scene.fleet.applied(place) {
-                    self.finish_apply();
-                }
-            }
-            Answer::PoolUse {
-                ticket: OWN_TICKET,
-                rows,
-            } => {
-                self.forecast.uses.extend(rows);
-                self.forecast.missing = self.forecast.missing.saturating_sub(1);
-                if self.forecast.missing == 0 {
-                    let filling = &mut self.scene.filling;
-                    filling.look(Instant::now(), &self.forecast.uses);
-                    self.pools_are_known();
-                }
-            }
-            Answer::Untapped(tap) => drop(tap),
-            // Freed here, off the packet path.
-            Answer::Denied { retired } => drop(retired),
-            Answer::PoolUse { .. }
-            | Answer::Sessions { .. }
-            | Answer::Explained { .. }
-            | Answer::Neighbours { .. }
-            | Answer::Reached { .. } => {
-                self.server.answered(place, answer, &self.scene);
-            }
-            Answer::Reset { real, count, next } => {
-                if let Some(event) = self.scene.overlay.took(place, real, count, next) {
-                    self.scene.events.say(Instant::now(), event);
-                }
-                self.ask_for_resets();
-            }
-        }
-    }
-
-    /// Has the first worker ask for the next hops that it does not know, and so all workers learn them
-    /// before the first clients need them: few of their packets can wait for an answer to ARP.
-    fn look_for_next_hops(&self) {
-        let mut to = doctor::next_hops(&self.scene.running.snapshot);
-        to.truncate(NEXT_HOPS);
-        let command = Command::Reach {
-            ticket: OWN_TICKET,
-            to,
-            // How they are reached is not wanted.
-            rows: Vec::new(),
-        };
-        let worker = self.scene.fleet.worker(0);
-        // Where there is no room for it, packets ask themselves.
-        let _ = worker.is_some_and(|worker| worker.send_if_idle(command));
-    }
-
-    fn take_news(&mut self, place: usize, news: News) {
-        let now = Instant::now();
-        match news {
-            News::Notice(Notice::Neighbour { port, address, mac }) => {
-                self.tell_neighbour(place, port, address, mac);
-            }
-            News::Notice(Notice::Flood { .. }) => self.floods_turned = true,
-            News::Notice(Notice::Event(
-                event @ (Event::FloodBegan { .. } | Event::FloodEnded { .. }),
-            )) => {
-                self.scene.floods.heard(place, &event);
-                self.floods_turned = true;
-            }
-            News::Notice(Notice::Event(Event::Refused {
-                service,
-                reason,
-                client,
-                ..
-            })) => {
-                let worker = place;
-                let example = Example {
-                    worker,
-                    reason,
-                    client,
-                };
-                self.refusals.heard(service, example);
-            }
-            News::Notice(Notice::Event(event)) => {
-                let snapshot = &self.scene.running.snapshot;
-                self.scene.events.happened(now, place, &event, snapshot);
-            }
-            News::Crashed { port, frame } => {
-                if let Err(error) = self.crashes.push(frame, &crate::failure::sentences()) {
-                    let sentence = format!("a frame of port {port} cannot be kept: {error}");
-                    self.scene
-                        .events
-                        .system(now, Severity::Error, "crash-ring", sentence);
-                }
-            }
-            News::PortFailed { port, error } => {
-                let device = self.scene.devices.iter().find(|device| device.id == port);
-                let name = device.map_or("?", |device| device.name.as_str());
-                let (severity, sentence) = if let Some(error) = error {
-                    let cause = error.to_string();
-                    // The number says nothing that the words do not.
-                    let cause = cause.split(" (os error").next().unwrap_or_default();
-                    let sentence =
-                        format!("port {name} cannot transmit on worker {place}: {cause}");
-                    (Severity::Error, sentence)
-                } else {
-                    let sentence = format!("port {name} transmits again on worker {place}");
-                    (Severity::Notice, sentence)
-                };
-                let record = EventRecord::new(EventClass::System, severity, "port", sentence);
-                let record = record.field("port", name).field("worker", place);
-                self.scene.events.say(now, record);
-            }
-        }
-    }
-
-    /// What one worker learnt of a neighbour, the others may be waiting for.
-    fn tell_neighbour(&self, from: usize, port: PortId, address: Ipv4Addr, mac: EthAddr) {
-        let workers = self.scene.fleet.workers().iter();
-        for worker in workers.filter(|worker| worker.id.index() != from) {
-            worker.send_if_idle(Command::Neighbour { port, address, mac });
         }
     }
 
