@@ -254,6 +254,9 @@ pub(crate) fn interrupts(text: &str) -> Vec<(u32, String)> {
 }
 
 #[cfg(test)]
+mod unasked;
+
+#[cfg(test)]
 mod tests {
     use std::process::Command;
 
