@@ -106,8 +106,7 @@ impl Agent {
             Message::Order(Order::PowerOff) => self.begin_to_end(Last::PowerOff),
             Message::Order(Order::Changed) => self.keys_changed(),
             Message::Order(Order::RestartDaemon) => {
-                self.devices
-                    .starts_on(kept::at_start(self.handle.places()).0);
+                self.daemon_starts_again();
                 self.daemon.restart(self.began.elapsed());
             }
             Message::Ssh(line) => match self.logins.event(&line, &self.known_keys) {
@@ -209,6 +208,12 @@ impl Agent {
         }
     }
 
+    /// Has the devices be what the daemon starts on the next time.
+    fn daemon_starts_again(&mut self) {
+        let (next, _) = kept::at_start(self.handle.places());
+        self.devices.starts_on(next);
+    }
+
     fn look_after_daemon(&mut self, now: Duration) {
         let drains = self
             .wanted
@@ -220,6 +225,9 @@ impl Agent {
         let outcome = self.daemon.look_after(now, patience, &self.handle);
         if outcome.is_some() {
             self.answered = now;
+        }
+        if matches!(outcome, Some(Outcome::Ended(..))) {
+            self.daemon_starts_again();
         }
         self.say_outcome("the daemon", outcome);
         if !self.is_silent

@@ -22,8 +22,12 @@ pub(super) struct Devices {
 
 impl Devices {
     /// Has the devices be what the daemon is about to start on, until it says what it runs on: the
-    /// kernel gives no address of IPv6 to a device that was told to have none.
+    /// kernel gives no address of IPv6 to a device that was told to have none. Its ports are told
+    /// again: the daemon of before may have switched IPv6 on for a configuration that nobody saw.
     pub(super) fn starts_on(&mut self, next: Option<BoxOf>) {
+        for port in next.iter().flat_map(|next| &next.ports) {
+            self.told.remove(&port.device);
+        }
         self.next = next;
     }
 
@@ -224,5 +228,25 @@ mod tests {
         assert_eq!(look(&mut devices, &without), "no");
         devices.runs();
         assert_eq!(look(&mut devices, &without), "no");
+    }
+
+    #[test]
+    fn what_the_daemon_switched_on_for_nothing_is_off_with_its_next_start() {
+        let (_folder, places) = kernel("devices-for-nothing", &["none0", "none1"]);
+        let without = wanted("none0", "none1", "198.51.100.2/24");
+        let mut devices = Devices::default();
+        devices.tell(&without, &places);
+        // For an address of a configuration that could not be applied, or was gone before it was seen.
+        let file = places.proc.join("sys/net/ipv6/conf/none1/disable_ipv6");
+        fs::write(&file, "0").unwrap();
+        devices.tell(&without, &places);
+        assert_eq!(has_ipv6(&places, "none1"), "yes");
+        devices.starts_on(Some(without.clone()));
+        devices.tell(&without, &places);
+        assert_eq!(has_ipv6(&places, "none1"), "no");
+        // Once: the daemon that has started may do it again.
+        fs::write(&file, "0").unwrap();
+        devices.tell(&without, &places);
+        assert_eq!(has_ipv6(&places, "none1"), "yes");
     }
 }
