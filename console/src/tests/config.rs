@@ -152,6 +152,17 @@ fn what_is_written_while_a_candidate_is_on_trial_outlives_its_confirmation() {
 }
 
 #[test]
+fn who_confirms_a_trial_of_somebody_else_goes_on_where_they_are() {
+    let mut stage = stage(Role::Operator);
+    stage.model.config.part = Part::Generations;
+    stage.daemon.trial = Some(250);
+    stage.pass(1);
+    stage.reply(|stage| stage.keys("c"));
+    assert!(toast(&stage).ends_with("is confirmed"), "{}", toast(&stage));
+    assert_eq!(stage.model.config.part, Part::Generations);
+}
+
+#[test]
 fn a_trial_that_is_rolled_back_leaves_the_candidate_to_be_mended() {
     let mut stage = stage(Role::Operator);
     stage.keys(GOOD);

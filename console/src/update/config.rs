@@ -593,9 +593,10 @@ pub(crate) fn applied(
         }
         (Request::Confirm {}, _) => {
             let editor = model.config.editor.as_ref();
-            let now = editor.map(|editor| (number, editor.version));
+            let tried = model.config.tried.take();
+            let is_tried = tried.is_some() && tried == editor.map(|it| (number, it.version));
             // What was written since is not lost, and an open editor is not closed.
-            if model.config.tried.take() == now && !model.mode_is_editor() {
+            if is_tried && !model.mode_is_editor() {
                 model.config.editor = None;
                 model.config.part = Part::Running;
             }
