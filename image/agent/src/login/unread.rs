@@ -24,11 +24,11 @@ pub(super) fn is_configuration() -> bool {
     }
     // Not through the buffer of the standard input, whose filling nobody can wait for.
     let own = input.as_fd().try_clone_to_owned();
-    own.is_ok_and(|own| comes_in(&mut File::from(own)))
+    own.is_ok_and(|own| comes_in(&mut File::from(own), PATIENCE))
 }
 
-fn comes_in(input: &mut (impl Read + AsFd)) -> bool {
-    let end = Instant::now() + PATIENCE;
+fn comes_in(input: &mut (impl Read + AsFd), patience: Duration) -> bool {
+    let end = Instant::now() + patience;
     let mut text = Vec::new();
     let mut part = [0; 4096];
     while text.len() < MOST_BYTES && is_readable(input, end) {
@@ -83,12 +83,15 @@ mod tests {
 
     use super::*;
 
+    /// Nobody waits for so long where the test holds.
+    const LONG: Duration = Duration::from_secs(30);
+
     /// What is said of an input that has a text, and ends after it or not.
-    fn of(text: &str, ends: bool) -> bool {
+    fn of(text: &str, ends: bool, patience: Duration) -> bool {
         let (mut input, mut output) = io::pipe().unwrap();
         output.write_all(text.as_bytes()).unwrap();
         let open = (!ends).then_some(output);
-        let found = comes_in(&mut input);
+        let found = comes_in(&mut input, patience);
         drop(open);
         found
     }
@@ -99,10 +102,10 @@ mod tests {
             "[node]\nname = lb1\n",
             "\u{20}\n# ours\n; and theirs\n\n  [service web]  # pages\n",
         ] {
-            assert!(of(text, true), "{text}");
-            assert!(of(text, false), "{text}");
+            assert!(of(text, true, LONG), "{text}");
+            assert!(of(text, false, LONG), "{text}");
         }
-        assert!(of("[node]", true));
+        assert!(of("[node]", true, LONG));
     }
 
     #[test]
@@ -117,17 +120,18 @@ mod tests {
             "[]\n",
             "\u{fffd}[node]\n",
         ] {
-            assert!(!of(text, true), "{text}");
+            assert!(!of(text, true, LONG), "{text}");
         }
     }
 
     #[test]
     fn an_input_without_an_end_is_not_waited_for_long() {
-        let begun = Instant::now();
-        assert!(!of("", false));
-        assert!(!of("# no more of it", false));
-        assert!(begun.elapsed() < 4 * PATIENCE);
-        assert!(!comes_in(&mut File::open("/dev/null").unwrap()));
+        let (begun, patience) = (Instant::now(), Duration::from_millis(50));
+        assert!(!of("", false, patience));
+        assert!(!of("# no more of it", false, patience));
+        assert!(begun.elapsed() >= patience);
+        assert!(begun.elapsed() < LONG);
+        assert!(!comes_in(&mut File::open("/dev/null").unwrap(), LONG));
     }
 
     #[test]
@@ -135,12 +139,12 @@ mod tests {
         let (mut input, mut output) = io::pipe().unwrap();
         let send = thread::spawn(move || {
             for part in ["# a file\n[no", "de]\nname", " = lb1\n"] {
-                thread::sleep(PATIENCE / 10);
+                thread::sleep(Duration::from_millis(50));
                 // Nobody reads what is no longer needed.
                 let _ = output.write_all(part.as_bytes());
             }
         });
-        assert!(comes_in(&mut input));
+        assert!(comes_in(&mut input, LONG));
         send.join().unwrap();
     }
 }
