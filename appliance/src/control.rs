@@ -23,7 +23,7 @@ use crate::configuration::{Origin, Start};
 use crate::control::apply::Wish;
 use crate::control::crash::CrashRing;
 use crate::control::events::Events;
-use crate::control::events::mark::Life;
+use crate::control::events::mark::{Life, Marked};
 use crate::control::events::shelf::Shelf;
 use crate::control::filling::Filling;
 use crate::control::floods::Floods;
@@ -155,6 +155,8 @@ pub(crate) struct Control {
     capacity: PathBuf,
     next_tick: Instant,
     next_look: Instant,
+    /// The number of the event that told the start.
+    started: u64,
     stop_now: bool,
     forecast: Forecast,
 }
@@ -225,6 +227,7 @@ impl Control {
             capacity: crate::capacity::path(),
             next_tick: Instant::now(),
             next_look: Instant::now(),
+            started: 0,
             stop_now: false,
             forecast: Forecast {
                 next: Instant::now(),
@@ -278,9 +281,10 @@ impl Control {
         self.scene.fleet.stop();
         self.tell_last_refusals();
         self.scene.events.finish();
-        let mark = self.scene.events.mark();
+        let (mark, started) = (self.scene.events.mark(), self.started);
         drop(self);
-        if let Some(Err(error)) = mark.map(|mark| mark.write(Life::Ended)) {
+        let life = Life::Ended;
+        if let Some(Err(error)) = mark.map(|mark| mark.write(Marked { life, started })) {
             log::say(start::not_marked(&error));
         }
         Ok(())

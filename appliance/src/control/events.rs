@@ -157,6 +157,11 @@ impl Events {
         self.shelf.as_ref().map(Shelf::mark)
     }
 
+    /// Returns the number of the event that was said last.
+    pub(super) fn last_number(&self) -> u64 {
+        self.sequence
+    }
+
     /// Lets what waits go out, for a moment at most.
     pub(crate) fn finish(&mut self) {
         self.exports.finish();

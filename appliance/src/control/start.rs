@@ -8,7 +8,7 @@ use weir_control::EventRow;
 use weir_model::{EventClass, Severity};
 
 use super::Control;
-use super::events::mark::{Life, Mark};
+use super::events::mark::{Life, Mark, Marked};
 use super::events::shelf;
 use crate::event::EventRecord;
 use crate::log::words;
@@ -31,6 +31,8 @@ pub(super) struct LastWords {
     at: Option<String>,
     /// Whether it said last that it stops; none where it said neither that nor that it started.
     is_stopping: Option<bool>,
+    /// The number of the event that told a start last; nought where there is none.
+    started: u64,
     /// Whether as many events are there as are kept: its start may be too long ago.
     is_long: bool,
 }
@@ -39,7 +41,11 @@ impl LastWords {
     /// Reads them from the events that were kept, the oldest first.
     pub(super) fn of(earlier: &[EventRow]) -> Self {
         let mut codes = earlier.iter().rev().map(|row| row.code.as_str());
+        let mut rows = earlier.iter().rev();
         Self {
+            started: rows
+                .find(|row| row.code == "started")
+                .map_or(0, |row| row.sequence),
             at: earlier.last().map(|row| row.at.clone()),
             is_stopping: codes.find_map(|code| match code {
                 "stopping" => Some(true),
@@ -52,10 +58,11 @@ impl LastWords {
 }
 
 impl Before {
-    /// Reads it from the mark that the daemon before left. One that knew no mark left its events
-    /// only, whose last ones may be missing.
-    fn of(mark: Option<Life>, last_words: LastWords) -> Self {
-        match (mark, last_words.is_stopping) {
+    /// Reads it from the mark that the daemon before left. One that knew no mark, or could not write
+    /// it, left its events only, whose last ones may be missing.
+    fn of(mark: Option<Marked>, last_words: LastWords) -> Self {
+        let mark = mark.filter(|mark| mark.started >= last_words.started);
+        match (mark.map(|mark| mark.life), last_words.is_stopping) {
             (Some(Life::Ended), _) | (None, Some(true)) => Self::Stopped,
             (Some(Life::Runs), _) | (None, Some(false)) => Self::Died(last_words),
             (None, None) if last_words.is_long => Self::Died(last_words),
@@ -78,7 +85,9 @@ impl Control {
         let mark = self.scene.events.mark();
         let found = mark.as_ref().and_then(Mark::read);
         self.tell_start(&Before::of(found, last_words));
-        if let Some(Err(error)) = mark.map(|mark| mark.write(Life::Runs)) {
+        let (life, started) = (Life::Runs, self.scene.events.last_number());
+        self.started = started;
+        if let Some(Err(error)) = mark.map(|mark| mark.write(Marked { life, started })) {
             let (events, severity) = (&mut self.scene.events, Severity::Warning);
             let text = not_marked(&error);
             events.system(Instant::now(), severity, "events-not-kept", text);
@@ -129,6 +138,7 @@ mod tests {
     fn rows(codes: &[&str]) -> Vec<EventRow> {
         let rows = codes.iter().enumerate();
         rows.map(|(second, code)| EventRow {
+            sequence: second as u64 + 1,
             at: format!("2026-07-01T00:00:0{second}Z"),
             code: (*code).to_owned(),
             ..EventRow::default()
@@ -136,8 +146,11 @@ mod tests {
         .collect()
     }
 
+    /// What is known behind these events and the mark of a daemon that started with them.
     fn before(mark: Option<Life>, rows: &[EventRow]) -> Before {
-        Before::of(mark, LastWords::of(rows))
+        let last_words = LastWords::of(rows);
+        let started = last_words.started;
+        Before::of(mark.map(|life| Marked { life, started }), last_words)
     }
 
     #[test]
@@ -165,9 +178,27 @@ mod tests {
         let last_words = LastWords {
             at: Some("2026-07-01T00:00:03Z".to_owned()),
             is_stopping: Some(false),
+            started: 3,
             is_long: false,
         };
         assert_eq!(died, Before::Died(last_words));
+    }
+
+    #[test]
+    fn a_mark_from_before_a_later_start_says_nothing_of_the_daemon_that_left_none() {
+        let stopped = rows(&["started", "applied", "started", "stopping"]);
+        let died = rows(&["started", "stopping", "started", "applied"]);
+        for life in [Life::Runs, Life::Ended] {
+            let of =
+                |rows, started| Before::of(Some(Marked { life, started }), LastWords::of(rows));
+            assert_eq!(of(&stopped, 1), Before::Stopped);
+            assert!(matches!(of(&died, 1), Before::Died(_)));
+            // Of a start that found no room among the events it says what it says of any.
+            for started in [3, 4] {
+                let is_stopped = of(&died, started) == Before::Stopped;
+                assert_eq!(is_stopped, life == Life::Ended);
+            }
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 /// The name of the file.
 const NAME: &str = "daemon";
 /// As long as the other, so that one takes the place of the other.
-const RUNS: &str = "runs \n";
-const ENDED: &str = "ended\n";
+const RUNS: &str = "runs ";
+const ENDED: &str = "ended";
 
-/// What became of the daemon.
+/// What became of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::control) enum Life {
     /// It has started.
@@ -23,8 +23,17 @@ pub(in crate::control) enum Life {
     Ended,
 }
 
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) struct Marked {
+    pub(in crate::control) life: Life,
+    /// The number of the event that told its start. Where the events know of a later one, a daemon
+    /// has run since that left no mark.
+    pub(in crate::control) started: u64,
+}
+
 /// The file.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(in crate::control) struct Mark {
     path: PathBuf,
 }
@@ -37,23 +46,28 @@ impl Mark {
     }
 
     /// Returns what it says; none where there is none, or it is damaged.
-    pub(in crate::control) fn read(&self) -> Option<Life> {
-        match fs::read_to_string(&self.path).ok()?.as_str() {
-            RUNS => Some(Life::Runs),
-            ENDED => Some(Life::Ended),
-            _ => None,
-        }
+    pub(in crate::control) fn read(&self) -> Option<Marked> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        let (life, number) = text.strip_suffix('\n')?.split_at_checked(RUNS.len())?;
+        let life = match life {
+            RUNS => Life::Runs,
+            ENDED => Life::Ended,
+            _ => return None,
+        };
+        let started = number.strip_prefix(' ')?.parse().ok()?;
+        Some(Marked { life, started })
     }
 
     /// Has it say something else.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(in crate::control) fn write(&self, life: Life) -> io::Result<()> {
-        let text = match life {
+    pub(in crate::control) fn write(&self, marked: Marked) -> io::Result<()> {
+        let life = match marked.life {
             Life::Runs => RUNS,
             Life::Ended => ENDED,
         };
+        let text = format!("{life} {:020}\n", marked.started);
         let is_new = !self.path.exists();
         let mut options = OpenOptions::new();
         // In its place: a disk that is full has room for it.
@@ -82,18 +96,39 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("weir-{}-mark", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
-        let mark = Mark::in_folder(&folder);
+        let (mark, file) = (Mark::in_folder(&folder), folder.join(NAME));
         assert_eq!(mark.read(), None);
-        for life in [Life::Runs, Life::Ended, Life::Ended, Life::Runs] {
-            mark.write(life).unwrap();
-            assert_eq!(mark.read(), Some(life));
-            assert_eq!(fs::metadata(folder.join(NAME)).unwrap().len(), 6);
+        for (life, started) in [
+            (Life::Runs, 1),
+            (Life::Ended, 1),
+            (Life::Ended, u64::MAX),
+            (Life::Runs, 12_345),
+        ] {
+            let marked = Marked { life, started };
+            mark.write(marked).unwrap();
+            assert_eq!(mark.read(), Some(marked));
+            assert_eq!(fs::metadata(&file).unwrap().len(), 27);
         }
-        fs::write(folder.join(NAME), "something else, and longer").unwrap();
+        let whole = fs::read_to_string(&file).unwrap();
+        for damaged in [
+            "",
+            "ended\n",
+            "runs  12",
+            "runs  \n",
+            &whole.replace('r', "\u{fc}"),
+        ] {
+            fs::write(&file, damaged).unwrap();
+            assert_eq!(mark.read(), None, "{damaged}");
+        }
+        fs::write(&file, "something else, and much longer than that").unwrap();
         assert_eq!(mark.read(), None);
-        mark.write(Life::Ended).unwrap();
-        assert_eq!(mark.read(), Some(Life::Ended));
+        let marked = Marked {
+            life: Life::Ended,
+            started: 7,
+        };
+        mark.write(marked).unwrap();
+        assert_eq!(mark.read(), Some(marked));
         fs::remove_dir_all(&folder).unwrap();
-        assert!(mark.write(Life::Runs).is_err());
+        assert!(mark.write(marked).is_err());
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Shelf {
     left_out: u64,
     next: Instant,
     is_over: bool,
-    mark: Mark,
+    folder: PathBuf,
 }
 
 impl Shelf {
@@ -81,14 +81,14 @@ impl Shelf {
             left_out: 0,
             next: Instant::now(),
             is_over: false,
-            mark: Mark::in_folder(folder),
+            folder: folder.to_owned(),
         };
         Ok((shelf, rows))
     }
 
     /// Returns the mark beside the events.
     pub(super) fn mark(&self) -> Mark {
-        self.mark.clone()
+        Mark::in_folder(&self.folder)
     }
 
     /// Takes an event that is to be kept.

@@ -253,3 +253,20 @@ fn a_daemon_that_is_killed_while_it_waits_for_sessions_has_died() {
     let how = "; the daemon before did not end its stop: it crashed, was killed or lost its power after 20";
     assert!(told.starts_with(how), "{told}");
 }
+
+#[test]
+fn the_mark_of_an_earlier_daemon_says_nothing_of_one_that_knew_none() {
+    SigSet::from(Signal::SIGTERM).thread_block().unwrap();
+    let home = Home::new("stopped-then-older");
+    let mut played = home.start();
+    terminate();
+    played.serve_until(Control::is_over);
+    played.control.run().unwrap();
+    let mark = home.path().join("events/daemon");
+    let ended = fs::read(&mark).unwrap();
+    // Of an older version, which dies.
+    drop(home.start());
+    fs::write(&mark, &ended).unwrap();
+    let (severity, before, _) = told_by_the_next_start(&home);
+    assert_eq!((severity.as_str(), before.as_str()), ("warning", "died"));
+}
