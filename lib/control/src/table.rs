@@ -155,10 +155,11 @@ pub fn services(rows: &[ServiceRow]) -> String {
     text
 }
 
-/// How many of a service's real servers take new sessions.
+/// How many of a service's real servers take new sessions; the sorry server is none of them.
 fn state_of(service: &ServiceRow) -> String {
-    let up = service.reals.iter().filter(|real| real.state == "up");
-    format!("{}/{} up", up.count(), service.reals.len())
+    let reals = || service.reals.iter().filter(|real| real.state != "sorry");
+    let up = reals().filter(|real| real.state == "up");
+    format!("{}/{} up", up.count(), reals().count())
 }
 
 /// What a service has beside its real servers, so that the lines add up: sessions of real servers
@@ -526,6 +527,22 @@ web      203.0.113.10:80/tcp  wlc    1/1 up            1200      7     31  2.0Ki
          -> none of these                                 0      0         1.0KiB      0B
 "
         );
+    }
+
+    #[test]
+    fn a_sorry_server_is_not_counted_among_the_real_servers_that_are_up() {
+        let real = |address: &str, state: &str| ServiceRealRow {
+            address: address.to_owned(),
+            state: state.to_owned(),
+            ..ServiceRealRow::default()
+        };
+        let row = ServiceRow {
+            reals: vec![real("10.0.1.11:80", "up"), real("10.0.1.99:80", "sorry")],
+            ..ServiceRow::default()
+        };
+        let text = services(&[row]);
+        assert!(text.contains("1/1 up"), "{text}");
+        assert!(text.contains("-> 10.0.1.99:80         sorry"), "{text}");
     }
 
     #[test]
