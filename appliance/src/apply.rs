@@ -164,7 +164,7 @@ pub(crate) fn texts(file: Option<&Path>) -> Result<Vec<ConfigText>, Failure> {
         return Ok(Vec::new());
     };
     let read = if file == Path::new(STDIN) {
-        weir_conf::read_from("standard input", io::stdin().lock())
+        weir_conf::read_from("<stdin>", io::stdin().lock())
     } else {
         weir_conf::read(file)
     };

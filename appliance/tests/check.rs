@@ -218,6 +218,31 @@ weir.conf:14:1: warning: [health slow] is used by no service; `health = slow` in
 }
 
 #[test]
+fn a_mistake_on_the_standard_input_has_the_same_place_for_diff_and_apply() {
+    let folder = Folder::new("input");
+    for words in [
+        &["check", "-"][..],
+        &["diff", "-", "--socket", "/nonexistent"],
+        &["apply", "-", "--socket", "/nonexistent"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(words)
+            .current_dir(&folder.0)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"[node]\nname = \xff\n").unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        let report = text_of(&output.stderr);
+        assert!(report.contains(" --> <stdin>:2:8\n"), "{words:?}: {report}");
+    }
+}
+
+#[test]
 fn cores_and_groups_that_this_machine_does_not_have_are_warned_of_where_they_are_named() {
     let folder = Folder::new("machine");
     let conf = GOOD.to_owned()
