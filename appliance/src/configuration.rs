@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use weir_conf::{Effective, Finding, Loaded, ProcessEnv, Report, SourceText};
 use weir_model::{Check, Generation, Role, Snapshot};
 
@@ -11,6 +13,7 @@ use crate::control::sockets;
 use crate::doctor::appliance;
 use crate::secret::{self, Mistake};
 use crate::state::{self, State};
+use crate::taken::{self, Taken};
 
 /// A configuration and what says it in full.
 #[derive(Clone, Debug)]
@@ -55,6 +58,7 @@ pub(crate) fn compose(
         return Err(report);
     }
     let mut warnings = missing_devices(&loaded.snapshot);
+    warnings.extend(taken_addresses(&loaded.snapshot));
     warnings.extend(missing_cores(&loaded.snapshot));
     warnings.extend(missing_groups(&loaded.snapshot));
     warnings.extend(missing_files(&loaded.snapshot));
@@ -88,13 +92,25 @@ pub(crate) fn compose_for(
 /// A file may be checked on another machine than the one that it is for.
 fn missing_devices(snapshot: &Snapshot) -> Vec<Finding> {
     let devices = snapshot.ports.iter().map(|port| port.device.as_str());
-    let missing = devices.filter(|device| !Path::new("/sys/class/net").join(device).exists());
+    // What /sys shows is another network namespace's where somebody only changed that.
+    let missing = devices.filter(|device| if_nametoindex(*device) == Err(Errno::ENODEV));
     let finding = |device: &str| Finding {
         named: device.to_owned(),
         message: format!("this machine has no device `{device}`"),
         note: "`ip link` lists those it has; weir would not start here".to_owned(),
     };
     missing.map(finding).collect()
+}
+
+/// VIPs and LIPs that the kernel has: it takes what Weir is to get, or answers beside it.
+fn taken_addresses(snapshot: &Snapshot) -> Vec<Finding> {
+    let taken = taken::of(snapshot, &taken::addresses());
+    let finding = |taken: Taken| Finding {
+        message: taken.text(),
+        note: taken.advice(),
+        named: taken.named,
+    };
+    taken.into_iter().map(finding).collect()
 }
 
 fn missing_cores(snapshot: &Snapshot) -> Vec<Finding> {

@@ -18,6 +18,7 @@ use weir_model::{Port, Snapshot};
 
 use crate::configuration;
 use crate::show;
+use crate::taken;
 
 pub(crate) mod appliance;
 mod devices;
@@ -144,6 +145,7 @@ fn examine_machine(
     }
     devices::mtus(&ports, findings);
     devices::lips(snapshot, findings);
+    devices::kernel_addresses(snapshot, &taken::addresses(), findings);
     if let Some(live) = live {
         let foretold = ports.iter().all(|(_, state)| {
             let rss = state.as_ref().and_then(|state| state.rss.as_ref().ok());

@@ -34,6 +34,7 @@ mod secret;
 mod show;
 mod state;
 mod support;
+mod taken;
 #[cfg(test)]
 mod testing;
 mod worker;

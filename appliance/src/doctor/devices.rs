@@ -8,6 +8,7 @@ use weir_model::{Driver, Port, Snapshot};
 
 use super::Findings;
 use super::machine::Machine;
+use crate::taken;
 
 /// What the kernel says of a device.
 #[derive(Clone, Debug)]
@@ -242,6 +243,23 @@ pub(crate) fn lips(snapshot: &Snapshot, findings: &mut Findings) {
             ),
             "give the real servers, or their router, a route to the LIPs by this port's address",
         );
+    }
+}
+
+/// Whether the kernel leaves VIPs and LIPs to Weir; `kernel` are the addresses that it has.
+pub(crate) fn kernel_addresses(
+    snapshot: &Snapshot,
+    kernel: &[(IpAddr, String)],
+    findings: &mut Findings,
+) {
+    const CHECK: &str = "kernel-addresses";
+    let taken = taken::of(snapshot, kernel);
+    if taken.is_empty() {
+        findings.ok(CHECK, "", "the kernel has no VIP and no LIP");
+    }
+    for taken in taken {
+        let address = taken.address.to_string();
+        findings.warn(CHECK, &address, taken.text(), taken.advice());
     }
 }
 
@@ -485,6 +503,22 @@ mod tests {
         pool.lips[0].address = [10, 99, 0, 1].into();
         config.pools.insert(0, pool);
         assert!(of(&config).text.contains("such as 10.99.0.1"));
+    }
+
+    #[test]
+    fn vips_and_lips_that_the_kernel_has_are_told() {
+        let of = |kernel: &[(IpAddr, String)]| {
+            let mut findings = Findings::default();
+            kernel_addresses(&snapshot(""), kernel, &mut findings);
+            findings.into_rows()
+        };
+        let none = of(&[([192, 0, 2, 1].into(), "lo".to_owned())]);
+        assert_eq!(none[0].status, CheckStatus::Ok);
+        let [row] = &of(&[([10, 80, 0, 100].into(), "lo".to_owned())])[..] else {
+            panic!("one VIP is one warning");
+        };
+        assert_eq!(row.status, CheckStatus::Warning);
+        assert_eq!(row.subject, "10.80.0.100");
     }
 
     #[test]

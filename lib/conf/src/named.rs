@@ -1,5 +1,5 @@
-//! What the configuration names and does not have itself, files, devices, cores and groups: where it
-//! names them, for what turns out to be wrong there.
+//! What the configuration names and does not have itself, files, devices, cores and groups, and the
+//! addresses that Weir alone must have: where it names them, for what turns out to be wrong there.
 
 use crate::diagnostic::{Diagnostic, Label, Report, Severity, Sink};
 use crate::schema::{Parsed, Type};
@@ -18,7 +18,7 @@ pub struct Named {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The file or device, as the configuration names it; of cores the key, such as `workers.cpus`, of
-    /// a group `group=NAME`.
+    /// a group `group=NAME`, of a VIP `vip=ADDRESS`, of LIPs `lips=FIRST-LAST`.
     pub named: String,
     /// The sentence, which names it.
     pub message: String,
@@ -83,11 +83,12 @@ impl Named {
 
 /// Returns what a value names, as a [`Finding`] does.
 fn named(of: Type, key: &str, item: &Item) -> Vec<(String, Place)> {
-    let itself = if matches!(of, Type::Path | Type::Device) {
-        item.as_text().map(str::to_owned)
-    } else {
-        let of_cores = matches!(of, Type::Cpus | Type::WordOr(_, Type::Cpus));
-        of_cores.then(|| key.to_owned())
+    let itself = match (&item.parsed, of) {
+        (Parsed::Listen(address, ..), _) => Some(format!("vip={address}")),
+        (Parsed::Addresses(range), _) => Some(format!("lips={}-{}", range.first, range.last)),
+        (_, Type::Path | Type::Device) => item.as_text().map(str::to_owned),
+        (_, Type::Cpus | Type::WordOr(_, Type::Cpus)) => Some(key.to_owned()),
+        _ => None,
     };
     let itself = itself.and_then(|named| Some((named, item.place?)));
     let groups = item.options.iter().filter_map(|(name, parsed, place)| {

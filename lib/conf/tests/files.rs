@@ -207,6 +207,26 @@ weir.conf:88:15: error: cannot use /etc/weir/other.key: permission denied; ask r
 }
 
 #[test]
+fn what_is_wrong_with_an_address_of_weirs_own_is_told_where_the_configuration_names_it() {
+    let text = include_str!("good/all-keys.conf");
+    let loaded = parse_str("weir.conf", text, None).unwrap();
+    let finding = |named: &str| Finding {
+        named: named.to_owned(),
+        message: "somebody has it".to_owned(),
+        note: String::new(),
+    };
+    let named = ["vip=203.0.113.11", "lips=10.0.8.32-10.0.8.39"];
+    let report = loaded.named.warnings(&named.map(finding)).unwrap();
+    assert_eq!(
+        report.render(Style::short()),
+        "\
+weir.conf:42:11: warning: somebody has it
+weir.conf:103:10: warning: somebody has it
+"
+    );
+}
+
+#[test]
 fn what_is_hardly_meant_is_warned_of_and_accepted() {
     let text = include_str!("warned.conf");
     let loaded = parse_str("warned.conf", text, None).unwrap();
