@@ -58,6 +58,8 @@ fn is_readable(input: &impl AsFd, end: Instant) -> bool {
 /// is not there yet.
 fn begins_with_section(text: &[u8], is_whole: bool) -> Option<bool> {
     let text = String::from_utf8_lossy(text);
+    // Where an editor put one there, the configuration may begin with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut lines = text.split_inclusive('\n');
     let is_comment = |line: &&str| line.trim().is_empty() || line.trim().starts_with(['#', ';']);
     let line = lines.find(|line| !is_comment(line))?;
@@ -100,6 +102,7 @@ mod tests {
     fn a_configuration_is_known_by_its_first_section() {
         for text in [
             "[node]\nname = lb1\n",
+            "\u{feff}[node]\nname = lb1\n",
             "\u{20}\n# ours\n; and theirs\n\n  [service web]  # pages\n",
         ] {
             assert!(of(text, true, LONG), "{text}");
