@@ -180,6 +180,38 @@ fn printing_and_reading_again_is_the_identity() {
 }
 
 #[test]
+fn the_example_of_each_timeout_and_switch_of_a_service_is_accepted_in_a_file() {
+    let text = include_str!("good/all-keys.conf");
+    let (others, services) = text.split_once("\n[service ").unwrap();
+    let mut tried = 0;
+    for (name, _) in weir_conf::names() {
+        let Some(key) = name.strip_prefix("service.") else {
+            continue;
+        };
+        let help = weir_conf::help(&name).unwrap();
+        let example = help
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("example"));
+        let (example, given) = (example.unwrap().trim(), format!("\n{key} = "));
+        // Others name objects, or addresses that only one may have.
+        let alone = [
+            "listen", "real", "sorry", "lip-pool", "synproxy", "defence", "health",
+        ];
+        if alone.contains(&key) {
+            continue;
+        }
+        let (before, rest) = services.split_once(&given).unwrap();
+        let (_, after) = rest.split_once('\n').unwrap();
+        let text = format!("{others}\n[service {before}\n{example}\n{after}");
+        if let Err(report) = parse_str("weir.conf", &text, None) {
+            panic!("{name}: {report}");
+        }
+        tried += 1;
+    }
+    assert!(tried > 25, "{tried}");
+}
+
+#[test]
 fn what_is_wrong_with_a_named_file_is_told_where_the_configuration_names_it() {
     let text = include_str!("good/all-keys.conf");
     let loaded = parse_str("weir.conf", text, None).unwrap();

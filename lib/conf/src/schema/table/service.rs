@@ -111,9 +111,10 @@ pub(super) const SERVICE: &[KeySpec] = &[
     KeySpec::new(
         "toa-kind",
         Type::Int { min: 2, max: 254 },
-        "The TCP option kind that carries the client's address.",
+        "The TCP option kind that carries the client's address; none that TCP needs itself (2 to 5, 8).",
     )
     .only(Protocol::Tcp)
+    .example("253")
     .default(&["254"]),
     KeySpec::new(
         "persist",
