@@ -37,8 +37,8 @@ const TURN: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_secs(10);
 /// How long a program other than the daemon may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the daemon may take beyond the time that it drains.
-const BEYOND_DRAINING: Duration = Duration::from_secs(15);
+/// How long the daemon may take beyond the time that it drains: hooks, the last events, devices.
+const BEYOND_DRAINING: Duration = Duration::from_secs(30);
 /// A daemon that says nothing for so long is worth an event.
 const SILENCE: Duration = Duration::from_secs(30);
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long it is waited for; SSH sends it right behind the command.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Comments that may stand above its first section.
 const MOST_BYTES: usize = 64 * 1024;
 
