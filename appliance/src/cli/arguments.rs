@@ -483,7 +483,7 @@ pub(super) enum Shown {
     Config,
     /// Real servers: whether they answer, and the TCP options learned of them.
     Health,
-    /// What happened since the daemon's start, the last 10,000 events.
+    /// What happened, also before the last start: the last 10,000 events.
     Events,
     /// The receivers of log messages: connected, sent, dropped, suppressed.
     Syslog,
