@@ -12,12 +12,14 @@ mod parity;
 mod remote;
 mod words;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::builder::Resettable;
+use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _};
 use weir_conf::{Purpose, Style};
 use weir_control::{ClientError, Code, Question, Request};
 use weir_lvs::{Given, Refusal};
@@ -42,6 +44,24 @@ const FAILED: u8 = 1;
 /// What was given is wrong.
 const BAD_INPUT: u8 = 2;
 
+/// Reads the words. A `WEIR_SOCKET` that is there and empty names no socket, as if it were not there.
+fn parsed(words: &[OsString]) -> Result<Arguments, clap::Error> {
+    let is_empty = std::env::var_os("WEIR_SOCKET").is_some_and(|path| path.is_empty());
+    let command = Arguments::command();
+    let command = if is_empty { unasked(command) } else { command };
+    let matches = command.try_get_matches_from(words)?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut Arguments::command()))
+}
+
+/// Has the environment name no socket.
+fn unasked(command: Command) -> Command {
+    let socket = |argument: Arg| match argument.get_id().as_str() {
+        "socket" => argument.env(Resettable::Reset),
+        _ => argument,
+    };
+    command.mut_args(socket).mut_subcommands(unasked)
+}
+
 /// Does what the command line asks for.
 pub(crate) fn main() -> ExitCode {
     let mut words = std::env::args_os();
@@ -63,7 +83,7 @@ pub(crate) fn main() -> ExitCode {
         return weir_agent::cli::login_shell(&words.collect::<Vec<_>>());
     }
     let words = words::with_for(words::ordered(std::env::args_os()));
-    let arguments = match Arguments::try_parse_from(&words) {
+    let arguments = match parsed(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no mistakes and go to stdout.

@@ -129,7 +129,8 @@ fn apply(client: &mut Client, document: &Document, over: String) -> Result<()> {
 
 /// Takes `--socket PATH`, which is ours, off the words.
 fn socket_of(words: &[String]) -> Result<(PathBuf, Vec<String>), Refusal> {
-    let mut socket = std::env::var_os("WEIR_SOCKET").map(PathBuf::from);
+    let named = std::env::var_os("WEIR_SOCKET").filter(|path| !path.is_empty());
+    let mut socket = named.map(PathBuf::from);
     let mut rest = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {

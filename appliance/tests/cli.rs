@@ -232,6 +232,27 @@ fn the_environment_names_the_socket_and_the_command_line_has_the_last_word() {
 }
 
 #[test]
+fn an_environment_that_names_no_socket_is_as_if_it_were_not_there() {
+    for words in [
+        &["show", "ports"][..],
+        &["deny", "list"],
+        &["capture", "-w", "-"],
+        &["ipvsadm", "-L"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(words)
+            .env("WEIR_SOCKET", "")
+            .output()
+            .unwrap();
+        let told = text(&output.stderr);
+        assert!(
+            told.contains(" /run/weir/operate.sock: "),
+            "{words:?}: {told}"
+        );
+    }
+}
+
+#[test]
 fn wrong_words_are_bad_input_and_help_is_not() {
     for words in [
         &["fly"][..],
