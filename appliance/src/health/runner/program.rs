@@ -1,6 +1,7 @@
 //! One program: started, waited for, ended when its time is over.
 
-use std::io::Read;
+use std::io::{PipeReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -15,8 +18,8 @@ use super::{End, Ran, Run, refusal};
 
 /// How much of what a program writes is kept.
 const MOST_OUTPUT: usize = 4 << 10;
-/// How long a program's last words may take once it has ended: a child of it may hold the pipe.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long it is listened to what a program wrote once it has ended: a child of it may go on.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Where programs find others.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -97,30 +100,94 @@ fn end_of(status: ExitStatus) -> End {
 /// What a program writes, heard by a thread that ends with the pipe.
 struct Words {
     heard: Arc<Mutex<Vec<u8>>>,
+    /// Only to see whether there is more of it.
+    output: PipeReader,
     thread: thread::JoinHandle<()>,
 }
 
 impl Words {
-    fn hear(mut output: std::io::PipeReader) -> std::io::Result<Self> {
+    fn hear(output: PipeReader) -> std::io::Result<Self> {
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let keep = heard.clone();
-        let thread = thread::Builder::new().spawn(move || {
-            let mut buffer = [0; 1024];
-            while let Ok(length @ 1..) = output.read(&mut buffer) {
-                let mut heard = keep.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = MOST_OUTPUT.saturating_sub(heard.len());
-                heard.extend(buffer.iter().take(length.min(room)));
-            }
-        })?;
-        Ok(Self { heard, thread })
+        let (keep, from) = (heard.clone(), output.try_clone()?);
+        let thread = thread::Builder::new().spawn(move || listen(from, &keep))?;
+        Ok(Self {
+            heard,
+            output,
+            thread,
+        })
     }
 
+    /// Returns what a program wrote that has ended: all of it, however late the thread has a core.
     fn take(self) -> String {
         let until = Instant::now() + LAST_WORDS;
-        while !self.thread.is_finished() && Instant::now() < until {
+        loop {
+            let is_over = self.thread.is_finished() || Instant::now() >= until;
+            let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_over || heard.len() == MOST_OUTPUT || !has_more(&self.output) {
+                return String::from_utf8_lossy(&heard).into_owned();
+            }
+            drop(heard);
             thread::sleep(Duration::from_millis(1));
         }
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&heard).into_owned()
+    }
+}
+
+/// Keeps the begin of what comes through a pipe, to its end.
+fn listen(mut output: PipeReader, keep: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 1024];
+    loop {
+        // Waits without the lock and reads with it: what is not in the pipe is heard.
+        let waited = poll(&mut [looked_at(&output)], PollTimeout::NONE);
+        let mut heard = keep.lock().unwrap_or_else(PoisonError::into_inner);
+        if waited == Err(Errno::EINTR) {
+            continue;
+        }
+        let Ok(length @ 1..) = output.read(&mut buffer) else {
+            return;
+        };
+        let room = MOST_OUTPUT.saturating_sub(heard.len());
+        heard.extend(buffer.iter().take(length.min(room)));
+    }
+}
+
+/// Says whether something waits in the pipe.
+fn has_more(output: &PipeReader) -> bool {
+    let mut looked = [looked_at(output)];
+    poll(&mut looked, PollTimeout::ZERO).is_ok()
+        && looked.iter().any(|it| {
+            it.revents()
+                .is_some_and(|is| is.contains(PollFlags::POLLIN))
+        })
+}
+
+fn looked_at(output: &PipeReader) -> PollFd<'_> {
+    PollFd::new(output.as_fd(), PollFlags::POLLIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn all_that_was_written_is_heard_however_late_and_who_holds_the_pipe_is_not_waited_for() {
+        let (output, mut input) = std::io::pipe().unwrap();
+        input.write_all(b"7\n").unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (from, keep) = (output.try_clone().unwrap(), heard.clone());
+        let thread = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            listen(from, &keep);
+        });
+        let words = Words {
+            heard,
+            output,
+            thread,
+        };
+        let began = Instant::now();
+        assert_eq!(words.take(), "7\n");
+        assert!(began.elapsed() < LAST_WORDS);
+        drop(input);
     }
 }
