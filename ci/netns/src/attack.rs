@@ -107,7 +107,7 @@ impl Lab {
     /// When the generator cannot start.
     pub fn start_flood(&self, flood: Flood) -> Result<Running<FloodReport>> {
         let mut running = self.start_task("flood", &Task::Flood(flood))?;
-        running.wait_for_line(ARMED, Duration::from_secs(5))?;
+        running.wait_for_line(ARMED, Duration::from_secs(30))?;
         Ok(running)
     }
 

@@ -19,6 +19,9 @@ use crate::process::Process;
 
 pub use connections::Connection;
 
+/// So many tenths of a second in a row without a frame are the end of a capture.
+const CALM: u32 = 3;
+
 /// A tcpdump that writes what one interface receives.
 #[derive(Debug)]
 pub struct Capture {
@@ -54,7 +57,7 @@ impl Capture {
             "-w",
         ]);
         let mut process = lab.start(&name, command.arg(&file).args(filter.split_whitespace()))?;
-        for _ in 0..300 {
+        for _ in 0..3000 {
             // The file's header is written once the interface is open.
             if fs::metadata(&file).is_ok_and(|meta| meta.len() >= 24) || !process.is_running() {
                 break;
@@ -72,8 +75,19 @@ impl Capture {
     /// # Errors
     /// When it does not stop or wrote nothing.
     pub fn stop(mut self) -> Result<Captured> {
-        std::thread::sleep(Duration::from_millis(200)); // what is on its way
-        self.process.stop(Duration::from_secs(5))?;
+        // What is on its way is written once nothing has come for a while.
+        let length = || fs::metadata(&self.file).map_or(0, |meta| meta.len());
+        let (mut written, mut calm) = (length(), 0);
+        for _ in 0..100 {
+            if calm == CALM {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            let now = length();
+            calm = if now == written { calm + 1 } else { 0 };
+            written = now;
+        }
+        self.process.stop(Duration::from_secs(30))?;
         let bytes = fs::read(&self.file).context("cannot read the capture")?;
         Ok(Captured {
             bytes,

@@ -38,6 +38,7 @@ impl Lab {
             keep_alive: false,
             pause_ms: 0,
             within_s: 60,
+            until: None,
         }
     }
 

@@ -127,7 +127,7 @@ pub(crate) fn remove(name: &str) -> Result<()> {
         // It may have ended by itself; then there is nothing left to do.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    for _ in 0..50 {
+    for _ in 0..500 {
         if pids(name).is_empty() {
             break;
         }

@@ -11,7 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const POLL: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may take to end that is not wanted any more, before it is killed.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// A transport protocol, to look for a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +195,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.stop(PATIENCE).is_err() {
+        if self.stop(FAREWELL).is_err() {
             // Killing a child that has just ended is no error worth a word.
             let _ = self.child.kill();
             let _ = self.child.wait();

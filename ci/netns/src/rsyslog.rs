@@ -74,7 +74,7 @@ impl Rsyslog {
     /// When it does not end within five seconds.
     pub fn stop(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
-            process.stop(Duration::from_secs(5))?;
+            process.stop(Duration::from_secs(30))?;
         }
         Ok(())
     }

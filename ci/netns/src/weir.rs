@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::command::run;
 use crate::lab::{LAN, Lab, WAN};
 use crate::ledger::{self, Ledger};
+use crate::patience::within;
 use crate::process::Process;
 use crate::weir_conf::WeirConf;
 
-const START: Duration = Duration::from_secs(15);
-const STOP: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_mins(1);
+const STOP: Duration = Duration::from_secs(30);
 
 /// A running `weir run`; stopped when dropped.
 #[derive(Debug)]
@@ -136,13 +137,26 @@ impl<'lab> WeirProcess<'lab> {
         run(self.order(&["apply"]).arg(&file).args(options))
     }
 
-    /// Writes another configuration and asks the daemon to apply it.
+    /// Writes another configuration, asks the daemon to apply it, and waits until it has.
     ///
     /// # Errors
-    /// When the file cannot be written or the daemon has ended.
+    /// When the file cannot be written, or what ran before still runs after a while.
     pub fn reload(&self, conf: &WeirConf) -> Result<()> {
+        let before = self.generation()?;
         fs::write(&self.file, conf.to_string()).context("cannot write weir.conf")?;
-        self.process.signal(Signal::SIGHUP)
+        self.process.signal(Signal::SIGHUP)?;
+        within(START, || {
+            let now = self.generation()?;
+            ensure!(now != before, "configuration {before} still runs");
+            Ok(())
+        })
+    }
+
+    /// Returns the number of the configuration that runs.
+    fn generation(&self) -> Result<u64> {
+        let status = self.show("status")?;
+        let number = status.get("generation").and_then(Value::as_u64);
+        number.with_context(|| format!("no generation in {status}"))
     }
 
     /// Returns the daemon's resident memory in bytes by mapping, to the page: `VmRSS` is summed up
@@ -270,7 +284,7 @@ impl<'lab> WeirProcess<'lab> {
     /// Asks the daemon to stop and waits.
     ///
     /// # Errors
-    /// When it still runs after ten seconds.
+    /// When it still runs after a while.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.process.stop(STOP)
     }

@@ -36,7 +36,7 @@ impl Wrk {
     /// When wrk has ended by itself, fails or prints something else; errors on the wire are figures.
     pub fn stop(mut self) -> Result<WrkReport> {
         self.0.signal(Signal::SIGINT)?;
-        let text = self.0.output(Duration::from_secs(20))?;
+        let text = self.0.output(Duration::from_mins(1))?;
         read_wrk(&text).with_context(|| format!("cannot read wrk:\n{text}"))
     }
 }

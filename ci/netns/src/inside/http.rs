@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub struct HttpGet {
     pub path: String,
     /// How many pages in all.
     pub count: u64,
+    /// No more are begun once there is this file.
+    pub until: Option<PathBuf>,
     /// How many at a time.
     pub concurrency: u16,
     /// Source addresses, used in turn; empty: the kernel's choice.
@@ -96,7 +99,7 @@ impl HttpGet {
         let mut kept: Option<BufReader<TcpStream>> = None;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.count {
+            if number >= self.count || self.until.as_ref().is_some_and(|file| file.exists()) {
                 return report;
             }
             if began.elapsed().as_secs() >= self.within_s {
@@ -230,6 +233,7 @@ mod tests {
             keep_alive: false,
             pause_ms: 0,
             within_s: 20,
+            until: None,
         }
         .run()
     }

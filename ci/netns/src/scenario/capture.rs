@@ -18,7 +18,7 @@ use crate::{WeirConf, WeirProcess};
 /// Nobody listens there.
 const CLOSED_PORT: u16 = 81;
 const FRAMES: usize = 400;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     for driver in DRIVERS {
@@ -46,9 +46,10 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
         run.check(&format!("{driver}: a capture of what is dropped"), || {
             let wanted = ["--dropped", "no-service", "--seconds", "2"];
             let mut taking = Taking::start(&lab, &weir, &wanted)?;
-            pages(&lab)?;
+            // At once: the capture ends by the clock.
             let closed = format!("curl -s -m 1 http://{VIP}:{CLOSED_PORT}/");
             ensure!(lab.client.run(&closed).is_err(), "somebody answers there");
+            pages(&lab)?;
             let (text, bytes) = taking.end()?;
             let port = format!("{VIP}.{CLOSED_PORT}:");
             ensure!(

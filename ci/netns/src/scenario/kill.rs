@@ -1,13 +1,13 @@
 //! kill -9: no XDP program stays, no setting is lost, and a restart works at once.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use super::soundness::pages;
 use super::{DRIVERS, Run};
 use crate::lab::{Lab, Topology};
+use crate::patience::within;
 use crate::server::Nginx;
 use crate::{WeirConf, WeirProcess};
 
@@ -51,13 +51,11 @@ pub(super) fn run(run: &mut Run) -> Result<()> {
 
 fn no_program(lab: &Lab) -> Result<String> {
     // The kernel detaches the program when it tears down the killed process, a moment later.
-    for _ in 0..20 {
-        if WeirProcess::xdp_links(lab)?.is_empty() {
-            return Ok("no XDP program on any interface".to_owned());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    bail!("still attached to {:?}", WeirProcess::xdp_links(lab)?)
+    within(Duration::from_secs(20), || {
+        let links = WeirProcess::xdp_links(lab)?;
+        ensure!(links.is_empty(), "still attached to {links:?}");
+        Ok("no XDP program on any interface".to_owned())
+    })
 }
 
 fn same(before: &str, after: &str) -> Result<String> {

@@ -258,7 +258,7 @@ impl Operator<'_> {
         let saved = self.ipvsadm("-S -n")?;
         ensure!(saved.contains("-s wrr -j enable -V 300"), "{saved}");
         // `alpha`: nobody is up before his first answer.
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(30);
         loop {
             let health = self.weir("show health --json")?;
             if health.matches("\"state\":\"up\"").count() >= 2 {

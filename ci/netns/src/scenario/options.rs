@@ -12,6 +12,7 @@ use super::{DRIVERS, Run};
 use crate::inside::flood::{Burst, Vector};
 use crate::inside::options::{Ability, CellReport, Options, Target};
 use crate::lab::{Lab, Topology, VIP};
+use crate::patience::within;
 use crate::server::{self, ECHO_PORT};
 use crate::{Service, WeirConf, WeirProcess};
 
@@ -24,7 +25,7 @@ const BYTES: u64 = 1 << 20;
 const PROFILES: &str = "[synproxy adaptive]\nmode            = adaptive\nenter           = 100/s\n\
      leave           = 10/s\nstay            = 10m\n\n\
      [synproxy always]\nmode            = always\n\n\
-     [health tcp]\ntype            = tcp\ninterval        = 200ms\ntimeout         = 100ms\n";
+     [health tcp]\ntype            = tcp\ninterval        = 1s\ntimeout         = 1s\n";
 
 pub(super) fn run(run: &mut Run) -> Result<()> {
     let drivers = if run.long {
@@ -126,7 +127,7 @@ fn cells() -> Vec<(Ability, usize)> {
 
 /// Waits until the health checks have seen what each real server can do.
 fn learned(weir: &WeirProcess<'_>) -> Result<String> {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         let health = weir.show("health")?;
         let rows = health.as_array().map_or(&[][..], Vec::as_slice);
@@ -170,17 +171,18 @@ fn pull(lab: &Lab, weir: &WeirProcess<'_>, mode: u16) -> Result<String> {
         let flood = lab.flood(port(mode, n), &[Vector::Syn], &[burst])?;
         lab.start_flood(flood)?.report()?;
     }
-    let flood = weir.show("flood")?;
     let is_pulled = |row: &&Value| {
         let name = row.get("service").and_then(Value::as_str);
         name.is_some_and(|name| name.starts_with("adaptive-"))
             && row.get("active") == Some(&Value::Bool(true))
     };
-    let pulled = flood
-        .as_array()
-        .map_or(0, |rows| rows.iter().filter(is_pulled).count());
-    ensure!(pulled == 8, "{pulled} of 8 are active: {flood}");
-    Ok("8 of 8 services active".to_owned())
+    within(Duration::from_secs(20), || {
+        let flood = weir.show("flood")?;
+        let rows = flood.as_array().map_or(&[][..], Vec::as_slice);
+        let pulled = rows.iter().filter(is_pulled).count();
+        ensure!(pulled == 8, "{pulled} of 8 are active: {flood}");
+        Ok("8 of 8 services active".to_owned())
+    })
 }
 
 fn judge(cells: &[(Ability, usize)], reports: &[CellReport]) -> Result<String> {

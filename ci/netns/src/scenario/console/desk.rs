@@ -22,7 +22,7 @@ use crate::tmux::Tmux;
 use crate::weir::find_row;
 
 /// How long anything may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What is denied by command: nobody's network here.
 const DENIED: &str = "198.51.100.0/24";
 
