@@ -11,3 +11,9 @@ mod sizes;
 mod stage;
 mod story;
 mod vt;
+
+/// Returns how long this thread had a processor: others on the machine do not count.
+pub(crate) fn worked() -> std::time::Duration {
+    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    nix::time::clock_gettime(clock).unwrap().into()
+}

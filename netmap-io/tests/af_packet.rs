@@ -27,6 +27,9 @@ const PEER: &str = "10.9.0.1";
 const VIP: &str = "10.9.0.100";
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
 
+/// How long anything may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 fn run_dir() -> PathBuf {
     let dir = std::env::temp_dir().join(format!("weir-af-packet-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -46,14 +49,14 @@ fn open(device: &str, owned: &[&str], pool: &mut FramePool) -> (AfPacketDevice, 
     (opened, port)
 }
 
-/// Receives until `done` says so, for at most three seconds.
+/// Receives until `done` says so.
 fn receive(
     port: &mut dyn Port,
     pool: &mut FramePool,
     mut done: impl FnMut(&Frame) -> bool,
 ) -> bool {
     let mut burst = Burst::with_capacity(64);
-    let end = Instant::now() + Duration::from_secs(3);
+    let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         port.rx(pool, &mut burst);
         let mut seen = false;
@@ -153,11 +156,13 @@ fn frames_go_both_ways_and_a_checksum_that_the_peer_left_to_its_device_is_comple
     }
     let pair = Pair::new(1);
     address_peer(&pair);
-    let weir = pair.weir.spawn(|| {
+    let (ready, opened) = std::sync::mpsc::channel();
+    let weir = pair.weir.spawn(move || {
         let mut pool = FramePool::with_umem(64, 2048).unwrap();
         let (_device, mut port) = open("w0", &[VIP], &mut pool);
+        ready.send(()).unwrap();
         let mut burst = Burst::with_capacity(8);
-        let end = Instant::now() + Duration::from_secs(3);
+        let end = Instant::now() + PATIENCE;
         let mut seen = None;
         while seen.is_none() && Instant::now() < end {
             port.rx(&mut pool, &mut burst);
@@ -177,12 +182,10 @@ fn frames_go_both_ways_and_a_checksum_that_the_peer_left_to_its_device_is_comple
         assert_eq!(pool.outstanding(FramePool::UMEM), 0);
         seen
     });
+    opened.recv().unwrap();
     let answer = pair.peer.spawn(|| {
         let socket = UdpSocket::bind((PEER, 5555)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(3)))
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.send_to(b"are you there", (VIP, 7)).unwrap();
         let mut buffer = [0; 64];
         let (len, from) = socket.recv_from(&mut buffer).unwrap();
@@ -230,6 +233,7 @@ fn each_queue_of_the_device_is_the_port_of_the_same_number() {
         return;
     }
     let pair = Pair::new(2);
+    let cpus = std::thread::available_parallelism().unwrap().get().min(2);
     let (ready, opened) = std::sync::mpsc::channel();
     let weir = pair.weir.spawn(move || {
         let mut pool = FramePool::with_umem(256, 2048).unwrap();
@@ -243,9 +247,9 @@ fn each_queue_of_the_device_is_the_port_of_the_same_number() {
         device.set_owned(&[ip(VIP)]).unwrap();
         ready.send(device.describe()).unwrap();
         let mut seen = Vec::new();
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + PATIENCE;
         let mut burst = Burst::with_capacity(64);
-        while seen.len() < 20 && Instant::now() < end {
+        while seen.len() < 10 * cpus && Instant::now() < end {
             for (queue, port) in ports.iter_mut().enumerate() {
                 port.rx(&mut pool, &mut burst);
                 for frame in burst.drain() {
@@ -266,7 +270,7 @@ fn each_queue_of_the_device_is_the_port_of_the_same_number() {
         let set = format!("echo {cpus} > /sys/class/net/p0/queues/tx-{queue}/xps_cpus");
         pair.peer.run("sh", &["-c", &set]);
     }
-    for cpu in 0..std::thread::available_parallelism().unwrap().get().min(2) {
+    for cpu in 0..cpus {
         pair.peer
             .spawn(move || {
                 let mut set = CpuSet::new();
@@ -278,7 +282,7 @@ fn each_queue_of_the_device_is_the_port_of_the_same_number() {
             .unwrap();
     }
     let seen = weir.join().unwrap();
-    assert!(seen.len() >= 10);
+    assert_eq!(seen.len(), 10 * cpus);
     for (queue, payload) in seen {
         assert_eq!(queue, payload - 100);
     }
@@ -302,7 +306,7 @@ fn several_workers_share_the_only_queue_of_a_device_flow_by_flow() {
         device.set_owned(&[ip(VIP)]).unwrap();
         ready.send(device.describe()).unwrap();
         let mut seen = vec![Vec::new(); FLOWS];
-        let (mut count, end) = (0, Instant::now() + Duration::from_secs(3));
+        let (mut count, end) = (0, Instant::now() + PATIENCE);
         let mut burst = Burst::with_capacity(64);
         while count < FLOWS * 5 && Instant::now() < end {
             for (queue, port) in ports.iter_mut().enumerate() {
@@ -357,11 +361,11 @@ fn the_kernel_is_kept_from_owned_addresses_only_and_only_while_the_device_is_ope
         .run("ip", &["addr", "add", "10.9.0.2/24", "dev", "w0"]);
     pair.weir
         .run("ip", &["addr", "add", "10.9.0.100/24", "dev", "w0"]);
-    let ping = |address: &str| {
-        pair.peer
-            .succeeds("ping", &["-c", "1", "-W", "1", "-q", address])
+    let answers = |address: &str, seconds: &str| {
+        let words = ["-c", "1", "-W", seconds, "-q", address];
+        pair.peer.succeeds("ping", &words)
     };
-    assert!(ping(VIP));
+    assert!(answers(VIP, "60"));
     let mut pool = FramePool::with_umem(64, 2048).unwrap();
     let netns = pair.weir.clone();
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -376,11 +380,11 @@ fn the_kernel_is_kept_from_owned_addresses_only_and_only_while_the_device_is_ope
         })
     });
     opened.recv().unwrap();
-    assert!(!ping(VIP));
-    assert!(ping("10.9.0.2"));
+    assert!(!answers(VIP, "1"));
+    assert!(answers("10.9.0.2", "60"));
     go.send(()).unwrap();
     assert!(weir.join().unwrap());
-    assert!(ping(VIP));
+    assert!(answers(VIP, "60"));
 }
 
 /// More than the ring holds.
@@ -430,7 +434,7 @@ fn a_device_that_is_down_is_an_error_until_it_is_up_again() {
     let pair = Pair::new(1);
     address_peer(&pair);
     let netns = pair.weir.clone();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (ready, is_up) = std::sync::mpsc::channel();
     let weir = pair.weir.spawn(move || {
         let mut pool = FramePool::with_umem(64, 2048).unwrap();
         let (_device, mut port) = open("w0", &[VIP], &mut pool);
@@ -438,7 +442,7 @@ fn a_device_that_is_down_is_an_error_until_it_is_up_again() {
         let mut sleeping = WaitSet::new(port.poll_fd());
         let mut burst = Burst::with_capacity(8);
         let mut turns = |port: &mut dyn Port, pool: &mut FramePool, want_error: bool| {
-            let end = Instant::now() + Duration::from_secs(5);
+            let end = Instant::now() + PATIENCE;
             while Instant::now() < end {
                 port.rx(pool, &mut burst);
                 burst.drain().for_each(|frame| pool.free(frame));
@@ -456,20 +460,16 @@ fn a_device_that_is_down_is_an_error_until_it_is_up_again() {
         assert!(!sleeping.wait(Duration::from_millis(5)).unwrap());
         netns.run("ip", &["link", "set", "w0", "up"]);
         assert!(turns(port.as_mut(), &mut pool, false));
-        wait.recv().unwrap();
+        ready.send(()).unwrap();
         receive(port.as_mut(), &mut pool, |frame| frame.len() == 142)
     });
-    std::thread::sleep(Duration::from_millis(800));
-    go.send(()).unwrap();
-    pair.peer
-        .spawn(|| {
-            for _ in 0..20 {
-                send_raw("p0", &udp_frame(None, 100), 1);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        })
-        .join()
-        .unwrap();
+    is_up.recv().unwrap();
+    // The peer's end learns a little later that it has a carrier again.
+    while !weir.is_finished() {
+        let send = pair.peer.spawn(|| send_raw("p0", &udp_frame(None, 100), 1));
+        send.join().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert!(weir.join().unwrap());
 }
 

@@ -63,6 +63,12 @@ fn holds(seen: &Seen, bytes: &[u8]) -> bool {
     seen.bytes.windows(bytes.len()).any(|it| it == bytes)
 }
 
+/// Says whether the question stands there whether a real server is to be drained.
+fn asks(seen: &Seen) -> bool {
+    let text = seen.terminal.screen().contents();
+    text.contains("Drain real server")
+}
+
 /// Returns the last line that the terminal shows.
 fn hints(seen: &Seen) -> String {
     let screen = seen.terminal.screen();
@@ -232,7 +238,7 @@ fn a_terminal_that_does_not_say_its_size_has_80_by_24() {
     let desk = Desk::start(&folder.0, "vt100", (0, 0));
     desk.wait_for_console();
     assert!(began.elapsed() >= Duration::from_millis(500));
-    desk.look(|seen| assert!(hints(seen).contains("q quit"), "{}", hints(seen)));
+    desk.wait_until("hints in line 24", |seen| hints(seen).contains("q quit"));
     // The answer comes when nobody waits for it any more.
     desk.resize_shown(132, 43);
     desk.keys("\x1b[43;132R");
@@ -308,6 +314,7 @@ fn a_restarted_daemon_finds_the_view_as_it_was_and_is_asked_for_nothing_twice() 
     desk.keys("jd");
     desk.wait("Drain real server");
     desk.keys("drain\r");
+    desk.wait_until("the question is answered", |seen| !asks(seen));
     played.wait_for_change();
     let asked = played.changes();
     assert!(
@@ -319,18 +326,13 @@ fn a_restarted_daemon_finds_the_view_as_it_was_and_is_asked_for_nothing_twice() 
     desk.wait("Drain real server");
     drop(played);
     desk.wait("LOST weir");
-    desk.wait_until("no question any more", |seen| {
-        !seen
-            .terminal
-            .screen()
-            .contents()
-            .contains("Drain real server")
-    });
+    desk.wait_until("no question any more", |seen| !asks(seen));
     desk.wait("STALE");
     let played = Played::listen(&socket(&folder.0), State::Calm);
     desk.wait_until("the values are new", |seen| {
         let text = seen.terminal.screen().contents();
-        !text.contains("LOST") && !text.contains("STALE") && text.contains("ledger ok")
+        let is_new = !text.contains("LOST") && !text.contains("STALE");
+        is_new && text.contains("ledger ok") && hints(seen).contains("q quit")
     });
     let text = desk.text();
     assert!(text.contains("10.0.1.11:443"), "{text}");

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use weir_control::{Filter, RealCountsRow, ServiceRealRow, ServiceRow, What};
 
 use crate::model::data::Answer;
 use crate::tests::fixture::State;
 use crate::tests::stage::{MONO, Stage};
+use crate::tests::worked;
 use crate::update::Message;
 
 const SERVICES: usize = 1_000;
@@ -39,13 +39,6 @@ fn services() -> Vec<serde_json::Value> {
         ..ServiceRow::default()
     });
     rows.map(|row| serde_json::to_value(row).unwrap()).collect()
-}
-
-/// Returns how long this thread had a processor: others on the machine do not count.
-fn worked() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .unwrap()
-        .into()
 }
 
 /// Types a key so many times; returns how long nine of ten took at most, with the frame.

@@ -10,7 +10,7 @@ use netmap_io::{Device, DeviceSpec, DriverChoice, DriverKind, ethtool, netlink, 
 use nix::errno::Errno;
 
 use super::netns;
-use super::{OWN, VIP, arp, ip, open, pair, pool, run_dir, send_raw, spec};
+use super::{OWN, PATIENCE, VIP, arp, ip, open, pair, pool, run_dir, send_raw, spec};
 
 #[test]
 fn what_cannot_work_is_refused_with_a_sentence() {
@@ -230,7 +230,7 @@ fn a_killed_process_leaves_no_program_and_its_settings_are_restored_at_the_next_
     // `ip netns exec` becomes the program itself, so this kills the holder of the device.
     child.kill().unwrap();
     child.wait().unwrap();
-    let end = Instant::now() + Duration::from_secs(2);
+    let end = Instant::now() + PATIENCE;
     while pair.weir.run("ip", &["link", "show", "w0"]).contains("xdp") {
         assert!(Instant::now() < end, "the program is still there");
     }

@@ -17,7 +17,7 @@ use weir_control::{Client, ClientError, EventRow, Filter, Request, What};
 use weir_director::Networks;
 use weir_model::Role;
 
-use self::played::{ask, show};
+use self::played::{PATIENCE, ask, show};
 use super::*;
 use crate::command::Command;
 use crate::configuration::Origin;
@@ -240,12 +240,9 @@ fn silence_brings_the_configuration_of_before_back_to_the_letter() {
     let home = Home::new("silence");
     let mut played = home.start();
     let before = played.config();
-    played.ask(wanted(&with_dns(), Some(1000))).unwrap();
+    played.ask(wanted(&with_dns(), Some(3000))).unwrap();
     assert_ne!(played.config(), before);
-    let begun = Instant::now();
-    played.serve_until(|control| {
-        control.scene.kept.unconfirmed.is_none() || begun.elapsed() > Duration::from_secs(10)
-    });
+    played.serve_until_told("rolled-back");
     assert_eq!(played.config(), before);
     assert_eq!(played.services(), ["web"]);
     let event = played.events("rolled-back").remove(0);
@@ -373,32 +370,30 @@ fn what_comes_during_an_apply_has_its_turn_whatever_becomes_of_the_one_before() 
     let home = Home::new("queue");
     let mut played = home.start();
     played.held.store(true, Ordering::Relaxed);
-    let (held, socket) = (played.held.clone(), played.socket.clone());
-    let answers = played.serve(move |client| {
-        let others = ["[nonsense]".to_owned(), CONF.replace("web", "www")].map(|text| {
-            let socket = socket.clone();
-            thread::spawn(move || {
-                let mut client = Client::connect(&socket).unwrap();
-                // One behind the other.
-                thread::sleep(Duration::from_millis(if text.contains("www") {
-                    400
-                } else {
-                    200
-                }));
-                ask(&mut client, &wanted(&text, None))
-            })
+    // One behind the other: the first is under way, the others wait.
+    let texts = [
+        with_dns(),
+        "[nonsense]".to_owned(),
+        CONF.replace("web", "www"),
+    ];
+    let mut askers = Vec::new();
+    for (before, text) in texts.into_iter().enumerate() {
+        let socket = played.socket.clone();
+        askers.push(thread::spawn(move || {
+            let mut client = Client::connect(&socket).unwrap();
+            ask(&mut client, &wanted(&text, None))
+        }));
+        played.serve_until(|control| {
+            control.applying.is_some() && control.apply_next.len() == before
         });
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(600));
-            held.store(false, Ordering::Relaxed);
-        });
-        let first = ask(client, &wanted(&with_dns(), None));
-        let [second, third] = others.map(|other| other.join().unwrap());
-        (first, second, third)
-    });
-    assert_eq!(answers.0.unwrap().generation, 2);
-    assert_eq!(answers.1.unwrap_err().0, Code::Mistakes);
-    assert_eq!(answers.2.unwrap().generation, 3);
+    }
+    played.held.store(false, Ordering::Relaxed);
+    played.serve_until(|_| askers.iter().all(thread::JoinHandle::is_finished));
+    let answers = askers.into_iter().map(|asker| asker.join().unwrap());
+    let [first, second, third] = answers.collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(first.unwrap().generation, 2);
+    assert_eq!(second.unwrap_err().0, Code::Mistakes);
+    assert_eq!(third.unwrap().generation, 3);
     assert_eq!(played.services(), ["www"]);
 }
 
@@ -452,8 +447,7 @@ fn a_daemon_that_stops_applies_nothing_more_and_rolls_nothing_back() {
         alarms[0].text.starts_with("the daemon is stopping"),
         "{alarms:?}"
     );
-    let over = Instant::now() + Duration::from_millis(1500);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_for(Duration::from_millis(1500));
     assert_eq!(played.events("rolled-back").len(), 0);
     assert_eq!(played.events("apply-refused").len(), 1);
     drop(played);

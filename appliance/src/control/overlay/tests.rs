@@ -324,37 +324,30 @@ fn a_trial_takes_no_weight_by_command_for_good_unless_it_is_confirmed() {
 fn a_deadline_that_passes_during_a_trial_without_the_real_server_holds_when_that_is_over() {
     let home = home("trial-deadline", "");
     let mut played = home.start();
-    order(&mut played, drain(FIRST, Some(300), None)).unwrap();
+    order(&mut played, drain(FIRST, Some(2_000), None)).unwrap();
     let without = conf().replace("real = 10.80.0.11:80 weight=3\n", "");
     played.ask(wanted(&without, Some(60_000))).unwrap();
-    let over = Instant::now() + Duration::from_millis(800);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_for(Duration::from_millis(2_500));
     assert_eq!(played.resets, []);
     played.ask(Request::Rollback { generation: None }).unwrap();
-    let over = Instant::now() + Duration::from_secs(10);
-    played.serve_until(|control| {
-        let rows = control.scene.events.rows(None, None);
-        rows.iter().any(|row| row.code == "drain-ended") || Instant::now() > over
-    });
+    played.serve_until_told("drain-ended");
     assert_eq!(played.resets.len(), 4);
     assert_eq!(played.events("drain-ended").len(), 1);
 }
 
 #[test]
 fn sessions_that_may_go_on_for_a_time_are_not_forgotten_by_a_trial_that_has_their_real_server() {
-    let home = home("trial-leaving", "drain = 500ms\n");
+    let home = home("trial-leaving", "drain = 2s\n");
     let mut played = home.start();
-    let text = format!("{}drain = 500ms\n", conf());
+    let text = format!("{}drain = 2s\n", conf());
     let without = text.replace("real = 10.80.0.11:80 weight=3\n", "");
     let first = id(&played, FIRST);
     played.apply(&without).unwrap();
     played.ask(wanted(&text, Some(60_000))).unwrap();
-    let over = Instant::now() + Duration::from_millis(900);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_for(Duration::from_millis(2_500));
     assert_eq!(played.resets, []);
     played.ask(Request::Rollback { generation: None }).unwrap();
-    let over = Instant::now() + Duration::from_millis(900);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_until_told("drain-ended");
     assert!(played.resets.contains(&first), "{:?}", played.resets);
 }
 
@@ -364,11 +357,7 @@ fn when_its_time_is_over_every_worker_resets_the_sessions_that_are_left() {
     let mut played = home.start();
     let first = id(&played, FIRST);
     order(&mut played, drain(FIRST, None, None)).unwrap();
-    let over = Instant::now() + Duration::from_secs(10);
-    played.serve_until(|control| {
-        let rows = control.scene.events.rows(None, None);
-        rows.iter().any(|row| row.code == "drain-ended") || Instant::now() > over
-    });
+    played.serve_until_told("drain-ended");
     // Two workers, two parts of the table each.
     assert_eq!(played.resets, [first; 4]);
     let event = played.events("drain-ended").remove(0);
@@ -401,11 +390,11 @@ fn sessions_of_a_real_server_that_is_down_are_reset_where_they_are_not_to_go_on(
             rtt_us: None,
         };
         scene.health.take(down, &snapshot);
-        let over = Instant::now() + Duration::from_millis(900);
-        played.serve_until(|control| {
-            let rows = control.scene.events.rows(None, None);
-            rows.iter().any(|row| row.code == "sessions-reset") || Instant::now() > over
-        });
+        if resets > 0 {
+            played.serve_until_told("sessions-reset");
+        } else {
+            played.serve_for(Duration::from_millis(900));
+        }
         assert_eq!(played.resets, vec![first; resets], "inhibit = {inhibit}");
         let events = played.events("sessions-reset").into_iter();
         let texts: Vec<String> = events.map(|event| event.text).collect();
@@ -416,19 +405,17 @@ fn sessions_of_a_real_server_that_is_down_are_reset_where_they_are_not_to_go_on(
 
 #[test]
 fn sessions_of_a_real_server_that_the_file_no_longer_has_end_in_time_unless_it_comes_back() {
-    let home = home("taken-out", "drain = 500ms\n");
+    let home = home("taken-out", "drain = 2s\n");
     let mut played = home.start();
-    let text = format!("{}drain = 500ms\n", conf());
+    let text = format!("{}drain = 2s\n", conf());
     let without = text.replace("real = 10.80.0.11:80 weight=3\n", "");
     played.apply(&without).unwrap();
     played.apply(&text).unwrap();
-    let over = Instant::now() + Duration::from_millis(900);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_for(Duration::from_millis(2_500));
     assert_eq!(played.resets, []);
     let first = id(&played, FIRST);
     played.apply(&without).unwrap();
-    let over = Instant::now() + Duration::from_millis(900);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_until_told("drain-ended");
     assert_eq!(played.resets, [first; 4]);
 }
 
@@ -437,8 +424,7 @@ fn sessions_may_be_let_go_on_after_the_deadline() {
     let home = home("let-go", "drain = 100ms then=keep\n");
     let mut played = home.start();
     order(&mut played, drain(FIRST, None, None)).unwrap();
-    let over = Instant::now() + Duration::from_millis(500);
-    played.serve_until(|_| Instant::now() > over);
+    played.serve_until_told("drain-ended");
     assert_eq!(played.resets, []);
     let event = played.events("drain-ended").remove(0);
     assert!(event.text.ends_with("; 0 sessions go on"), "{}", event.text);

@@ -7,7 +7,8 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The child as a thread.
 fn start() -> (Runner, Receiver<Ran>) {
@@ -60,15 +61,21 @@ fn a_program_has_the_environment_that_is_said_and_no_other() {
 
 #[test]
 fn a_program_that_takes_too_long_is_ended_with_its_children() {
-    let mark = std::env::temp_dir().join(format!("weir-runner-late-{}", std::process::id()));
-    let _ = fs::remove_file(&mark);
-    let text = format!("(sleep 1; echo late > {}) &\nsleep 30", mark.display());
-    let began = Instant::now();
+    let dir = std::env::temp_dir();
+    let [go, mark] =
+        ["go", "late"].map(|name| dir.join(format!("weir-runner-{name}-{}", std::process::id())));
+    let _ = (fs::remove_file(&go), fs::remove_file(&mark));
+    let text = format!(
+        "(while [ ! -e {} ]; do sleep 0.02; done; echo late > {}) &\nsleep 300",
+        go.display(),
+        mark.display()
+    );
     let found = ran(&script("late", &text), 200);
     assert_eq!(found.end, End::Late);
-    assert!(began.elapsed() < Duration::from_secs(5));
-    thread::sleep(Duration::from_millis(1300));
+    fs::write(&go, "").unwrap();
+    thread::sleep(Duration::from_secs(1));
     assert!(!mark.exists(), "a child of the program went on");
+    fs::remove_file(go).unwrap();
 }
 
 #[test]
@@ -126,18 +133,19 @@ fn those_in_turn_wait_for_each_other_and_end_even_when_the_daemon_has_gone() {
 #[test]
 fn many_programs_run_at_the_same_time() {
     let (runner, done) = start();
-    let nap = script("nap", "sleep 0.5");
-    let began = Instant::now();
+    // Each waits for all the others.
+    let text =
+        "cd \"${0%/*}\"; : > $$.here; while set -- *.here; [ $# -lt 20 ]; do sleep 0.2; done";
+    let meets = script("meets", text);
     for ticket in 0..20 {
-        assert!(runner.run(run(ticket, &nap, 10_000)));
+        assert!(runner.run(run(ticket, &meets, 60_000)));
     }
-    let mut tickets: Vec<u64> = (0..20)
-        .map(|_| done.recv_timeout(PATIENCE).unwrap().ticket)
-        .collect();
+    let mut tickets = Vec::new();
+    for _ in 0..20 {
+        let ran = done.recv_timeout(PATIENCE * 2).unwrap();
+        assert_eq!(ran.end, End::Exit(0), "one after the other");
+        tickets.push(ran.ticket);
+    }
     tickets.sort_unstable();
     assert_eq!(tickets, (0..20).collect::<Vec<_>>());
-    assert!(
-        began.elapsed() < Duration::from_secs(9),
-        "one after the other"
-    );
 }

@@ -23,8 +23,8 @@ env --block-signal=HUP,INT,QUIT,TERM,WINCH \"$@\"
 printf 'left with %s.\\n' $?
 read end";
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long anything may take on a machine that has much else to do.
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the terminal got.
 pub(super) struct Seen {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use weir_control::{Asked, Reply, Request, Role};
 
+use super::desk::PATIENCE;
 use crate::tests::fixture::{Daemon, State};
 
 /// The daemon; it goes away when dropped, and its connections with it.
@@ -61,7 +62,7 @@ impl Played {
 
     /// Waits until it was asked to change something.
     pub(super) fn wait_for_change(&self) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         while self.changes.lock().unwrap().is_empty() {
             assert!(Instant::now() < end, "nothing was asked for");
             thread::sleep(Duration::from_millis(10));

@@ -171,7 +171,7 @@ mod tests {
         };
         ask(&path, add.clone()).unwrap();
         assert!(matches!(
-            ordered.recv_timeout(Duration::from_secs(9)),
+            ordered.recv_timeout(Duration::from_mins(1)),
             Ok(Message::Order(Order::Changed))
         ));
         assert_eq!(Keys::load(handle.places()).0.count(), 1);
@@ -198,7 +198,7 @@ mod tests {
         let (handle, path, ordered) = agent(&folder);
         ask(&path, Request::Reboot).unwrap();
         assert!(matches!(
-            ordered.recv_timeout(Duration::from_secs(9)),
+            ordered.recv_timeout(Duration::from_mins(1)),
             Ok(Message::Order(Order::Reboot))
         ));
         let said = handle.events().oldest(Duration::ZERO).unwrap();
@@ -228,7 +228,7 @@ mod tests {
         assert!(busy.is_some(), "{busy:?}");
         drop(idle);
         drop(wedges);
-        let again = (0..100).any(|_| {
+        let again = (0..1_000).any(|_| {
             thread::sleep(Duration::from_millis(50));
             ask(&path, Request::KeyList).is_ok()
         });

@@ -150,13 +150,16 @@ fn is_ready(file: &File, what: PollFlags) -> bool {
 mod tests {
     use super::*;
 
+    /// How long anything may take on a machine that has much else to do.
+    const LONG: Duration = Duration::from_mins(1);
+
     fn said(bytes: &[u8]) -> Result<String, String> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let bytes = bytes.to_vec();
         let client = std::thread::spawn(move || {
             let _ = theirs.write_all(&bytes);
         });
-        let read = read_within(&ours, Duration::from_millis(300));
+        let read = read_within(&ours, LONG);
         drop(ours);
         client.join().unwrap();
         read.map(|(line, _)| line)
@@ -186,7 +189,7 @@ mod tests {
         let begun = Instant::now();
         let error = read_within(&ours, Duration::from_millis(200)).unwrap_err();
         assert!(error.contains("in time"), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < LONG);
         drop(ours);
         client.join().unwrap();
     }

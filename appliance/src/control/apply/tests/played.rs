@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mio::{Events as MioEvents, Poll, Waker};
 use nix::sys::signal::Signal;
@@ -30,6 +31,9 @@ use crate::health::Prober;
 use crate::metrics::Exporter;
 use crate::state::State;
 use crate::testing::workers;
+
+/// How long anything may take on a machine that has much else to do.
+pub(in crate::control) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The file of a daemon and what it keeps; both outlive the daemon and go with the test.
 pub(in crate::control) struct Home {
@@ -158,7 +162,9 @@ impl Played {
 
     pub(in crate::control) fn serve_until(&mut self, mut is_over: impl FnMut(&Control) -> bool) {
         let mut happened = MioEvents::with_capacity(16);
+        let end = Instant::now() + 2 * PATIENCE;
         while !is_over(&self.control) {
+            assert!(Instant::now() < end, "it does not come to that");
             self.control.turn(&mut happened).unwrap();
             if self.held.load(Ordering::Relaxed) {
                 continue;
@@ -212,6 +218,22 @@ impl Played {
                 }
             }
         }
+    }
+
+    /// Serves for so long.
+    pub(in crate::control) fn serve_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        self.serve_until(|_| Instant::now() > end);
+    }
+
+    /// Serves until there is an event of this code.
+    pub(in crate::control) fn serve_until_told(&mut self, code: &str) {
+        let end = Instant::now() + PATIENCE;
+        self.serve_until(|control| {
+            assert!(Instant::now() < end, "nothing is told of {code}");
+            let rows = control.scene.events.rows(None, None);
+            rows.iter().any(|row| row.code == code)
+        });
     }
 
     pub(in crate::control) fn ask(

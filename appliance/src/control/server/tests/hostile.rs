@@ -245,8 +245,9 @@ fn what_viewers_ask_about_files_leaves_most_of_the_time_to_others() {
         under_way: None,
         last: 0,
     };
+    let now = Instant::now();
     files.charge(begun);
-    let wait = files.next.saturating_duration_since(Instant::now());
+    let wait = files.next.saturating_duration_since(now);
     assert!(wait > Duration::from_millis(350), "{wait:?}");
     let first = files.next;
     files.charge(begun);
