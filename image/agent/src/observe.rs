@@ -2,6 +2,7 @@
 //! for nobody.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::handle::{Handle, Message};
 
 /// How often the daemon is asked.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long somebody is kept waiting for how the daemon is now.
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// The configuration is read again after so many times, though its number is the same.
 const AGAIN: u32 = 60;
 
@@ -130,6 +133,21 @@ fn observe(handle: &Handle) {
     }
 }
 
+/// Returns the status that the daemon has now; the one that was seen last where it does not say soon.
+pub(crate) fn status_now(handle: &Handle) -> Option<StatusRow> {
+    let (tell, told) = mpsc::sync_channel(1);
+    let sockets = sockets(handle);
+    let ask = thread::Builder::new().name("status".to_owned());
+    let asked = ask.spawn(move || {
+        let client = Client::connect_first(sockets);
+        let status = client.and_then(|mut client| client.show(What::Status, Filter::default()));
+        // Nobody waits any more for a daemon that was slow.
+        let _ = tell.send(status.ok().and_then(|mut rows| rows.pop()));
+    });
+    let now = asked.ok().and_then(|_| told.recv_timeout(AT_ONCE).ok());
+    now.flatten().or_else(|| handle.seen().status)
+}
+
 /// Returns where the daemon may listen: where it does when nothing is said, and where its file says.
 pub(crate) fn sockets(handle: &Handle) -> Vec<PathBuf> {
     let mut sockets: Vec<PathBuf> = DEFAULT_SOCKETS.map(PathBuf::from).to_vec();
@@ -182,7 +200,71 @@ fn ask(client: &mut Client, kept: &mut Option<(Running, u32)>) -> Result<Seen, C
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    use weir_control::{Greeting, Reply, Role};
+
     use super::*;
+    use crate::places::Places;
+    use crate::testing::Folder;
+    use crate::words::Words;
+
+    /// A daemon that answers its first question with so many sessions, and no other.
+    fn daemon(listener: &UnixListener, sessions: u64) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let requests = BufReader::new(stream.try_clone().unwrap());
+        let row = StatusRow {
+            sessions,
+            ..StatusRow::default()
+        };
+        let greeting = Greeting::new(Role::Operator, "0.1.0", "lb1").to_line();
+        let answer = Reply::row_line(What::Status, &row) + &Reply::done(1).to_line();
+        stream.write_all(greeting.as_bytes()).unwrap();
+        let mut answer = Some(answer);
+        for _ in requests.lines().map_while(Result::ok) {
+            if let Some(answer) = answer.take() {
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_somebody_is_told_is_how_the_daemon_is_now_or_how_it_was_where_it_is_silent() {
+        let folder = Folder::new("status-now");
+        let places = Places::under(folder.path());
+        let socket = folder.path().join("operate.sock");
+        fs::create_dir_all(places.config().parent().unwrap()).unwrap();
+        let text = format!(
+            "[node]\nname = lb1\n[port wan]\ndevice = eth1\naddress = 198.51.100.2/24\n\
+             [control]\nsocket = {} role=operator\n",
+            socket.display()
+        );
+        fs::write(places.config(), text).unwrap();
+        let loaded = weir_conf::load(&places.config(), &weir_conf::NoEnv, None);
+        loaded.map(drop).unwrap();
+        let (orders, _ordered) = mpsc::channel();
+        let handle = Handle::new(places, Words::parse("weir.slot=a"), orders);
+        let sessions = || status_now(&handle).map(|status| status.sessions);
+        assert_eq!(sessions(), None, "nobody listens");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let answering = thread::spawn(move || {
+            daemon(&listener, 300);
+            listener
+        });
+        handle.see(Seen {
+            status: Some(StatusRow {
+                sessions: 143,
+                ..StatusRow::default()
+            }),
+            ..Seen::default()
+        });
+        assert_eq!(sessions(), Some(300));
+        // It takes the connection and says nothing.
+        let _silent = answering.join().unwrap();
+        assert_eq!(sessions(), Some(143));
+    }
 
     #[test]
     fn what_the_agent_sets_up_is_picked_out_of_the_configuration() {

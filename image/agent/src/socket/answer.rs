@@ -11,7 +11,7 @@ use crate::events::Event;
 use crate::handle::{Handle, Order};
 use crate::keys::{self, Key, Keys};
 use crate::protocol::{Answer, Ask, BoxRow, Local, Request};
-use crate::{backup, install, prepare, secret, setup, update};
+use crate::{backup, install, observe, prepare, secret, setup, update};
 
 /// No configuration is longer.
 const LONGEST: u64 = 16 << 20;
@@ -46,11 +46,10 @@ impl Asker {
 
 /// Says what an end of the box waits for.
 fn draining(handle: &Handle) -> String {
-    let seen = handle.seen();
-    let sessions = seen.status.map_or(0, |status| {
+    let sessions = observe::status_now(handle).map_or(0, |status| {
         status.sessions.saturating_sub(status.sessions_over)
     });
-    let longest = seen.running.map(|it| it.box_of.stop_after);
+    let longest = handle.seen().running.map(|it| it.box_of.stop_after);
     match longest {
         Some(longest) if sessions > 0 && !longest.is_zero() => format!(
             "the box ends when its sessions have, {sessions} now, and after {} s at most ([node] \
