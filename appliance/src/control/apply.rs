@@ -139,20 +139,24 @@ impl Control {
 
     /// Answers whoever confirms a trial that changed nothing and so was none.
     fn confirm_unchanged(&mut self, asker: &Asker) {
+        let row = self.tell_unchanged(asker, "nothing was to be confirmed");
+        self.answer(asker, &row);
+    }
+
+    /// Tells that the configuration that runs goes on, and why; returns the row that says so.
+    fn tell_unchanged(&mut self, asker: &Asker, why: &str) -> AppliedRow {
         let generation = self.scene.running.snapshot.generation.0;
         let by = asker.by();
-        let sentence =
-            format!("configuration {generation} runs on{by}: nothing was to be confirmed");
+        let sentence = format!("configuration {generation} runs on{by}: {why}");
         let record = operator_event(Severity::Notice, "unchanged", sentence, asker);
         let record = record.field("generation", generation);
         self.scene.events.say(Instant::now(), record);
-        let row = AppliedRow {
+        AppliedRow {
             generation,
-            summary: "nothing was to be confirmed".to_owned(),
+            summary: why.to_owned(),
             unchanged: true,
             ..AppliedRow::default()
-        };
-        self.answer(asker, &row);
+        }
     }
 
     /// Gives up a configuration that nobody confirmed in time.
@@ -275,25 +279,13 @@ impl Control {
 
     /// Leaves the configuration that runs where nothing else is wanted.
     fn leave(&mut self, wish: &Wish, files: String) {
-        let generation = self.scene.running.snapshot.generation.0;
-        let by = wish.asker.by();
-        let sentence = format!("configuration {generation} runs on{by}: nothing changed");
-        let record = operator_event(Severity::Notice, "unchanged", sentence, &wish.asker);
-        let record = record.field("generation", generation);
-        self.scene.events.say(Instant::now(), record);
+        let row = self.tell_unchanged(&wish.asker, "nothing changed");
         if let Some(wait) = wish.confirm {
             self.scene.kept.unchanged_until = Some(Instant::now() + wait);
         }
         let noted = self.scene.kept.same_as_files(files);
         let warning = noted.err().map(|error| self.warn_not_kept(error));
-        let row = AppliedRow {
-            generation,
-            summary: "nothing changed".to_owned(),
-            unchanged: true,
-            warning,
-            ..AppliedRow::default()
-        };
-        self.answer(&wish.asker, &row);
+        self.answer(&wish.asker, &AppliedRow { warning, ..row });
     }
 
     /// Reads the secrets, and has the ports take the addresses of the old and the new
